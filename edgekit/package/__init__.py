@@ -1,0 +1,1 @@
+"""What an app build consumes: the manifest beside each artifact."""

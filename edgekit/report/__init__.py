@@ -1,0 +1,1 @@
+"""A finished run for people: HTML, Markdown and terminal tables of one `Report` record."""

@@ -1,0 +1,1 @@
+"""Executing artifacts in their runtimes: parity, precision lint, saturation."""
