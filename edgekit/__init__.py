@@ -1,0 +1,80 @@
+"""edgekit: one trained model in; for each target the smallest and fastest artifact that meets the budget, proven.
+
+Importing this package loads no framework: every public name is resolved when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekit.deploy import deploy
+    from edgekit.errors import (
+        BudgetError,
+        ConversionError,
+        EdgekitError,
+        MissingRuntime,
+        TargetError,
+        TaskError,
+        UserError,
+        VerificationError,
+    )
+    from edgekit.plan import plan
+    from edgekit.records import Budget, Report
+    from edgekit.target import Target, load_target
+    from edgekit.task import Preprocessing, Task, Training, load_task
+
+_HOMES = {
+    "Budget": "records",
+    "BudgetError": "errors",
+    "ConversionError": "errors",
+    "EdgekitError": "errors",
+    "MissingRuntime": "errors",
+    "Preprocessing": "task",
+    "Report": "records",
+    "Target": "target",
+    "TargetError": "errors",
+    "Task": "task",
+    "TaskError": "errors",
+    "Training": "task",
+    "UserError": "errors",
+    "VerificationError": "errors",
+    "deploy": "deploy",
+    "load_target": "target",
+    "load_task": "task",
+    "plan": "plan",
+}
+
+__all__ = [
+    "Budget",
+    "BudgetError",
+    "ConversionError",
+    "EdgekitError",
+    "MissingRuntime",
+    "Preprocessing",
+    "Report",
+    "Target",
+    "TargetError",
+    "Task",
+    "TaskError",
+    "Training",
+    "UserError",
+    "VerificationError",
+    "deploy",
+    "load_target",
+    "load_task",
+    "plan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from edgekit_runner import __version__
+
+        return __version__
+    if name not in _HOMES:
+        raise AttributeError(f"module 'edgekit' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"edgekit.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

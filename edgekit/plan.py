@@ -1,0 +1,67 @@
+"""The plan: which recipes to try for one task on one target, cheapest first, and why. A pure function.
+
+It looks at what the profile admits and at what the task brings, never at the model's weights; everything
+measured belongs to the gate.
+"""
+
+from edgekit.records import Budget, Plan, Recipe, Skipped, Step
+from edgekit.target import Rung, Target
+from edgekit.task import Task
+
+# Known techniques that no ladder of a profile names are still accounted for, with the profile's own limits.
+NAMES = ("ptq", "fp16", "float32")
+
+
+def plan(task: Task, target: Target, budget: Budget | None = None, isa: str | None = None) -> Plan:
+    """The ladder for `task` on `target`.
+
+    isa: the instruction-set level of the machine that will serve; None takes the weakest the profile admits.
+    Raises TargetError if the profile does not admit `isa`.
+    """
+    level = isa or target.default_isa
+    target.quant_for(level)
+    recipes: list[Recipe] = []
+    skipped: list[Skipped] = []
+    for rung in target.ladder:
+        reason = _reason_to_skip(rung, task, target)
+        if reason:
+            skipped.append(Skipped(technique=_label(rung), reason=reason))
+        else:
+            recipes.append(_recipe(rung, target, level))
+    named = {rung.technique for rung in target.ladder}
+    skipped += [Skipped(technique=name, reason=_not_named(target)) for name in NAMES if name not in named]
+    return Plan(
+        task=task.name,
+        target=target.name,
+        isa=level,
+        budget=budget or target.budget,
+        recipes=tuple(recipes),
+        skipped=tuple(skipped),
+    )
+
+
+def _reason_to_skip(rung: Rung, task: Task, target: Target) -> str:
+    if rung.precision not in target.precisions:
+        return f"profile admits {' and '.join(target.precisions)} only"
+    brought = {"calibration": task.calibration is not None, "training": task.training is not None}
+    missing = [need for need in rung.needs if not brought[need]]
+    return f"no {' and no '.join(missing)} data in the task" if missing else ""
+
+
+def _not_named(target: Target) -> str:
+    return f"profile {target.name} admits {' and '.join(target.precisions)} only"
+
+
+def _recipe(rung: Rung, target: Target, isa: str) -> Recipe:
+    quant = target.quant_for(isa)
+    reason = rung.reason
+    if rung.precision == "int8" and quant is not None:
+        reason += f"; {isa}: {quant.activation_dtype} activations, {quant.weight_bits}-bit {quant.granularity} weights"
+    step = Step(technique=rung.technique, options=rung.options, reason=reason)
+    return Recipe(name=_label(rung), precision=rung.precision, steps=(step,))
+
+
+def _label(rung: Rung) -> str:
+    """`ptq(histogram)`, `fp16`: short enough for a table."""
+    values = ", ".join(str(value) for value in rung.options.values())
+    return f"{rung.technique}({values})" if values else rung.technique

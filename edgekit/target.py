@@ -1,0 +1,162 @@
+"""Target profiles: what a class of devices runs, as closed TOML.
+
+A profile is data only. `load_target("x86-server")` reads a built-in one, `load_target("my/board.toml")` the
+user's own. Closed means: an unknown key is an error that lists the allowed ones.
+"""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import msgspec
+
+from edgekit.errors import TargetError
+from edgekit.records import Budget, Precision, Quant, Record, Scalar
+
+Need = Literal["calibration", "training"]
+
+
+class Isa(Record):
+    """Which processors serve this target.
+
+    arch: machine names as the runner reports them. levels: instruction-set level -> the fields of [quant] it
+    overrides, weakest first; the first is the default. verify_exact: run the artifact unfused when the host's
+    kernels are known to saturate where the target's are not.
+    """
+
+    arch: tuple[str, ...]
+    levels: dict[str, dict[str, Scalar]]
+    verify_exact: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.levels:
+            raise ValueError("[isa.levels] is empty; it needs at least one instruction-set level")
+
+
+class Rung(Record):
+    """One entry of the ladder: a technique, its options, the precision it yields and what it needs from the task."""
+
+    technique: str
+    precision: Precision
+    reason: str
+    options: dict[str, Scalar] = {}
+    needs: tuple[Need, ...] = ()
+
+
+class Deployment(Record):
+    """The minimums an app build must respect."""
+
+    abi: tuple[str, ...] = ()
+    min_ios: int | None = None
+    min_android_sdk: int | None = None
+    min_runtime: str | None = None
+
+
+class Target(Record):
+    """A device class: runtime and format, arithmetic, instruction sets, the ladder of techniques, minimums."""
+
+    name: str
+    summary: str
+    runtime: Literal["onnxruntime", "litert", "coreml"]
+    format: Literal["onnx", "tflite", "coreml"]
+    precisions: tuple[Precision, ...]
+    isa: Isa
+    ladder: tuple[Rung, ...]
+    quant: Quant | None = None
+    channel_multiple: int = 1
+    budget: Budget = Budget()
+    deployment: Deployment = Deployment()
+
+    def __post_init__(self) -> None:
+        if self.quant is None and "int8" in self.precisions:
+            raise ValueError("precisions admit int8 but there is no [quant] table")
+        for level in self.isa.levels:
+            self.quant_for(level)
+
+    @property
+    def default_isa(self) -> str:
+        """The weakest level the profile admits."""
+        return next(iter(self.isa.levels))
+
+    def quant_for(self, isa: str) -> Quant | None:
+        """The [quant] table with the overrides of one instruction-set level."""
+        if isa not in self.isa.levels:
+            allowed = ", ".join(self.isa.levels)
+            raise TargetError(f"target {self.name} does not admit the instruction set {isa!r}; allowed: {allowed}")
+        if self.quant is None:
+            return None
+        return msgspec.convert({**msgspec.to_builtins(self.quant), **self.isa.levels[isa]}, Quant)
+
+    def admits(self, arch: str, isa: str) -> bool:
+        """Whether a machine of that architecture and instruction-set level is one of this target's machines."""
+        return arch in self.isa.arch and isa in self.isa.levels
+
+
+def profile_dir() -> Path:
+    """The folder of built-in profiles, in a wheel and in a checkout alike."""
+    packaged = Path(__file__).with_name("targets")
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "targets"
+
+
+def target_names() -> list[str]:
+    return sorted(path.stem for path in profile_dir().glob("*.toml"))
+
+
+def load_target(name_or_path: str) -> Target:
+    """Reads a profile by its name, or by the path of a TOML file.
+
+    Raises TargetError: no such profile, not TOML, an unknown key, a wrong type or a value out of range.
+    """
+    path = _find(name_or_path)
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TargetError(f"{path}: not a TOML file: {error}") from error
+    except OSError as error:
+        raise TargetError(f"{path}: cannot be read: {error.strerror}") from error
+    if "name" in data:
+        raise TargetError(f"{path}: unknown key 'name'; the file's stem is the target's name")
+    _check_keys(data, Target, "", path, hidden={"name"})
+    try:
+        return msgspec.convert({"name": path.stem, **data}, Target)
+    except msgspec.ValidationError as error:
+        raise TargetError(f"{path}: {error}") from error
+
+
+def _find(name_or_path: str) -> Path:
+    if name_or_path.endswith(".toml"):
+        path = Path(name_or_path)
+        if not path.is_file():
+            raise TargetError(f"target file {name_or_path} does not exist")
+        return path
+    names = target_names()
+    if name_or_path not in names:
+        close = difflib.get_close_matches(name_or_path, names, n=1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise TargetError(
+            f"unknown target {name_or_path!r}{hint}; allowed: {', '.join(names)}, or the path of a .toml file"
+        )
+    return profile_dir() / f"{name_or_path}.toml"
+
+
+def _check_keys(data: Any, kind: Any, where: str, path: Path, hidden: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    """Refuses a key that the record `kind` does not declare, at any depth, and lists the allowed ones."""
+    record = _record_in(kind)
+    if isinstance(data, list):
+        for i, item in enumerate(data):
+            _check_keys(item, kind, f"{where}[{i}]", path)
+    elif isinstance(data, dict) and record is not None:
+        fields = {f.encode_name: f.type for f in msgspec.structs.fields(record) if f.name not in hidden}
+        for key, value in data.items():
+            if key not in fields:
+                table = f" in [{where}]" if where else ""
+                raise TargetError(f"{path}: unknown key {key!r}{table}; allowed: {', '.join(fields)}")
+            _check_keys(value, fields[key], f"{where}.{key}".lstrip("."), path)
+
+
+def _record_in(kind: Any) -> type[Record] | None:
+    """The record type inside `kind`, `tuple[kind, ...]` or `kind | None`."""
+    if isinstance(kind, type) and issubclass(kind, Record):
+        return kind
+    return next((found for found in map(_record_in, get_args(kind)) if found is not None), None)

@@ -1,0 +1,202 @@
+"""The task: the user's model with what is needed to compress it and to judge the result.
+
+`load_task("file.py:task")` reads one from a file, `load_task("package.module:task")` from an importable
+module. The attribute is a `Task`, or a function that returns one; `settings` are passed to the function.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from edgekit.errors import TaskError
+from edgekit.records import Record
+
+Metric = Callable[[Callable[..., Any]], float]
+
+
+class Preprocessing(Record):
+    """What the app must do to an image before the model sees it; lands in the manifest.
+
+    mean, std: per channel or one number for all, on pixels scaled to [0, 1]. labels: class names in the order
+    of the outputs.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Data that opens the training techniques (qat, prune, distill).
+
+    batches: re-iterable of (inputs, labels). loss: loss(outputs, labels) -> scalar tensor.
+    """
+
+    batches: Iterable[Any]
+    loss: Callable[[Any, Any], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One trained model, its example input, and the data that compresses and judges it.
+
+    model: an nn.Module, or a function without arguments that returns one. example_inputs: a tuple of tensors
+    with batch 1, shapes as [1, C, H, W]. calibration: a re-iterable of unlabelled input batches (tensor, array,
+    or a tuple of them). metric: metric(predict) -> float, higher is better; `predict` takes and returns numpy
+    arrays as the torch model does, for any batch size.
+    """
+
+    name: str
+    model: Any
+    example_inputs: tuple[Any, ...]
+    metric: Metric
+    calibration: Iterable[Any] | None = None
+    training: Training | None = None
+    preprocessing: Preprocessing = Preprocessing()
+
+    def __post_init__(self) -> None:
+        if not self.name or not isinstance(self.name, str):
+            raise TaskError(f"the task's name is {self.name!r}; it must be a non-empty string")
+        if not isinstance(self.example_inputs, tuple) or not self.example_inputs:
+            given = type(self.example_inputs).__name__
+            raise TaskError(f"example_inputs is a {given}; give a tuple of tensors, e.g. (torch.zeros(1, 3, 224, 224),)")
+        if not callable(self.metric):
+            raise TaskError("metric is not callable; give a function metric(predict) -> float, higher is better")
+        if not callable(self.model):
+            raise TaskError("model is neither a torch.nn.Module nor a function that returns one")
+        if self.calibration is not None and iter(self.calibration) is self.calibration:
+            raise TaskError(
+                "calibration is a one-shot iterator; give something that can be iterated again: a list, a DataLoader, "
+                "or an object with __iter__"
+            )
+
+
+class TaskSource(Record):
+    """How a child process gets the task: by reference, or from a file that the parent pickled for it."""
+
+    name: str
+    reference: str | None = None
+    settings: dict[str, str] = {}
+    pickled: str | None = None
+
+    def load(self) -> Task:
+        if self.reference is not None:
+            return load_task(self.reference, self.settings)
+        import pickle
+
+        with Path(str(self.pickled)).open("rb") as file:
+            return pickle.load(file)  # noqa: S301  written a moment ago by our own parent process
+
+
+def pickle_task(task: Task, path: Path) -> TaskSource:
+    """Writes an in-memory task for the child processes. Raises TaskError if something in it cannot be pickled."""
+    import cloudpickle
+
+    try:
+        path.write_bytes(cloudpickle.dumps(task))
+    except Exception as error:
+        raise TaskError(
+            f"task {task.name!r} cannot be handed to a child process: {error}. "
+            "Keep open files and generators out of it, or give it as a reference: deploy('file.py:task')"
+        ) from error
+    return TaskSource(name=task.name, pickled=str(path))
+
+
+def load_task(reference: str, settings: Mapping[str, str] | None = None) -> Task:
+    """Imports "file.py:attr" or "package.module:attr" and returns the Task there.
+
+    Raises TaskError: no such file, module or attribute, the module raises, the attribute is no Task.
+    """
+    place, _, attribute = reference.rpartition(":")
+    if not place or not attribute:
+        raise TaskError(f"task {reference!r} has no attribute; write it as file.py:task or package.module:task")
+    module = _load_file(Path(place)) if place.endswith(".py") else _import_module(place)
+    try:
+        found = getattr(module, attribute)
+    except AttributeError:
+        public = [name for name, value in vars(module).items() if isinstance(value, Task) or callable(value)]
+        names = ", ".join(n for n in public if not n.startswith("_")) or "none"
+        raise TaskError(f"{place} has no attribute {attribute!r}; it has: {names}") from None
+    return _as_task(found, reference, dict(settings or {}))
+
+
+def _as_task(found: Any, reference: str, settings: dict[str, str]) -> Task:
+    if isinstance(found, Task):
+        if settings:
+            raise TaskError(f"{reference} is a Task, not a function: it takes no settings, given {sorted(settings)}")
+        return found
+    if not callable(found):
+        raise TaskError(f"{reference} is a {type(found).__name__}; it must be an edgekit.Task or a function returning one")
+    values = _convert_settings(found, reference, settings)
+    task = _user_code(lambda: found(**values), reference)
+    if not isinstance(task, Task):
+        raise TaskError(f"{reference}() returned a {type(task).__name__}; it must return an edgekit.Task")
+    return task
+
+
+def _convert_settings(function: Callable[..., Any], reference: str, settings: dict[str, str]) -> dict[str, Any]:
+    """Texts of the command line -> the types of the function's defaults."""
+    parameters = inspect.signature(function).parameters
+    values: dict[str, Any] = {}
+    for key, text in settings.items():
+        if key not in parameters:
+            raise TaskError(f"{reference} takes no setting {key!r}; allowed: {', '.join(parameters) or 'none'}")
+        default = parameters[key].default
+        kind = type(default) if isinstance(default, int | float) and not isinstance(default, bool) else str
+        try:
+            values[key] = kind(text)
+        except ValueError:
+            raise TaskError(f"setting {key}={text!r} of {reference}: expected {kind.__name__}") from None
+    return values
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise TaskError(f"task file {path} does not exist")
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:  # as `python file.py` would: the file may import its neighbours
+        sys.path.insert(0, folder)
+    name = f"edgekit_task_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise TaskError(f"task file {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    _user_code(lambda: spec.loader.exec_module(module), str(path))  # type: ignore[union-attr]
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    if importlib.util.find_spec(name.split(".", maxsplit=1)[0]) is None:
+        raise TaskError(f"task module {name} does not exist; for a file write its path with .py")
+    return _user_code(lambda: importlib.import_module(name), name)
+
+
+def _user_code(call: Callable[[], Any], where: str) -> Any:
+    """Runs the user's code; what it raises becomes one sentence with the line it came from."""
+    try:
+        return call()
+    except TaskError:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise TaskError(f"{where} raised {describe(error)}") from error
+
+
+def describe(error: BaseException) -> str:
+    """`ValueError: text (file.py, line 7)`: where the user's own code raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [f for f in frames if f"{Path('edgekit')}/" not in f.filename and "importlib" not in f.filename]
+    line = f" ({Path(outside[-1].filename).name}, line {outside[-1].lineno})" if outside else ""
+    text = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {text[:400]}{line}"
