@@ -1,0 +1,62 @@
+"""The artifact on disk: its size, and a hash of its content that survives being saved twice."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import UserError
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactInfo:
+    """One artifact: `path` as given, `format` ("onnx", ...), total size, content hash."""
+
+    path: str
+    format: str
+    size_bytes: int
+    sha256: str
+
+
+def describe(path: str | Path, format_name: str) -> ArtifactInfo:
+    """Reads the artifact once. Raises `UserError` when it is absent, empty or unreadable."""
+    place = Path(path)
+    if not place.exists():
+        raise UserError(f"no artifact at {path}; give the path of a .onnx, .tflite or .mlpackage.")
+    try:
+        files = _files(place)
+        size_bytes = sum(file.stat().st_size for file in files)
+        if size_bytes == 0:
+            raise UserError(f"{path} is empty; export the model again.")
+        return ArtifactInfo(path=str(path), format=format_name, size_bytes=size_bytes, sha256=sha256(place))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def sha256(path: str | Path) -> str:
+    """Content hash, hex. A file: sha256 of its bytes. A folder (.mlpackage): sha256 over the sorted lines
+    "relative path + space + sha256 + newline" of the files under Data/. Manifest.json is left out, because
+    its keys are random for every save of one and the same program.
+    """
+    place = Path(path)
+    if place.is_file():
+        return _sha256_file(place)
+    digest = hashlib.sha256()
+    for file in _files(place / "Data"):
+        digest.update(f"{file.relative_to(place).as_posix()} {_sha256_file(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(place: Path) -> list[Path]:
+    if place.is_file():
+        return [place]
+    return sorted((p for p in place.rglob("*") if p.is_file()), key=lambda p: p.relative_to(place).as_posix())
+
+
+def _sha256_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

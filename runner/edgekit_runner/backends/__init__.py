@@ -1,0 +1,132 @@
+"""Backends, one runtime a file, found by their module name; a new runtime is one new file here.
+
+A backend module holds:
+    FORMAT        the format's name in specs and manifests, such as "onnx"
+    SUFFIX        of the files it opens, such as ".onnx"
+    RUNTIME       the name of the runtime for a person
+    DISTRIBUTION  what `pip install` takes
+    OPTIONS       the names that `options` may hold
+    load_runtime() -> str                            imports the runtime, returns its version; MissingRuntime
+    open(path, threads, options) -> Session          UserError when it is not a model of this format
+
+The runtime is imported in `load_runtime` only, so that looking a backend up costs nothing.
+"""
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from edgekit_runner.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Feeds = Mapping[str, NDArray[Any]]
+    Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """An input or output. `shape` has -1 for a free dimension; `dtype` is numpy's name; real value =
+    (stored - zero_point) * scale, both None where the artifact does not say.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class Session(ABC):
+    """An opened artifact. `run` is feed, invoke, fetch; they are apart so that only `invoke` is timed.
+
+    Feeds and results are in the artifact's own dtype and shape; `quantize` converts.
+    """
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    runtime_version: str
+
+    @abstractmethod
+    def feed(self, feeds: "Feeds") -> None:
+        """Hands the inputs to the runtime (a copy, where the runtime copies)."""
+
+    @abstractmethod
+    def invoke(self) -> None:
+        """One inference on what was fed last. Raises `RunnerError` when the runtime fails."""
+
+    @abstractmethod
+    def fetch(self) -> "Arrays":
+        """The outputs of the last `invoke`, by name, as arrays of their own."""
+
+    @abstractmethod
+    def placement(self) -> dict[str, Any]:
+        """Where the work ran as the runtime itself reports it; never assumed."""
+
+    def run(self, feeds: "Feeds") -> "Arrays":
+        """feed, invoke, fetch."""
+        self.feed(feeds)
+        self.invoke()
+        return self.fetch()
+
+
+def names() -> tuple[str, ...]:
+    """The module names of all backends, sorted."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def load(name: str) -> Any:
+    """The backend module of that name."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def find(path: str, format_name: str | None = None) -> Any:
+    """The backend for a format, or else for the path's suffix. Raises `UserError` listing what there is."""
+    modules = [load(name) for name in names()]
+    if format_name is not None:
+        for module in modules:
+            if format_name == module.FORMAT:
+                return module
+        raise UserError(f"unknown format {format_name!r}; allowed: {', '.join(m.FORMAT for m in modules)}.")
+    suffix = PurePath(path).suffix.lower()
+    for module in modules:
+        if suffix == module.SUFFIX:
+            return module
+    allowed = ", ".join(module.SUFFIX for module in modules)
+    raise UserError(f"{path} is not a model this runner knows by its suffix; allowed: {allowed}.")
+
+
+def check_options(module_options: tuple[str, ...], options: Mapping[str, Any], runtime: str) -> None:
+    """Raises `UserError` for an option that the backend does not have."""
+    for name in options:
+        if name not in module_options:
+            allowed = ", ".join(module_options) or "none"
+            raise UserError(f"{runtime} has no option {name!r}; allowed: {allowed}.")
+
+
+def flag(options: Mapping[str, Any], name: str, default: bool) -> bool:
+    """A boolean option. Raises `UserError` for anything else."""
+    value = options.get(name, default)
+    if not isinstance(value, bool):
+        raise UserError(f"option {name!r} is {value!r}; allowed: true, false.")
+    return value
+
+
+def missing(distribution: str, error: ImportError) -> str:
+    """The sentence of a `MissingRuntime`."""
+    absent = isinstance(error, ModuleNotFoundError)
+    why = "is not installed" if absent else f"is installed but does not import ({error})"
+    return f"{distribution} {why}; run: pip install {distribution}"
+
+
+def dtype_name(dtype: "np.dtype[Any] | type") -> str:
+    """numpy's name of a dtype."""
+    import numpy
+
+    return str(numpy.dtype(dtype).name)

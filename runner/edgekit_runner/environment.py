@@ -1,0 +1,173 @@
+"""What the numbers were taken on. Standard library only; edgekit imports it for the instruction set.
+
+What cannot be read is the word "unknown"; a key is never left out. Counts that can be fractional (a CPU
+quota, a load average) are in CPUs.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .isa import isa_class, isa_flags
+
+UNKNOWN = "unknown"
+_ALLOCATOR_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_CONF", "LD_PRELOAD",
+)  # fmt: skip
+
+
+def describe() -> dict[str, Any]:
+    """The machine, its limits and its state now, as the `environment` of a record."""
+    info = cpuinfo()
+    machine = platform.machine() or UNKNOWN
+    flags = isa_flags(info, machine)
+    return {
+        "machine": machine,
+        "cpu_model": _cpu_model(info),
+        "cpu_logical_count": os.cpu_count() or UNKNOWN,
+        "cpu_usable_count": _usable_cpus(),
+        "isa": isa_class(flags, machine),
+        "isa_flags": list(flags) if flags is not None else UNKNOWN,
+        "emulated": _emulated(info, machine),
+        "hypervisor": _hypervisor(info),
+        "os": platform.platform() or UNKNOWN,
+        "kernel": platform.release() or UNKNOWN,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "cgroup_quota_cpu_count": cgroup_quota(),
+        **_loadavg(),
+        "allocator_env": {name: os.environ.get(name, "unset") for name in _ALLOCATOR_VARIABLES},
+    }
+
+
+def local_isa() -> str:
+    """The instruction-set class of this machine, one of `isa.ISA_CLASSES`."""
+    machine = platform.machine()
+    return isa_class(isa_flags(cpuinfo(), machine), machine)
+
+
+def cpuinfo() -> dict[str, str]:
+    """The first processor of /proc/cpuinfo with lower-case keys; on macOS its sysctl values; else empty."""
+    if sys.platform == "darwin":
+        return _sysctl(("machdep.cpu.brand_string", "machdep.cpu.features", "machdep.cpu.leaf7_features"))
+    table: dict[str, str] = {}
+    for line in _read("/proc/cpuinfo").splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            table.setdefault(key.strip().lower(), value.strip())
+    return table
+
+
+def sensors() -> dict[str, str]:
+    """Which sources of doubt this machine lets us read: "readable" or "unknown"."""
+    paths = {
+        "cpu_pressure": "/proc/pressure/cpu",
+        "steal_time": "/proc/stat",
+        "memory_rollup": "/proc/self/smaps_rollup",
+        "frequency": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",
+        "thermal_zone": "/sys/class/thermal/thermal_zone0/temp",
+        "energy_counter": "/sys/class/powercap/intel-rapl:0/energy_uj",
+        "battery": "/sys/class/power_supply/BAT0/capacity",
+    }  # fmt: skip
+    return {name: UNKNOWN if _read(path) == UNKNOWN else "readable" for name, path in paths.items()}
+
+
+def cgroup_quota(
+    root: Path = Path("/sys/fs/cgroup"), memberships: Path = Path("/proc/self/cgroup")
+) -> float | str:
+    """CPUs this process may use by its cgroup quota (v2, then v1); "none" without a limit, or "unknown".
+
+    The least quota on the way up to the root counts, because every ancestor limits its children.
+    """
+    quotas: list[float] = []
+    seen = False
+    for line in _read(memberships).splitlines():
+        number, controllers, group = ([*line.split(":", 2), "", ""])[:3]
+        if number != "0" and "cpu" not in controllers.split(","):
+            continue
+        top = root if number == "0" else root / controllers
+        for folder in _upward(top, group):
+            quota = _quota(folder)
+            seen = seen or quota is not None
+            if quota:
+                quotas.append(quota)
+    return min(quotas) if quotas else "none" if seen else UNKNOWN
+
+
+def _upward(top: Path, group: str) -> Iterable[Path]:
+    """The folder of a cgroup and its ancestors up to the mount point."""
+    place = top / group.lstrip("/")
+    yield place
+    while place != top and top in place.parents:
+        place = place.parent
+        yield place
+
+
+def _quota(folder: Path) -> float | None:
+    """CPUs of one cgroup; 0.0 without a limit, None when it has no readable quota file."""
+    words = _read(folder / "cpu.max").split()
+    if len(words) != 2:
+        words = [_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")]
+    if UNKNOWN in words:
+        return None
+    try:
+        return 0.0 if words[0] in ("max", "-1") else int(words[0]) / int(words[1])
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(errors="replace").strip() or UNKNOWN
+    except OSError:
+        return UNKNOWN
+
+
+def _sysctl(names: tuple[str, ...]) -> dict[str, str]:
+    try:
+        return {name: subprocess.check_output(["sysctl", "-n", name], text=True).strip() for name in names}
+    except (OSError, subprocess.SubprocessError):
+        return {}
+
+
+def _cpu_model(info: dict[str, str]) -> str:
+    for key in ("model name", "machdep.cpu.brand_string", "hardware", "model"):
+        if info.get(key):
+            return info[key]
+    part = info.get("cpu part")  # ARM kernels name the core by its part number only
+    return (
+        f"implementer {info.get('cpu implementer', UNKNOWN)} part {part}"
+        if part
+        else platform.processor() or UNKNOWN
+    )
+
+
+def _usable_cpus() -> int | str:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else UNKNOWN
+
+
+def _hypervisor(info: dict[str, str]) -> str:
+    if "flags" not in info:
+        return UNKNOWN  # only x86 says it there
+    return "present" if "hypervisor" in info["flags"].split() else "absent"
+
+
+def _emulated(info: dict[str, str], machine: str) -> str:
+    """ "yes" when /proc/cpuinfo is of another architecture than the program, as under an older qemu-user."""
+    arm = machine.startswith(("aarch64", "arm"))
+    if arm and "vendor_id" in info and "features" not in info:
+        return "yes"
+    return "no" if info else UNKNOWN
+
+
+def _loadavg() -> dict[str, float | str]:
+    names = ("loadavg_1min_cpu_count", "loadavg_5min_cpu_count", "loadavg_15min_cpu_count")
+    try:
+        return dict(zip(names, os.getloadavg(), strict=True))
+    except (OSError, AttributeError):
+        return dict.fromkeys(names, UNKNOWN)

@@ -1,0 +1,200 @@
+"""Golden input and output: proof before timing that the artifact computes what it should.
+
+The file is an .npz with `input_0`, `input_1`, ... and `output_0`, ... in the artifact's order, outputs as
+real values. It may hold several samples: where every leading dimension is the same multiple of the
+artifact's fixed one, the artifact is run once per slice.
+"""
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends import Session, TensorInfo
+from .errors import UserError, VerificationError
+from .quantize import as_feed, dequantize
+
+if TYPE_CHECKING:
+    from .backends import Arrays
+
+Array = NDArray[Any]
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE, QUANTIZATION_STEPS = 1e-3, 1e-5, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Golden:
+    """Inputs and expected outputs, in the artifact's order."""
+
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenResult:
+    """What the check found; `max_abs_error` and `atol` of the output that came closest to its tolerance,
+    in that output's own unit. `status` is "passed", "failed" or "absent".
+    """
+
+    status: str
+    output: str | None = None
+    max_abs_error: float | None = None
+    atol: float | None = None
+    atol_source: str | None = None
+    samples_count: int = 0
+
+
+ABSENT = GoldenResult(status="absent")
+
+
+def load(path: str) -> Golden:
+    """Reads the .npz. Raises `UserError` when it is none, or its keys do not count up from 0."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("a single array")
+            arrays = {key: archive[key] for key in archive.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+        reason = "there is no such file" if not Path(path).exists() else str(error)
+        raise UserError(f"{path} is not a golden .npz: {reason}.") from None
+    inputs, outputs = (_numbered(arrays, name) for name in ("input", "output"))
+    if not inputs or not outputs or len(inputs) + len(outputs) != len(arrays):
+        raise UserError(
+            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; allowed: input_0.. and output_0..."
+        )
+    return Golden(inputs=inputs, outputs=outputs)
+
+
+def random_inputs(inputs: tuple[TensorInfo, ...], seed: int) -> "Arrays":
+    """Seeded inputs in the artifact's dtype: floats uniform in [0, 1), bytes over their whole range, wider
+    integers 0 or 1 (they tend to be indices). A free dimension becomes 1.
+    """
+    rng = np.random.default_rng(seed)
+    feeds: Arrays = {}
+    for info in inputs:
+        shape, dtype = tuple(1 if d < 0 else d for d in info.shape), np.dtype(info.dtype)
+        if dtype.kind == "f":
+            feeds[info.name] = rng.random(shape, np.float32).astype(dtype)
+        else:
+            wide = dtype.itemsize > 1 or dtype.kind == "b"
+            low, high = (0, 1) if wide else (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+            feeds[info.name] = rng.integers(low, high, shape, np.int64, endpoint=True).astype(dtype)
+    return feeds
+
+
+def slices(golden: Golden, session: Session) -> Iterator[tuple["Arrays", tuple[Array, ...]]]:
+    """Feeds in the artifact's dtype and the expected outputs, one slice of the artifact's batch at a time.
+
+    Raises `VerificationError` when number or shapes do not fit the artifact.
+    """
+    _fit_counts(golden, session)
+    parts = {_parts(array, info) for array, info in zip(golden.inputs, session.inputs, strict=True)}
+    if len(parts) != 1 or any(o.ndim and len(o) % max(parts) for o in golden.outputs if max(parts) > 1):
+        raise VerificationError("the golden arrays do not split into one number of batches of the artifact.")
+    count = parts.pop()
+    for i in range(count):
+        inputs = [_slice(array, i, count) for array in golden.inputs]
+        pairs = zip(session.inputs, inputs, strict=True)
+        yield (
+            {info.name: as_feed(a, info) for info, a in pairs},
+            tuple(_slice(o, i, count) for o in golden.outputs),
+        )
+
+
+def check(session: Session, golden: Golden, atol: float | None) -> GoldenResult:
+    """Runs every slice and compares real values. Raises `VerificationError` at the first output beyond its
+    tolerance, with NaN or infinity where the reference has none, or of another shape.
+    """
+    worst, margin, count = ABSENT, -1.0, 0
+    for feeds, expected in slices(golden, session):
+        results = session.run(feeds)
+        count += 1
+        for info, reference in zip(session.outputs, expected, strict=True):
+            real = dequantize(results[info.name], info)
+            tolerance, source = (atol, "given") if atol is not None else default_atol(info, reference)
+            error = _max_error(info.name, real, reference)
+            if error > tolerance:
+                raise VerificationError(
+                    f"output {info.name!r} differs from golden by {error:.4g}; allowed: {tolerance:.4g} "
+                    f"({source}). It is not timed: export again, or give the tolerance it was accepted with."
+                )
+            if (part := error / tolerance if tolerance else 0.0) > margin:
+                worst, margin = (_passed(info.name, error, tolerance, source), part)
+    return GoldenResult(**{**vars(worst), "samples_count": count})
+
+
+def default_atol(info: TensorInfo, reference: Array) -> tuple[float, str]:
+    """Two quantization steps of a quantized output, else 1e-3 of the largest reference value + 1e-5."""
+    if info.scale is not None:
+        return QUANTIZATION_STEPS * info.scale, f"{QUANTIZATION_STEPS} quantization steps"
+    finite = np.abs(reference[np.isfinite(reference)], dtype=np.float64)
+    return RELATIVE_TOLERANCE * float(
+        finite.max(initial=0.0)
+    ) + ABSOLUTE_TOLERANCE, "1e-3 of max |golden| + 1e-5"
+
+
+def refuse_nan(outputs: "Arrays") -> None:
+    """Raises `VerificationError` when any output holds NaN."""
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and bool(np.isnan(array).any()):
+            raise VerificationError(
+                f"output {name!r} holds NaN; it is not timed. Export again and compare by layer."
+            )
+
+
+def _passed(name: str, error: float, atol: float, source: str) -> GoldenResult:
+    return GoldenResult(status="passed", output=name, max_abs_error=error, atol=atol, atol_source=source)
+
+
+def _max_error(name: str, real: Array, reference: Array) -> float:
+    if real.shape != reference.shape:
+        raise VerificationError(
+            f"output {name!r} has shape {list(real.shape)}, golden has {list(reference.shape)}."
+        )
+    a, b = real.astype(np.float64), reference.astype(np.float64)
+    finite = np.isfinite(b)
+    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
+        raise VerificationError(
+            f"output {name!r} holds NaN or infinity where golden does not; it is not timed."
+        )
+    return float(np.abs(a[finite] - b[finite]).max(initial=0.0))
+
+
+def _numbered(arrays: dict[str, Array], name: str) -> tuple[Array, ...]:
+    found: list[Array] = []
+    while (key := f"{name}_{len(found)}") in arrays:
+        found.append(arrays[key])
+    return tuple(found)
+
+
+def _fit_counts(golden: Golden, session: Session) -> None:
+    for what, have, want in (
+        ("inputs", golden.inputs, session.inputs),
+        ("outputs", golden.outputs, session.outputs),
+    ):
+        if len(have) != len(want):
+            raise VerificationError(f"golden holds {len(have)} {what}, the artifact has {len(want)}.")
+
+
+def _parts(array: Array, info: TensorInfo) -> int:
+    """How many of the artifact's batches the array holds. Raises `VerificationError` when none fits."""
+    fits = array.ndim == len(info.shape) and all(
+        w in (-1, h) for h, w in zip(array.shape[1:], info.shape[1:], strict=True)
+    )
+    if fits and (not info.shape or info.shape[0] in (-1, array.shape[0])):
+        return 1
+    if fits and info.shape[0] > 0 and array.shape[0] > 0 and array.shape[0] % info.shape[0] == 0:
+        return len(array) // info.shape[0]
+    raise VerificationError(
+        f"golden input for {info.name!r} has shape {list(array.shape)}, the artifact {list(info.shape)}."
+    )
+
+
+def _slice(array: Array, index: int, count: int) -> Array:
+    if count == 1:
+        return array
+    size = len(array) // count
+    return array[index * size : (index + 1) * size]

@@ -1,0 +1,212 @@
+"""`bench` and `check`: one artifact in this fresh process, phase by phase.
+
+baseline (numpy only) -> import the runtime -> load -> first inference -> golden -> warm-up -> timed loop.
+The golden and the hash are read before the baseline, so they do not count as the model's memory; memory
+ends with the warm-up, so that the samples of the timed loop do not count either. `check` stops there.
+"""
+
+import gc
+import time
+from array import array
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from . import artifact, backends, doubts, environment, golden, memory, stats
+from .errors import RunnerError
+from .record import Record
+from .spec import Spec
+
+_COPIES_COUNT = 20
+_NOT_PROTOCOL = (
+    "schema_version", "kind", "artifact", "format", "golden", "baseline", "baseline_format",
+    "baseline_golden",
+)  # fmt: skip
+_TIMED_ALONE = ("min_runs_count", "min_duration_s")
+_TIMED_IN_TURNS = (
+    "baseline_golden_atol", "baseline_options", "rounds_count", "runs_per_leg_count", "tolerance_ratio",
+)  # fmt: skip
+
+
+class Probe:
+    """Time and memory of phases. The clocks stop before the memory is read."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, float] = {}
+        self.samples: dict[str, memory.Memory] = {"baseline": memory.sample()}
+        self._reset = True
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Adds `<name>_s` and `<name>_cpu_s`, and a memory sample whose peak is since the phase began."""
+        self._reset = memory.reset_peak() and self._reset
+        wall, cpu = time.perf_counter_ns(), time.process_time_ns()
+        yield
+        wall, cpu = time.perf_counter_ns() - wall, time.process_time_ns() - cpu
+        self.times |= {f"{name}_s": wall / 1e9, f"{name}_cpu_s": cpu / 1e9}
+        self.samples[name] = memory.sample()
+
+    def memory_table(self) -> dict[str, Any]:
+        """Every phase raw and over the baseline, and the highest peak of all phases."""
+        base = self.samples["baseline"]
+        later = {name: s for name, s in self.samples.items() if name != "baseline"}
+        peaks = [s.peak_bytes for s in later.values() if s.peak_bytes is not None]
+        peak = max(peaks) if len(peaks) == len(later) else None
+        over = None if peak is None or base.rss_bytes is None else peak - base.rss_bytes
+        return {
+            "peak_bytes": peak,
+            "peak_over_baseline_bytes": over,
+            "peak_reset": "done" if self._reset else "refused",
+            "phases": {name: asdict(s) for name, s in self.samples.items()},
+            "over_baseline": {name: s.minus(base) for name, s in later.items()},
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """The timed loop: wall and CPU seconds of each run, and what ended it."""
+
+    wall_s: tuple[float, ...]
+    cpu_s: tuple[float, ...]
+    duration_s: float
+    stopped_by: str
+
+
+def run(spec: Spec, record: Record) -> None:
+    """Fills the record as far as it comes. Raises `RunnerError`."""
+    backend = backends.find(spec.artifact, spec.format)
+    record["environment"] = environment.describe()
+    record["protocol"] = protocol(spec)
+    record["doubts"] += doubts.of_environment(record["environment"], spec.threads_count)
+    record["doubts"] += doubts.of_golden(spec.golden, "artifact", spec.seed)
+    record["artifact"] = asdict(artifact.describe(spec.artifact, backend.FORMAT))
+    expected = None if spec.golden is None else golden.load(spec.golden)
+    probe = Probe()
+    try:
+        _phases(spec, backend, expected, probe, record)
+    finally:
+        record["phases"] = probe.times or None
+        record["memory"] = probe.memory_table() if probe.times else None
+    record["doubts"] += [*doubts.of_memory(record["memory"]), doubts.WARM_CACHE]
+
+
+def protocol(spec: Spec) -> dict[str, Any]:
+    """The settings of the measurement, as the record states them."""
+    out = {key: value for key, value in spec.to_dict().items() if key not in _NOT_PROTOCOL}
+    unused = _TIMED_ALONE if spec.kind == "compare" else _TIMED_IN_TURNS
+    return {"processes_count": 1, **{key: value for key, value in out.items() if key not in unused}}
+
+
+def _phases(spec: Spec, backend: Any, expected: golden.Golden | None, probe: Probe, record: Record) -> None:
+    with probe.phase("import"):
+        version = backend.load_runtime()
+    record["runtime"] = {"name": backend.RUNTIME, "version": version, "placement": None}
+    with probe.phase("load"):
+        session = backend.open(spec.artifact, spec.threads_count, spec.options)
+    record["inputs"] = [asdict(info) for info in session.inputs]
+    record["outputs"] = [asdict(info) for info in session.outputs]
+    feeds = first_feeds(session, expected, spec.seed)
+    with probe.phase("first_inference"):
+        outputs = session.run(feeds)
+    record["runtime"]["placement"] = session.placement()
+    record["golden"] = asdict(prove(session, outputs, expected, spec.golden_atol))
+    with probe.phase("warmup"):
+        warmed = warm_up(session, feeds, spec)
+    if spec.kind == "bench":
+        record["latency"] = _latency(session, feeds, time_runs(session, spec), warmed)
+        record["doubts"] += doubts.of_latency(spec, record["latency"])
+
+
+def first_feeds(session: backends.Session, expected: golden.Golden | None, seed: int) -> "backends.Arrays":
+    """The golden input of the first slice, or seeded random input."""
+    if expected is None:
+        return golden.random_inputs(session.inputs, seed)
+    return next(golden.slices(expected, session))[0]
+
+
+def prove(
+    session: backends.Session, outputs: "backends.Arrays", expected: golden.Golden | None, atol: float | None
+) -> golden.GoldenResult:
+    """NaN check always, golden check where there is one. Raises `VerificationError`."""
+    if expected is None:
+        golden.refuse_nan(outputs)
+        return golden.ABSENT
+    return golden.check(session, expected, atol)
+
+
+def warm_up(session: backends.Session, feeds: "backends.Arrays", spec: Spec) -> int:
+    """Fixed and stated: at least `warmup_count` runs and `warmup_s` seconds. Returns the runs. Not "until
+    stable", which would make two measurements incomparable.
+    """
+    session.feed(feeds)
+    end = time.perf_counter() + spec.warmup_s
+    count = 0
+    while count < spec.warmup_count or time.perf_counter() < end:
+        session.invoke()
+        count += 1
+    return count
+
+
+def time_runs(session: backends.Session, spec: Spec) -> Samples:
+    """Times `invoke` alone until both minima are met, or the maximum is, with the garbage collector off."""
+    wall, cpu = array("q"), array("q")
+    invoke, wall_now, cpu_now = session.invoke, time.perf_counter_ns, time.process_time_ns
+    gc.collect()
+    gc.disable()
+    try:
+        begin = wall_now()
+        least, most = begin + int(spec.min_duration_s * 1e9), begin + int(spec.max_duration_s * 1e9)
+        end = begin
+        while end < most and (len(wall) < spec.min_runs_count or end < least):
+            c0 = cpu_now()
+            t0 = wall_now()
+            invoke()
+            end = wall_now()
+            wall.append(end - t0)
+            cpu.append(cpu_now() - c0)
+    finally:
+        gc.enable()
+    if not wall:
+        raise RunnerError("no run fitted into max_duration_s; raise it.")
+    done = len(wall) >= spec.min_runs_count and end >= least
+    stopped_by = "min_runs_count and min_duration_s" if done else "max_duration_s"
+    return Samples(
+        wall_s=_seconds(wall), cpu_s=_seconds(cpu), duration_s=(end - begin) / 1e9, stopped_by=stopped_by
+    )
+
+
+def _seconds(nanoseconds: Iterable[int]) -> tuple[float, ...]:
+    return tuple(value / 1e9 for value in nanoseconds)
+
+
+def _latency(
+    session: backends.Session, feeds: "backends.Arrays", samples: Samples, warmed: int
+) -> dict[str, Any]:
+    cpu_total = sum(samples.cpu_s)
+    copy_in, copy_out = _copies(session, feeds)
+    return {
+        "runs_count": len(samples.wall_s),
+        "warmup_runs_count": warmed,
+        "duration_s": samples.duration_s,
+        "stopped_by": samples.stopped_by,
+        **stats.summary_s(samples.wall_s),
+        "cpu_p50_s": stats.median(samples.cpu_s),
+        "cpu_min_s": min(samples.cpu_s),
+        "wall_cpu_ratio": sum(samples.wall_s) / cpu_total if cpu_total else None,
+        "input_copy_p50_s": copy_in,
+        "output_copy_p50_s": copy_out,
+    }
+
+
+def _copies(session: backends.Session, feeds: "backends.Arrays") -> tuple[float, float]:
+    """Median seconds to hand the inputs over and to take the outputs back."""
+    times_in, times_out = [], []
+    for _ in range(_COPIES_COUNT):
+        start = time.perf_counter_ns()
+        session.feed(feeds)
+        middle = time.perf_counter_ns()
+        session.fetch()
+        times_in.append((middle - start) / 1e9)
+        times_out.append((time.perf_counter_ns() - middle) / 1e9)
+    return stats.median(times_in), stats.median(times_out)

@@ -1,0 +1,85 @@
+"""Percentiles that are only given when the sample can carry them, and an interval that assumes nothing.
+
+The interval of the median comes from order statistics: how many of n independent values fall below the
+true median is binomial(n, 1/2), whatever their distribution, so the l-th smallest and the l-th largest
+enclose it with probability 1 - 2 P(binomial <= l - 1).
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PERCENTILES = (90, 95, 99)
+TAIL_COUNT = 10
+_EXACT_COUNT = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A 95 % interval of a median in the unit of the sample; None with a reason when n is too small."""
+
+    low: float | None
+    high: float | None
+    reason: str | None
+
+
+def median(values: Iterable[float]) -> float:
+    """The middle of a non-empty sample. (The standard module would load decimal and OpenSSL with it.)"""
+    return quantile(sorted(values), 50)
+
+
+def quantile(ordered: Sequence[float], q_percent: float) -> float:
+    """The q-th percentile of a sorted, non-empty sample, linear between neighbours."""
+    position = (len(ordered) - 1) * q_percent / 100
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+
+
+def percentile_allowed(count: int, q_percent: int) -> bool:
+    """True if at least 10 values lie beyond it: n(1-q) >= 10, in whole numbers so that p90 of 100 passes."""
+    return count * (100 - q_percent) >= TAIL_COUNT * 100
+
+
+def median_rank(count: int) -> int:
+    """The largest l, counted from 1, whose l-th smallest and l-th largest of `count` values enclose the
+    median with at least 95 %; 0 when no pair does (count < 6).
+    """
+    if count > _EXACT_COUNT:
+        return math.floor((count - 1.96 * math.sqrt(count)) / 2)
+    limit = 2**count  # times 0.025 on both sides: 40 * tail <= 2^n
+    tail = rank = 0
+    for below in range(count // 2 + 1):
+        tail += math.comb(count, below)
+        if 40 * tail > limit:
+            break
+        rank = below + 1
+    return rank
+
+
+def median_interval(values: Sequence[float]) -> Interval:
+    """The distribution-free 95 % interval of the median."""
+    rank = median_rank(len(values))
+    if rank == 0:
+        return Interval(low=None, high=None, reason=f"n={len(values)} < 6: no 95 % interval exists.")
+    ordered = sorted(values)
+    return Interval(low=ordered[rank - 1], high=ordered[-rank], reason=None)
+
+
+def summary_s(samples_s: Sequence[float]) -> dict[str, Any]:
+    """Mean, deviation, extremes, median with interval, and the percentiles that n allows, in seconds."""
+    ordered = sorted(samples_s)
+    interval = median_interval(ordered)
+    mean = math.fsum(ordered) / len(ordered)
+    out: dict[str, Any] = {
+        "mean_s": mean, "std_s": math.sqrt(math.fsum((x - mean) ** 2 for x in ordered) / len(ordered)), "min_s": ordered[0], "max_s": ordered[-1],
+        "p50_s": median(ordered), "p50_ci95_low_s": interval.low, "p50_ci95_high_s": interval.high,
+        "p50_ci95_reason": interval.reason,
+    }  # fmt: skip
+    for q in PERCENTILES:
+        allowed = percentile_allowed(len(ordered), q)
+        out[f"p{q}_s"] = quantile(ordered, q) if allowed else None
+        least = TAIL_COUNT * 100 // (100 - q)
+        out[f"p{q}_reason"] = None if allowed else f"n={len(ordered)} < {least}: under 10 values beyond."
+    return out
