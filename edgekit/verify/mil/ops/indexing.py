@@ -1,0 +1,79 @@
+"""Reading and writing at computed places. Negative indices count from the end; others are checked by torch.
+
+Source: MIL op documentation, `scatter_gather`. `validate_indices` changes nothing: indices are always
+checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgekit.errors import VerificationError
+
+
+def _wrapped(indices: Tensor, size: int) -> Tensor:
+    indices = indices.long()
+    return torch.where(indices < 0, indices + size, indices)
+
+
+def gather(
+    x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0, validate_indices: bool = False
+) -> Tensor:
+    """x [*A, D, *B] with D at `axis`, indices [*I] -> [*A, *I, *B]."""
+    if batch_dims:
+        raise VerificationError("gather with batch_dims is not supported")
+    axis %= x.dim()
+    places = _wrapped(indices, x.shape[axis])
+    rows = x.index_select(axis, places.reshape(-1))
+    return rows.reshape(x.shape[:axis] + places.shape + x.shape[axis + 1 :])
+
+
+def gather_along_axis(x: Tensor, indices: Tensor, axis: int = 0, validate_indices: bool = False) -> Tensor:
+    return torch.gather(x, axis, _wrapped(indices, x.shape[axis]))
+
+
+def scatter(
+    data: Tensor,
+    indices: Tensor,
+    updates: Tensor,
+    axis: int = 0,
+    mode: str = "add",
+    validate_indices: bool = False,
+) -> Tensor:
+    """data [*A, D, *B], indices [I], updates [*A, I, *B]: updates (mode "add": adds to) D at the indices."""
+    if indices.dim() > 1 or mode not in ("add", "update"):
+        raise VerificationError(
+            f"scatter with mode {mode!r} and indices of rank {indices.dim()} is not supported"
+        )
+    places = _wrapped(indices.reshape(-1), data.shape[axis])
+    updates = updates.reshape(
+        [len(places) if i == axis % data.dim() else n for i, n in enumerate(data.shape)]
+    )
+    if mode == "add":
+        return data.index_add(axis, places, updates)
+    return data.index_copy(axis, places, updates)
+
+
+def one_hot(
+    indices: Tensor,
+    one_hot_vector_size: int,
+    axis: int = -1,
+    on_value: Tensor | None = None,
+    off_value: Tensor | None = None,
+) -> Tensor:
+    hot = F.one_hot(indices.long(), one_hot_vector_size).bool().movedim(-1, axis)
+    on = on_value if on_value is not None else torch.tensor(1, dtype=torch.int32)
+    off = off_value if off_value is not None else torch.tensor(0, dtype=torch.int32)
+    return torch.where(hot, on, off)
+
+
+OPS: dict[str, Callable[..., Tensor]] = {
+    "gather": gather,
+    "gather_along_axis": gather_along_axis,
+    "one_hot": one_hot,
+    "scatter": scatter,
+}
