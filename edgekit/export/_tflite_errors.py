@@ -1,0 +1,67 @@
+"""Says which operator, of which torch module, the TFLite converter could not express.
+
+litert-torch fails on an operator of its own decomposed graph. torch.fx adds the node and its source line to
+the message; the saved program still knows the module (`nn_module_stack`) that each of its nodes came from.
+"""
+
+import re
+
+import torch
+
+from edgekit.errors import ConversionError
+
+_OPERATOR = re.compile(r"target=torch\.ops\.([\w.]+)|Lowering not found: ([\w.]+)")
+_NODE = re.compile(r"While executing %(\w+)")
+_SOURCE = re.compile(r'File "([^"]+)", line (\d+), in \w+')
+_MLIR_OPERATION = re.compile(r"'((?:tfl|stablehlo|chlo|func)\.[\w.]+)' op")
+
+
+def explain(error: Exception, program: torch.export.ExportedProgram) -> ConversionError:
+    """The converter's exception as one sentence: operator, module, source line, reason, what to do."""
+    text = str(error)
+    operator = _operator(text)
+    reason = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:300]
+    if operator is None:
+        return ConversionError(f"litert-torch cannot convert the model: {type(error).__name__}: {reason}")
+    where = _origin(text, operator, program)
+    return ConversionError(
+        f"litert-torch cannot express {operator}{where}: {reason}. "
+        "Replace this operator in the model, or choose a target of another runtime"
+    )
+
+
+def _operator(text: str) -> str | None:
+    if found := _OPERATOR.search(text):
+        return found[1] or found[2]
+    if found := _MLIR_OPERATION.search(text):
+        return found[1]
+    return None
+
+
+def _origin(text: str, operator: str, program: torch.export.ExportedProgram) -> str:
+    """ " from <module path> (<class>), called at <file>:<line>", as far as it is known."""
+    name = found[1] if (found := _NODE.search(text)) else ""
+    source = (_SOURCE.findall(text) or [None])[-1]
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    same = [node for node in calls if str(node.target) == operator]
+    same.sort(key=lambda node: node.name != name)
+    if source:  # an operator that was decomposed keeps the source line of the call it came from
+        same += [node for node in calls if _source(node) == source]
+    module = _module(same[0]) if same else ""
+    source = (same and _source(same[0])) or source
+    return module + (f", called at {source[0]}:{source[1]}" if source else "")
+
+
+def _source(node: torch.fx.Node) -> tuple[str, str] | None:
+    """File and line of the innermost frame that made this node."""
+    frames: list[tuple[str, str]] = _SOURCE.findall(node.meta.get("stack_trace") or "")
+    return frames[-1] if frames else None
+
+
+def _module(node: torch.fx.Node) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return ""
+    path, kind = stack[-1][0], stack[-1][1]
+    kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    return f" from {path or 'the model itself'} ({kind})"
