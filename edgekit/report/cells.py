@@ -1,0 +1,90 @@
+"""One figure in words: its value, its unit, its interval or n, its reason if it is missing, its doubts."""
+
+from typing import Literal
+
+from edgekit.records import Artifact, Measurement, Record, Verdict
+from edgekit.report import text
+
+MISSING = "not measured"
+
+
+class Cell(Record, frozen=True):
+    """A figure with what it needs to be understood: unit, interval or n in `note`, `reason` if it is missing.
+
+    state: measured, elsewhere (on a machine the target does not admit) or missing.
+    """
+
+    value: str
+    note: str = ""
+    reason: str = ""
+    doubts: tuple[str, ...] = ()
+    state: Literal["measured", "elsewhere", "missing"] = "measured"
+
+    @property
+    def figure(self) -> str:
+        return f"{self.value}*" if self.doubts else self.value
+
+    def __str__(self) -> str:
+        words = f"{self.figure} {self.note}".rstrip()
+        return f"{words}: {self.reason}" if self.reason else words
+
+
+def size_cell(artifact: Artifact | None, baseline: Artifact | None, reason: str) -> Cell:
+    if artifact is None:
+        return Cell(value=MISSING, reason=reason, state="missing")
+    note = "(no float file to compare)"
+    if baseline is not None and baseline.size_bytes > 0:
+        note = f"({text.times(artifact.size_bytes / baseline.size_bytes)} of float)"
+    return Cell(value=text.size(artifact.size_bytes), note=note, doubts=artifact.doubts)
+
+
+def metric_cell(verdict: Verdict | None, samples: int, reason: str) -> Cell:
+    if verdict is None:
+        return Cell(value=MISSING, reason=reason, state="missing")
+    note = f"({text.change(-verdict.drop)}), n={samples}"
+    return Cell(value=text.metric(verdict.metric), note=note, doubts=verdict.doubts)
+
+
+def agreement_cell(verdict: Verdict | None, reason: str) -> Cell:
+    """Share of samples with the float model's top-1."""
+    if verdict is None:
+        return Cell(value=MISSING, reason=reason, state="missing")
+    if verdict.parity.agreement is None:
+        return Cell(value=MISSING, reason="the output is no [N, classes] array", state="missing")
+    return Cell(
+        value=text.share(verdict.parity.agreement), note=f"n={verdict.parity.samples}", doubts=verdict.doubts
+    )
+
+
+def latency_cell(measurement: Measurement | None, reason: str) -> Cell:
+    """CPU time of the artifact / CPU time of float, with the 95 % interval."""
+    if measurement is None or measurement.cpu_ratio is None:
+        return _not_here(measurement, reason)
+    note = f"{text.interval(measurement.cpu_ratio_low, measurement.cpu_ratio_high)}, "
+    note += text.count(measurement.rounds, "round")
+    return _from_machine(measurement, text.times(measurement.cpu_ratio), note)
+
+
+def memory_cell(measurement: Measurement | None, reason: str) -> Cell:
+    """Peak memory of a fresh process that runs the artifact."""
+    if measurement is None or measurement.peak_memory_bytes is None:
+        return _not_here(measurement, reason)
+    note = "(no float figure)"
+    if measurement.float_peak_memory_bytes:
+        note = f"({text.times(measurement.peak_memory_bytes / measurement.float_peak_memory_bytes)} of float)"
+    return _from_machine(measurement, text.size(measurement.peak_memory_bytes), note)
+
+
+def _not_here(measurement: Measurement | None, reason: str) -> Cell:
+    note = "on the target" if measurement is not None and not measurement.decides else ""
+    said = measurement.reason if measurement is not None and measurement.reason else reason
+    return Cell(value=MISSING, note=note, reason=said, state="missing")
+
+
+def _from_machine(measurement: Measurement, value: str, note: str) -> Cell:
+    if measurement.decides:
+        return Cell(value=value, note=note, doubts=measurement.doubts)
+    where = measurement.measured_on or "an unnamed machine"
+    return Cell(
+        value=value, note=f"{note}, on {where}, not the target", doubts=measurement.doubts, state="elsewhere"
+    )

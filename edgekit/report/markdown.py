@@ -1,0 +1,49 @@
+"""The table as Markdown, for a pull request or a log."""
+
+import re
+
+from edgekit.records import Report
+from edgekit.report import text as words
+from edgekit.report.table import HEADINGS, Row, footnotes, refusals, rows
+
+
+def text(report: Report) -> str:
+    """A heading, the table, refused recipes and footnotes."""
+    table = rows(report)
+    float_metric = f"Float metric {words.metric(report.float_metric)}, n={report.samples}."
+    parts = [
+        f"## {_escaped(report.task)}",
+        float_metric,
+        _table(table) if table else "No target was asked for.",
+    ]
+    refused = [f"- {_escaped(f'{item.target}, {item.recipe}: {item.why}')}" for item in refusals(report)]
+    if refused:
+        parts.append("Refused recipes:\n\n" + "\n".join(refused))
+    notes = [
+        f"- {_escaped(note)}" for note in (*footnotes(table), *(f"* {doubt}" for doubt in report.doubts))
+    ]
+    if notes:
+        parts.append("Notes:\n\n" + "\n".join(notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(lines: tuple[Row, ...]) -> str:
+    names = ["target", "verdict", "recipe", "size", "metric", "agreement", "latency", "peak_memory", "why"]
+    drawn = [_line([HEADINGS[name] for name in names]), _line(["---"] * len(names))]
+    return "\n".join([*drawn, *(_line(_row(line)) for line in lines)])
+
+
+def _row(line: Row) -> list[str]:
+    recipe = f"{line.recipe.figure}, {line.precision}"
+    figures = [f"{cell.figure} {cell.note}".rstrip() for _, cell in line.cells]
+    return [_escaped(cell) for cell in (line.target, line.verdict, recipe, *figures, line.why)]
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(value: str) -> str:
+    """Text that Markdown prints as it is: no markup, no HTML, no new line."""
+    flat = " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_|\[\]])", r"\\\1", flat)

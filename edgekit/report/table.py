@@ -1,0 +1,147 @@
+"""One row per target: what a person reads in ten seconds. Pure functions from `Report` to words.
+
+Nothing is invented: a figure that is None prints as "not measured" with the reason, one that comes from
+a machine the target does not admit says so in the same cell, and a figure that its own record doubts
+carries a star whose text follows the table.
+"""
+
+from typing import Literal
+
+from edgekit.records import Attempt, Record, Report, TargetReport
+from edgekit.report import text
+from edgekit.report.cells import Cell, agreement_cell, latency_cell, memory_cell, metric_cell, size_cell
+
+
+class Row(Record, frozen=True):
+    """One target of the table."""
+
+    target: str
+    verdict: Literal["accepted", "refused"]
+    precision: str
+    recipe: Cell
+    size: Cell
+    metric: Cell
+    agreement: Cell
+    latency: Cell
+    peak_memory: Cell
+    why: str
+
+    @property
+    def cells(self) -> tuple[tuple[str, Cell], ...]:
+        """The figures by the heading of their column, in the order of the table."""
+        names = ("size", "metric", "agreement", "latency", "peak_memory")
+        return tuple((HEADINGS[name], getattr(self, name)) for name in names)
+
+
+class Refusal(Record, frozen=True):
+    """One recipe that was tried and not shipped."""
+
+    target: str
+    recipe: str
+    why: str
+
+
+HEADINGS = {
+    "target": "Target",
+    "verdict": "Verdict",
+    "recipe": "Recipe",
+    "size": "Size",
+    "metric": "Metric",
+    "agreement": "Agreement",
+    "latency": "CPU time / float",
+    "peak_memory": "Peak memory",
+    "why": "Why",
+}
+
+
+def rows(report: Report) -> tuple[Row, ...]:
+    """One row per target, in the report's order."""
+    return tuple(row(target, report) for target in report.targets)
+
+
+def row(target: TargetReport, report: Report) -> Row:
+    """The accepted attempt of `target`, or the refused one that got furthest."""
+    attempt = shown(target)
+    return Row(
+        target=target.target,
+        verdict="accepted" if target.accepted else "refused",
+        precision=attempt.recipe.precision if attempt else "none",
+        recipe=_recipe(attempt),
+        size=size_cell(attempt.artifact if attempt else None, target.baseline, _stopped(attempt)),
+        metric=metric_cell(attempt.verdict if attempt else None, report.samples, _stopped(attempt)),
+        agreement=agreement_cell(attempt.verdict if attempt else None, _stopped(attempt)),
+        latency=latency_cell(attempt.measurement if attempt else None, _unmeasured(attempt)),
+        peak_memory=memory_cell(attempt.measurement if attempt else None, _unmeasured(attempt)),
+        why=_why_row(target, attempt),
+    )
+
+
+def shown(target: TargetReport) -> Attempt | None:
+    """What stands for `target`: the accepted attempt, else the last executed one, else the last."""
+    executed = [attempt for attempt in target.attempts if attempt.verdict is not None]
+    return target.chosen or next(reversed(executed or target.attempts), None)
+
+
+def refusals(report: Report) -> tuple[Refusal, ...]:
+    """Every attempt that was not accepted, with its reason."""
+    return tuple(
+        Refusal(target=target.target, recipe=attempt.recipe.name, why=why(attempt))
+        for target in report.targets
+        for attempt in target.attempts
+        if not attempt.decision.accepted
+    )
+
+
+def why(attempt: Attempt) -> str:
+    """The gate's reasons, with the error of a stage that failed unless they say it already."""
+    said = "; ".join(attempt.decision.reasons)
+    if attempt.error and attempt.error not in said:
+        said = f"{said}; {attempt.error}" if said else attempt.error
+    return said or "no reason was recorded"
+
+
+def footnotes(table: tuple[Row, ...]) -> tuple[str, ...]:
+    """What the cells had no room for: the reasons of missing figures, then the doubts behind the stars."""
+    missing: dict[tuple[str, str], list[str]] = {}
+    doubted: dict[tuple[str, str], list[str]] = {}
+    for line in table:
+        for heading, cell in (("Recipe", line.recipe), *line.cells):
+            if cell.reason:
+                missing.setdefault((line.target, cell.reason), []).append(heading)
+            for doubt in cell.doubts:
+                doubted.setdefault((line.target, doubt), []).append(heading)
+    reasons = [
+        f"{target}: {' and '.join(names)} not measured: {why}" for (target, why), names in missing.items()
+    ]
+    doubts = [f"* {target}: {' and '.join(names)}: {doubt}" for (target, doubt), names in doubted.items()]
+    return (*reasons, *doubts)
+
+
+def _recipe(attempt: Attempt | None) -> Cell:
+    if attempt is None:
+        return Cell(value="none", state="missing")
+    doubts = attempt.candidate.doubts if attempt.candidate else ()
+    return Cell(value=attempt.recipe.name, doubts=doubts)
+
+
+def _stopped(attempt: Attempt | None) -> str:
+    """Why an attempt has no artifact or verdict."""
+    if attempt is None:
+        return "no recipe was tried"
+    return attempt.error or "; ".join(attempt.decision.not_measured) or "the stage did not run"
+
+
+def _unmeasured(attempt: Attempt | None) -> str:
+    """Why an attempt has no measurement: the gate's own words go first."""
+    if attempt is None:
+        return "no recipe was tried"
+    return "; ".join(attempt.decision.not_measured) or attempt.error or "the runner was not asked"
+
+
+def _why_row(target: TargetReport, attempt: Attempt | None) -> str:
+    if attempt is None:
+        skipped = "; ".join(f"{item.technique}: {item.reason}" for item in target.plan.skipped)
+        return target.summary or f"no recipe was tried{f' ({skipped})' if skipped else ''}"
+    if target.accepted or len(target.attempts) == 1:
+        return why(attempt)
+    return f"all {text.count(len(target.attempts), 'recipe')} refused; {attempt.recipe.name}: {why(attempt)}"

@@ -1,0 +1,161 @@
+"""The pages: terminal, Markdown and HTML of one report."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgekit.errors import UserError
+from edgekit.records import Report
+from edgekit.report import html, markdown, terminal
+from edgekit.report.plot import plot
+
+REPLACE = msgspec.structs.replace
+HOSTILE = "<script>alert('x')</script> \"quoted\" | `a` {{ 7 * 7 }}"
+
+
+class _Tags(HTMLParser):
+    """Checks nesting and collects the start tags with their attributes."""
+
+    VOID = frozenset({"meta", "line", "circle", "rect", "path"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def parsed(page: str) -> _Tags:
+    tags = _Tags()
+    tags.feed(page)
+    assert tags.open == []
+    return tags
+
+
+def hostile(report: Report) -> Report:
+    first = REPLACE(report.targets[0], target=HOSTILE, summary=HOSTILE)
+    return REPLACE(report, task=HOSTILE, doubts=(HOSTILE,), targets=(first, *report.targets[1:]))
+
+
+def test_terminal_fits_100_columns(report: Report) -> None:
+    written = terminal.text(report)
+    assert max(len(line) for line in written.splitlines()) <= 100
+    lines = {re.sub(r" {2,}", "  ", line.strip()) for line in written.splitlines()}
+    assert {
+        "x86-server  ptq(histogram)  5.16 MB  0.8900  98.50 %  0.65*  38.1 MB*",
+        "accepted x86-server: metric within budget; 1.54 times as fast as float",
+        "refused  x86-server  ptq(minmax): metric fell by 0.0310, allowed is 0.0050",
+        "* tflite-int8: Metric and Agreement: scored on 400 of 500 samples",
+    } <= lines
+    assert written.startswith("imagenet-lite0: 3 of 4 targets accepted; float metric 0.8925, n=400; budget: ")
+
+
+def test_terminal_prints_markup_as_it_is(report: Report) -> None:
+    odd = REPLACE(report, task="[red]task[/red] [/]", doubts=("[bold]",))
+    assert "[red]task[/red] [/]: 3 of 4" in terminal.text(odd)
+
+
+def test_markdown_is_one_table(report: Report) -> None:
+    written = markdown.text(report)
+    table = [line for line in written.splitlines() if line.startswith("|")]
+    assert len(table) == 6
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {10}
+    assert r"0.98 \[0.97, 1.00\], 30 rounds, on x86\_64 avx2, not the target" in written
+    assert "- tflite-int8, ptq(histogram): metric fell by 0.4825, allowed is 0.0050" in written
+
+
+def test_markdown_escapes(report: Report) -> None:
+    written = markdown.text(hostile(report))
+    assert "<script>" not in written
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in written.splitlines() if line.startswith("|")} == {
+        10
+    }
+
+
+def test_html_is_whole_and_alone(report: Report) -> None:
+    page = html.page([report])
+    tags = parsed(page)
+    assert not {tag for tag, _ in tags.tags} & {"script", "link", "img", "iframe", "object"}
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", page)
+    assert not any(name in attributes for _, attributes in tags.tags for name in ("src", "href", "style"))
+    assert len(page) < 100_000
+    assert all("scope" in attributes for tag, attributes in tags.tags if tag == "th")
+    assert [attributes["role"] for tag, attributes in tags.tags if tag == "svg"] == ["img"]
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "0.65*</span><small>[0.64, 0.67], 30 rounds</small>",
+        "0.98</span><small>[0.97, 1.00], 30 rounds, on x86_64 avx2, not the target</small>",
+        "not measured</span><small>on the target: Core ML runs on Apple hardware only</small>",
+        "budget: at least 0.8875",
+        "no training data in the task",
+        "litert-torch cannot lower aten.roll from block.3",
+        "7-bit weights cannot saturate",
+        "Conv:int8",
+        "12.4 MB <small>peak less what the process held before the runtime, on x86_64 avx2, not the target",
+        "27.4 dB",
+        "41.3 s wall",
+        "peak memory 1.41 GB",
+        "9f2c4e1b" * 8,
+        "image int8 [1, 3, 224, 224], real = (q - -1) × 0.0078125",
+        "torch 2.13.0, tflite 1.2.3",
+        "few for histograms",
+        "2 of 30 rounds ran beside another job",
+    ],
+)
+def test_html_says(report: Report, said: str) -> None:
+    assert said in html.page([report])
+
+
+def test_html_escapes_a_hostile_name(report: Report) -> None:
+    page = html.page([hostile(report)])
+    tags = parsed(page)
+    assert "script" not in {tag for tag, _ in tags.tags}
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in page
+    assert "{{ 7 * 7 }}" in page
+
+
+def test_html_of_several_reports(report: Report, empty: Report, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    html.write([report, REPLACE(empty, task="second")], path)
+    page = path.read_text(encoding="utf-8")
+    tags = parsed(page)
+    assert [attributes["id"] for tag, attributes in tags.tags if tag == "h1"] == ["r1", "r2"]
+    assert "No target was asked for." in page
+    assert [item.name for item in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_html_of_one_report_or_none(report: Report, tmp_path: Path) -> None:
+    html.write(report, tmp_path / "one.html")
+    assert (tmp_path / "one.html").read_text(encoding="utf-8") == html.page([report])
+    assert "Nothing to report" in html.page([])
+
+
+def test_no_targets(empty: Report) -> None:
+    assert plot(empty) is None
+    assert "no target was asked for" in terminal.text(empty)
+    assert "No target was asked for." in markdown.text(empty)
+
+
+def test_a_place_that_cannot_be_written(report: Report, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"cannot write .*report\.html: No such file or directory; name a folder"
+    ):
+        html.write(report, tmp_path / "absent" / "report.html")
