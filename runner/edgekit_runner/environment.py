@@ -6,7 +6,6 @@ quota, a load average) are in CPUs.
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -129,6 +128,8 @@ def _read(path: str | Path) -> str:
 
 
 def _sysctl(names: tuple[str, ...]) -> dict[str, str]:
+    import subprocess
+
     try:
         return {name: subprocess.check_output(["sysctl", "-n", name], text=True).strip() for name in names}
     except (OSError, subprocess.SubprocessError):

@@ -5,7 +5,6 @@ real values. It may hold several samples: where every leading dimension is the s
 artifact's fixed one, the artifact is run once per slice.
 """
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +51,8 @@ ABSENT = GoldenResult(status="absent")
 
 def load(path: str) -> Golden:
     """Reads the .npz. Raises `UserError` when it is none, or its keys do not count up from 0."""
+    import zipfile
+
     try:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):

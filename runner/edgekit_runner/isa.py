@@ -6,7 +6,6 @@ full-range weights lose accuracy there; `int8_saturates` says on which classes.
 
 import ctypes
 import platform
-import subprocess
 import sys
 
 # weakest first within a family; a profile may name any of them
@@ -78,6 +77,8 @@ def _hwcap() -> tuple[str, ...] | None:
 
 
 def _darwin_arm() -> tuple[str, ...]:
+    import subprocess
+
     found = {"neon", "asimd"}
     for flag, name in _DARWIN_FLAGS.items():
         try:

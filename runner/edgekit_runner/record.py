@@ -88,9 +88,12 @@ def read(text: str) -> Record:
     if not isinstance(kind, str) or kind not in _SECTIONS:
         raise UserError(f"record kind is {kind!r}; allowed: {', '.join(sorted(_SECTIONS))}.")
     missing = [key for key in blank(kind) if key not in data]
-    if missing or data["status"] not in STATUSES or data["error_kind"] not in EXIT_CODES:
-        wrong = ", ".join(missing) or "status or error_kind"
-        raise UserError(f"the record is incomplete: missing or wrong {wrong}.")
+    if not missing:
+        missing = [key for key in _SECTIONS[kind] if not isinstance(data[key], dict | list | None)]
+        missing += [] if data["status"] in STATUSES else ["status"]
+        missing += [] if data["error_kind"] in list(EXIT_CODES) else ["error_kind"]
+    if missing:
+        raise UserError(f"the record is incomplete: missing or wrong {', '.join(missing)}.")
     return data
 
 

@@ -72,8 +72,9 @@ def summary_s(samples_s: Sequence[float]) -> dict[str, Any]:
     ordered = sorted(samples_s)
     interval = median_interval(ordered)
     mean = math.fsum(ordered) / len(ordered)
+    variance = math.fsum((x - mean) ** 2 for x in ordered) / len(ordered)
     out: dict[str, Any] = {
-        "mean_s": mean, "std_s": math.sqrt(math.fsum((x - mean) ** 2 for x in ordered) / len(ordered)), "min_s": ordered[0], "max_s": ordered[-1],
+        "mean_s": mean, "std_s": math.sqrt(variance), "min_s": ordered[0], "max_s": ordered[-1],
         "p50_s": median(ordered), "p50_ci95_low_s": interval.low, "p50_ci95_high_s": interval.high,
         "p50_ci95_reason": interval.reason,
     }  # fmt: skip

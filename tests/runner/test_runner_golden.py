@@ -1,0 +1,113 @@
+"""Quantization of inputs and outputs, golden files, tolerances; on a session that needs no runtime."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edgekit_runner import golden
+from edgekit_runner.backends import Session, TensorInfo
+from edgekit_runner.errors import UserError, VerificationError
+from edgekit_runner.quantize import as_feed, dequantize, quantize
+
+INT8 = TensorInfo(name="t", shape=(1, 4), dtype="int8", scale=0.5, zero_point=-3)
+
+
+class Doubling(Session):
+    """y = 2 x, float32 [1, 2]."""
+
+    inputs = (TensorInfo(name="x", shape=(1, 2), dtype="float32"),)
+    outputs = (TensorInfo(name="y", shape=(1, 2), dtype="float32"),)
+    runtime_version = "0"
+
+    def feed(self, feeds: Any) -> None:
+        self.x = feeds["x"]
+
+    def invoke(self) -> None:
+        self.y = 2 * self.x
+
+    def fetch(self) -> dict[str, Any]:
+        return {"y": self.y}
+
+    def placement(self) -> dict[str, Any]:
+        return {}
+
+
+def made(x: Any, y: Any) -> golden.Golden:
+    return golden.Golden(inputs=(np.asarray(x, np.float32),), outputs=(np.asarray(y, np.float32),))
+
+
+def test_quantize_rounds_shifts_and_saturates() -> None:
+    stored = quantize(np.array([0.0, 0.5, 0.75, 1000.0, -1000.0]), INT8)
+    assert stored.dtype == np.int8 and stored.tolist() == [-3, -2, -1, 127, -128]
+    assert dequantize(stored[:2], INT8).tolist() == [0.0, 0.5]
+
+
+def test_feeds_convert_only_where_nothing_is_lost() -> None:
+    assert as_feed(np.float32([[1.0]]), INT8).dtype == np.int8
+    wide = TensorInfo(name="ids", shape=(1,), dtype="int64")
+    assert as_feed(np.array([3], np.int32), wide).dtype == np.int64
+    assert as_feed(np.array([3.0]), TensorInfo(name="f", shape=(1,), dtype="float16")).dtype == np.float16
+    with pytest.raises(UserError, match="without scale"):
+        as_feed(np.array([0.5], np.float32), wide)
+    with pytest.raises(UserError, match="int8"):
+        as_feed(np.array([300]), INT8)
+
+
+def test_check_runs_every_slice_and_reports_the_worst() -> None:
+    found = golden.check(Doubling(), made([[1, 2], [3, 4], [5, 6]], [[2, 4], [6, 8], [10, 12.001]]), None)
+    assert found.status == "passed" and found.samples_count == 3
+    assert found.max_abs_error == pytest.approx(0.001, rel=1e-2)
+    assert found.atol == pytest.approx(12.001e-3 + 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        ([[1, 2]], [[2, 5]], "differs from golden by 1"),
+        ([[1, np.nan]], [[2, 4]], "NaN or infinity"),
+        ([[1, 2]], [[2, 4, 6]], "has shape"),
+        ([[1, 2, 3]], [[2, 4]], "golden input"),
+        ([[1, 2], [1, 2]], [[2, 4], [2, 4], [2, 4]], "split"),
+    ],
+)
+def test_check_refuses(x: Any, y: Any, words: str) -> None:
+    with pytest.raises(VerificationError, match=words):
+        golden.check(Doubling(), made(x, y), None)
+
+
+def test_infinity_is_fine_where_golden_has_it() -> None:
+    assert golden.check(Doubling(), made([[-np.inf, 2]], [[-np.inf, 4]]), None).status == "passed"
+
+
+def test_default_tolerance_is_two_steps_of_a_quantized_output() -> None:
+    assert golden.default_atol(INT8, np.zeros(1))[0] == 1.0
+
+
+def test_nan_without_golden_is_refused() -> None:
+    with pytest.raises(VerificationError, match="NaN"):
+        golden.refuse_nan({"y": np.float32([np.nan])})
+
+
+def test_files_that_are_no_golden(tmp_path: Path) -> None:
+    path = tmp_path / "golden.npz"
+    with pytest.raises(UserError, match="no such file"):
+        golden.load(str(path))
+    path.write_bytes(b"PK\x03\x04 not a zip")
+    with pytest.raises(UserError, match=r"not a golden \.npz"):
+        golden.load(str(path))
+    np.savez(path, input_0=np.zeros(1), output_1=np.zeros(1))
+    with pytest.raises(UserError, match=r"input_0\.\."):
+        golden.load(str(path))
+    np.savez(path, input_0=np.array([object()], dtype=object), output_0=np.zeros(1))
+    with pytest.raises(UserError):
+        golden.load(str(path))
+
+
+def test_random_inputs_are_seeded_and_fit() -> None:
+    kinds = {"a": ((-1, 3), "float16"), "b": ((2,), "uint8"), "c": ((4,), "int64"), "d": ((4,), "bool")}
+    infos = tuple(TensorInfo(name=name, shape=shape, dtype=dtype) for name, (shape, dtype) in kinds.items())
+    one, two = golden.random_inputs(infos, 3), golden.random_inputs(infos, 3)
+    assert all(np.array_equal(one[name], two[name]) for name in one)
+    assert one["a"].shape == (1, 3) and one["a"].dtype == np.float16
+    assert set(one["c"].tolist()) <= {0, 1} and one["d"].dtype == np.bool_

@@ -1,0 +1,91 @@
+"""Percentile rule and the order-statistics interval, against brute force."""
+
+import itertools
+from statistics import median as reference_median
+
+import numpy as np
+import pytest
+from edgekit_runner import interleave, stats
+
+
+@pytest.mark.parametrize(("q", "least"), [(90, 100), (95, 200), (99, 1000)])
+def test_percentile_needs_ten_values_beyond_it(q: int, least: int) -> None:
+    assert stats.percentile_allowed(least, q)
+    assert not stats.percentile_allowed(least - 1, q)
+
+
+def test_summary_gives_a_reason_for_every_withheld_percentile() -> None:
+    found = stats.summary_s([i / 1000 for i in range(1, 151)])
+    assert found["p50_s"] == pytest.approx(0.0755)
+    assert found["p90_s"] is not None and found["p90_reason"] is None
+    assert found["p95_s"] is None and "n=150 < 200" in found["p95_reason"]
+    assert found["p99_s"] is None and "n=150 < 1000" in found["p99_reason"]
+
+
+def test_summary_agrees_with_numpy() -> None:
+    sample = np.random.default_rng(0).lognormal(size=1000)
+    found = stats.summary_s(sample.tolist())
+    assert found["mean_s"] == pytest.approx(sample.mean())
+    assert found["std_s"] == pytest.approx(sample.std())
+    for q in (90, 95, 99):
+        assert found[f"p{q}_s"] == pytest.approx(np.percentile(sample, q))
+
+
+def brute_force_coverage(count: int, rank: int) -> float:
+    """Share of the 2^n ways to lie below or above the median in which the two order statistics enclose it."""
+    inside = 0
+    for below in itertools.product((0, 1), repeat=count):
+        inside += rank <= sum(below) <= count - rank
+    return inside / 2**count
+
+
+@pytest.mark.parametrize("count", range(1, 15))
+def test_median_rank_is_the_tightest_that_covers(count: int) -> None:
+    rank = stats.median_rank(count)
+    assert (rank == 0) == (count < 6)
+    if rank:
+        assert brute_force_coverage(count, rank) >= 0.95
+    assert brute_force_coverage(count, rank + 1) < 0.95
+
+
+def test_exact_and_normal_ranks_meet() -> None:
+    exact = stats.median_rank(2000)
+    assert abs(exact - (2000 - 1.96 * 2000**0.5) / 2) < 1.5
+    assert exact <= stats.median_rank(2001) <= exact + 2
+
+
+def test_interval_of_too_few_values_is_null_with_a_reason() -> None:
+    found = stats.median_interval([1.0] * 5)
+    assert found.low is None and found.high is None and found.reason
+
+
+def test_interval_covers_the_true_median_of_a_skewed_sample() -> None:
+    rng = np.random.default_rng(7)
+    hits = 0
+    for _ in range(400):
+        found = stats.median_interval(rng.lognormal(size=30).tolist())
+        assert found.low is not None and found.high is not None
+        hits += found.low <= 1.0 <= found.high
+    assert hits >= 0.93 * 400
+
+
+def test_median_agrees_with_the_standard_library() -> None:
+    for values in ([3.0], [1.0, 2.0], [5.0, 1.0, 3.0], [4.0, 1.0, 2.0, 9.0]):
+        assert stats.median(values) == reference_median(values)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "wanted"),
+    [(0.5, 0.94, "faster"), (0.5, 0.96, "inconclusive"), (1.06, 1.2, "slower"), (0.9, 1.2, "inconclusive")],
+)
+def test_verdict_needs_the_whole_interval_beyond_the_tolerance(low: float, high: float, wanted: str) -> None:
+    assert interleave.verdict(stats.Interval(low=low, high=high, reason=None), 0.05) == wanted
+
+
+def test_comparison_of_known_rounds() -> None:
+    rounds = [(0.5 + 0.001 * i, 1.0) for i in range(11)]
+    found = interleave.summarize(rounds, rounds, 3, 0.05)
+    assert found["cpu_p50_ratio"] == pytest.approx(0.505)
+    assert found["cpu_p50_ci95_low_ratio"] == pytest.approx(0.501)
+    assert found["cpu_p50_ci95_high_ratio"] == pytest.approx(0.509)
+    assert found["verdict"] == "faster" and found["rounds_count"] == 11
