@@ -36,7 +36,9 @@ def bench(arguments: argparse.Namespace) -> int:
     spec = _given(arguments, artifact="file", golden="golden", golden_atol="atol", threads_count="threads")
     spec |= _given(arguments, min_runs_count="runs", min_duration_s="seconds", format="format")
     spec |= {"options": _options(arguments.option)}
-    spec |= {"max_duration_s": max(60.0, 2 * arguments.seconds)} if arguments.seconds is not None else {}
+    if arguments.seconds is not None:
+        longest = max(60.0, 2 * arguments.seconds)
+        spec |= {"max_duration_s": longest, "timeout_s": longest + 540.0}
     return _show(api.bench(spec), arguments.json)
 
 

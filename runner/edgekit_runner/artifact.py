@@ -24,6 +24,8 @@ def describe(path: str | Path, format_name: str) -> ArtifactInfo:
     place = Path(path)
     if not place.exists():
         raise UserError(f"no artifact at {path}; give the path of a .onnx, .tflite or .mlpackage.")
+    if place.is_dir() and not (place / "Data").is_dir():
+        raise UserError(f"{path} is a folder without Data/; of folders only a .mlpackage is an artifact.")
     try:
         files = _files(place)
         size_bytes = sum(file.stat().st_size for file in files)

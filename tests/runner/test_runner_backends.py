@@ -72,6 +72,18 @@ def test_unknown_option_lists_the_allowed(module: Any) -> None:
         module.open("m", 1, {"turbo": True})
 
 
+def test_text_tensors_are_refused(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    sides = [helper.make_tensor_value_info(name, TensorProto.STRING, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", sides[:1], sides[1:])
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "text.onnx")
+    with pytest.raises(UserError, match=r"tensor\(string\)"):
+        onnxruntime.open(str(tmp_path / "text.onnx"), 1, {})
+
+
 def test_option_of_a_wrong_type(onnx_model: Path) -> None:
     with pytest.raises(UserError, match="true, false"):
         onnxruntime.open(str(onnx_model), 1, {"optimize": "yes"})

@@ -1,7 +1,5 @@
 """Environment, instruction set, memory samples, content hash."""
 
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -144,4 +142,6 @@ def test_artifact_that_is_not_there_or_empty(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").touch()
     with pytest.raises(UserError, match="empty"):
         artifact.describe(tmp_path / "m.onnx", "onnx")
-    assert platform.machine() and os.cpu_count()
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(UserError, match="without Data/"):
+        artifact.describe(tmp_path / "folder.onnx", "onnx")

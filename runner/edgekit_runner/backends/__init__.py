@@ -125,8 +125,8 @@ def missing(distribution: str, error: ImportError) -> str:
     return f"{distribution} {why}; run: pip install {distribution}"
 
 
-def dtype_name(dtype: "np.dtype[Any] | type") -> str:
-    """numpy's name of a dtype."""
+def dtype_name(dtype: "np.dtype[Any] | type | str") -> str:
+    """numpy's name of a dtype. Raises `TypeError` for a name that numpy lacks."""
     import numpy
 
     return str(numpy.dtype(dtype).name)

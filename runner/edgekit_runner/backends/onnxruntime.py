@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit_runner.errors import MissingRuntime, RunnerError, UserError, first_line
 
-from . import Session, TensorInfo, check_options, flag, missing
+from . import Session, TensorInfo, check_options, dtype_name, flag, missing
 
 if TYPE_CHECKING:
     from . import Arrays, Feeds
@@ -49,13 +49,14 @@ def open(path: str, threads: int, options: Mapping[str, Any]) -> Session:
     if not optimize:
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return OnnxSession(onnxruntime.InferenceSession(path, settings, providers=_PROVIDERS), version)
+        session = onnxruntime.InferenceSession(path, settings, providers=_PROVIDERS)
     except MemoryError:
         raise
     except Exception as error:  # the runtime's exceptions share no base class
         raise UserError(
             f"{path} is not a model that {RUNTIME} {version} loads: {first_line(error)}"
         ) from None
+    return OnnxSession(session, version)
 
 
 class OnnxSession(Session):
@@ -92,5 +93,13 @@ class OnnxSession(Session):
 
 def _info(arg: Any) -> TensorInfo:
     kind = str(arg.type).removeprefix("tensor(").removesuffix(")")
+    try:
+        dtype = dtype_name(_DTYPES.get(kind, kind))
+    except TypeError:
+        dtype = "object"
+    if not dtype.startswith(("float", "int", "uint", "bool")):
+        raise UserError(
+            f"tensor {arg.name!r} is of type {arg.type}; this runner takes numbers that numpy has."
+        )
     shape = tuple(d if isinstance(d, int) else -1 for d in arg.shape or ())
-    return TensorInfo(name=arg.name, shape=shape, dtype=_DTYPES.get(kind, kind))
+    return TensorInfo(name=arg.name, shape=shape, dtype=dtype)
