@@ -6,6 +6,7 @@ expanded, arguments checked against what the operation takes, and the last use o
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from collections.abc import Callable
@@ -168,11 +169,7 @@ def _bind(
     given: dict[str, tuple[str | Literal, ...]] = dict(operation.inputs)
     if operation.type.startswith("constexpr_"):  # iOS16 keeps the arguments of a constexpr in attributes
         given |= {name: (value,) for name, value in operation.attributes.items() if name != "name"}
-    unknown = sorted(set(given) - set(hints) | ({_ROUNDING_PARAMETER} & set(given)))
-    if unknown:
-        raise VerificationError(
-            f"{operation.type} {operation.name!r}: argument {unknown[0]!r} is not supported"
-        )
+    _check_arguments(operation, function, set(given))
     call = _Call(operation, function)
     for parameter, arguments in given.items():
         items = [
@@ -183,6 +180,19 @@ def _bind(
     if _ROUNDING_PARAMETER in hints:
         call.fixed[_ROUNDING_PARAMETER] = rounding
     return call
+
+
+def _check_arguments(operation: Operation, function: Callable[..., Any], given: set[str]) -> None:
+    """Every argument must be one that the function takes, and those without a default must be there."""
+    parameters = inspect.signature(function).parameters
+    taken = set(parameters) - {_ROUNDING_PARAMETER}
+    for argument in sorted(given - taken):
+        raise VerificationError(
+            f"{operation.type} {operation.name!r}: argument {argument!r} is not supported"
+        )
+    for name in sorted(taken - given):
+        if parameters[name].default is inspect.Parameter.empty:
+            raise VerificationError(f"{operation.type} {operation.name!r}: argument {name!r} is missing")
 
 
 def _place(call: _Call, parameter: str, hint: Any, items: list[Any], constant: list[bool]) -> None:
