@@ -19,9 +19,9 @@ if TYPE_CHECKING:
         VerificationError,
     )
     from edgekit.plan import plan
-    from edgekit.records import Budget, Report
+    from edgekit.records import Budget, Preprocessing, Report
     from edgekit.target import Target, load_target
-    from edgekit.task import Preprocessing, Task, Training, load_task
+    from edgekit.task import Task, Training, load_task
 
 _HOMES = {
     "Budget": "records",
@@ -29,7 +29,7 @@ _HOMES = {
     "ConversionError": "errors",
     "EdgekitError": "errors",
     "MissingRuntime": "errors",
-    "Preprocessing": "task",
+    "Preprocessing": "records",
     "Report": "records",
     "Target": "target",
     "TargetError": "errors",

@@ -6,7 +6,7 @@ EdgekitError
 │   └── TargetError                 the target profile
 ├── BudgetError            exit 1   no artifact meets the budget
 ├── VerificationError      exit 1   an artifact is not what it claims to be
-├── ConversionError        exit 1   a converter cannot express the model; names the operator
+├── ConversionError        exit 2   a converter cannot express the model; names the operator
 ├── ChildCrash             exit 1   a child process died (signal, memory); names the log
 └── MissingRuntime         exit 3   a package is not installed; the message holds the pip line
 
@@ -41,7 +41,7 @@ class VerificationError(EdgekitError):
 
 
 class ConversionError(EdgekitError):
-    pass
+    exit_code = 2
 
 
 class ChildCrash(EdgekitError):

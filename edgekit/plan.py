@@ -4,7 +4,12 @@ It looks at what the profile admits and at what the task brings, never at the mo
 measured belongs to the gate.
 """
 
-from edgekit.records import Budget, Plan, Recipe, Skipped, Step
+from collections.abc import Mapping
+
+import msgspec
+
+from edgekit.errors import UserError
+from edgekit.records import Budget, Plan, Recipe, Skipped, Step, TaskFacts
 from edgekit.target import Rung, Target
 from edgekit.task import Task
 
@@ -12,18 +17,25 @@ from edgekit.task import Task
 NAMES = ("ptq", "fp16", "float32")
 
 
-def plan(task: Task, target: Target, budget: Budget | None = None, isa: str | None = None) -> Plan:
+def plan(
+    task: Task | TaskFacts,
+    target: Target,
+    budget: "Budget | Mapping[str, float] | None" = None,
+    isa: str | None = None,
+) -> Plan:
     """The ladder for `task` on `target`.
 
+    budget: None takes the profile's, a Budget replaces it, a mapping overrides some of its fields.
     isa: the instruction-set level of the machine that will serve; None takes the weakest the profile admits.
     Raises TargetError if the profile does not admit `isa`.
     """
+    facts = task.facts() if isinstance(task, Task) else task
     level = isa or target.default_isa
     target.quant_for(level)
     recipes: list[Recipe] = []
     skipped: list[Skipped] = []
     for rung in target.ladder:
-        reason = _reason_to_skip(rung, task, target)
+        reason = _reason_to_skip(rung, facts, target)
         if reason:
             skipped.append(Skipped(technique=_label(rung), reason=reason))
         else:
@@ -31,19 +43,29 @@ def plan(task: Task, target: Target, budget: Budget | None = None, isa: str | No
     named = {rung.technique for rung in target.ladder}
     skipped += [Skipped(technique=name, reason=_not_named(target)) for name in NAMES if name not in named]
     return Plan(
-        task=task.name,
+        task=facts.name,
         target=target.name,
         isa=level,
-        budget=budget or target.budget,
+        budget=budget_for(target, budget),
         recipes=tuple(recipes),
         skipped=tuple(skipped),
     )
 
 
-def _reason_to_skip(rung: Rung, task: Task, target: Target) -> str:
+def budget_for(target: Target, budget: Budget | Mapping[str, float] | None) -> Budget:
+    """The limits that count for one target. Raises UserError for an unknown field or a value out of range."""
+    if isinstance(budget, Budget):
+        return budget
+    try:
+        return msgspec.convert({**msgspec.to_builtins(target.budget), **(budget or {})}, Budget)
+    except msgspec.ValidationError as error:
+        raise UserError(f"budget: {error}; allowed: {', '.join(Budget.__struct_fields__)}") from error
+
+
+def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
     if rung.precision not in target.precisions:
         return f"profile admits {' and '.join(target.precisions)} only"
-    brought = {"calibration": task.calibration is not None, "training": task.training is not None}
+    brought = {"calibration": facts.calibration, "training": facts.training}
     missing = [need for need in rung.needs if not brought[need]]
     return f"no {' and no '.join(missing)} data in the task" if missing else ""
 

@@ -6,9 +6,11 @@ quotients, `_db` decibels. Paths are strings, so that a record stays JSON.
 """
 
 import math
-from typing import Literal
+from typing import Literal, dataclass_transform
 
 import msgspec
+
+from edgekit.errors import BudgetError
 
 Precision = Literal["int8", "float16", "float32"]
 Scalar = bool | int | float | str
@@ -16,6 +18,7 @@ Scalar = bool | int | float | str
 SCHEMA_VERSION = 1
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of all records."""
 
@@ -97,16 +100,39 @@ class Plan(Record):
     skipped: tuple[Skipped, ...]
 
 
+class Preprocessing(Record):
+    """What the app must do to an image before the model sees it; lands in the manifest.
+
+    mean, std: per channel or one number for all, on pixels scaled to [0, 1]. labels: class names in the order
+    of the outputs.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    labels: tuple[str, ...] = ()
+
+
+class TaskFacts(Record):
+    """What the plan must know of a task, without its code or data."""
+
+    name: str
+    calibration: bool
+    training: bool
+
+
 class Traced(Record):
     """The float model as one exported program, with what it answers: the reference for everything after it.
 
     program: a torch.export file. predictions: an .npz that maps the hash of each input of the metric to the
-    float model's output. golden: an .npz with input_i and float_i.
+    float model's output. inputs_file: an .npz with input_0, input_1, ... holding the first samples of the metric.
     """
 
+    facts: TaskFacts
+    preprocessing: Preprocessing
     program: str
     predictions: str
-    golden: str
+    inputs_file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     metric: float
@@ -202,6 +228,7 @@ class Verdict(Record):
     parity: Parity
     lint: Lint
     saturation: Saturation | None = None
+    golden: str | None = None
     doubts: tuple[str, ...] = ()
 
     @property
@@ -213,7 +240,8 @@ class Measurement(Record):
     """The runner's interleaved A/B of the artifact against the float file of the same runtime, one thread.
 
     ratio: CPU time of the artifact / CPU time of float; interval: 95 % interval of that median over rounds.
-    decides: whether the machine that measured is one the target admits.
+    peak_memory_bytes: VmHWM of a fresh process; model_memory_bytes: the same less what the process held before
+    it imported the runtime. decides: whether the machine that measured is one the target admits.
     """
 
     cpu_ratio: float | None
@@ -227,6 +255,8 @@ class Measurement(Record):
     measured_on: str
     decides: bool
     reason: str
+    model_memory_bytes: int | None = None
+    float_model_memory_bytes: int | None = None
     doubts: tuple[str, ...] = ()
 
 
@@ -278,7 +308,7 @@ class TargetReport(Record):
 
 
 class Report(Record):
-    """What `deploy` returns and `report.json` holds."""
+    """What `deploy` returns and `report.json` holds. `print(report)` shows the table, one line a target."""
 
     schema_version: int
     edgekit_version: str
@@ -296,3 +326,12 @@ class Report(Record):
     @property
     def accepted(self) -> bool:
         return all(target.accepted for target in self.targets)
+
+    def raise_for_budget(self) -> None:
+        """Raises BudgetError naming every target without an accepted artifact, with the reasons."""
+        failed = [f"{t.target}: {t.summary}" for t in self.targets if not t.accepted]
+        if failed:
+            raise BudgetError("no artifact meets the budget for " + "; ".join(failed))
+
+    def __str__(self) -> str:
+        return "\n".join(f"{t.target}: {t.summary}" for t in self.targets)

@@ -83,7 +83,9 @@ class Target(Record):
         """The [quant] table with the overrides of one instruction-set level."""
         if isa not in self.isa.levels:
             allowed = ", ".join(self.isa.levels)
-            raise TargetError(f"target {self.name} does not admit the instruction set {isa!r}; allowed: {allowed}")
+            raise TargetError(
+                f"target {self.name} does not admit the instruction set {isa!r}; allowed: {allowed}"
+            )
         if self.quant is None:
             return None
         return msgspec.convert({**msgspec.to_builtins(self.quant), **self.isa.levels[isa]}, Quant)

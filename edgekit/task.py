@@ -13,25 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from edgekit.errors import TaskError
-from edgekit.records import Record
+from edgekit.records import Preprocessing, Record, TaskFacts
 
 Metric = Callable[[Callable[..., Any]], float]
-
-
-class Preprocessing(Record):
-    """What the app must do to an image before the model sees it; lands in the manifest.
-
-    mean, std: per channel or one number for all, on pixels scaled to [0, 1]. labels: class names in the order
-    of the outputs.
-    """
-
-    mean: tuple[float, ...] = (0.0,)
-    std: tuple[float, ...] = (1.0,)
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
-    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +55,13 @@ class Task:
             raise TaskError(f"the task's name is {self.name!r}; it must be a non-empty string")
         if not isinstance(self.example_inputs, tuple) or not self.example_inputs:
             given = type(self.example_inputs).__name__
-            raise TaskError(f"example_inputs is a {given}; give a tuple of tensors, e.g. (torch.zeros(1, 3, 224, 224),)")
+            raise TaskError(
+                f"example_inputs is a {given}; give a tuple of tensors, e.g. (torch.zeros(1, 3, 224, 224),)"
+            )
         if not callable(self.metric):
-            raise TaskError("metric is not callable; give a function metric(predict) -> float, higher is better")
+            raise TaskError(
+                "metric is not callable; give a function metric(predict) -> float, higher is better"
+            )
         if not callable(self.model):
             raise TaskError("model is neither a torch.nn.Module nor a function that returns one")
         if self.calibration is not None and iter(self.calibration) is self.calibration:
@@ -78,6 +69,11 @@ class Task:
                 "calibration is a one-shot iterator; give something that can be iterated again: a list, a DataLoader, "
                 "or an object with __iter__"
             )
+
+    def facts(self) -> TaskFacts:
+        return TaskFacts(
+            name=self.name, calibration=self.calibration is not None, training=self.training is not None
+        )
 
 
 class TaskSource(Record):
@@ -118,7 +114,9 @@ def load_task(reference: str, settings: Mapping[str, str] | None = None) -> Task
     """
     place, _, attribute = reference.rpartition(":")
     if not place or not attribute:
-        raise TaskError(f"task {reference!r} has no attribute; write it as file.py:task or package.module:task")
+        raise TaskError(
+            f"task {reference!r} has no attribute; write it as file.py:task or package.module:task"
+        )
     module = _load_file(Path(place)) if place.endswith(".py") else _import_module(place)
     try:
         found = getattr(module, attribute)
@@ -132,10 +130,14 @@ def load_task(reference: str, settings: Mapping[str, str] | None = None) -> Task
 def _as_task(found: Any, reference: str, settings: dict[str, str]) -> Task:
     if isinstance(found, Task):
         if settings:
-            raise TaskError(f"{reference} is a Task, not a function: it takes no settings, given {sorted(settings)}")
+            raise TaskError(
+                f"{reference} is a Task, not a function: it takes no settings, given {sorted(settings)}"
+            )
         return found
     if not callable(found):
-        raise TaskError(f"{reference} is a {type(found).__name__}; it must be an edgekit.Task or a function returning one")
+        raise TaskError(
+            f"{reference} is a {type(found).__name__}; it must be an edgekit.Task or a function returning one"
+        )
     values = _convert_settings(found, reference, settings)
     task = _user_code(lambda: found(**values), reference)
     if not isinstance(task, Task):
@@ -143,13 +145,17 @@ def _as_task(found: Any, reference: str, settings: dict[str, str]) -> Task:
     return task
 
 
-def _convert_settings(function: Callable[..., Any], reference: str, settings: dict[str, str]) -> dict[str, Any]:
+def _convert_settings(
+    function: Callable[..., Any], reference: str, settings: dict[str, str]
+) -> dict[str, Any]:
     """Texts of the command line -> the types of the function's defaults."""
     parameters = inspect.signature(function).parameters
     values: dict[str, Any] = {}
     for key, text in settings.items():
         if key not in parameters:
-            raise TaskError(f"{reference} takes no setting {key!r}; allowed: {', '.join(parameters) or 'none'}")
+            raise TaskError(
+                f"{reference} takes no setting {key!r}; allowed: {', '.join(parameters) or 'none'}"
+            )
         default = parameters[key].default
         kind = type(default) if isinstance(default, int | float) and not isinstance(default, bool) else str
         try:

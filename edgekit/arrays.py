@@ -1,0 +1,34 @@
+"""Small things about numpy arrays that tracing and verifying share."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekit.errors import TaskError
+
+
+def as_arrays(inputs: Iterable[Any]) -> list[np.ndarray]:
+    """Whatever a metric hands to predict (tensors, arrays, lists) as arrays; floating ones as float32."""
+    arrays = [np.asarray(value.detach() if hasattr(value, "detach") else value) for value in inputs]
+    return [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays]
+
+
+def digest(arrays: Iterable[np.ndarray]) -> str:
+    """A short hash of content and shape: the key under which a prediction is kept."""
+    state = hashlib.blake2b(digest_size=12)
+    for array in arrays:
+        state.update(f"{array.shape}{array.dtype}".encode())
+        state.update(np.ascontiguousarray(array).data)
+    return state.hexdigest()
+
+
+def check_shapes(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raises TaskError unless each array is [N, ...] of the model's own input shape, whatever N."""
+    if len(arrays) != len(shapes):
+        raise TaskError(f"predict was called with {len(arrays)} inputs; the model takes {len(shapes)}")
+    for i, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
+        if array.ndim != len(shape) or array.shape[1:] != tuple(shape[1:]) or len(array) == 0:
+            wanted = ", ".join(["N", *map(str, shape[1:])])
+            raise TaskError(f"predict got input {i} of shape {list(array.shape)}; the model takes [{wanted}]")

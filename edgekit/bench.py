@@ -1,0 +1,118 @@
+"""Drives the runner: the interleaved A/B of an artifact against its float twin, in fresh processes.
+
+The runner decides how to measure; this file decides what a figure means for the target.
+"""
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgekit_runner import api, table
+from edgekit_runner.environment import local_isa
+
+from edgekit.package import manifest
+from edgekit.records import Artifact, Measurement
+from edgekit.target import Target
+
+ROUNDS = 40
+
+
+def machine_name() -> str:
+    return f"{platform.machine()} {local_isa()}"
+
+
+def measure(
+    artifact: Artifact, baseline: Artifact, target: Target, isa: str, golden: str, golden_atol: float
+) -> Measurement:
+    """CPU time and peak memory of `artifact` against `baseline`, one thread, here.
+
+    A format that has no runtime on this machine gives a Measurement without figures and the reason.
+    """
+    if target.runtime == "coreml" and platform.system() != "Darwin":
+        return unmeasured("not measured on the target: Core ML runs on Apple devices only")
+    record = api.compare(
+        {
+            "artifact": artifact.path,
+            "format": artifact.format,
+            "golden": golden,
+            "golden_atol": golden_atol,
+            "baseline": baseline.path,
+            "baseline_format": baseline.format,
+            "rounds_count": ROUNDS,
+        }
+    )
+    if record["status"] != "ok":
+        return unmeasured(f"not measured: {record['reason']}")
+    return _measurement(record, target, isa)
+
+
+def unmeasured(reason: str) -> Measurement:
+    return Measurement(
+        cpu_ratio=None,
+        cpu_ratio_low=None,
+        cpu_ratio_high=None,
+        rounds=0,
+        cpu_s=None,
+        float_cpu_s=None,
+        peak_memory_bytes=None,
+        float_peak_memory_bytes=None,
+        measured_on=machine_name(),
+        decides=False,
+        reason=reason,
+    )
+
+
+def _measurement(record: dict[str, Any], target: Target, isa: str) -> Measurement:
+    figures, host = record["comparison"], record["environment"]
+    arch, level = str(host["machine"]), str(host["isa"])
+    decides = target.admits(arch, level) and host["emulated"] == "no"
+    here = f"{arch} {level}"
+    doubts = list(record["doubts"])
+    if decides and level != isa:
+        doubts.insert(0, f"measured on {level}; the serving level {isa} was not measured")
+    return Measurement(
+        cpu_ratio=figures["cpu_p50_ratio"],
+        cpu_ratio_low=figures["cpu_p50_ci95_low_ratio"],
+        cpu_ratio_high=figures["cpu_p50_ci95_high_ratio"],
+        rounds=figures["rounds_count"],
+        cpu_s=figures["artifact_cpu_p50_s"],
+        float_cpu_s=figures["baseline_cpu_p50_s"],
+        peak_memory_bytes=record["artifact_memory"]["peak_bytes"],
+        float_peak_memory_bytes=record["baseline_memory"]["peak_bytes"],
+        model_memory_bytes=record["artifact_memory"]["peak_over_baseline_bytes"],
+        float_model_memory_bytes=record["baseline_memory"]["peak_over_baseline_bytes"],
+        measured_on=here,
+        decides=decides,
+        reason=f"measured on {here}"
+        if decides
+        else f"not measured on the target: {here} is not one of its machines",
+        doubts=tuple(doubts),
+    )
+
+
+def bench_place(place: Path, thread_counts: Sequence[int]) -> list[dict[str, Any]]:
+    """Runner records of one artifact file, or of every target in an exported folder, for each thread count.
+
+    Raises UserError if `place` is neither.
+    """
+    specs = [{"artifact": str(place)}] if _is_artifact(place) else _folder_specs(place)
+    return [api.bench({**spec, "threads_count": count}) for spec in specs for count in thread_counts]
+
+
+def lines(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The runner's own table of each record."""
+    return [line for record in records for line in (*table.render(record).splitlines(), "")]
+
+
+def _is_artifact(place: Path) -> bool:
+    return place.is_file() or place.suffix == ".mlpackage"
+
+
+def _folder_specs(place: Path) -> list[dict[str, Any]]:
+    specs = []
+    for folder in manifest.target_folders(place):
+        artifact, data = manifest.artifact_of(folder)
+        golden = {"golden": str(folder / data["golden"]["path"]), "golden_atol": data["golden"]["atol"]}
+        specs.append({"artifact": artifact.path, "format": artifact.format, **golden})
+    return specs

@@ -1,0 +1,341 @@
+"""The command line: verbs, thin. Results go to stdout, progress to stderr.
+
+Exit codes: 0 fine, 1 budget or verification failed, 2 user error, 3 a runtime is missing.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from edgekit.errors import EdgekitError, UserError
+
+F = Callable[..., Any]
+
+
+class Verbs(click.Group):
+    """Turns every expected error into one sentence and its exit code; anything else is a bug and shows itself."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EdgekitError as error:
+            click.echo(f"edgekit: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from edgekit_runner import __version__
+
+        click.echo(__version__)
+        context.exit()
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
+def main() -> None:
+    """One trained model in; for each target the smallest, fastest artifact that meets the accuracy budget, proven."""
+
+
+def budget_options(command: F) -> F:
+    """The options that make a Budget; what is not given comes from the profile."""
+    options = [
+        click.option("--max-drop", type=float, help="Allowed fall of the metric below float's, e.g. 0.01."),
+        click.option("--min-speedup", type=float, help="Float time / artifact time at least, e.g. 1.5."),
+        click.option("--max-size", "max_size_bytes", type=int, help="Bytes of the artifact at most."),
+        click.option(
+            "--max-latency", "max_latency_s", type=float, help="CPU seconds of one inference at most."
+        ),
+        click.option("--max-memory", "max_memory_bytes", type=int, help="Bytes of peak memory at most."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def task_options(command: F) -> F:
+    """What tells a task and its targets."""
+    options = [
+        click.argument("task"),
+        click.option(
+            "--target",
+            "-t",
+            "targets",
+            multiple=True,
+            required=True,
+            help="A profile's name, a .toml file, or all.",
+        ),
+        click.option(
+            "--isa",
+            help="Instruction set of the machine that will serve, or host. Default: the weakest admitted.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="An argument of the task's function.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+@main.command()
+@json_option
+def targets(as_json: bool) -> None:
+    """List the target profiles."""
+    from edgekit.target import load_target, target_names
+
+    profiles = [load_target(name) for name in target_names()]
+    if as_json:
+        return _print_json(profiles)
+    width = max(len(profile.name) for profile in profiles)
+    for profile in profiles:
+        click.echo(f"{profile.name:<{width}}  {profile.summary}; {profile.default_isa} unless --isa")
+
+
+@main.command()
+@task_options
+@budget_options
+@json_option
+def plan(
+    task: str,
+    targets: tuple[str, ...],
+    isa: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **budget: float | None,
+) -> None:
+    """Show which recipes would be tried for TASK, and why."""
+    from edgekit.deploy import choose_isa, load_targets
+    from edgekit.plan import plan as make_plan
+    from edgekit.task import load_task
+
+    profiles = load_targets(targets)
+    levels = [choose_isa(target, isa, profiles) for target in profiles]
+    loaded = load_task(task, _settings(settings))
+    plans = [
+        make_plan(loaded, target, _given(budget), level)
+        for target, level in zip(profiles, levels, strict=True)
+    ]
+    if as_json:
+        return _print_json(plans)
+    for made in plans:
+        click.echo(f"{made.target} ({made.isa}), budget: {_budget_text(made.budget)}")
+        for number, recipe in enumerate(made.recipes, 1):
+            click.echo(f"  {number}. {recipe.name} -> {recipe.precision}: {recipe.steps[-1].reason}")
+        for skipped in made.skipped:
+            click.echo(f"  -  {skipped.technique} left out: {skipped.reason}")
+
+
+@main.command()
+@task_options
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to write; replaced if it is edgekit's.",
+)
+@budget_options
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random generator.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Stages at once; each takes 1 to 4 GB.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+@json_option
+def export(
+    task: str,
+    targets: tuple[str, ...],
+    isa: str | None,
+    settings: tuple[str, ...],
+    out: Path,
+    seed: int,
+    jobs: int,
+    quiet: bool,
+    as_json: bool,
+    **budget: float | None,
+) -> None:
+    """Export TASK (file.py:attr) for every target, each artifact proven in its runtime."""
+    from edgekit.deploy import deploy
+    from edgekit.progress import progress
+
+    with progress(quiet) as listener:
+        report = deploy(
+            task,
+            targets,
+            out,
+            budget=_given(budget),
+            isa=isa,
+            settings=_settings(settings),
+            seed=seed,
+            jobs=jobs,
+            on_event=listener,
+        )
+    _show(report, out, as_json)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@json_option
+def verify(folder: Path, as_json: bool) -> None:
+    """Re-prove an exported folder: checksums, the golden pair in the runtime, the precision lint."""
+    from edgekit.recheck import recheck
+
+    results = recheck(folder)
+    if as_json:
+        return _print_json(results)
+    for name, result in results.items():
+        click.echo(
+            f"{name}: ok; checksums match, golden output within {result.golden_atol:.4g} (off by {result.max_abs_error:.4g})"
+        )
+
+
+@main.command()
+@click.argument("place", type=click.Path(path_type=Path))
+@click.option("--device", default="local", show_default=True, help="Where to run. Only local so far.")
+@click.option("--threads", default="1", show_default=True, help="Thread counts, e.g. 1,2.")
+@json_option
+def bench(place: Path, device: str, threads: str, as_json: bool) -> None:
+    """Measure latency and memory of an artifact, or of each one in an exported folder."""
+    from edgekit.bench import bench_place, lines
+
+    if device != "local":
+        raise UserError(
+            f"device {device!r} is not available; allowed: local. On a device run edgekit-runner itself"
+        )
+    records = bench_place(place, _threads(threads))
+    if as_json:
+        click.echo(msgspec.json.encode(records).decode())
+    else:
+        for line in lines(records):
+            click.echo(line)
+    if any(record["status"] != "ok" for record in records):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write one HTML page for all of them.")
+@json_option
+def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """Show the report of exported folders; with -o write it as HTML."""
+    from edgekit.report import html, load
+
+    reports = [load.read(folder) for folder in folders]
+    if out is not None:
+        html.write(reports, out)
+    if as_json:
+        return _print_json(reports)
+    for single in reports:
+        _print_table(single)
+
+
+@main.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """What is installed, what each target still needs, and the instruction set found."""
+    from edgekit.doctor import examine, lines
+
+    found = examine()
+    if as_json:
+        return _print_json(found)
+    for line in lines(found):
+        click.echo(line)
+
+
+@main.command()
+@click.option(
+    "-o",
+    "--out",
+    default="edgekit-demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder to write.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+@json_option
+def demo(out: Path, quiet: bool, as_json: bool) -> None:
+    """Train a small digits net (seconds) and export it for all targets."""
+    from edgekit.demo_task import demo_reference
+    from edgekit.deploy import deploy
+    from edgekit.progress import progress
+
+    with progress(quiet) as listener:
+        report = deploy(demo_reference(), ["all"], out, on_event=listener)
+    _show(report, out, as_json)
+
+
+def _show(report: Any, out: Path, as_json: bool) -> None:
+    if as_json:
+        _print_json(report)
+    else:
+        _print_table(report)
+        click.echo(f"\n{out / 'report.html'}")
+    report.raise_for_budget()
+
+
+def _print_table(report: Any) -> None:
+    from rich.console import Console
+
+    from edgekit.report import terminal
+
+    console = Console()
+    if console.is_terminal:
+        console.print(terminal.render(report))
+    else:
+        click.echo(terminal.text(report, width=120))
+
+
+def _print_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {pair!r} is not KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def _threads(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise UserError(f"--threads {text!r} is not a list of positive whole numbers, e.g. 1,2")
+    return counts
+
+
+def _given(budget: dict[str, float | None]) -> dict[str, float]:
+    """Only what was said on the command line; the rest comes from each profile."""
+    return {key: value for key, value in budget.items() if value is not None}
+
+
+def _budget_text(budget: Any) -> str:
+    from edgekit.report import text
+
+    return ", ".join(text.budget(budget))
+
+
+if __name__ == "__main__":
+    main()

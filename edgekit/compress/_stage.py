@@ -1,0 +1,25 @@
+"""The child process of one compression step: finds the technique by its module name and applies it."""
+
+import importlib
+from pathlib import Path
+
+import msgspec
+import torchvision  # noqa: F401  before any converter: see edgekit.child
+
+from edgekit.errors import UserError
+from edgekit.records import Candidate
+from edgekit.specs import CompressSpec
+from edgekit.trace import seed_everything
+
+
+def compress(spec: CompressSpec) -> Candidate:
+    """Applies one technique. Raises what the technique raises, UserError for options it does not have."""
+    technique = importlib.import_module(f"edgekit.compress.{spec.step.technique}")
+    try:
+        options = msgspec.convert(spec.step.options, technique.Options)
+    except msgspec.ValidationError as error:
+        allowed = ", ".join(technique.Options.__struct_fields__) or "none"
+        raise UserError(f"target {spec.target.name}: {spec.step.technique}: {error}; allowed options: {allowed}") from error
+    seed_everything(spec.seed)
+    task = spec.source.load()
+    return technique.apply(spec.candidate, task, options, spec.target, Path(spec.work))  # type: ignore[no-any-return]

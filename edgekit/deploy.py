@@ -1,0 +1,141 @@
+"""Deploys one task to several targets: trace once, walk each target's ladder side by side, place the results."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgekit_runner import __version__
+from edgekit_runner.environment import local_isa
+
+from edgekit import requirements
+from edgekit.errors import ConversionError, UserError
+from edgekit.ladder import Request, walk
+from edgekit.machine import machine_facts
+from edgekit.package import folder as folders
+from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, TargetReport, Traced
+from edgekit.specs import TraceSpec
+from edgekit.stages import Event, EventLog, Stages
+from edgekit.store import output_folder
+from edgekit.target import Target, load_target, target_names
+from edgekit.task import Task, TaskSource, pickle_task
+
+JOBS = 2  # stages at once; each is a process of one to four gigabytes
+
+
+def deploy(
+    task: Task | str,
+    targets: Iterable[str],
+    out: str | Path,
+    *,
+    budget: Budget | Mapping[str, float] | None = None,
+    isa: str | None = None,
+    settings: dict[str, str] | None = None,
+    seed: int = 0,
+    jobs: int = JOBS,
+    on_event: Callable[[Event], None] | None = None,
+) -> Report:
+    """Exports `task` for every target and writes the folder `out`, whole or not at all.
+
+    task: a Task, or a reference "file.py:task" (`settings` go to its function). targets: names of profiles, paths
+    of TOML files, or "all". budget: in place of the profile's, or a mapping that overrides some of its fields. isa: the instruction-set level of the machine that
+    will serve, for the targets that admit it; "host" is this machine's. Raises UserError and its kin for anything
+    wrong with what was given, MissingRuntime; a target without an accepted artifact is a refusal in the report.
+    """
+    profiles = load_targets(targets)
+    levels = [choose_isa(target, isa, profiles) for target in profiles]
+    requirements.check(profiles)
+    log = EventLog(on_event)
+    with output_folder(Path(out)) as partial, _scratch(partial.parent) as work:
+        stages = Stages(work, jobs, log)
+        request, time = _trace(task, settings or {}, stages, work, seed)
+        with ThreadPoolExecutor(max_workers=len(profiles)) as pool:
+            walks = [
+                pool.submit(walk, target, level, budget, request, stages)
+                for target, level in zip(profiles, levels, strict=True)
+            ]
+            results = [done.result() for done in walks]
+        _raise_if_nothing_converts(results)
+        placed = [
+            folders.place(result, target, request.traced, partial, work, log)
+            for result, target in zip(results, profiles, strict=True)
+        ]
+        report = _report(request, placed, time)
+        folders.write_report(report, partial)
+    return report
+
+
+def load_targets(names: Iterable[str]) -> list[Target]:
+    """The profiles of `names`, "all" being every built-in one; each once, in the order given."""
+    found: dict[str, Target] = {}
+    for name in [names] if isinstance(names, str) else names:
+        for single in target_names() if name == "all" else [name]:
+            target = load_target(single)
+            found.setdefault(target.name, target)
+    if not found:
+        raise UserError(
+            f"no target given; allowed: {', '.join(target_names())}, all, or the path of a .toml file"
+        )
+    return list(found.values())
+
+
+def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
+    """`isa` where the target admits it, else the target's weakest level."""
+    wanted = local_isa() if isa == "host" else isa
+    if wanted is None:
+        return target.default_isa
+    if not any(wanted in profile.isa.levels for profile in profiles):
+        allowed = ", ".join(dict.fromkeys(level for profile in profiles for level in profile.isa.levels))
+        raise UserError(f"no target given admits the instruction set {wanted!r}; allowed: {allowed}, or host")
+    return wanted if wanted in target.isa.levels else target.default_isa
+
+
+@contextmanager
+def _scratch(parent: Path) -> Iterator[Path]:
+    """A folder for what stages write, on the disk of the results; gone afterwards."""
+    path = Path(tempfile.mkdtemp(prefix=".edgekit-work-", dir=parent))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _trace(
+    task: Task | str, settings: dict[str, str], stages: Stages, work: Path, seed: int
+) -> tuple[Request, StageTime]:
+    if isinstance(task, Task):
+        source = pickle_task(task, work / "task.pkl")
+    else:
+        source = TaskSource(name=task, reference=task, settings=settings)
+    folder = stages.folder("", "trace")
+    spec = TraceSpec(source=source, work=str(folder), seed=seed)
+    traced, time = stages.child("", "trace", "edgekit.trace:trace", spec, Traced, folder)
+    return Request(source=source, traced=traced, host_isa=local_isa(), seed=seed), time
+
+
+def _raise_if_nothing_converts(results: list[TargetReport]) -> None:
+    """A model that no converter takes is the user's to mend, not a budget that was missed."""
+    attempts = [attempt for result in results for attempt in result.attempts]
+    errors = [a.error for a in attempts if a.error is not None and a.artifact is None]
+    if attempts and len(errors) == len(attempts):
+        raise ConversionError("; ".join(dict.fromkeys(errors)))
+
+
+def _report(request: Request, placed: list[TargetReport], time: StageTime) -> Report:
+    traced = request.traced
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        edgekit_version=__version__,
+        task=traced.facts.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine_facts(),
+        float_metric=traced.metric,
+        samples=traced.samples,
+        parameters=traced.parameters,
+        targets=tuple(placed),
+        stages=(time,),
+        doubts=traced.doubts,
+    )

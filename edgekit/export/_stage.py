@@ -1,0 +1,24 @@
+"""The child process of one export: finds the exporter by its module name."""
+
+import importlib
+from pathlib import Path
+
+import torchvision  # noqa: F401  before any converter: see edgekit.child
+
+from edgekit.errors import MissingRuntime
+from edgekit.records import Artifact
+from edgekit.specs import ExportSpec
+
+PACKAGES = {"onnx": "onnx onnxscript", "tflite": "litert-torch ai-edge-litert", "coreml": "coremltools"}
+
+
+def export(spec: ExportSpec) -> Artifact:
+    """Lowers the candidate to `folder/model<suffix>`. Raises ConversionError, MissingRuntime."""
+    try:
+        exporter = importlib.import_module(f"edgekit.export.{spec.target.format}")
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("edgekit"):
+            raise
+        raise MissingRuntime.of(PACKAGES[spec.target.format], f"exporting {spec.target.format}") from error
+    out = Path(spec.folder) / f"model{exporter.SUFFIX}"
+    return exporter.export(spec.candidate, spec.target, out)  # type: ignore[no-any-return]

@@ -1,0 +1,92 @@
+"""The gate: is this attempt good enough to ship? A pure function of what was measured.
+
+It never decides on a number that was not measured on the target's own kind of machine: such limits are listed
+as `not_measured` and the decision rests on accuracy, size and the precision lint.
+"""
+
+from edgekit.records import Artifact, Budget, Decision, Measurement, Verdict
+
+# A difference within this of the limit is not told apart from noise: the whole 95 % interval must lie beyond it.
+SPEED_TOLERANCE_RATIO = 0.02
+
+
+def decide(
+    budget: Budget, artifact: Artifact, baseline: Artifact, verdict: Verdict, measurement: Measurement
+) -> Decision:
+    """Accepts the attempt, or lists every limit it breaks."""
+    failures = [
+        *_accuracy(budget, verdict),
+        *_promise(verdict),
+        *_size(budget, artifact, baseline),
+    ]
+    speed_failures, not_measured = _speed(budget, measurement)
+    failures += speed_failures
+    if failures:
+        return Decision(accepted=False, reasons=tuple(failures), not_measured=tuple(not_measured))
+    return Decision(accepted=True, reasons=(_why(verdict, measurement),), not_measured=tuple(not_measured))
+
+
+def _accuracy(budget: Budget, verdict: Verdict) -> list[str]:
+    if verdict.drop <= budget.max_drop:
+        return []
+    return [
+        f"metric {verdict.metric:.4f} is {verdict.drop:.4f} below float's {verdict.float_metric:.4f}; "
+        f"the budget allows {budget.max_drop:g} (n={verdict.parity.samples})"
+    ]
+
+
+def _promise(verdict: Verdict) -> list[str]:
+    failures = [f"precision lint: {finding}" for finding in verdict.lint.findings]
+    if verdict.saturation is not None and verdict.saturation.harmful:
+        failures.append(f"saturation: {verdict.saturation.conclusion}")
+    return failures
+
+
+def _size(budget: Budget, artifact: Artifact, baseline: Artifact) -> list[str]:
+    failures = []
+    if artifact.precision != "float32" and artifact.size_bytes >= baseline.size_bytes:
+        failures.append(f"{artifact.size_bytes} bytes are not smaller than float's {baseline.size_bytes}")
+    if budget.max_size_bytes is not None and artifact.size_bytes > budget.max_size_bytes:
+        failures.append(f"{artifact.size_bytes} bytes exceed the budget of {budget.max_size_bytes}")
+    return failures
+
+
+def _speed(budget: Budget, m: Measurement) -> tuple[list[str], list[str]]:
+    """(limits broken, limits that nobody could judge)."""
+    limits = {
+        "speed against float": m.cpu_ratio,
+        "latency": m.cpu_s if budget.max_latency_s is not None else 0.0,
+        "peak memory": m.peak_memory_bytes if budget.max_memory_bytes is not None else 0,
+    }
+    if not m.decides:
+        asked = [name for name in limits if name == "speed against float" or limits[name] != 0]
+        return [], [f"{name}: {m.reason}" for name in asked]
+    failures = []
+    limit = 1 / budget.min_speedup if budget.min_speedup else float("inf")
+    if m.cpu_ratio_low is not None and m.cpu_ratio_low > limit * (1 + SPEED_TOLERANCE_RATIO):
+        failures.append(_too_slow(budget, m))
+    if budget.max_latency_s is not None and m.cpu_s is not None and m.cpu_s > budget.max_latency_s:
+        failures.append(
+            f"{m.cpu_s * 1e3:.2f} ms CPU exceed the budget of {budget.max_latency_s * 1e3:.2f} ms"
+        )
+    if budget.max_memory_bytes is not None and (m.peak_memory_bytes or 0) > budget.max_memory_bytes:
+        failures.append(
+            f"peak memory of {m.peak_memory_bytes} bytes exceeds the budget of {budget.max_memory_bytes}"
+        )
+    return failures, [f"{name}: {m.reason}" for name, value in limits.items() if value is None]
+
+
+def _too_slow(budget: Budget, m: Measurement) -> str:
+    what = (
+        "slower than float" if budget.min_speedup <= 1 else f"not {budget.min_speedup:g}x faster than float"
+    )
+    return (
+        f"{what}: {m.cpu_ratio:.2f} of float's CPU time [{m.cpu_ratio_low:.2f}, {m.cpu_ratio_high:.2f}] "
+        f"on {m.measured_on} (n={m.rounds} rounds)"
+    )
+
+
+def _why(verdict: Verdict, m: Measurement) -> str:
+    drop = f"drop {verdict.drop:+.4f}" if verdict.drop else "no drop"
+    speed = f", {m.cpu_ratio:.2f} of float's CPU time" if m.decides and m.cpu_ratio is not None else ""
+    return f"within the budget: {drop} on {verdict.parity.samples} samples{speed}"

@@ -1,0 +1,93 @@
+"""The folder of one target, as `edgekit export` leaves it.
+
+    DIR/<target>/model.*  manifest.json  golden.npz  log.jsonl  logs/     the accepted artifact and its proof
+    DIR/baselines/model.*                                                 the float files they were compared with
+    DIR/report.json  report.html
+
+Paths in the report are relative to DIR.
+"""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from edgekit.golden import golden_atol
+from edgekit.package import manifest
+from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced
+from edgekit.stages import EventLog
+from edgekit.store import copy_content
+from edgekit.target import Target
+
+
+def place(
+    result: TargetReport, target: Target, traced: Traced, out: Path, work: Path, log: EventLog
+) -> TargetReport:
+    """Copies what was accepted for one target into `out` and returns the report with the paths it has there."""
+    folder = out / target.name
+    folder.mkdir()
+    log.write(target.name, folder / "log.jsonl")
+    _keep_logs(work, target.name, folder / "logs")
+    chosen, placed = result.chosen, None
+    if chosen is not None:
+        placed = _place_accepted(chosen, result, target, traced, folder)
+    attempts = [_relative(placed if a is chosen and placed else a, out) for a in result.attempts]
+    baseline = _place_baseline(result.baseline, out) if result.baseline else None
+    return msgspec.structs.replace(result, attempts=tuple(attempts), baseline=baseline, folder=target.name)
+
+
+def _place_accepted(
+    chosen: Attempt, result: TargetReport, target: Target, traced: Traced, folder: Path
+) -> Attempt:
+    assert chosen.artifact is not None and chosen.verdict is not None
+    source = Path(chosen.artifact.path)
+    copy_content(source, folder / source.name)
+    shutil.copyfile(str(chosen.verdict.golden), folder / manifest.GOLDEN)
+    artifact = msgspec.structs.replace(chosen.artifact, path=str(folder / source.name))
+    placed = msgspec.structs.replace(chosen, artifact=artifact)
+    atol = golden_atol(folder / manifest.GOLDEN, artifact.precision)
+    content = manifest.build(result, placed, target, traced.facts.name, traced.preprocessing, atol, folder)
+    manifest.write(content, folder)
+    return placed
+
+
+def _place_baseline(baseline: Artifact, out: Path) -> Artifact:
+    source = Path(baseline.path)
+    place = out / "baselines" / source.name
+    if not place.exists():
+        copy_content(source, place)
+    return msgspec.structs.replace(baseline, path=str(place.relative_to(out)))
+
+
+def _relative(attempt: Attempt, out: Path) -> Attempt:
+    """Paths inside `out` become relative to it; those of refused attempts, which are not kept, lose their folder."""
+
+    def short(path: str) -> str:
+        return str(Path(path).relative_to(out)) if Path(path).is_relative_to(out) else Path(path).name
+
+    artifact, candidate, verdict = attempt.artifact, attempt.candidate, attempt.verdict
+    return msgspec.structs.replace(
+        attempt,
+        artifact=artifact and msgspec.structs.replace(artifact, path=short(artifact.path)),
+        candidate=candidate and _without_path(candidate),
+        verdict=verdict and msgspec.structs.replace(verdict, golden=None),
+    )
+
+
+def _without_path(candidate: Candidate) -> Candidate:
+    return msgspec.structs.replace(candidate, program="")
+
+
+def _keep_logs(work: Path, target: str, folder: Path) -> None:
+    """The text log of every child that worked for this target."""
+    for owner in ("shared", target):
+        for log in sorted((work / owner).glob("*/log.txt")):
+            folder.mkdir(exist_ok=True)
+            shutil.copyfile(log, folder / f"{log.parent.name}.txt")
+
+
+def write_report(report: Report, out: Path) -> None:
+    from edgekit.report import html, load
+
+    load.dump(report, out / load.NAME)
+    html.write(report, out / "report.html")

@@ -1,0 +1,37 @@
+"""Which Python packages each target needs, and whether they are here. Looks, never imports."""
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from edgekit.errors import MissingRuntime
+from edgekit.target import Target
+
+# format -> {module: package as pip names it}
+EXPORT = {
+    "onnx": {"onnx": "onnx", "onnxscript": "onnxscript"},
+    "tflite": {"litert_torch": "litert-torch"},
+    "coreml": {"coremltools": "coremltools"},
+}
+RUN = {
+    "onnxruntime": {"onnxruntime": "onnxruntime"},
+    "litert": {"ai_edge_litert": "ai-edge-litert"},
+    "coreml": {"coremltools": "coremltools"},
+}
+ALWAYS = {"torch": "torch", "torchvision": "torchvision", "torchao": "torchao"}
+
+
+def missing(target: Target) -> list[str]:
+    """The packages, as pip names them, that `target` still needs here."""
+    needed = {**ALWAYS, **EXPORT[target.format], **RUN[target.runtime]}
+    return [package for module, package in needed.items() if find_spec(module) is None]
+
+
+def check(targets: Iterable[Target]) -> None:
+    """Raises MissingRuntime with one pip line for everything that the targets lack."""
+    lacking = {target.name: missing(target) for target in targets}
+    packages = sorted({package for names in lacking.values() for package in names})
+    if packages:
+        who = ", ".join(name for name, names in lacking.items() if names)
+        raise MissingRuntime(
+            f"{', '.join(packages)} not installed, needed for {who}: pip install {' '.join(packages)}"
+        )

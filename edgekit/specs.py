@@ -1,0 +1,66 @@
+"""What crosses to each child process. Light, so that the parent needs no framework to write one."""
+
+from edgekit.records import Artifact, Candidate, Record, Step, TensorSpec, Traced
+from edgekit.target import Target
+from edgekit.task import TaskSource
+
+
+class TraceSpec(Record):
+    """For edgekit.trace:trace."""
+
+    source: TaskSource
+    work: str
+    seed: int = 0
+
+
+class CompressSpec(Record):
+    """For edgekit.compress._stage:compress."""
+
+    candidate: Candidate
+    step: Step
+    target: Target
+    source: TaskSource
+    work: str
+    seed: int = 0
+
+
+class ExportSpec(Record):
+    """For edgekit.export._stage:export."""
+
+    candidate: Candidate
+    target: Target
+    folder: str
+
+
+class ProveSpec(Record):
+    """For edgekit.verify.prove:prove.
+
+    source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written.
+    """
+
+    artifact: Artifact
+    traced: Traced
+    source: TaskSource
+    runtime: str
+    isa: str
+    host_isa: str
+    golden: str
+    exact: bool = False
+    seed: int = 0
+
+
+class RecheckSpec(Record):
+    """For edgekit.verify.prove:recheck: a folder exported before, and the tolerance of its manifest."""
+
+    artifact: Artifact
+    runtime: str
+    golden: str
+    golden_atol: float
+
+
+class Recheck(Record):
+    """What re-proving found; `findings` are those of the precision lint."""
+
+    max_abs_error: float
+    golden_atol: float
+    findings: tuple[str, ...]

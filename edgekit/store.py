@@ -1,0 +1,72 @@
+"""Output folders: written beside their place and renamed into it, never half there."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgekit.errors import UserError
+
+MARK = "report.json"
+
+
+def check_output(out: Path) -> None:
+    """Raises UserError unless `out` is free, empty, or an edgekit folder that may be replaced."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UserError(f"output {out} exists and is not a folder; give another -o")
+    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
+        raise UserError(
+            f"output folder {out} exists and was not written by edgekit; give another -o or empty it"
+        )
+
+
+@contextmanager
+def output_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to write into; on success it takes `out`'s place, on any error nothing is left.
+
+    Raises UserError if the folder cannot be made, or the disk runs full.
+    """
+    check_output(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"cannot write beside {out}: {error.strerror}") from error
+    try:
+        yield partial
+        _replace(partial, out)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"the disk is full while writing {out}; nothing was changed") from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(partial: Path, out: Path) -> None:
+    partial.chmod(0o777 & ~_umask())
+    if not out.exists():
+        partial.rename(out)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
+    out.rename(old / out.name)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def copy_content(source: Path, target: Path) -> None:
+    """Copies a file or a folder artifact."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)

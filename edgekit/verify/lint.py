@@ -1,0 +1,73 @@
+"""The precision lint: is an artifact really what it claims to be?
+
+An "int8" file full of float operators, with conversions around each of them, is the most common silent failure
+of converters. The lint counts what the runtime executes and names what does not keep the promise.
+"""
+
+import re
+
+from edgekit.records import Artifact, Lint
+
+INTEGER = ("int8", "uint8")
+CONVERSION = re.compile(
+    r"^(QUANTIZE|DEQUANTIZE|CAST|QuantizeLinear|DequantizeLinear|Cast|cast|quantize|dequantize)$"
+)
+# Operators that move or reindex data and compute nothing
+MOVES = re.compile(
+    r"^(TRANSPOSE|RESHAPE|SQUEEZE|EXPAND_DIMS|SLICE|STRIDED_SLICE|SPLIT|SPLIT_V|PACK|UNPACK|GATHER|SHAPE|DELEGATE|"
+    r"Transpose|Reshape|Squeeze|Unsqueeze|Flatten|Slice|Split|Shape|Gather|Expand|Identity|Concat|CONCATENATION|PAD|Pad|"
+    r"reshape|transpose|squeeze|expand_dims|slice_by_index|slice_by_size|split|identity|gather|shape|concat|tile|pad)$"
+)
+HEAVY = re.compile(r"(CONV|FULLY_CONNECTED|BATCH_MATMUL|Conv|Gemm|MatMul|conv|linear|matmul)")
+MIN_SHARE = 0.5  # of the multiply-accumulate operators must keep the promise
+
+
+def build_lint(
+    artifact: Artifact, ops: dict[str, int], findings: list[str], stored_only: bool = False
+) -> Lint:
+    """Judges `ops` ("OP:dtype" -> count) against what the artifact promises.
+
+    stored_only: the precision is one of storage (float16 weights widened at load); arithmetic is not judged.
+    """
+    split = [(*key.split(":", 1), count) for key, count in ops.items()]
+    compute = [(op, dtype, n) for op, dtype, n in split if not CONVERSION.match(op) and not MOVES.match(op)]
+    kept = sum(n for _, dtype, n in compute if keeps(dtype, artifact.precision))
+    left = [(op, dtype, n) for op, dtype, n in compute if not keeps(dtype, artifact.precision)]
+    inputs, outputs = (tuple(t.dtype for t in side) for side in (artifact.inputs, artifact.outputs))
+    notes = list(findings)
+    if not stored_only:
+        notes += _shares(compute, artifact)
+    return Lint(
+        promised=artifact.precision,
+        ops=dict(sorted(ops.items())),
+        ops_in_precision=kept,
+        ops_float=sum(n for _, dtype, n in left if "float" in dtype),
+        conversions=sum(n for op, _, n in split if CONVERSION.match(op)),
+        transposes=sum(n for op, _, n in split if op.lower() == "transpose"),
+        input_dtypes=inputs,
+        output_dtypes=outputs,
+        passed=not notes,
+        findings=tuple(notes),
+    )
+
+
+def keeps(dtype: str, promised: str) -> bool:
+    """Whether an operator of `dtype` ("int8", or "int8->int8" in TFLite) keeps the promise."""
+    parts = dtype.split("->")
+    return all(p in INTEGER for p in parts) if promised == "int8" else all(p == promised for p in parts)
+
+
+def _shares(compute: list[tuple[str, str, int]], artifact: Artifact) -> list[str]:
+    heavy = [(op, dtype, n) for op, dtype, n in compute if HEAVY.search(op)]
+    total = sum(n for _, _, n in heavy)
+    kept = sum(
+        n for op, dtype, n in heavy if keeps(dtype, artifact.precision) or _integer_kernel(op, artifact)
+    )
+    if total and kept < MIN_SHARE * total:
+        return [f"only {kept} of {total} multiply-accumulate operators run in {artifact.precision}"]
+    return []
+
+
+def _integer_kernel(op: str, artifact: Artifact) -> bool:
+    """QGemm with a float32 output multiplies integers all the same."""
+    return artifact.precision == "int8" and op == "QGemm"

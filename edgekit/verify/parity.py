@@ -1,0 +1,83 @@
+"""Parity: an artifact's outputs against the float model's, streamed over the samples of the metric."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekit.arrays import as_arrays, digest
+from edgekit.errors import VerificationError
+from edgekit.records import Parity
+from edgekit.verify.predict import Predictor
+
+
+class Comparison:
+    """Accumulates the error of one output stream against a reference; memory does not grow with the samples."""
+
+    def __init__(self) -> None:
+        self.samples = self.elements = self.agreed = self.ranked = 0
+        self.max_abs = self.error_power = self.signal_power = 0.0
+
+    def add(self, reference: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> None:
+        """One batch: lists of [N, ...] arrays. Raises VerificationError where the shapes differ."""
+        for i, (a, b) in enumerate(zip(reference, got, strict=True)):
+            if a.shape != b.shape:
+                raise VerificationError(
+                    f"output {i} of the artifact has shape {list(b.shape)}; the float model's has {list(a.shape)}"
+                )
+            self._add_output(a.astype(np.float64), b.astype(np.float64))
+        self.samples += len(reference[0])
+        self._rank(reference[0], got[0])
+
+    def _add_output(self, reference: np.ndarray, got: np.ndarray) -> None:
+        error = got - reference
+        self.max_abs = max(self.max_abs, float(np.abs(error).max(initial=0.0)))
+        if np.isnan(error).any():
+            self.max_abs = math.inf
+        self.error_power += float(np.square(error).sum())
+        self.signal_power += float(np.square(reference).sum())
+        self.elements += error.size
+
+    def _rank(self, reference: np.ndarray, got: np.ndarray) -> None:
+        if reference.ndim == 2 and reference.shape[1] > 1:
+            self.ranked += len(reference)
+            self.agreed += int((reference.argmax(1) == got.argmax(1)).sum())
+
+    def parity(self) -> Parity:
+        rms = math.sqrt(self.error_power / self.elements) if self.elements else math.inf
+        snr = (
+            10 * math.log10(self.signal_power / self.error_power)
+            if self.error_power > 0 < self.signal_power
+            else None
+        )
+        if not math.isfinite(self.max_abs):
+            rms, snr = math.inf, -math.inf
+        return Parity(
+            samples=self.samples,
+            max_abs_error=self.max_abs,
+            rms_error=rms,
+            snr_db=snr,
+            agreement=self.agreed / self.ranked if self.ranked else None,
+        )
+
+
+class ComparingPredictor:
+    """A predict function that also compares what it returns with the float model's kept predictions."""
+
+    def __init__(self, predictor: Predictor, predictions: Mapping[str, np.ndarray]) -> None:
+        self._predictor = predictor
+        self._predictions = predictions
+        self.comparison = Comparison()
+        self.unknown = 0
+
+    def __call__(self, *inputs: Any) -> Any:
+        arrays = as_arrays(inputs)
+        outputs = self._predictor.run(arrays)
+        key = digest(arrays)
+        if f"{key}_0" in self._predictions:
+            reference = [self._predictions[f"{key}_{i}"] for i in range(len(outputs))]
+            self.comparison.add(reference, outputs)
+        else:
+            self.unknown += len(arrays[0])
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)

@@ -1,0 +1,144 @@
+"""The verify stage: opens an artifact in its runtime, scores it with the user's metric, lints it. One child process.
+
+Back ends are found by module name: edgekit/verify/<runtime>.py has `open_session(path, exact)` and
+`lint(artifact)`; one whose kernels may saturate also has `saturation(...)`.
+"""
+
+import importlib
+import math
+from pathlib import Path
+from types import ModuleType
+
+import msgspec
+import numpy as np
+import torchvision  # noqa: F401  before any other framework: see edgekit.child
+from edgekit_runner.artifact import sha256
+
+from edgekit.errors import MissingRuntime, VerificationError
+from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
+from edgekit.specs import ProveSpec, Recheck, RecheckSpec
+from edgekit.trace import score, seed_everything
+from edgekit.verify.parity import ComparingPredictor
+from edgekit.verify.predict import Predictor, to_layout
+
+FLOAT_SNR_DB = 50.0  # a float32 file below this does not compute the same function
+
+
+def prove(spec: ProveSpec) -> Verdict:
+    """Executes the artifact on every sample the metric asks for. Raises VerificationError, TaskError, MissingRuntime."""
+    check_content(spec.artifact)
+    backend = load_backend(spec.runtime)
+    seed_everything(spec.seed)
+    task = spec.source.load()
+    predictor = Predictor(
+        backend.open_session(spec.artifact.path, exact=spec.exact), spec.artifact, spec.traced.inputs
+    )
+    inputs = _inputs(spec.traced)
+    _write_golden(spec, predictor, [a[:1] for a in inputs])
+    comparing = ComparingPredictor(predictor, np.load(spec.traced.predictions, allow_pickle=False))
+    metric = score(task, comparing)
+    parity = _parity(comparing, spec.artifact)
+    return Verdict(
+        runtime=spec.runtime,
+        metric=metric,
+        float_metric=spec.traced.metric,
+        parity=parity,
+        lint=backend.lint(spec.artifact),
+        saturation=_saturation(backend, spec, inputs),
+        doubts=_mode_doubts(spec),
+    )
+
+
+def recheck(spec: RecheckSpec) -> Recheck:
+    """Re-proves an exported file against its golden pair. Raises VerificationError with the figures if it fails."""
+    backend = load_backend(spec.runtime)
+    golden = np.load(spec.golden, allow_pickle=False)
+    session = backend.open_session(spec.artifact.path, exact=False)
+    stored_as_is = msgspec.structs.replace(
+        spec.artifact, layout="as the model"
+    )  # golden inputs are in the file's layout
+    predictor = Predictor(session, stored_as_is, spec.artifact.inputs)
+    count = len(spec.artifact.outputs)
+    got = predictor.run([golden[f"input_{i}"] for i in range(len(spec.artifact.inputs))])
+    worst = max(
+        float(np.abs(g - golden[f"output_{i}"]).max()) for i, g in zip(range(count), got, strict=True)
+    )
+    if not worst <= spec.golden_atol:
+        raise VerificationError(
+            f"{spec.artifact.path} differs from its golden output by {worst:.6g}; allowed is {spec.golden_atol:.6g}"
+        )
+    return Recheck(
+        max_abs_error=worst, golden_atol=spec.golden_atol, findings=backend.lint(spec.artifact).findings
+    )
+
+
+def check_content(artifact: Artifact) -> None:
+    """Raises VerificationError if the file is gone or not what was exported."""
+    if not Path(artifact.path).exists():
+        raise VerificationError(f"the artifact {artifact.path} does not exist")
+    found = sha256(artifact.path)
+    if found != artifact.sha256:
+        raise VerificationError(
+            f"{artifact.path} was altered after export: its sha256 is {found[:16]}..., the manifest says {artifact.sha256[:16]}..."
+        )
+
+
+def load_backend(runtime: str) -> ModuleType:
+    packages = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "coreml": "coremltools"}
+    try:
+        return importlib.import_module(f"edgekit.verify.{runtime}")
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("edgekit"):
+            raise
+        raise MissingRuntime.of(packages.get(runtime, runtime), f"verifying {runtime} artifacts") from error
+
+
+def _inputs(traced: Traced) -> list[np.ndarray]:
+    kept = np.load(traced.inputs_file, allow_pickle=False)
+    return [kept[f"input_{i}"] for i in range(len(traced.inputs))]
+
+
+def _write_golden(spec: ProveSpec, predictor: Predictor, sample: list[np.ndarray]) -> None:
+    """input_i as the file takes it (its layout, real values), output_i as it answered here (real values)."""
+    outputs = predictor.run(sample)
+    if not all(np.isfinite(o).all() for o in outputs):
+        raise VerificationError(
+            f"the artifact answers NaN or infinity in {spec.runtime} on the first sample of the metric"
+        )
+    stored = {
+        f"input_{i}": np.ascontiguousarray(to_layout(a, spec.artifact.layout)) for i, a in enumerate(sample)
+    }
+    np.savez(spec.golden, **stored, **{f"output_{i}": o for i, o in enumerate(outputs)})
+
+
+def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
+    if not comparing.comparison.samples:
+        raise VerificationError(
+            f"the metric asked for {comparing.unknown} samples the float model was never asked: it is not deterministic. "
+            "Fix its random seed, so that every artifact is scored on the same samples"
+        )
+    parity = comparing.comparison.parity()
+    if not math.isfinite(parity.max_abs_error):
+        raise VerificationError(f"the {artifact.format} artifact answers NaN on the metric's samples")
+    if artifact.precision == "float32" and parity.snr_db is not None and parity.snr_db < FLOAT_SNR_DB:
+        raise VerificationError(
+            f"the float32 {artifact.format} artifact does not compute the model's function: SNR {parity.snr_db:.1f} dB, "
+            f"at least {FLOAT_SNR_DB:.0f} dB is expected of a faithful conversion"
+        )
+    return parity
+
+
+def _saturation(backend: ModuleType, spec: ProveSpec, inputs: list[np.ndarray]) -> Saturation | None:
+    if spec.artifact.precision != "int8" or not hasattr(backend, "saturation"):
+        return None
+    return backend.saturation(spec.artifact, inputs, spec.traced.inputs, spec.isa, spec.host_isa)  # type: ignore[no-any-return]
+
+
+def _mode_doubts(spec: ProveSpec) -> tuple[str, ...]:
+    if spec.exact:
+        return (
+            f"scored with graph optimizations off: the int8 kernels of this {spec.host_isa} machine saturate, the target's do not",
+        )
+    if spec.runtime == "coreml":
+        return ("executed by edgekit's ML Program interpreter in ideal float16, not on an Apple device",)
+    return ()
