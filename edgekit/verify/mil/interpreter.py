@@ -4,6 +4,9 @@ A float16 tensor is held as a float32 tensor whose values lie on the float16 gri
 sums are float32. This is an ideal float16 machine, not a device. It proves the file; it does not predict
 the last bits of a Neural Engine, which sums and approximates in its own way.
 
+Speed follows torch.set_num_threads. Where the machine is shared, OpenMP threads that spin at a barrier cost more
+than they give: use one thread, or start the process with OMP_WAIT_POLICY=PASSIVE.
+
 How to read a difference to the float model:
   a float32 package, precision "float32"   is the graph right? (1e-4 relative)
   a float16 package, precision "float32"   what did rounding the weights cost?
@@ -26,6 +29,7 @@ from edgekit.verify.mil.package import Operation, Package, TensorSpec
 from edgekit.verify.mil.plan import Step, Values, build_steps, rounded
 
 _NO_ROUNDING = frozenset(shape_ops.OPS)  # they move values that are on the grid already
+_INPUT_DTYPES = frozenset({"float16", "float32", "int8", "int16", "int32", "uint8", "bool"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,9 @@ class Interpreter:
     ) -> None:
         if precision not in ("float16", "float32"):
             raise UserError(f"precision {precision!r} is not one of float16, float32")
+        for spec in package.inputs:
+            if spec.dtype not in _INPUT_DTYPES:
+                raise VerificationError(f"input {spec.name!r} is {spec.dtype}, which is not supported")
         self.package = package
         self.precision = precision
         self.hook = hook

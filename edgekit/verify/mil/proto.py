@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgekit.errors import MissingRuntime
+from edgekit.errors import MissingRuntime, VerificationError
 
 _ALIAS = "_edgekit_coremltools"
 
@@ -46,5 +46,11 @@ def parse_model(data: bytes) -> Any:
 
 
 def dtype_name(number: int) -> str:
-    """The MIL type with this number, in lower case: "float16", "int32", "uint4", "string"."""
-    return str(_module("MIL_pb2").DataType.Name(number)).lower()
+    """The MIL type with this number, in lower case: "float16", "int32", "uint4", "string".
+
+    Raises VerificationError for a number that names no type.
+    """
+    try:
+        return str(_module("MIL_pb2").DataType.Name(number)).lower()
+    except ValueError as error:
+        raise VerificationError(f"the program uses a data type with the unknown number {number}") from error

@@ -16,7 +16,8 @@ HERE = Path(__file__).parent
 
 def _build(out: Path, group: str) -> Path:
     command = [sys.executable, str(HERE / "mil_build.py"), str(out), group]
-    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # the machine may be shared
+    child = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert child.returncode == 0, child.stderr[-4000:]
     return out
 

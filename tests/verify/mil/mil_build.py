@@ -114,6 +114,24 @@ def write_compressed(out: Path) -> None:
         cto.decompress_weights(compressed).save(str(out / f"{name}_dense.mlpackage"))
 
 
+def write_flexible(out: Path) -> None:
+    """A batch of 1 to 8: the program computes shapes while it runs."""
+    torch.manual_seed(0)
+    model, x = NETS["convnet"].model().eval(), torch.randn(3, 3, 16, 16)
+    exported = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("n", min=1, max=8)},))
+    ct.convert(
+        exported.run_decompositions({}),
+        convert_to="mlprogram",
+        inputs=[ct.TensorType(name="x", shape=(ct.RangeDim(1, 8, 1), 3, 16, 16), dtype=np.float32)],
+        outputs=[ct.TensorType(name="y", dtype=np.float32)],
+        compute_precision=ct.precision.FLOAT32,
+        minimum_deployment_target=ct.target.iOS17,
+        skip_model_load=True,
+    ).save(str(out / "flexible.mlpackage"))
+    with torch.inference_mode():
+        np.savez(out / "flexible.npz", x=x.numpy(), y=model(x).numpy())
+
+
 def write_overflow(out: Path) -> None:
     torch.manual_seed(0)
     model, x = overflow_net().eval(), torch.randn(1, 3, 12, 12)
@@ -141,6 +159,7 @@ def main(out: Path, group: str) -> None:
     for name in NETS:
         write_net(name, out)
     write_compressed(out)
+    write_flexible(out)
     write_overflow(out)
     print(f"torchvision {torchvision.__version__}, {failed} cases failed")
     if failed:

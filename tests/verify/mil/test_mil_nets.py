@@ -44,6 +44,15 @@ def test_float16_package_is_close(name: str, packages: Path, relative_error: Err
     assert 0 < everything < 2e-2
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_flexible_batch(batch: int, packages: Path, relative_error: Error) -> None:
+    saved = np.load(packages / "flexible.npz")
+    package = Package(packages / "flexible.mlpackage")
+    assert package.inputs[0].shape == (-1, 3, 16, 16)
+    y = Interpreter(package, "float32").run({"x": saved["x"][:batch]})["y"]
+    assert relative_error(y, saved["y"][:batch]) < 1e-4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW_NETS)
 def test_large_nets(name: str, slow_packages: Path, relative_error: Error) -> None:

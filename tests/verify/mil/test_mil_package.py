@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -223,6 +225,40 @@ def test_without_coremltools(monkeypatch: pytest.MonkeyPatch, copy: Path) -> Non
     proto._module.cache_clear()
     with pytest.raises(MissingRuntime, match="pip install coremltools"):
         Package(copy)
+
+
+def test_coremltools_itself_is_never_imported(packages: Path) -> None:
+    code = (
+        "import sys; from edgekit.verify.mil.interpreter import Interpreter, Package; "
+        f"Interpreter(Package({str(packages / 'convnet_float16.mlpackage')!r})); "
+        "print('coremltools' in sys.modules)"
+    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout.strip() == "False"
+
+
+def test_unknown_data_type(copy: Path) -> None:
+    def other_type(block: Any) -> None:
+        _first(block, "conv").outputs[0].type.tensorType.dataType = 15
+
+    _edit(copy, other_type)
+    with pytest.raises(VerificationError, match="data type with the unknown number 15"):
+        Package(copy)
+
+
+def test_damaged_bytes_never_escape_as_other_errors(copy: Path) -> None:
+    """Whatever byte is wrong: either it does no harm, or an error of ours says so."""
+    data, random = (copy / MODEL).read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(data)
+        damaged[random.integers(len(data))] = random.integers(256)
+        (copy / MODEL).write_bytes(damaged)
+        try:
+            Interpreter(Package(copy)).run({"x": np.ones((1, 3, 16, 16), np.float32)})
+        except (UserError, VerificationError):
+            refused += 1
+    assert refused > 20
 
 
 def test_packed_elements() -> None:
