@@ -34,6 +34,7 @@ from litert_torch.quantize.quant_config import QuantConfig
 
 from edgekit.errors import ConversionError
 from edgekit.export._tflite_errors import explain
+from edgekit.export._tflite_flatten import flatten_channels_last
 from edgekit.export._tflite_layout import pads_join_nhwc
 from edgekit.records import Artifact, Candidate, Precision, TensorSpec
 
@@ -83,6 +84,8 @@ def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...]
 def _lower(program: torch.export.ExportedProgram, precision: Precision, channels_last: bool) -> Any:
     """The litert-torch model, with rank-4 inputs and outputs in NHWC if `channels_last`."""
     module, examples = program.module(), []
+    if channels_last:
+        module = flatten_channels_last(module)
     for shape, dtype in _inputs(program):
         last = channels_last and len(shape) == 4
         examples.append(torch.zeros([shape[0], *shape[2:], shape[1]] if last else shape, dtype=dtype))
