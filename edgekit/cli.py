@@ -99,7 +99,8 @@ def targets(as_json: bool) -> None:
 
     profiles = [load_target(name) for name in target_names()]
     if as_json:
-        return _print_json(profiles)
+        _print_json(profiles)
+        return
     width = max(len(profile.name) for profile in profiles)
     for profile in profiles:
         click.echo(f"{profile.name:<{width}}  {profile.summary}; {profile.default_isa} unless --isa")
@@ -130,7 +131,8 @@ def plan(
         for target, level in zip(profiles, levels, strict=True)
     ]
     if as_json:
-        return _print_json(plans)
+        _print_json(plans)
+        return
     for made in plans:
         click.echo(f"{made.target} ({made.isa}), budget: {_budget_text(made.budget)}")
         for number, recipe in enumerate(made.recipes, 1):
@@ -199,7 +201,8 @@ def verify(folder: Path, as_json: bool) -> None:
 
     results = recheck(folder)
     if as_json:
-        return _print_json(results)
+        _print_json(results)
+        return
     for name, result in results.items():
         click.echo(
             f"{name}: ok; checksums match, golden output within {result.golden_atol:.4g} (off by {result.max_abs_error:.4g})"
@@ -241,7 +244,8 @@ def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     if out is not None:
         html.write(reports, out)
     if as_json:
-        return _print_json(reports)
+        _print_json(reports)
+        return
     for single in reports:
         _print_table(single)
 
@@ -254,7 +258,8 @@ def doctor(as_json: bool) -> None:
 
     found = examine()
     if as_json:
-        return _print_json(found)
+        _print_json(found)
+        return
     for line in lines(found):
         click.echo(line)
 

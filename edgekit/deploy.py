@@ -63,7 +63,7 @@ def deploy(
             folders.place(result, target, request.traced, partial, work, log)
             for result, target in zip(results, profiles, strict=True)
         ]
-        report = _report(request, placed, time)
+        report = _report(request, budget if isinstance(budget, Budget) else None, placed, time)
         folders.write_report(report, partial)
     return report
 
@@ -124,7 +124,7 @@ def _raise_if_nothing_converts(results: list[TargetReport]) -> None:
         raise ConversionError("; ".join(dict.fromkeys(errors)))
 
 
-def _report(request: Request, placed: list[TargetReport], time: StageTime) -> Report:
+def _report(request: Request, budget: Budget | None, placed: list[TargetReport], time: StageTime) -> Report:
     traced = request.traced
     return Report(
         schema_version=SCHEMA_VERSION,
@@ -136,6 +136,7 @@ def _report(request: Request, placed: list[TargetReport], time: StageTime) -> Re
         samples=traced.samples,
         parameters=traced.parameters,
         targets=tuple(placed),
+        budget=budget,
         stages=(time,),
         doubts=traced.doubts,
     )

@@ -318,8 +318,8 @@ class Report(Record):
     float_metric: float
     samples: int
     parameters: int
-    budget: Budget | None
     targets: tuple[TargetReport, ...]
+    budget: Budget | None = None
     stages: tuple[StageTime, ...] = ()
     doubts: tuple[str, ...] = ()
 

@@ -1,6 +1,6 @@
 """What crosses to each child process. Light, so that the parent needs no framework to write one."""
 
-from edgekit.records import Artifact, Candidate, Record, Step, TensorSpec, Traced
+from edgekit.records import Artifact, Candidate, Record, Step, Traced
 from edgekit.target import Target
 from edgekit.task import TaskSource
 

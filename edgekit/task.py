@@ -10,7 +10,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -48,7 +48,7 @@ class Task:
     metric: Metric
     calibration: Iterable[Any] | None = None
     training: Training | None = None
-    preprocessing: Preprocessing = Preprocessing()
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
 
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):
@@ -90,7 +90,7 @@ class TaskSource(Record):
         import pickle
 
         with Path(str(self.pickled)).open("rb") as file:
-            return pickle.load(file)  # noqa: S301  written a moment ago by our own parent process
+            return pickle.load(file)
 
 
 def pickle_task(task: Task, path: Path) -> TaskSource:

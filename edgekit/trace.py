@@ -63,7 +63,7 @@ def seed_everything(seed: int) -> None:
     import random
 
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  user code may use the legacy generator
+    np.random.seed(seed)
     torch.manual_seed(seed)
 
 
