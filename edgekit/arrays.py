@@ -1,7 +1,8 @@
 """Small things about numpy arrays that tracing and verifying share."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,3 +33,8 @@ def check_shapes(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
         if array.ndim != len(shape) or array.shape[1:] != tuple(shape[1:]) or len(array) == 0:
             wanted = ", ".join(["N", *map(str, shape[1:])])
             raise TaskError(f"predict got input {i} of shape {list(array.shape)}; the model takes [{wanted}]")
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """An .npz with one array a key."""
+    np.savez(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]

@@ -3,8 +3,12 @@
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from edgekit.stages import Event
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class Lines:
@@ -64,7 +68,7 @@ class Live:
         if line:
             self._console.print(line, markup=False, highlight=False)
 
-    def _table(self) -> object:
+    def _table(self) -> "Table":
         from rich.spinner import Spinner
         from rich.table import Table
 

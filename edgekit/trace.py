@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.child
 
-from edgekit.arrays import as_arrays, check_shapes, digest
+from edgekit.arrays import as_arrays, check_shapes, digest, save_arrays
 from edgekit.errors import ConversionError, TaskError
 from edgekit.quant import prepare, program
 from edgekit.records import TensorSpec, Traced
@@ -42,8 +42,8 @@ def trace(spec: TraceSpec) -> Traced:
     program.save(exported, work / "program.pt2")
     recorder = Recorder(lambda *arrays: _call(model, arrays, examples))
     metric = score(task, recorder)
-    np.savez(work / "predictions.npz", **recorder.predictions)
-    np.savez(work / "inputs.npz", **recorder.inputs())
+    save_arrays(work / "predictions.npz", recorder.predictions)
+    save_arrays(work / "inputs.npz", recorder.inputs())
     return Traced(
         facts=task.facts(),
         preprocessing=task.preprocessing,

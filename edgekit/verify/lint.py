@@ -29,7 +29,7 @@ def build_lint(
 
     stored_only: the precision is one of storage (float16 weights widened at load); arithmetic is not judged.
     """
-    split = [(*key.split(":", 1), count) for key, count in ops.items()]
+    split = [(*key.partition(":")[::2], count) for key, count in ops.items()]
     compute = [(op, dtype, n) for op, dtype, n in split if not CONVERSION.match(op) and not MOVES.match(op)]
     kept = sum(n for _, dtype, n in compute if keeps(dtype, artifact.precision))
     left = [(op, dtype, n) for op, dtype, n in compute if not keeps(dtype, artifact.precision)]

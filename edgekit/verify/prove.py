@@ -14,6 +14,7 @@ import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.child
 from edgekit_runner.artifact import sha256
 
+from edgekit.arrays import save_arrays
 from edgekit.errors import MissingRuntime, VerificationError
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.specs import ProveSpec, Recheck, RecheckSpec
@@ -108,7 +109,7 @@ def _write_golden(spec: ProveSpec, predictor: Predictor, sample: list[np.ndarray
     stored = {
         f"input_{i}": np.ascontiguousarray(to_layout(a, spec.artifact.layout)) for i, a in enumerate(sample)
     }
-    np.savez(spec.golden, **stored, **{f"output_{i}": o for i, o in enumerate(outputs)})
+    save_arrays(Path(spec.golden), {**stored, **{f"output_{i}": o for i, o in enumerate(outputs)}})
 
 
 def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
