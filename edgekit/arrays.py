@@ -38,3 +38,8 @@ def check_shapes(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """An .npz with one array a key."""
     np.savez(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+
+
+def to_layout(array: np.ndarray, layout: str) -> np.ndarray:
+    """[N, C, H, W] -> [N, H, W, C] where the file wants it; every other array as it is."""
+    return array.transpose(0, 2, 3, 1) if layout == "NHWC" and array.ndim == 4 else array

@@ -11,6 +11,7 @@ from typing import Any
 from edgekit_runner import api, table
 from edgekit_runner.environment import local_isa
 
+from edgekit.golden import Golden
 from edgekit.package import manifest
 from edgekit.records import Artifact, Measurement
 from edgekit.target import Target
@@ -23,7 +24,7 @@ def machine_name() -> str:
 
 
 def measure(
-    artifact: Artifact, baseline: Artifact, target: Target, isa: str, golden: str, golden_atol: float
+    artifact: Artifact, golden: Golden, baseline: Artifact, reference: Golden, target: Target, isa: str
 ) -> Measurement:
     """CPU time and peak memory of `artifact` against `baseline`, one thread, here.
 
@@ -35,10 +36,12 @@ def measure(
         {
             "artifact": artifact.path,
             "format": artifact.format,
-            "golden": golden,
-            "golden_atol": golden_atol,
+            "golden": golden.path,
+            "golden_atol": golden.atol,
             "baseline": baseline.path,
             "baseline_format": baseline.format,
+            "baseline_golden": reference.path,
+            "baseline_golden_atol": reference.atol,
             "rounds_count": ROUNDS,
         }
     )

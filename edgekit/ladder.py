@@ -9,7 +9,7 @@ from edgekit_runner.isa import int8_saturates
 from edgekit import bench, gate
 from edgekit.compress import AT_EXPORT
 from edgekit.errors import ChildCrash, ConversionError, VerificationError
-from edgekit.golden import golden_atol
+from edgekit.golden import Golden, golden_atol, of_float
 from edgekit.plan import plan
 from edgekit.records import (
     Artifact,
@@ -188,11 +188,13 @@ class Rung:
         return msgspec.structs.replace(verdict, golden=spec.golden)
 
     def _measure(self, artifact: Artifact, baseline: Artifact) -> Measurement:
-        atol = golden_atol(Path(self._golden), artifact.precision)
+        golden = Golden(path=self._golden, atol=golden_atol(Path(self._golden), artifact.precision))
+        folder = self._stages.folder(self._target.name, "measure")
+        reference = of_float(self._request.traced, baseline, folder / "float.npz")
         measurement, time = self._stages.alone(
             self._target.name,
             "measure",
-            lambda: bench.measure(artifact, baseline, self._target, self._plan.isa, self._golden, atol),
+            lambda: bench.measure(artifact, golden, baseline, reference, self._target, self._plan.isa),
         )
         self._times.append(time)
         return measurement

@@ -125,14 +125,14 @@ class Traced(Record):
     """The float model as one exported program, with what it answers: the reference for everything after it.
 
     program: a torch.export file. predictions: an .npz that maps the hash of each input of the metric to the
-    float model's output. inputs_file: an .npz with input_0, input_1, ... holding the first samples of the metric.
+    float model's output. samples_file: an .npz with input_i and output_i, the first samples of the metric and what the float model answered.
     """
 
     facts: TaskFacts
     preprocessing: Preprocessing
     program: str
     predictions: str
-    inputs_file: str
+    samples_file: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     metric: float

@@ -25,7 +25,7 @@ from edgekit.task import Task, describe
 log = logging.getLogger("edgekit")
 
 KEEP_BYTES = 1 << 30  # predictions kept for parity
-KEEP_SAMPLES = 32  # inputs kept for golden pairs and the saturation check
+KEEP_SAMPLES = 32  # kept for golden pairs and the saturation check
 
 
 def trace(spec: TraceSpec) -> Traced:
@@ -43,13 +43,13 @@ def trace(spec: TraceSpec) -> Traced:
     recorder = Recorder(lambda *arrays: _call(model, arrays, examples))
     metric = score(task, recorder)
     save_arrays(work / "predictions.npz", recorder.predictions)
-    save_arrays(work / "inputs.npz", recorder.inputs())
+    save_arrays(work / "samples.npz", recorder.kept())
     return Traced(
         facts=task.facts(),
         preprocessing=task.preprocessing,
         program=str(work / "program.pt2"),
         predictions=str(work / "predictions.npz"),
-        inputs_file=str(work / "inputs.npz"),
+        samples_file=str(work / "samples.npz"),
         inputs=tuple(_spec(f"input_{i}", t) for i, t in enumerate(examples)),
         outputs=tuple(_spec(f"output_{i}", t) for i, t in enumerate(outputs)),
         metric=metric,
@@ -95,7 +95,7 @@ class Recorder:
         self._call = call
         self._kept_bytes = 0
         self._skipped = 0
-        self._inputs: list[list[np.ndarray]] = []
+        self._samples: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
         self.samples = 0
         self.predictions: dict[str, np.ndarray] = {}
 
@@ -103,7 +103,7 @@ class Recorder:
         arrays = as_arrays(inputs)
         outputs = self._call(*arrays)
         self.samples += len(arrays[0])
-        self._keep_inputs(arrays)
+        self._keep_samples(arrays, outputs)
         size = sum(o.nbytes for o in outputs)
         if self._kept_bytes + size <= KEEP_BYTES:
             self._kept_bytes += size
@@ -112,15 +112,22 @@ class Recorder:
             self._skipped += len(arrays[0])
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
-    def _keep_inputs(self, arrays: list[np.ndarray]) -> None:
-        for row in range(min(len(arrays[0]), KEEP_SAMPLES - len(self._inputs))):
-            self._inputs.append([a[row : row + 1].copy() for a in arrays])
+    def _keep_samples(self, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+        for row in range(min(len(inputs[0]), KEEP_SAMPLES - len(self._samples))):
+            self._samples.append(
+                ([a[row : row + 1].copy() for a in inputs], [o[row : row + 1].copy() for o in outputs])
+            )
 
-    def inputs(self) -> dict[str, np.ndarray]:
-        if not self._inputs:
+    def kept(self) -> dict[str, np.ndarray]:
+        """The first samples: input_i and output_i, arrays [N, ...]."""
+        if not self._samples:
             raise TaskError("the metric never called predict; it must score the function it is given")
+        inputs, outputs = zip(*self._samples, strict=True)
+        named = {"input": zip(*inputs, strict=True), "output": zip(*outputs, strict=True)}
         return {
-            f"input_{i}": np.concatenate(column) for i, column in enumerate(zip(*self._inputs, strict=True))
+            f"{side}_{i}": np.concatenate(column)
+            for side, columns in named.items()
+            for i, column in enumerate(columns)
         }
 
     def doubts(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgekit.arrays import as_arrays, check_shapes
+from edgekit.arrays import as_arrays, check_shapes, to_layout
 from edgekit.errors import VerificationError
 from edgekit.records import Artifact, TensorSpec
 
@@ -45,11 +45,6 @@ class Predictor:
     def _one(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         outputs = self._session.run(self.feeds(arrays))
         return [decode(np.asarray(outputs[spec.name]), spec) for spec in self._artifact.outputs]
-
-
-def to_layout(array: np.ndarray, layout: str) -> np.ndarray:
-    """[N, C, H, W] -> [N, H, W, C] where the file wants it; every other array as it is."""
-    return array.transpose(0, 2, 3, 1) if layout == "NHWC" and array.ndim == 4 else array
 
 
 def encode(array: np.ndarray, spec: TensorSpec) -> np.ndarray:

@@ -14,13 +14,13 @@ import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.child
 from edgekit_runner.artifact import sha256
 
-from edgekit.arrays import save_arrays
 from edgekit.errors import MissingRuntime, VerificationError
+from edgekit.golden import write_golden
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.specs import ProveSpec, Recheck, RecheckSpec
 from edgekit.trace import score, seed_everything
 from edgekit.verify.parity import ComparingPredictor
-from edgekit.verify.predict import Predictor, to_layout
+from edgekit.verify.predict import Predictor
 
 FLOAT_SNR_DB = 50.0  # a float32 file below this does not compute the same function
 
@@ -95,21 +95,18 @@ def load_backend(runtime: str) -> ModuleType:
 
 
 def _inputs(traced: Traced) -> list[np.ndarray]:
-    kept = np.load(traced.inputs_file, allow_pickle=False)
+    kept = np.load(traced.samples_file, allow_pickle=False)
     return [kept[f"input_{i}"] for i in range(len(traced.inputs))]
 
 
 def _write_golden(spec: ProveSpec, predictor: Predictor, sample: list[np.ndarray]) -> None:
-    """input_i as the file takes it (its layout, real values), output_i as it answered here (real values)."""
+    """The first sample of the metric, and what the artifact answers to it here."""
     outputs = predictor.run(sample)
     if not all(np.isfinite(o).all() for o in outputs):
         raise VerificationError(
             f"the artifact answers NaN or infinity in {spec.runtime} on the first sample of the metric"
         )
-    stored = {
-        f"input_{i}": np.ascontiguousarray(to_layout(a, spec.artifact.layout)) for i, a in enumerate(sample)
-    }
-    save_arrays(Path(spec.golden), {**stored, **{f"output_{i}": o for i, o in enumerate(outputs)}})
+    write_golden(Path(spec.golden), sample, outputs, spec.artifact.layout)
 
 
 def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
