@@ -41,15 +41,24 @@ def _operator(text: str) -> str | None:
 def _origin(text: str, operator: str, program: torch.export.ExportedProgram) -> str:
     """ " from <module path> (<class>), called at <file>:<line>", as far as it is known."""
     name = found[1] if (found := _NODE.search(text)) else ""
-    source = (_SOURCE.findall(text) or [None])[-1]
-    calls = [node for node in program.graph.nodes if node.op == "call_function"]
-    same = [node for node in calls if str(node.target) == operator]
-    same.sort(key=lambda node: node.name != name)
-    if source:  # an operator that was decomposed keeps the source line of the call it came from
-        same += [node for node in calls if _source(node) == source]
-    module = _module(same[0]) if same else ""
-    source = (same and _source(same[0])) or source
-    return module + (f", called at {source[0]}:{source[1]}" if source else "")
+    nodes = _calls(program, operator) or _calls(_decomposed(program), operator)
+    if not nodes:
+        return ""
+    node = min(nodes, key=lambda node: node.name != name)
+    source = _source(node)
+    return _module(node) + (f", called at {source[0]}:{source[1]}" if source else "")
+
+
+def _calls(program: torch.export.ExportedProgram, operator: str) -> list[torch.fx.Node]:
+    return [node for node in program.graph.nodes if str(node.target) == operator]
+
+
+def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """What the converter sees: an operator that no model calls may come out of one that a model does."""
+    try:
+        return program.run_decompositions()
+    except Exception:  # torch raises anything here, and a reason is already known
+        return program
 
 
 def _source(node: torch.fx.Node) -> tuple[str, str] | None:

@@ -1,12 +1,15 @@
-"""Flattens feature maps in the order that TFLite holds them, so that no TRANSPOSE is left before a classifier.
+"""From feature maps to a classifier in the order that TFLite holds them, so that no TRANSPOSE is left there.
 
-A PyTorch classifier flattens [N, C, H, W] and its linear layer expects the columns in that order; TFLite holds
-the features as [N, H, W, C]. Instead of transposing the features at every inference, the columns of the linear
-weight are reordered once, here:
+litert-torch holds feature maps as [N, H, W, C], but only operators with a rank-4 result may join that region.
+Two operators in front of a classifier have none, and each would cost a transpose of the features per inference:
 
-    x [N, C, H, W] -> flatten -> linear(W)    =    x -> permute [N, H, W, C] -> flatten -> linear(W[:, order])
+1. Global pooling without kept axes. mean(x, [2, 3]) becomes mean(x, [2, 3], keepdim) -> reshape [N, C].
+2. Flatten. PyTorch flattens [N, C, H, W], and the linear layer expects its columns in that order. Instead of the
+   features, the columns of the weight are reordered, once, here:
 
-In the converter the new permute meets the inverse one at the border of the NHWC region, and both cancel.
+       x -> flatten -> linear(W)    =    x -> permute [N, H, W, C] -> flatten -> linear(W[:, order])
+
+   In the converter the new permute meets the inverse one at the border of the region, and both cancel.
 """
 
 from functools import reduce
@@ -23,16 +26,40 @@ ELEMENTWISE = QUANTIZE | DEQUANTIZE | {ATEN.dropout.default, ATEN.clone.default,
 
 
 def flatten_channels_last(module: GraphModule) -> GraphModule:
-    """Rewrites every flatten whose only reader is one linear layer; `module` keeps its function."""
-    for linear in [node for node in module.graph.nodes if node.target is ATEN.linear.default]:
-        flatten, weight = _flatten_before(linear), _weight(linear)
-        if flatten is not None and weight is not None:
-            shape = flatten.args[0].meta["val"].shape
-            _reorder_columns(module, weight, shape)
-            _permute_before(flatten, shape)
+    """Rewrites global means, and every flatten whose only reader is one linear layer; the function stays."""
+    for node in list(module.graph.nodes):
+        if node.target is ATEN.mean.dim:
+            _keep_axes(node)
+        elif node.target is ATEN.linear.default:
+            flatten, weight = _flatten_before(node), _weight(node)
+            if flatten is not None and weight is not None:
+                shape = _shape(flatten.args[0])
+                _reorder_columns(module, weight, shape)
+                _permute_before(flatten, shape)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def _keep_axes(mean: Node) -> None:
+    """mean [N, C, H, W] -> [N, C] becomes mean -> [N, C, 1, 1] -> reshape, on the grid of its quantize if any."""
+    source, axes = mean.args[0], mean.args[1]
+    shape = _shape(source)
+    if len(shape) != 4 or mean.kwargs or mean.args[2:3] == (True,):
+        return
+    if axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
+        return
+    user = next(iter(mean.users)) if len(mean.users) == 1 else None
+    grid = user.args[1:] if user is not None and user.target in QUANTIZE else None
+    with mean.graph.inserting_after(mean):
+        flat = mean.graph.call_function(ATEN.reshape.default, (mean, list(shape[:2])))
+    flat.meta = dict(mean.meta)
+    mean.replace_all_uses_with(flat, delete_user_cb=lambda reader: reader is not flat)
+    mean.args = (source, axes, True, *mean.args[3:])
+    mean.meta = {key: value for key, value in mean.meta.items() if key != "val"}
+    if grid is not None:
+        with mean.graph.inserting_before(flat):
+            flat.args = (_requantize(mean, grid), flat.args[1])
 
 
 def _flatten_before(linear: Node) -> Node | None:
@@ -42,7 +69,7 @@ def _flatten_before(linear: Node) -> Node | None:
         node = node.args[0]
     if not isinstance(node, Node) or node.target not in FLATTEN or len(node.users) != 1:
         return None
-    before, after = (getattr(n.meta.get("val"), "shape", ()) for n in (node.args[0], node))
+    before, after = _shape(node.args[0]), _shape(node)
     if len(before) != 4 or before[2] * before[3] == 1 or tuple(after) != (before[0], before[1:].numel()):
         return None
     return node
@@ -74,10 +101,18 @@ def _permute_before(flatten: Node, shape: torch.Size) -> None:
     with graph.inserting_before(flatten):
         node = graph.call_function(ATEN.permute.default, (source, [0, 2, 3, 1]))
         if source.target in DEQUANTIZE:
-            grid = source.args[1:]
-            quantized = graph.call_function(QUANT.quantize_per_tensor.default, (node, *grid))
-            node = graph.call_function(QUANT.dequantize_per_tensor.default, (quantized, *grid))
+            node = _requantize(node, source.args[1:])
         flat = graph.call_function(ATEN.reshape.default, (node, [shape[0], shape[1:].numel()]))
     flat.meta = flatten.meta
     flatten.replace_all_uses_with(flat)
     graph.erase_node(flatten)
+
+
+def _shape(node: Node) -> torch.Size:
+    return getattr(node.meta.get("val"), "shape", torch.Size())
+
+
+def _requantize(node: Node, grid: tuple[object, ...]) -> Node:
+    """node -> quantize -> dequantize, which tells the converter that this value is an int8 tensor."""
+    quantized = node.graph.call_function(QUANT.quantize_per_tensor.default, (node, *grid))
+    return node.graph.call_function(QUANT.dequantize_per_tensor.default, (quantized, *grid))
