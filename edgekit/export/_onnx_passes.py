@@ -1,0 +1,159 @@
+"""Rewrites of a finished ONNX file. Each takes the model and changes it in place; none changes what it computes."""
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+_LAYERS = ("Conv", "Gemm", "MatMul")
+_MOVES = ("Transpose", "Reshape", "Unsqueeze", "Squeeze")
+#: float16 has 11 significant bits; below this many numbers a tensor is not worth a Cast
+MIN_HALF_ELEMENTS = 64
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Drops what varies between runs or names this machine: traces, doc strings, inferred shapes, metadata."""
+    graph = model.graph
+    for holder in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        holder.ClearField("doc_string")
+        holder.ClearField("metadata_props")
+    del graph.value_info[:]
+    model.ClearField("producer_version")
+    graph.name = "model"
+
+
+def stamp(model: onnx.ModelProto, properties: dict[str, str]) -> None:
+    """Writes the properties of the file, which onnxruntime shows as custom metadata."""
+    helper.set_model_props(model, dict(sorted(properties.items())))
+
+
+def half_weights(model: onnx.ModelProto) -> None:
+    """Stores float32 constants as float16 behind a Cast, which onnxruntime computes once, when it loads the file.
+
+    A constant that float16 cannot hold (above 65504) or that it would mostly lose to zero stays as it is.
+    """
+    casts = []
+    for tensor in model.graph.initializer:
+        values = (
+            numpy_helper.to_array(tensor)
+            if tensor.data_type == TensorProto.FLOAT
+            else np.empty(0, np.float32)
+        )
+        if values.size < MIN_HALF_ELEMENTS or not _fits_half(values):
+            continue
+        name, half = tensor.name, f"{tensor.name}_float16"
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), half))
+        casts.append(helper.make_node("Cast", [half], [name], name=f"{name}_widen", to=TensorProto.FLOAT))
+    body = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(casts + body)
+
+
+def unsigned_activations(model: onnx.ModelProto) -> None:
+    """Moves signed activations to unsigned: q + 128 with zero point + 128 is the same real number, exactly.
+
+    x86 kernels of onnxruntime fuse u8 x s8 only; with s8 activations half the layers of a network stay float.
+    Weights stay int8. Constants that take part as activations (the 3 of x + 3) are moved with them.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = _weight_sources(model.graph, constants)
+    moved: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[0] in weights:
+            continue
+        for name in (node.input[0], node.input[2]):
+            if name in constants and constants[name].data_type == TensorProto.INT8:
+                moved.add(name)
+    for name in sorted(moved):
+        fresh = _add_unsigned(model.graph, constants[name])
+        for node in model.graph.node:
+            if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] not in weights:
+                node.input[:] = [fresh if i == name else i for i in node.input]
+    _drop_unused(model.graph)
+
+
+def mean_to_pool(model: onnx.ModelProto) -> None:
+    """A mean over height and width that keeps them becomes GlobalAveragePool, which has an integer kernel.
+
+    Needs the inferred shapes, so it comes before `strip`.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.value_info}
+    for node in model.graph.node:
+        if node.op_type != "ReduceMean" or len(node.input) < 2 or node.input[1] not in constants:
+            continue
+        axes = sorted(int(a) for a in numpy_helper.to_array(constants[node.input[1]]).reshape(-1))
+        keeps = next((a.i for a in node.attribute if a.name == "keepdims"), 1)
+        if keeps and axes in ([-2, -1], [2, 3]) and ranks.get(node.output[0]) == 4:
+            node.CopyFrom(
+                helper.make_node("GlobalAveragePool", node.input[:1], list(node.output), name=node.name)
+            )
+    _drop_unused(model.graph)
+
+
+def weights_first(model: onnx.ModelProto) -> None:
+    """Stored int8 -> DequantizeLinear -> Transpose becomes transposed int8 -> DequantizeLinear, the form that fuses."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    made = {out: node for node in model.graph.node for out in node.output}
+    for node in [n for n in model.graph.node if n.op_type == "Transpose"]:
+        source = made.get(node.input[0])
+        if source is None or source.op_type != "DequantizeLinear" or source.input[0] not in constants:
+            continue
+        values = numpy_helper.to_array(constants[source.input[0]])
+        order = next(
+            (list(a.ints) for a in node.attribute if a.name == "perm"), list(range(values.ndim))[::-1]
+        )
+        stored = numpy_helper.from_array(
+            np.ascontiguousarray(values.transpose(order)), f"{node.output[0]}_int8"
+        )
+        model.graph.initializer.append(stored)
+        axis = next((a.i for a in source.attribute if a.name == "axis"), 1) % values.ndim
+        node.CopyFrom(
+            helper.make_node(
+                "DequantizeLinear", [stored.name, *source.input[1:]], list(node.output), name=node.name,
+                axis=order.index(axis),
+            )
+        )  # fmt: skip
+    _drop_unused(model.graph)
+
+
+def _weight_sources(graph: onnx.GraphProto, constants: dict[str, TensorProto]) -> set[str]:
+    """Names of the stored integers that are weights: input 1 of a layer, perhaps behind a transpose."""
+    made = {out: node for node in graph.node for out in node.output}
+    found = set()
+    for layer in graph.node:
+        if layer.op_type not in _LAYERS:
+            continue
+        source = made.get(layer.input[1])
+        while source is not None and source.op_type in _MOVES:
+            source = made.get(source.input[0])
+        if source is not None and source.op_type == "DequantizeLinear" and source.input[0] in constants:
+            found.add(source.input[0])
+    return found
+
+
+def _add_unsigned(graph: onnx.GraphProto, tensor: TensorProto) -> str:
+    values = (numpy_helper.to_array(tensor).astype(np.int16) + 128).astype(np.uint8)
+    graph.initializer.append(numpy_helper.from_array(values, f"{tensor.name}_unsigned"))
+    return f"{tensor.name}_unsigned"
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Removes nodes and stored tensors that nothing reads."""
+    while True:
+        read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+        dead = [node for node in graph.node if not read.intersection(node.output)]
+        for node in dead:
+            graph.node.remove(node)
+        if not dead:
+            break
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _fits_half(values: np.ndarray) -> bool:
+    magnitude = np.abs(values)
+    if not np.isfinite(values).all() or magnitude.max(initial=0.0) > np.finfo(np.float16).max:
+        return False
+    lost = np.count_nonzero((magnitude > 0) & (magnitude < np.finfo(np.float16).smallest_subnormal))
+    return bool(lost <= values.size // 2)

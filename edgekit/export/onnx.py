@@ -1,0 +1,97 @@
+"""A candidate to an ONNX file, for onnxruntime.
+
+float32: the graph as exported. int8: QuantizeLinear and DequantizeLinear around every operator, weights stored as
+int8 ("QDQ"); onnxruntime merges each group into one integer kernel when it loads the file. Activations are unsigned:
+kernels on x86 multiply u8 by s8, so a signed graph is shifted by 128, exactly. float16: weights stored in half
+precision behind a Cast that is folded at load; arithmetic and speed stay those of float32.
+
+The same program gives the same bytes: what varies, or names this machine, is dropped.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+import torch
+from edgekit_runner import __version__
+from edgekit_runner.artifact import describe
+
+from edgekit.export import _onnx_passes as passes
+from edgekit.export._onnx_errors import conversion_error
+from edgekit.quant import program as programs
+from edgekit.records import Artifact, Candidate, Precision
+
+if TYPE_CHECKING:
+    from edgekit.target import Target
+
+SUFFIX = ".onnx"
+OPSET = 18
+PACKAGES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
+PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
+    "float32": [passes.strip],
+    "float16": [passes.strip, passes.half_weights],
+    "int8": [passes.mean_to_pool, passes.strip, passes.weights_first, passes.unsigned_activations],
+}
+
+
+def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
+    """Writes `out` and describes it; inputs keep the names of the model's arguments, outputs are output_i.
+
+    Raises ConversionError that names the operator which has no translation, and the module it came from.
+    """
+    precision = candidate.recipe.precision
+    program = programs.load(candidate.program)
+    model = _convert(programs.fold_weights(program) if precision == "int8" else program)
+    for rewrite in PASSES[precision]:
+        rewrite(model)
+    passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision})
+    onnx.checker.check_model(model, full_check=True)
+    programs.write(out, model.SerializeToString(deterministic=True))
+    inputs, outputs = programs.specs(program)
+    info = describe(out, "onnx")
+    return Artifact(
+        path=str(out),
+        format="onnx",
+        precision=precision,
+        size_bytes=info.size_bytes,
+        sha256=info.sha256,
+        inputs=inputs,
+        outputs=outputs,
+        layout=programs.layout(inputs),
+        toolchain={name: version(name) for name in PACKAGES},
+    )
+
+
+def _convert(program: torch.export.ExportedProgram) -> onnx.ModelProto:
+    """torch.onnx's own converter, kept quiet: it prints a progress report."""
+    inputs, outputs = programs.specs(program)
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            converted = torch.onnx.export(
+                program,
+                dynamo=True,
+                optimize=True,
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+                input_names=[spec.name for spec in inputs],
+                output_names=[spec.name for spec in outputs],
+            )
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # of many kinds; the operator is in the text
+        raise conversion_error(program, error) from error
+    finally:
+        log.setLevel(level)
+    assert converted is not None
+    return converted.model_proto

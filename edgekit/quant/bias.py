@@ -1,0 +1,106 @@
+"""Bias correction: takes the mean error that rounded weights cause back out of each layer's output.
+
+A layer computes W x + b; its rounded weights W + D shift the mean output of channel o by sum_i D[o, i] E[x_i]. With few
+weights a channel (depthwise: nine) the errors do not cancel and the shift is large. E[x_i], the mean of each
+input channel, is measured on the calibration inputs, and the shift is subtracted from the bias, which stays float.
+
+Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721), section
+4.2, with measured means. Cost: one mean per layer and batch; nothing at run time.
+"""
+
+import torch
+from torch.fx import GraphModule, Node
+
+from edgekit.quant import rules
+from edgekit.quant.program import calls
+
+
+class ChannelMean(torch.nn.Module):
+    """Passes its input on and keeps the running mean of dimension `axis`: [C]."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis, self.count = axis, 0
+        self.total = torch.zeros((), dtype=torch.float64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        others = [d for d in range(x.dim()) if d != self.axis % x.dim()]
+        self.total = self.total + (x.double().mean(others) if others else x.double())
+        self.count += 1
+        return x
+
+    @property
+    def mean(self) -> torch.Tensor:
+        return (self.total / max(self.count, 1)).float()
+
+
+def watch(prepared: GraphModule) -> list[Node]:
+    """Puts a ChannelMean before every layer with an observed weight and a bias; returns these nodes."""
+    watchers: list[Node] = []
+    for layer in calls(prepared):
+        if layer.target not in rules.MAC or len(layer.args) < 3 or _observer(prepared, layer.args[1]) is None:
+            continue
+        if not isinstance(layer.args[2], Node) or layer.args[2].op != "get_attr":
+            continue
+        name = f"_channel_mean_{len(watchers)}"
+        is_linear = layer.target is rules.ATEN.linear.default
+        prepared.add_submodule(name, ChannelMean(-1 if is_linear else -rules.conv_rank(layer) - 1))
+        with prepared.graph.inserting_before(layer):
+            watcher = prepared.graph.call_module(name, (layer.args[0],))
+        layer.replace_input_with(layer.args[0], watcher)
+        watchers.append(watcher)
+    prepared.recompile()
+    return watchers
+
+
+def correct(prepared: GraphModule, watchers: list[Node]) -> None:
+    """Adjusts the biases by what the watchers saw, and removes the watchers."""
+    done: set[str] = set()
+    for watcher in watchers:
+        (layer,) = watcher.users
+        means = prepared.get_submodule(watcher.target)
+        bias = str(layer.args[2].target)
+        if bias not in done:
+            done.add(bias)
+            shift = _shift(prepared, layer, means.mean)
+            with torch.no_grad():
+                tensor = _attribute(prepared, bias)
+                tensor.copy_(tensor - shift)
+        layer.replace_input_with(watcher, watcher.args[0])
+        prepared.graph.erase_node(watcher)
+        delattr(prepared, watcher.target)
+    prepared.recompile()
+
+
+def _shift(prepared: GraphModule, layer: Node, mean: torch.Tensor) -> torch.Tensor:
+    """Mean output error [O] of rounding the weights [O, I / groups, ...], for input means [I]."""
+    node = layer.args[1]
+    weight = _attribute(prepared, str(node.args[0].target)).detach()
+    error = rounded(weight, _observer(prepared, node)) - weight
+    error = error.reshape(*error.shape[:2], -1).sum(2)
+    groups = mean.numel() // error.shape[1]
+    inputs = mean.view(groups, error.shape[1]).repeat_interleave(error.shape[0] // groups, 0)
+    return (error * inputs).sum(1)
+
+
+def rounded(weight: torch.Tensor, observer: torch.nn.Module | None) -> torch.Tensor:
+    """The weight as the integers of `observer` will represent it."""
+    if observer is None:
+        return weight
+    scale, zero = (v.float().reshape(-1, *[1] * (weight.dim() - 1)) for v in observer.calculate_qparams())
+    return (
+        torch.clamp(torch.round(weight / scale) + zero, observer.quant_min, observer.quant_max) - zero
+    ) * scale
+
+
+def _observer(prepared: GraphModule, node: object) -> torch.nn.Module | None:
+    """The observer of a weight, where `node` is one that reads a stored tensor."""
+    if not isinstance(node, Node) or node.op != "call_module" or node.args[0].op != "get_attr":
+        return None
+    module = prepared.get_submodule(str(node.target))
+    return module if hasattr(module, "calculate_qparams") else None
+
+
+def _attribute(module: torch.nn.Module, path: str) -> torch.Tensor:
+    *parents, name = path.split(".")
+    return getattr(module.get_submodule(".".join(parents)), name)

@@ -1,0 +1,98 @@
+"""Calibration batches on their way into the observed model: checked, cut to the model's batch, counted.
+
+A batch is an array or tensor, or a tuple of them, one per input; its first dimension may hold any multiple of the
+program's batch. Only one batch is ever held.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+import torch
+from torch.fx import GraphModule
+
+from edgekit.errors import TaskError
+
+log = logging.getLogger("edgekit")
+
+Batch = tuple[torch.Tensor, ...]
+
+
+def calibrate(model: GraphModule, batches: Iterable[object], like: Batch, limit: int) -> tuple[int, int]:
+    """Runs up to `limit` batches through `model`; returns (batches, runs of the model).
+
+    like: the model's inputs, for shapes and types. Raises TaskError on a batch that does not fit, and on none.
+    """
+    used = runs = 0
+    with torch.no_grad():
+        for number, batch in enumerate(islice(batches, limit)):
+            for piece in pieces(batch, like, number):
+                model(*piece)
+                runs += 1
+            used += 1
+            progress(used, limit)
+    if not used:
+        raise TaskError(
+            "the task's calibration yields no batch; give at least one, better 100, typical inputs"
+        )
+    return used, runs
+
+
+def progress(done: int, total: int) -> None:
+    """One line in ten of a long run."""
+    step = max(1, total // 10)
+    if done % step == 0 or done == total:
+        log.info("calibration: batch %d of at most %d", done, total)
+
+
+def pieces(batch: object, like: Batch, number: int) -> Iterator[Batch]:
+    """Cuts a checked batch into the model's own batch size; the last piece overlaps where N is no multiple."""
+    tensors = checked(batch, like, number)
+    if not like[0].dim():
+        yield tensors
+        return
+    size, total = like[0].shape[0], tensors[0].shape[0]
+    for start in range(0, total, size):
+        start = min(start, total - size)
+        yield tuple(tensor[start : start + size] for tensor in tensors)
+
+
+def checked(batch: object, like: Batch, number: int) -> Batch:
+    """The batch as tensors. Raises TaskError that names the batch, what was given and what is expected."""
+    values = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+    where = f"calibration batch {number}"
+    if len(values) != len(like):
+        raise TaskError(f"{where} holds {len(values)} inputs; the model takes {len(like)}")
+    tensors = tuple(_tensor(value, where) for value in values)
+    for index, (tensor, want) in enumerate(zip(tensors, like, strict=True)):
+        _check(tensor, want, tensors[0], f"{where}, input {index}" if len(like) > 1 else where)
+    return tensors
+
+
+def _tensor(value: object, where: str) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(value))
+    raise TaskError(
+        f"{where} is a {type(value).__name__}; expected a torch tensor, a numpy array or a tuple of them"
+    )
+
+
+def _check(tensor: torch.Tensor, want: torch.Tensor, first: torch.Tensor, where: str) -> None:
+    given, expected = list(tensor.shape), list(want.shape)
+    if given[1:] != expected[1:] or tensor.dim() != want.dim():
+        raise TaskError(f"{where} has shape {given}; the model takes {['N', *expected[1:]]}, any N")
+    if expected and (given[0] < expected[0] or given[0] != first.shape[0]):
+        raise TaskError(
+            f"{where} holds {given[0]} samples; expected at least {expected[0]}, the same in all inputs"
+        )
+    if tensor.dtype != want.dtype:
+        raise TaskError(f"{where} has type {_name(tensor.dtype)}; the model takes {_name(want.dtype)}")
+    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        raise TaskError(f"{where} holds NaN or infinite values; calibrate with finite inputs")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

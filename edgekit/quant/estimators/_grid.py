@@ -1,0 +1,73 @@
+"""The integer grids a profile allows, and the pt2e specs made of a grid and an observer.
+
+A float r is stored as the integer q = clamp(round(r / scale) + zero_point, low, high). Zero is always on the grid,
+because padding writes it. Weights are symmetric and narrow: b bits hold [-(2^(b-1) - 1), 2^(b-1) - 1], so that
+-128 never appears (two products of 255 * -128 overflow the 16-bit sums of x86 without VNNI).
+"""
+
+from typing import Any
+
+import torch
+from torchao.quantization.pt2e.quantizer import FixedQParamsQuantizationSpec, QuantizationSpec
+
+from edgekit.records import Quant, Record
+
+#: the smallest scale: a constant tensor must not divide by zero, and ONNX wants a normal float
+EPS = 2.0**-20
+
+
+class Grid(Record):
+    """`low` and `high` are the integers allowed; `bits8` names the storage type."""
+
+    storage: str
+    low: int
+    high: int
+    symmetric: bool
+    per_channel: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.uint8 if self.storage == "uint8" else torch.int8
+
+    @property
+    def qscheme(self) -> torch.qscheme:
+        if self.per_channel:
+            return torch.per_channel_symmetric
+        return torch.per_tensor_symmetric if self.symmetric else torch.per_tensor_affine
+
+
+def activation_grid(quant: Quant) -> Grid:
+    low, high = (0, 255) if quant.activation_dtype == "uint8" else (-128, 127)
+    return Grid(storage=quant.activation_dtype, low=low, high=high, symmetric=quant.symmetric_activations)
+
+
+def weight_grid(quant: Quant) -> Grid:
+    limit = 2 ** (quant.weight_bits - 1) - 1
+    per_channel = quant.granularity == "per_channel"
+    return Grid(storage="int8", low=-limit, high=limit, symmetric=True, per_channel=per_channel)
+
+
+def spec(grid: Grid, observer: Any) -> QuantizationSpec:
+    """`observer` is a class with torchao's `with_args`."""
+    return QuantizationSpec(
+        dtype=grid.dtype,
+        quant_min=grid.low,
+        quant_max=grid.high,
+        qscheme=grid.qscheme,
+        ch_axis=0 if grid.per_channel else None,
+        observer_or_fake_quant_ctr=observer.with_args(eps=EPS),
+    )
+
+
+def fixed(grid: Grid, low: float, high: float) -> FixedQParamsQuantizationSpec:
+    """A range that needs no observing: [low, high) over 256 steps, as TFLite demands of sigmoid and tanh."""
+    scale = (high - low) / 256
+    zero_point = round(grid.low - low / scale)
+    return FixedQParamsQuantizationSpec(
+        dtype=grid.dtype,
+        scale=scale,
+        zero_point=zero_point,
+        quant_min=grid.low,
+        quant_max=grid.high,
+        qscheme=torch.per_tensor_affine,
+    )

@@ -1,0 +1,20 @@
+"""The smallest and the largest value seen. Nothing is clipped; one outlier makes every step coarse.
+
+Jacob et al. 2018 (arXiv:1712.05877), section 3. Cost: one pass over each tensor, two numbers of memory.
+"""
+
+from torchao.quantization.pt2e.observer import MinMaxObserver
+from torchao.quantization.pt2e.quantizer import QuantizationSpec
+
+from edgekit.quant.estimators._grid import Grid, spec
+from edgekit.quant.estimators._weights import ChannelsOnce, TensorOnce
+
+fake_quantize = False
+
+
+def activation(grid: Grid) -> QuantizationSpec:
+    return spec(grid, MinMaxObserver)
+
+
+def weight(grid: Grid) -> QuantizationSpec:
+    return spec(grid, ChannelsOnce if grid.per_channel else TensorOnce)

@@ -1,0 +1,146 @@
+"""A model on disk: one exported program, the form in which every stage hands it to the next.
+
+The file is what `torch.export.save` writes. Besides the arithmetic it keeps, for every node, the module that
+the node came from (`nn_module_stack`), through saving, quantizing and exporting again; `origin` reads it.
+
+A quantized program is always saved with its weights in float behind a quantize operator (unfolded): TFLite needs
+them so. `fold_weights` replaces them with stored integers for the formats that want those (ONNX, Core ML).
+"""
+
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401  registers the quantized_decomposed operators
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+from torchao.quantization.pt2e.constant_fold import constant_fold
+
+from edgekit.errors import UserError
+from edgekit.records import TensorSpec
+
+_QUANTIZE = ("quantize_per_tensor.default", "quantize_per_channel.default")
+
+
+def load(path: str | Path) -> ExportedProgram:
+    """Reads a saved program. Raises UserError where there is none or the file is something else."""
+    if not Path(path).is_file():
+        raise UserError(
+            f"no exported program at {path}; expected a file that edgekit.quant.program.save wrote"
+        )
+    try:
+        return torch.export.load(str(path))
+    except Exception as error:  # torch raises anything here: zip, JSON, version and operator errors
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"{path} is not a program that torch.export.save wrote: {reason}") from error
+
+
+def save(program: ExportedProgram, path: str | Path) -> None:
+    """Writes the program so that a reader meets the whole file or none."""
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    write(path, buffer.getbuffer())
+
+
+def write(path: str | Path, data: bytes | memoryview) -> None:
+    """Writes beside `path`, then renames."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(partial).chmod(0o644)
+        Path(partial).replace(path)
+    finally:
+        Path(partial).unlink(missing_ok=True)
+
+
+def export(module: torch.nn.Module, like: ExportedProgram) -> ExportedProgram:
+    """Exports `module` for the inputs that `like` takes (static shapes)."""
+    return torch.export.export(module, user_inputs(like), strict=False)
+
+
+def user_inputs(program: ExportedProgram) -> tuple[torch.Tensor, ...]:
+    """Zeros in the shape and type of every input, in the order of the program."""
+    values = _values(program, program.graph_signature.user_inputs)
+    return tuple(torch.zeros([int(d) for d in value.shape], dtype=value.dtype) for value in values)
+
+
+def specs(program: ExportedProgram) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """(inputs, outputs) as artifacts declare them: inputs by the model's argument names, outputs as output_i."""
+    signature = program.graph_signature
+    named = [(str(name), str(name)) for name in signature.user_inputs]
+    made = [(f"output_{i}", str(name)) for i, name in enumerate(signature.user_outputs)]
+    inputs, outputs = (
+        tuple(
+            _spec(name, value)
+            for (name, _), value in zip(pairs, _values(program, [k for _, k in pairs]), strict=True)
+        )
+        for pairs in (named, made)
+    )
+    return inputs, outputs
+
+
+def layout(inputs: tuple[TensorSpec, ...]) -> Literal["NCHW", "as the model"]:
+    return "NCHW" if any(len(spec.shape) == 4 for spec in inputs) else "as the model"
+
+
+def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return TensorSpec(name=name, shape=tuple(int(d) for d in tensor.shape), dtype=dtype)
+
+
+def _values(program: ExportedProgram, names: Sequence[object]) -> tuple[torch.Tensor, ...]:
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    return tuple(values[str(name)] for name in names)
+
+
+def is_quantized(program: ExportedProgram) -> bool:
+    return any("quantized_decomposed" in str(node.target) for node in program.graph.nodes)
+
+
+def fold_weights(program: ExportedProgram) -> ExportedProgram:
+    """The same program with every quantized constant stored as integers: constant -> q -> dq becomes int -> dq."""
+    module = program.module()
+    constant_fold(module, lambda node: node.op == "call_function" and str(node.target).endswith(_QUANTIZE))
+    return export(module, program)
+
+
+def origin(node: Node) -> str:
+    """The module a node came from, as `features.0.1 (BatchNorm2d)`; empty where nothing is known."""
+    stack = node.meta.get("nn_module_stack") or {}
+    for path, kind in reversed(list(stack.values())):
+        name = kind if isinstance(kind, str) else kind.__name__
+        if "GraphModule" not in name:
+            return f"{path or 'the model itself'} ({name.rsplit('.', 1)[-1]})"
+    return ""
+
+
+def module_path(node: Node) -> str:
+    """The dotted path alone: `features.0.1`."""
+    return origin(node).partition(" (")[0]
+
+
+def calls(graph_module: GraphModule) -> list[Node]:
+    """The operator calls of a graph, in order."""
+    return [node for node in graph_module.graph.nodes if node.op == "call_function"]
+
+
+def callers(program: ExportedProgram, operator: str) -> str:
+    """` from blocks.0.norm (MyNorm)`: up to three modules that call `operator` ("aten.erfinv.default", "erfinv")."""
+    wanted = operator.replace("::", ".").split(".")[-2:]
+    found = [origin(node) for node in calls(program.graph_module) if _is_call_of(str(node.target), wanted)]
+    names = list(dict.fromkeys(name for name in found if name))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f" from {', '.join(names[:3])}{more}" if names else ""
+
+
+def _is_call_of(target: str, wanted: list[str]) -> bool:
+    """Whether "aten.lstm.input" is called by what converters print: "lstm.input", "lstm", "aten.lstm"."""
+    parts = target.split(".")
+    return parts[-2:] == wanted or parts[-2:-1] == wanted[-1:]

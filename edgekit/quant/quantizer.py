@@ -1,0 +1,177 @@
+"""One quantizer for every integer target, driven by the profile's `Quant`; calibrating and training share it.
+
+It marks edges of the graph ("annotation"); torchao's pt2e puts the observers there, or the fake quantization.
+Rules, in the order of the graph (`rules.py` has the operators):
+
+1. convolution or linear [-> batch norm] [-> relu, relu6, hardtanh] is one unit: input, weight and one output range
+   at its end. The bias stays float: runtimes store it as int32 of scale input * weight.
+2. A zero pad that feeds one convolution: its INPUT is observed, the edge pad -> convolution is not, so that
+   onnxruntime folds the pad into the convolution.
+3. add and mul: where both operands are quantized, or one is and the other is a constant. A relu behind takes the range.
+4. cat: all operands and the output share one range, where all operands are quantized.
+5. Unary activations, pools and reshapes: only behind something quantized; pools and reshapes share its range.
+
+Anything else stays float, by design: matmul, attention, softmax and layer_norm lose accuracy and gain little, and
+so a residual stream that a transformer keeps in float stays there.
+"""
+
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+from torchao.quantization.pt2e.quantizer import (
+    QuantizationAnnotation,
+    QuantizationSpecBase,
+    Quantizer,
+    SharedQuantizationSpec,
+)
+
+from edgekit.errors import UserError
+from edgekit.quant import estimators, rules
+from edgekit.quant.estimators import _grid
+from edgekit.quant.lower import lower_for_integers
+from edgekit.quant.program import calls, module_path
+from edgekit.records import Quant
+
+KEY = "quantization_annotation"  # the meta key that pt2e reads
+
+
+class ProfileQuantizer(Quantizer):
+    """Annotates an exported graph.
+
+    quant: the arithmetic of the target. estimator: a name of `estimators.names()`. qat: fake quantization in place
+    of observers; needs "moving_average". skip: what stays float, by node name or by module path ("conv2d_3",
+    "features.0"; a path covers what is below it).
+    """
+
+    def __init__(self, quant: Quant, estimator: str, qat: bool = False, skip: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        found = estimators.find(estimator)
+        if qat and not found.fake_quantize:
+            usable = [name for name in estimators.names() if estimators.find(name).fake_quantize]
+            raise UserError(f"estimator {estimator!r} cannot train; for qat allowed are {', '.join(usable)}")
+        self.grid = _grid.activation_grid(quant)
+        weights = _grid.weight_grid(quant)
+        self.activation = found.training_activation(self.grid) if qat else found.activation(self.grid)
+        self.weight = found.training_weight(weights) if qat else found.weight(weights)
+        self.skip = skip
+
+    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        return lower_for_integers(model)
+
+    def validate(self, model: GraphModule) -> None:
+        """Nothing to refuse: what the rules do not know stays float."""
+
+    def annotate(self, model: GraphModule) -> GraphModule:
+        for node in calls(model):
+            if KEY in node.meta or self._skipped(node):
+                continue
+            if node.target in rules.MAC:
+                self._mac(node)
+            elif node.target in rules.BINARY:
+                self._binary(node)
+            elif node.target is torch.ops.aten.cat.default:
+                self._cat(node)
+            elif (node.args and self._quantized(node.args[0])) or (
+                rules.keeps_grid(node) and _only_feeds_layers(node)
+            ):
+                self._follow(node)
+        return model
+
+    def _skipped(self, node: Node) -> bool:
+        path = module_path(node)
+        return any(part == node.name or part == path or path.startswith(f"{part}.") for part in self.skip)
+
+    def _mac(self, node: Node) -> None:
+        source, weight = node.args[:2]
+        if not rules.is_float(source) or not _is_constant(weight):
+            return
+        chain = _chain(node)
+        for link in chain:
+            _annotate(link, {}, None)
+        inputs: dict[Node, QuantizationSpecBase | None] = {source: self.activation, weight: self.weight}
+        if rules.is_zero_pad(source) and rules.only_user(source) is node and KEY not in source.meta:
+            inputs[source] = None
+            _annotate(source, {source.args[0]: self.activation}, None)
+        if len(node.args) > 2 and node.args[2] is not None:
+            inputs[node.args[2]] = None
+        node.meta[KEY].input_qspec_map = inputs
+        chain[-1].meta[KEY].output_qspec = self.activation
+
+    def _binary(self, node: Node) -> None:
+        operands = list(node.args[:2])
+        if node.kwargs.get("alpha", 1) != 1 or not all(rules.is_float(o) for o in operands):
+            return
+        if not any(self._quantized(o) for o in operands):
+            return
+        if not all(self._quantized(o) or _is_constant(o) or o.op == "placeholder" for o in operands):
+            return
+        last = _fused_activation(node) or node
+        _annotate(last, {}, None)
+        _annotate(node, dict.fromkeys(operands, self.activation), None)
+        last.meta[KEY].output_qspec = self.activation
+
+    def _cat(self, node: Node) -> None:
+        first, *others = node.args[0]
+        if not all(self._quantized(operand) for operand in (first, *others)):
+            return
+        shared = SharedQuantizationSpec((first, node))
+        _annotate(node, {**dict.fromkeys(others, shared), first: self.activation}, shared)
+
+    def _follow(self, node: Node) -> None:
+        source: Node = node.args[0]
+        if node.target in rules.FIXED:
+            output = _grid.fixed(self.grid, *rules.FIXED[node.target])
+            _annotate(node, {source: self.activation}, output)
+        elif node.target in rules.UNARY:
+            _annotate(node, {source: self.activation}, self.activation)
+        elif rules.keeps_grid(node) and not _pad_of_layer(node):
+            _annotate(node, {source: self.activation}, SharedQuantizationSpec((source, node)))
+
+    @staticmethod
+    def _quantized(value: Any) -> bool:
+        return isinstance(value, Node) and KEY in value.meta and value.meta[KEY].output_qspec is not None
+
+
+def count_layers(model: GraphModule) -> tuple[int, list[Node]]:
+    """(layers with a quantized weight, layers left float) of a converted graph; a layer multiplies and adds."""
+    macs = [node for node in calls(model) if node.target in rules.MAC]
+    quantized = [node for node in macs if "dequantize" in str(getattr(node.args[1], "target", ""))]
+    others = [node for node in calls(model) if node.target in rules.FLOAT_MAC]
+    return len(quantized), [node for node in macs if node not in quantized] + others
+
+
+def _annotate(node: Node, inputs: dict[Node, Any], output: QuantizationSpecBase | None) -> None:
+    node.meta[KEY] = QuantizationAnnotation(input_qspec_map=inputs, output_qspec=output, _annotated=True)
+
+
+def _is_constant(value: Any) -> bool:
+    return isinstance(value, Node) and value.op == "get_attr" and rules.is_float(value)
+
+
+def _fused_activation(node: Node) -> Node | None:
+    user = rules.only_user(node)
+    return user if user is not None and user.target in rules.FUSED else None
+
+
+def _chain(node: Node) -> list[Node]:
+    """The unit that starts at a layer: [layer, batch norm?, activation?]."""
+    chain = [node]
+    norm = rules.only_user(node)
+    if norm is not None and norm.target in rules.NORM:
+        chain.append(norm)
+    activation = _fused_activation(chain[-1])
+    return [*chain, activation] if activation is not None else chain
+
+
+def _pad_of_layer(node: Node) -> bool:
+    user = rules.only_user(node)
+    return rules.is_zero_pad(node) and user is not None and user.target in rules.MAC and user.args[0] is node
+
+
+def _only_feeds_layers(node: Node) -> bool:
+    """A reshape of the model's input, read by quantized layers alone: then the whole way can be integers."""
+    source = node.args[0] if node.args else None
+    if not (isinstance(source, Node) and source.op == "placeholder" and rules.is_float(source)):
+        return False
+    return bool(node.users) and all(user.target in rules.MAC and user.args[0] is node for user in node.users)
