@@ -101,19 +101,23 @@ def why(attempt: Attempt) -> str:
 
 
 def footnotes(table: tuple[Row, ...]) -> tuple[str, ...]:
-    """What the cells had no room for: the reasons of missing figures, then the doubts behind the stars."""
+    """What the cells had no room for: the reasons of missing figures, then the doubts behind the stars, each once."""
     missing: dict[tuple[str, str], list[str]] = {}
-    doubted: dict[tuple[str, str], list[str]] = {}
+    doubted: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for line in table:
         for heading, cell in (("Recipe", line.recipe), *line.cells):
             if cell.reason:
                 missing.setdefault((line.target, cell.reason), []).append(heading)
             for doubt in cell.doubts:
-                doubted.setdefault((line.target, doubt), []).append(heading)
+                targets, headings = doubted.setdefault(doubt, ({}, {}))
+                targets[line.target] = headings[heading] = None
     reasons = [
         f"{target}: {' and '.join(names)} not measured: {why}" for (target, why), names in missing.items()
     ]
-    doubts = [f"* {target}: {' and '.join(names)}: {doubt}" for (target, doubt), names in doubted.items()]
+    doubts = [
+        f"* {', '.join(targets)}: {' and '.join(headings)}: {doubt}"
+        for doubt, (targets, headings) in doubted.items()
+    ]
     return (*reasons, *doubts)
 
 
