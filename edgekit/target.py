@@ -32,6 +32,13 @@ class Isa(Record):
     def __post_init__(self) -> None:
         if not self.levels:
             raise ValueError("[isa.levels] is empty; it needs at least one instruction-set level")
+        allowed = Quant.__struct_fields__
+        for level, fields in self.levels.items():
+            for key in fields:
+                if key not in allowed:
+                    raise ValueError(
+                        f"unknown key {key!r} in [isa.levels.{level}]; allowed: {', '.join(allowed)}"
+                    )
 
 
 class Rung(Record):
@@ -71,6 +78,8 @@ class Target(Record):
     def __post_init__(self) -> None:
         if self.quant is None and "int8" in self.precisions:
             raise ValueError("precisions admit int8 but there is no [quant] table")
+        if self.quant is None and any(self.isa.levels.values()):
+            raise ValueError("[isa.levels] overrides fields of [quant], but there is no [quant] table")
         for level in self.isa.levels:
             self.quant_for(level)
 
