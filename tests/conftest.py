@@ -1,0 +1,8 @@
+"""Before anything else: threads that wait without spinning, and torch ahead of every converter."""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch  # noqa: E402, F401
+import torchvision  # noqa: E402, F401  a converter imported before it crashes the process

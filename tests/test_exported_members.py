@@ -1,0 +1,97 @@
+"""The public names: sorted, lazy, and the same three times over (__all__, the table of homes, the type hints)."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+import edgekit
+from edgekit import errors
+from edgekit.errors import EdgekitError
+
+SOURCE = Path(edgekit.__file__).read_text(encoding="utf-8")
+
+
+def test_all_is_sorted_and_without_doubles() -> None:
+    assert edgekit.__all__ == sorted(set(edgekit.__all__))
+
+
+def test_all_is_what_can_be_reached() -> None:
+    assert set(edgekit.__all__) == set(edgekit._HOMES)
+    assert dir(edgekit) == edgekit.__all__
+
+
+def test_type_checkers_see_the_same_names_from_the_same_homes() -> None:
+    block = next(
+        n for n in ast.parse(SOURCE).body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"
+    )
+    seen = {alias.name: n.module for n in block.body if isinstance(n, ast.ImportFrom) for alias in n.names}
+    assert seen == {name: f"edgekit.{home}" for name, home in edgekit._HOMES.items()}
+
+
+SHADOWED = pytest.mark.xfail(
+    strict=True, reason="importing the submodule of the same name puts the module over the public function"
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=SHADOWED) if edgekit._HOMES[n] == n else n for n in edgekit.__all__],
+)
+def test_each_name_stays_what_its_home_defines(name: str) -> None:
+    """Asked for twice, and after its home was imported: `ek.deploy` must not turn into the module `edgekit.deploy`."""
+    home = importlib.import_module(f"edgekit.{edgekit._HOMES[name]}")
+    found = getattr(edgekit, name)
+    assert found is getattr(home, name)
+    assert getattr(edgekit, name) is found
+    assert found.__module__ == home.__name__
+    assert found.__doc__ or issubclass(found, EdgekitError)
+
+
+def test_version_is_the_runners() -> None:
+    import edgekit_runner
+
+    assert edgekit.__version__ == edgekit_runner.__version__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'edgekit' has no attribute 'deplyo'"):
+        edgekit.deplyo  # noqa: B018
+
+
+def test_the_error_tree_in_the_docstring_is_the_real_one() -> None:
+    """Each line "├── Name   exit N" names a class and its exit code; none is left out."""
+    drawn = dict.fromkeys(
+        line.lstrip("│├└─ ").split()[0] for line in str(errors.__doc__).splitlines() if "──" in line
+    )
+    real = {n for n, v in vars(errors).items() if isinstance(v, type) and issubclass(v, EdgekitError)}
+    assert set(drawn) == real - {"EdgekitError"}
+    for line in str(errors.__doc__).splitlines():
+        if "──" in line and " exit " in line:
+            name, code = line.lstrip("│├└─ ").split()[0], int(line.partition(" exit ")[2].split()[0])
+            assert getattr(errors, name).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("UserError", 2), ("TaskError", 2), ("TargetError", 2), ("BudgetError", 1), ("VerificationError", 1),
+        ("ConversionError", 2), ("ChildCrash", 1), ("MissingRuntime", 3),
+    ],
+)  # fmt: skip
+def test_exit_codes_are_the_contract(name: str, code: int) -> None:
+    assert errors.by_name(name).exit_code == code
+
+
+@pytest.mark.parametrize("name", ["ValueError", "by_name", "", "NoSuchError"])
+def test_a_foreign_error_name_falls_back_to_the_base(name: str) -> None:
+    assert errors.by_name(name) is EdgekitError
+
+
+def test_missing_runtime_holds_the_pip_line() -> None:
+    error = errors.MissingRuntime.of("onnxruntime", "verifying onnxruntime artifacts")
+    assert (
+        str(error)
+        == "onnxruntime is not installed, but verifying onnxruntime artifacts needs it: pip install onnxruntime"
+    )
