@@ -43,3 +43,8 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def to_layout(array: np.ndarray, layout: str) -> np.ndarray:
     """[N, C, H, W] -> [N, H, W, C] where the file wants it; every other array as it is."""
     return array.transpose(0, 2, 3, 1) if layout == "NHWC" and array.ndim == 4 else array
+
+
+def from_layout(array: np.ndarray, layout: str) -> np.ndarray:
+    """The inverse of `to_layout`."""
+    return array.transpose(0, 3, 1, 2) if layout == "NHWC" and array.ndim == 4 else array

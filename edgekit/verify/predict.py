@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgekit.arrays import as_arrays, check_shapes, to_layout
+from edgekit.arrays import as_arrays, check_shapes, from_layout, to_layout
 from edgekit.errors import VerificationError
 from edgekit.records import Artifact, TensorSpec
 
@@ -44,7 +44,10 @@ class Predictor:
 
     def _one(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         outputs = self._session.run(self.feeds(arrays))
-        return [decode(np.asarray(outputs[spec.name]), spec) for spec in self._artifact.outputs]
+        return [
+            from_layout(decode(np.asarray(outputs[spec.name]), spec), self._artifact.layout)
+            for spec in self._artifact.outputs
+        ]
 
 
 def encode(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
