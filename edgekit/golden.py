@@ -22,15 +22,18 @@ class Golden(Record):
 def write_golden(
     path: Path, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], layout: str
 ) -> None:
-    """input_i as the file takes it (its layout, real values), output_i real values."""
-    stored = {f"input_{i}": np.ascontiguousarray(to_layout(a, layout)) for i, a in enumerate(inputs)}
-    save_arrays(path, {**stored, **{f"output_{i}": o for i, o in enumerate(outputs)}})
+    """input_i and output_i as the file takes and gives them: its layout, real values."""
+    sides = {"input": inputs, "output": outputs}
+    named = {f"{side}_{i}": a for side, arrays in sides.items() for i, a in enumerate(arrays)}
+    save_arrays(path, {key: np.ascontiguousarray(to_layout(array, layout)) for key, array in named.items()})
 
 
 def of_float(traced: Traced, artifact: Artifact, path: Path) -> Golden:
     """The pair that a float file must reproduce: a sample of the metric and the torch model's own answer."""
     with np.load(traced.samples_file, allow_pickle=False) as kept:
-        inputs, outputs = ([kept[k][:1] for k in sorted(kept.files) if k.startswith(s)] for s in ("input_", "output_"))
+        inputs, outputs = (
+            [kept[k][:1] for k in sorted(kept.files) if k.startswith(s)] for s in ("input_", "output_")
+        )
     write_golden(path, inputs, outputs, artifact.layout)
     return Golden(path=str(path), atol=golden_atol(path, artifact.precision))
 
