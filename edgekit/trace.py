@@ -75,7 +75,7 @@ def score(task: Task, predict: Callable[..., Any]) -> float:
         raise
     except Exception as error:
         raise TaskError(f"the metric of task {task.name!r} raised {describe(error)}") from error
-    if isinstance(value, np.ndarray | torch.Tensor) and value.size in (1, torch.Size([])):
+    if isinstance(value, np.ndarray | torch.Tensor) and np.prod(value.shape) == 1:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise TaskError(
