@@ -14,7 +14,7 @@ import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.child
 from edgekit_runner.artifact import sha256
 
-from edgekit.errors import MissingRuntime, VerificationError
+from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.golden import write_golden
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.specs import ProveSpec, Recheck, RecheckSpec
@@ -111,7 +111,7 @@ def _write_golden(spec: ProveSpec, predictor: Predictor, sample: list[np.ndarray
 
 def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
     if not comparing.comparison.samples:
-        raise VerificationError(
+        raise TaskError(
             f"the metric asked for {comparing.unknown} samples the float model was never asked: it is not deterministic. "
             "Fix its random seed, so that every artifact is scored on the same samples"
         )
