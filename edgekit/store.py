@@ -17,10 +17,18 @@ def check_output(out: Path) -> None:
     """Raises UserError unless `out` is free, empty, or an edgekit folder that may be replaced."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UserError(f"output {out} exists and is not a folder; give another -o")
-    if out.is_dir() and any(out.iterdir()) and not (out / MARK).is_file():
+    if out.is_dir() and any(out.iterdir()) and not _is_ours(out / MARK):
         raise UserError(
             f"output folder {out} exists and was not written by edgekit; give another -o or empty it"
         )
+
+
+def _is_ours(mark: Path) -> bool:
+    """Whether `mark` is a report of ours: other tools write a report.json too, and theirs is not ours to replace."""
+    try:
+        return b'"edgekit_version"' in mark.read_bytes()
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -30,6 +38,7 @@ def output_folder(out: Path) -> Iterator[Path]:
     Raises UserError if the folder cannot be made, or the disk runs full.
     """
     check_output(out)
+    out = out.absolute()  # "." has no name to rename
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
