@@ -151,7 +151,13 @@ def plan(
     help="Folder to write; replaced if it is edgekit's.",
 )
 @budget_options
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random generator.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of every random generator.",
+)
 @click.option(
     "--jobs",
     type=click.IntRange(1),
