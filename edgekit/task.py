@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,7 @@ from typing import Any
 from edgekit.errors import TaskError
 from edgekit.records import Preprocessing, Record, TaskFacts
 
+SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 Metric = Callable[[Callable[..., Any]], float]
 
 
@@ -64,9 +65,14 @@ class Task:
             )
         if not callable(self.model):
             raise TaskError("model is neither a torch.nn.Module nor a function that returns one")
-        if self.calibration is not None and iter(self.calibration) is self.calibration:
+        if self.calibration is not None and not _iterates_again(self.calibration):
+            kind = (
+                "one-shot iterator"
+                if isinstance(self.calibration, Iterator)
+                else type(self.calibration).__name__
+            )
             raise TaskError(
-                "calibration is a one-shot iterator; give something that can be iterated again: a list, a DataLoader, "
+                f"calibration is a {kind}; give something that can be iterated again: a list, a DataLoader, "
                 "or an object with __iter__"
             )
 
@@ -74,6 +80,13 @@ class Task:
         return TaskFacts(
             name=self.name, calibration=self.calibration is not None, training=self.training is not None
         )
+
+
+def _iterates_again(batches: Any) -> bool:
+    try:
+        return iter(batches) is not batches
+    except TypeError:
+        return False
 
 
 class TaskSource(Record):
@@ -157,11 +170,12 @@ def _convert_settings(
                 f"{reference} takes no setting {key!r}; allowed: {', '.join(parameters) or 'none'}"
             )
         default = parameters[key].default
-        kind = type(default) if isinstance(default, int | float) and not isinstance(default, bool) else str
+        kind = type(default) if isinstance(default, int | float) else str
         try:
-            values[key] = kind(text)
-        except ValueError:
-            raise TaskError(f"setting {key}={text!r} of {reference}: expected {kind.__name__}") from None
+            values[key] = SWITCH[text.lower()] if kind is bool else kind(text)
+        except (ValueError, KeyError):
+            wanted = "true or false" if kind is bool else kind.__name__
+            raise TaskError(f"setting {key}={text!r} of {reference}: expected {wanted}") from None
     return values
 
 
@@ -182,7 +196,8 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _import_module(name: str) -> ModuleType:
-    if importlib.util.find_spec(name.split(".", maxsplit=1)[0]) is None:
+    top = name.split(".", maxsplit=1)[0]
+    if not top or importlib.util.find_spec(top) is None:
         raise TaskError(f"task module {name} does not exist; for a file write its path with .py")
     return _user_code(lambda: importlib.import_module(name), name)
 
@@ -201,7 +216,7 @@ def _user_code(call: Callable[[], Any], where: str) -> Any:
 
 def describe(error: BaseException) -> str:
     """`ValueError: text (file.py, line 7)`: where the user's own code raised it."""
-    ours, frames = Path(__file__).parent, traceback.extract_tb(error.__traceback__)
+    ours, stack = Path(__file__).parent, traceback.extract_tb(error.__traceback__)
     frames = [
         f for f in frames if "importlib" not in f.filename and not Path(f.filename).is_relative_to(ours)
     ]
