@@ -4,5 +4,5 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch  # noqa: E402, F401
-import torchvision  # noqa: E402, F401  a converter imported before it crashes the process
+import torch  # noqa: F401
+import torchvision  # noqa: F401  a converter imported before it crashes the process

@@ -55,7 +55,7 @@ def test_light(code: str) -> None:
 def test_help_of_every_verb_is_light() -> None:
     """One process for all of them: whichever is heavy shows, and the list of verbs is the contract."""
     code = "from edgekit.cli import main\n"
-    code += "assert set(main.commands) >= set(%r), set(main.commands)\n" % (VERBS,)
+    code += f"assert set(main.commands) >= set({VERBS!r}), set(main.commands)\n"
     code += "for verb in main.commands: main([verb, '--help'], standalone_mode=False)"
     assert loaded(code) & HEAVY == set()
 

@@ -1,0 +1,194 @@
+"""The plan: tables for each profile, and for any profile and task a property test of what every plan keeps."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgekit.errors import TargetError, UserError
+from edgekit.plan import budget_for, plan
+from edgekit.records import Budget, Precision, Quant, Record, TaskFacts
+from edgekit.target import Isa, Rung, Target, load_target, target_names
+from edgekit.task import Task
+
+NO_DATA = "no calibration data in the task"
+PTQ = ("ptq(histogram)", "ptq(moving_average)", "ptq(minmax)")
+FP16_ONLY = "profile coreml-fp16 admits float16 and float32 only"
+
+
+def facts(calibration: bool = True, training: bool = False) -> TaskFacts:
+    return TaskFacts(name="t", calibration=calibration, training=training)
+
+
+@pytest.mark.parametrize(
+    ("target", "calibration", "recipes", "skipped"),
+    [
+        ("x86-server", True, (*PTQ, "fp16", "float32"), {}),
+        ("x86-server", False, ("fp16", "float32"), dict.fromkeys(PTQ, NO_DATA)),
+        ("arm-mobile", True, (*PTQ, "fp16", "float32"), {}),
+        ("arm-mobile", False, ("fp16", "float32"), dict.fromkeys(PTQ, NO_DATA)),
+        ("tflite-int8", True, (*PTQ, "fp16", "float32"), {}),
+        ("tflite-int8", False, ("fp16", "float32"), dict.fromkeys(PTQ, NO_DATA)),
+        ("coreml-fp16", True, ("fp16", "float32"), {"ptq": FP16_ONLY}),
+        ("coreml-fp16", False, ("fp16", "float32"), {"ptq": FP16_ONLY}),
+    ],
+)
+def test_ladders(target: str, calibration: bool, recipes: tuple[str, ...], skipped: dict[str, str]) -> None:
+    made = plan(facts(calibration), load_target(target))
+    assert tuple(r.name for r in made.recipes) == recipes
+    assert {s.technique: s.reason for s in made.skipped} == skipped
+    assert (made.task, made.target, made.budget) == ("t", target, load_target(target).budget)
+
+
+@pytest.mark.parametrize(
+    ("isa", "text"),
+    [
+        (None, "; avx2: uint8 activations, 7-bit per_channel weights"),
+        ("avx512", "; avx512: uint8 activations, 7-bit per_channel weights"),
+        ("avx512-vnni", "; avx512-vnni: uint8 activations, 8-bit per_channel weights"),
+    ],
+)
+def test_the_reason_says_which_arithmetic_and_why(isa: str | None, text: str) -> None:
+    made = plan(facts(), load_target("x86-server"), isa=isa)
+    assert made.isa == (isa or "avx2")
+    int8 = [r.steps[0].reason for r in made.recipes if r.precision == "int8"]
+    assert len(int8) == 3
+    assert all(reason.endswith(text) and len(reason) > len(text) + 20 for reason in int8)
+    assert all("activations" not in r.steps[0].reason for r in made.recipes if r.precision != "int8")
+
+
+def test_an_instruction_set_that_is_not_admitted() -> None:
+    with pytest.raises(TargetError, match="does not admit the instruction set 'avx2'; allowed: apple"):
+        plan(facts(), load_target("coreml-fp16"), isa="avx2")
+
+
+def test_a_task_gives_the_same_plan_as_its_facts() -> None:
+    task = Task(name="t", model=lambda: None, example_inputs=(0,), metric=lambda p: 1.0, calibration=[0])
+    assert plan(task, load_target("x86-server")) == plan(task.facts(), load_target("x86-server"))
+
+
+# ------------------------------------------------------------------------------------------------------ properties
+
+PRECISIONS: tuple[Precision, ...] = ("int8", "float16", "float32")
+rungs = st.builds(
+    Rung,
+    technique=st.sampled_from(["ptq", "qat", "prune", "distill", "fp16", "float32"]),
+    precision=st.sampled_from(PRECISIONS),
+    reason=st.text(min_size=1, max_size=20),
+    options=st.dictionaries(st.sampled_from(["estimator", "share"]), st.sampled_from(["a", 0.5]), max_size=2),
+    needs=st.lists(st.sampled_from(["calibration", "training"]), unique=True).map(tuple),
+)
+
+
+def custom(ladder: list[Rung], precisions: tuple[Precision, ...]) -> Target:
+    quant = Quant(
+        activation_dtype="int8", weight_bits=8, granularity="per_tensor", symmetric_activations=True
+    )
+    return Target(
+        name="any",
+        summary="any",
+        runtime="litert",
+        format="tflite",
+        precisions=precisions,
+        isa=Isa(arch=("a",), levels={"weak": {"weight_bits": 4}, "strong": {}}),
+        ladder=tuple(ladder),
+        quant=quant,
+    )
+
+
+profiles = st.sampled_from(target_names()).map(load_target) | st.builds(
+    custom,
+    st.lists(rungs, max_size=7),
+    st.lists(st.sampled_from(PRECISIONS), unique=True, min_size=1).map(tuple),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(target=profiles, calibration=st.booleans(), training=st.booleans(), data=st.data())
+def test_every_plan(target: Target, calibration: bool, training: bool, data: st.DataObject) -> None:
+    isa = data.draw(st.sampled_from([None, *target.isa.levels]))
+    task = facts(calibration, training)
+    made = plan(task, target, isa=isa)
+    brought = {need for need, there in (("calibration", calibration), ("training", training)) if there}
+
+    possible = [r for r in target.ladder if r.precision in target.precisions and set(r.needs) <= brought]
+    assert [(r.steps[0].technique, r.steps[0].options, r.precision) for r in made.recipes] == [
+        (rung.technique, rung.options, rung.precision) for rung in possible
+    ], "recipes are exactly the rungs whose needs are met, in the order of the ladder"
+    assert all(r.name and len(r.steps) == 1 and r.steps[0].reason for r in made.recipes)
+
+    unnamed = {"ptq", "fp16", "float32"} - {rung.technique for rung in target.ladder}
+    assert len(made.recipes) + len(made.skipped) == len(target.ladder) + len(unnamed)
+    assert unnamed <= {s.technique for s in made.skipped}
+    assert all(s.reason.strip() for s in made.skipped)
+
+    assert plan(task, target, isa=isa) == made, "pure: the same again"
+    assert made.isa in target.isa.levels
+
+
+@settings(max_examples=50, deadline=None)
+@given(target=profiles)
+def test_more_data_never_closes_a_recipe(target: Target) -> None:
+    few, many = plan(facts(False, False), target).recipes, plan(facts(True, True), target).recipes
+    rest = iter(many)
+    assert all(recipe in rest for recipe in few), "a subsequence: the same recipes in the same order"
+
+
+def test_a_profile_is_not_changed_by_planning() -> None:
+    target = load_target("x86-server")
+    plan(facts(), target, {"max_drop": 0.5}, "avx512-vnni")
+    assert target == load_target("x86-server")
+
+
+# ------------------------------------------------------------------------------------------------------ budgets
+
+
+@pytest.mark.parametrize(
+    ("given_budget", "expected"),
+    [
+        (None, Budget(max_drop=0.01, min_speedup=1.0)),
+        ({}, Budget(max_drop=0.01, min_speedup=1.0)),
+        ({"max_drop": 0.002}, Budget(max_drop=0.002, min_speedup=1.0)),
+        ({"max_drop": 0}, Budget(max_drop=0, min_speedup=1.0)),
+        ({"max_size_bytes": 10}, Budget(max_drop=0.01, min_speedup=1.0, max_size_bytes=10)),
+        (Budget(max_latency_s=0.5), Budget(max_latency_s=0.5)),
+    ],
+)
+def test_a_mapping_overrides_and_a_budget_replaces(given_budget: Any, expected: Budget) -> None:
+    assert plan(facts(), load_target("x86-server"), given_budget).budget == expected
+
+
+def test_a_mapping_keeps_the_rest_of_the_profiles_own_budget() -> None:
+    target = custom([], ("int8",))
+    target = Target(**{**fields(target), "budget": Budget(max_drop=0.3, max_memory_bytes=7)})
+    assert budget_for(target, {"min_speedup": 2.0}) == Budget(
+        max_drop=0.3, max_memory_bytes=7, min_speedup=2.0
+    )
+
+
+def fields(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__struct_fields__}
+
+
+ALLOWED = "; allowed: max_drop, min_speedup, max_size_bytes, max_latency_s, max_memory_bytes"
+
+
+@pytest.mark.parametrize(
+    ("given_budget", "what"),
+    [
+        ({"max_loss": 1}, "budget: Object contains unknown field `max_loss`"),
+        ({"max_drop": "1 %"}, "budget: Expected `float`, got `str` - at `$.max_drop`"),
+        ({"max_drop": None}, "budget: Expected `float`, got `null` - at `$.max_drop`"),
+        ({"max_drop": -0.1}, "budget: budget max_drop is -0.1; it must be a finite number of at least 0"),
+        (
+            {"max_drop": float("nan")},
+            "budget: budget max_drop is nan; it must be a finite number of at least 0",
+        ),
+        ({"max_size_bytes": 0.5}, "budget: Expected `int | null`, got `float` - at `$.max_size_bytes`"),
+    ],
+)
+def test_a_budget_that_is_none(given_budget: dict[str, Any], what: str) -> None:
+    with pytest.raises(UserError) as caught:
+        plan(facts(), load_target("x86-server"), given_budget)
+    assert str(caught.value) == what + ALLOWED
