@@ -217,10 +217,8 @@ def _user_code(call: Callable[[], Any], where: str) -> Any:
 def describe(error: BaseException) -> str:
     """`ValueError: text (file.py, line 7)`: where the user's own code raised it."""
     ours, stack = Path(__file__).parent, traceback.extract_tb(error.__traceback__)
-    frames = [
-        f for f in frames if "importlib" not in f.filename and not Path(f.filename).is_relative_to(ours)
-    ]
-    theirs = [f for f in frames if "site-packages" not in f.filename] or list(frames)
+    frames = [f for f in stack if "importlib" not in f.filename and not Path(f.filename).is_relative_to(ours)]
+    theirs = [f for f in frames if "site-packages" not in f.filename] or frames
     line = f" ({Path(theirs[-1].filename).name}, line {theirs[-1].lineno})" if theirs else ""
     text = " ".join(str(error).split()) or "no message"
     return f"{type(error).__name__}: {text[:400]}{line}"
