@@ -8,6 +8,7 @@ from edgekit.records import Artifact, Budget, Decision, Measurement, Verdict
 
 # A difference within this of the limit is not told apart from noise: the whole 95 % interval must lie beyond it.
 SPEED_TOLERANCE_RATIO = 0.02
+ROUNDING = 1e-9  # 0.9 - 0.89 is a little more than 0.01 in binary
 
 
 def decide(
@@ -27,7 +28,7 @@ def decide(
 
 
 def _accuracy(budget: Budget, verdict: Verdict) -> list[str]:
-    if verdict.drop <= budget.max_drop:
+    if verdict.drop <= budget.max_drop + ROUNDING:
         return []
     return [
         f"metric {verdict.metric:.4f} is {verdict.drop:.4f} below float's {verdict.float_metric:.4f}; "
@@ -73,7 +74,9 @@ def _speed(budget: Budget, m: Measurement) -> tuple[list[str], list[str]]:
         failures.append(
             f"peak memory of {m.peak_memory_bytes} bytes exceeds the budget of {budget.max_memory_bytes}"
         )
-    return failures, [f"{name}: {m.reason}" for name, value in limits.items() if value is None]
+    return failures, [
+        f"{name}: no figure from {m.measured_on}" for name, value in limits.items() if value is None
+    ]
 
 
 def _too_slow(budget: Budget, m: Measurement) -> str:
