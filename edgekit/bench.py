@@ -10,7 +10,9 @@ from typing import Any
 
 from edgekit_runner import api, table
 from edgekit_runner.environment import local_isa
+from edgekit_runner.isa import int8_saturates
 
+from edgekit.errors import VerificationError
 from edgekit.golden import Golden
 from edgekit.package import manifest
 from edgekit.records import Artifact, Measurement
@@ -28,7 +30,8 @@ def measure(
 ) -> Measurement:
     """CPU time and peak memory of `artifact` against `baseline`, one thread, here.
 
-    A format that has no runtime on this machine gives a Measurement without figures and the reason.
+    A format that has no runtime on this machine gives a Measurement without figures and the reason. Raises
+    VerificationError if the runner refuses one of the two: a wrong golden output, NaN, a crash.
     """
     if target.runtime == "coreml" and platform.system() != "Darwin":
         return unmeasured("not measured on the target: Core ML runs on Apple devices only")
@@ -45,9 +48,11 @@ def measure(
             "rounds_count": ROUNDS,
         }
     )
-    if record["status"] != "ok":
+    if record["error_kind"] == "missing_runtime":
         return unmeasured(f"not measured: {record['reason']}")
-    return _measurement(record, target, isa)
+    if record["status"] != "ok":
+        raise VerificationError(f"the runner does not time it: {record['reason']}")
+    return _measurement(record, artifact, target, isa)
 
 
 def unmeasured(reason: str) -> Measurement:
@@ -66,12 +71,13 @@ def unmeasured(reason: str) -> Measurement:
     )
 
 
-def _measurement(record: dict[str, Any], target: Target, isa: str) -> Measurement:
+def _measurement(record: dict[str, Any], artifact: Artifact, target: Target, isa: str) -> Measurement:
     figures, host = record["comparison"], record["environment"]
     arch, level = str(host["machine"]), str(host["isa"])
     decides = target.admits(arch, level) and host["emulated"] == "no"
     here = f"{arch} {level}"
     doubts = list(record["doubts"])
+    stronger = decides and artifact.precision == "int8" and int8_saturates(isa) and not int8_saturates(level)
     if decides and level != isa:
         doubts.insert(0, f"measured on {level}; the serving level {isa} was not measured")
     return Measurement(
@@ -87,6 +93,7 @@ def _measurement(record: dict[str, Any], target: Target, isa: str) -> Measuremen
         float_model_memory_bytes=record["baseline_memory"]["peak_over_baseline_bytes"],
         measured_on=here,
         decides=decides,
+        stronger=stronger,
         reason=f"measured on {here}"
         if decides
         else f"not measured on the target: {here} is not one of its machines",

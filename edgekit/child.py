@@ -66,7 +66,9 @@ def run(stage: str, function: str, spec: Record, result: type[R], folder: Path) 
 
 def _environment() -> dict[str, str]:
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
-    path = {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}  # so that the task's modules are found
+    path = {
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)
+    }  # so that the task's modules are found
     return {**quiet, **path, **PASSIVE_ENV, **(GLIBC_ENV if sys.platform == "linux" else {})}
 
 

@@ -54,39 +54,49 @@ def _size(budget: Budget, artifact: Artifact, baseline: Artifact) -> list[str]:
 
 def _speed(budget: Budget, m: Measurement) -> tuple[list[str], list[str]]:
     """(limits broken, limits that nobody could judge)."""
-    limits = {
-        "speed against float": m.cpu_ratio,
-        "latency": m.cpu_s if budget.max_latency_s is not None else 0.0,
-        "peak memory": m.peak_memory_bytes if budget.max_memory_bytes is not None else 0,
-    }
+    figures: dict[str, float | None] = {"speed against float": m.cpu_ratio}
+    if budget.max_latency_s is not None:
+        figures["latency"] = m.cpu_s
+    if budget.max_memory_bytes is not None:
+        figures["peak memory"] = m.peak_memory_bytes
     if not m.decides:
-        asked = [name for name in limits if name == "speed against float" or limits[name] != 0]
-        return [], [f"{name}: {m.reason}" for name in asked]
+        return [], [f"{name}: {m.reason}" for name in figures]
+    failures = [*_too_slow(budget, m), *_too_much(budget, m)]
+    missing = [f"{name}: no figure from {m.measured_on}" for name, value in figures.items() if value is None]
+    if m.stronger:
+        missing += [
+            f"{name} on the serving level: {m.measured_on} multiplies int8 faster" for name in figures
+        ]
+    return failures, missing
+
+
+def _too_slow(budget: Budget, m: Measurement) -> list[str]:
+    """A machine like the serving one refuses what is surely slower; a stronger one also what is not surely faster."""
+    if m.cpu_ratio is None or m.cpu_ratio_low is None or m.cpu_ratio_high is None or not budget.min_speedup:
+        return []
+    limit = 1 / budget.min_speedup
+    asked = "" if budget.min_speedup == 1 else f", at most {limit:.2f} is asked"
+    figures = (
+        f"{m.cpu_ratio:.2f} of float's CPU time [{m.cpu_ratio_low:.2f}, {m.cpu_ratio_high:.2f}] "
+        f"on {m.measured_on} (n={m.rounds} rounds){asked}"
+    )
+    if m.cpu_ratio_low > limit * (1 + SPEED_TOLERANCE_RATIO):
+        return [f"slower than float: {figures}" if budget.min_speedup <= 1 else f"too slow: {figures}"]
+    if m.stronger and m.cpu_ratio_high > limit:
+        return [f"not surely faster than float even here, and int8 is slower on the serving level: {figures}"]
+    return []
+
+
+def _too_much(budget: Budget, m: Measurement) -> list[str]:
     failures = []
-    limit = 1 / budget.min_speedup if budget.min_speedup else float("inf")
-    if m.cpu_ratio_low is not None and m.cpu_ratio_low > limit * (1 + SPEED_TOLERANCE_RATIO):
-        failures.append(_too_slow(budget, m))
     if budget.max_latency_s is not None and m.cpu_s is not None and m.cpu_s > budget.max_latency_s:
         failures.append(
             f"{m.cpu_s * 1e3:.2f} ms CPU exceed the budget of {budget.max_latency_s * 1e3:.2f} ms"
         )
-    if budget.max_memory_bytes is not None and (m.peak_memory_bytes or 0) > budget.max_memory_bytes:
-        failures.append(
-            f"peak memory of {m.peak_memory_bytes} bytes exceeds the budget of {budget.max_memory_bytes}"
-        )
-    return failures, [
-        f"{name}: no figure from {m.measured_on}" for name, value in limits.items() if value is None
-    ]
-
-
-def _too_slow(budget: Budget, m: Measurement) -> str:
-    what = (
-        "slower than float" if budget.min_speedup <= 1 else f"not {budget.min_speedup:g}x faster than float"
-    )
-    return (
-        f"{what}: {m.cpu_ratio:.2f} of float's CPU time [{m.cpu_ratio_low:.2f}, {m.cpu_ratio_high:.2f}] "
-        f"on {m.measured_on} (n={m.rounds} rounds)"
-    )
+    peak = m.peak_memory_bytes
+    if budget.max_memory_bytes is not None and peak is not None and peak > budget.max_memory_bytes:
+        failures.append(f"peak memory of {peak} bytes exceeds the budget of {budget.max_memory_bytes}")
+    return failures
 
 
 def _why(verdict: Verdict, m: Measurement) -> str:

@@ -241,7 +241,8 @@ class Measurement(Record):
 
     ratio: CPU time of the artifact / CPU time of float; interval: 95 % interval of that median over rounds.
     peak_memory_bytes: VmHWM of a fresh process; model_memory_bytes: the same less what the process held before
-    it imported the runtime. decides: whether the machine that measured is one the target admits.
+    it imported the runtime. decides: whether the machine that measured is one the target admits. stronger:
+    it is, but it multiplies int8 faster than the level that will serve, so that it can refuse but not vouch.
     """
 
     cpu_ratio: float | None
@@ -255,6 +256,7 @@ class Measurement(Record):
     measured_on: str
     decides: bool
     reason: str
+    stronger: bool = False
     model_memory_bytes: int | None = None
     float_model_memory_bytes: int | None = None
     doubts: tuple[str, ...] = ()
