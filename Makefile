@@ -1,0 +1,40 @@
+# make env | demo | test | lint | clean. Everything lives in .venv; an environment that is active is not used.
+# PYTHON=/path/to/python3.12 picks the interpreter, WORKERS=0 runs the tests in one process.
+
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.edgekit-installed
+
+# the first interpreter that runs, is new enough and can make environments; a pyenv shim may be none of these
+PROBE := import ensurepip, sys, venv; sys.exit("too old") if sys.version_info < (3, 11) else print(sys.executable)
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13,$(shell $(name) -c '$(PROBE)' 2>/dev/null)))
+
+unexport PYTHONHOME PYTHONPATH
+
+.PHONY: env demo test lint clean
+
+env: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt runner/pyproject.toml
+	@test -n '$(PYTHON)' || { echo 'edgekit needs Python 3.11 or newer with venv and ensurepip: make env PYTHON=...' >&2; exit 2; }
+	test -x $(BIN)/python || '$(PYTHON)' -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[imagenet]' --group dev
+	@touch $@
+
+demo: env
+	$(BIN)/edgekit demo -o out/demo
+
+# loadfile: tests of one file share their module's fixtures, so no net is exported twice
+test: env
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find edgekit runner tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
