@@ -61,8 +61,14 @@ def _replace(partial: Path, out: Path) -> None:
         partial.rename(out)
         return
     old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
-    out.rename(old / out.name)
-    partial.rename(out)
+    try:
+        out.rename(old / out.name)
+        partial.rename(out)
+    except OSError:
+        if not out.exists():
+            (old / out.name).rename(out)
+        old.rmdir()
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -76,6 +82,7 @@ def copy_content(source: Path, target: Path) -> None:
     """Copies a file or a folder artifact."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        shutil.copytree(source, target)
+        for file in sorted(p for p in source.rglob("*") if p.is_file()):  # copytree would hide a full disk
+            copy_content(file, target / file.relative_to(source))
     else:
         shutil.copyfile(source, target)
