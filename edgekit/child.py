@@ -35,6 +35,8 @@ GLIBC_ENV = {
 }
 # OpenMP threads that spin at barriers made a small training 5x slower beside two busy processes.
 PASSIVE_ENV = {"OMP_WAIT_POLICY": "PASSIVE"}
+FULL = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL = 74  # exit code of a child that has no room left to write even its error
 
 
 def run(stage: str, function: str, spec: Record, result: type[R], folder: Path) -> tuple[R, StageTime]:
@@ -45,7 +47,8 @@ def run(stage: str, function: str, spec: Record, result: type[R], folder: Path) 
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / name for name in ("spec.json", "result.json", "log.txt")}
-    paths["spec.json"].write_bytes(msgspec.json.encode({"function": function, "spec": spec}))
+    paths["result.json"].unlink(missing_ok=True)
+    paths["spec.json"].write_text(json.dumps({"function": function, "spec": msgspec.to_builtins(spec)}))
     started = time.perf_counter()
     with paths["log.txt"].open("wb") as log:
         process = subprocess.Popen(
@@ -75,14 +78,24 @@ def _environment() -> dict[str, str]:
 def _collect(
     stage: str, code: int, paths: dict[str, Path], result: type[R], wall_s: float
 ) -> tuple[R, StageTime]:
+    if code == DISK_FULL:
+        raise UserError(f"{stage}: the disk is full. Free some space and run again")
     if not paths["result.json"].is_file():
-        raise ChildCrash(f"{stage}: {_describe_exit(code)}; its log: {paths['log.txt']}")
+        raise ChildCrash(f"{stage}: {_describe_exit(code)}; {last_words(paths['log.txt'])}")
     answer = json.loads(paths["result.json"].read_bytes())
     if "error" in answer:
         kind, message = answer["error"]["kind"], answer["error"]["message"]
-        raise errors.by_name(kind)(message)
+        raise errors.by_name(kind)(f"{stage}: {message}" if kind == ChildCrash.__name__ else message)
     time_ = StageTime(stage=stage, wall_s=round(wall_s, 3), peak_memory_bytes=answer["peak_memory_bytes"])
     return msgspec.convert(answer["result"], result), time_
+
+
+def last_words(log: Path) -> str:
+    """The end of a child's log, on one line: its folder is gone when the user reads of the crash."""
+    tail = log.read_bytes()[-4000:].decode("utf-8", errors="replace")
+    lines = [" ".join(line.split()) for line in tail.splitlines() if " edgekit environment: " not in line]
+    said = " | ".join([line for line in lines if line][-3:])
+    return f"its log ends: {said[-400:]}" if said else "its log is empty"
 
 
 def _describe_exit(code: int) -> str:
@@ -117,13 +130,15 @@ def _stage(spec_path: Path) -> dict[str, Any]:
 def _failure(error: BaseException) -> dict[str, Any]:
     if isinstance(error, EdgekitError):
         return {"kind": type(error).__name__, "message": str(error)}
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in FULL:
         return {
             "kind": UserError.__name__,
             "message": f"the disk is full: {error}. Free some space and run again",
         }
     text = " ".join(str(error).split())[:600]
-    return {"kind": ChildCrash.__name__, "message": f"{type(error).__name__}: {text}"}
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(frame.filename).name}, line {frame.lineno}"
+    return {"kind": ChildCrash.__name__, "message": f"{type(error).__name__}: {text} ({place})"}
 
 
 def main(spec_path: str, result_path: str) -> None:
@@ -135,11 +150,12 @@ def main(spec_path: str, result_path: str) -> None:
     try:
         answer = _stage(Path(spec_path))
     except Exception as error:
-        traceback.print_exc()
         answer = {"error": _failure(error)}
+        with contextlib.suppress(OSError):  # the log may lie on a full disk
+            traceback.print_exc()
     answer["peak_memory_bytes"] = peak_memory_bytes()
     partial = Path(result_path + ".partial")
-    partial.write_bytes(msgspec.json.encode(answer))
+    partial.write_text(json.dumps(answer))  # json, unlike msgspec, keeps infinities
     partial.replace(result_path)
     sys.stdout.flush()
     sys.stderr.flush()

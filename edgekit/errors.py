@@ -7,7 +7,7 @@ EdgekitError
 ├── BudgetError            exit 1   no artifact meets the budget
 ├── VerificationError      exit 1   an artifact is not what it claims to be
 ├── ConversionError        exit 2   a converter cannot express the model; names the operator
-├── ChildCrash             exit 1   a child process died (signal, memory); names the log
+├── ChildCrash             exit 1   a child process died (signal, memory); holds the end of its log
 └── MissingRuntime         exit 3   a package is not installed; the message holds the pip line
 
 A message says what was given, what is allowed and what to do.
