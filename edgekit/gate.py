@@ -100,6 +100,6 @@ def _too_much(budget: Budget, m: Measurement) -> list[str]:
 
 
 def _why(verdict: Verdict, m: Measurement) -> str:
-    drop = f"drop {verdict.drop:+.4f}" if verdict.drop else "no drop"
+    change = f"metric {-verdict.drop:+.4f}" if verdict.drop else "no drop"
     speed = f", {m.cpu_ratio:.2f} of float's CPU time" if m.decides and m.cpu_ratio is not None else ""
-    return f"within the budget: {drop} on {verdict.parity.samples} samples{speed}"
+    return f"within the budget: {change} on {verdict.parity.samples} samples{speed}"
