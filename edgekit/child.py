@@ -7,6 +7,7 @@ What the stage prints goes to its log.
     python -P -m edgekit.child SPEC.json      (internal)
 """
 
+import contextlib
 import errno
 import importlib
 import json
@@ -155,10 +156,14 @@ def main(spec_path: str, result_path: str) -> None:
             traceback.print_exc()
     answer["peak_memory_bytes"] = peak_memory_bytes()
     partial = Path(result_path + ".partial")
-    partial.write_text(json.dumps(answer))  # json, unlike msgspec, keeps infinities
+    try:
+        partial.write_text(json.dumps(answer))  # json, unlike msgspec, keeps infinities
+    except OSError as error:
+        os._exit(DISK_FULL if error.errno in FULL else 1)
     partial.replace(result_path)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
     os._exit(0)  # native libraries crash in their exit handlers; everything is written
 
 
