@@ -6,7 +6,7 @@ quotients, `_db` decibels. Paths are strings, so that a record stays JSON.
 """
 
 import math
-from typing import Literal, dataclass_transform
+from typing import Any, Literal, dataclass_transform
 
 import msgspec
 
@@ -18,8 +18,15 @@ Scalar = bool | int | float | str
 SCHEMA_VERSION = 1
 
 
+class _KeywordOnly(msgspec.StructMeta):
+    """msgspec does not pass kw_only on to subclasses: each would take its fields by position."""
+
+    def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> Any:
+        return super().__new__(mcls, name, bases, namespace, kw_only=True, **config)
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, metaclass=_KeywordOnly, frozen=True, forbid_unknown_fields=True):
     """Base of all records."""
 
 
