@@ -1,0 +1,128 @@
+"""Records are closed, frozen, and cross a process border without loss."""
+
+import inspect
+import math
+
+import msgspec
+import pytest
+
+from edgekit import records
+from edgekit.errors import BudgetError
+from edgekit.records import (
+    SCHEMA_VERSION,
+    Attempt,
+    Budget,
+    Decision,
+    Plan,
+    Quant,
+    Recipe,
+    Record,
+    Report,
+    TargetReport,
+)
+
+ALL = sorted(
+    (v for v in vars(records).values() if isinstance(v, type) and issubclass(v, Record) and v is not Record),
+    key=lambda kind: kind.__name__,
+)
+RECIPE = Recipe(name="fp16", precision="float16", steps=())
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_every_record_is_frozen_closed_and_keyword_only(kind: type[Record]) -> None:
+    config = kind.__struct_config__
+    assert config.frozen and config.forbid_unknown_fields
+    parameters = inspect.signature(kind).parameters.values()
+    assert all(p.kind is p.KEYWORD_ONLY for p in parameters)
+    assert kind.__doc__, "a record says what it is"
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
+def test_units_are_in_the_names(kind: type[Record]) -> None:
+    """A bare `size`, `latency`, `memory`, `time` or `duration` would leave the unit to a guess."""
+    bare = {"size", "latency", "memory", "time", "duration", "bytes", "seconds", "ms"}
+    assert not bare & {name.rpartition("_")[2] for name in kind.__struct_fields__} - {"bytes"}
+
+
+@pytest.mark.parametrize("name", Budget.__struct_fields__)
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf])
+def test_a_budget_is_finite_and_not_negative(name: str, value: float) -> None:
+    with pytest.raises(
+        ValueError, match=f"budget {name} is {value}; it must be a finite number of at least 0"
+    ):
+        Budget(**{name: value})
+
+
+@pytest.mark.parametrize(("bits", "fine"), [(1, False), (2, True), (8, True), (9, False)])
+def test_weight_bits(bits: int, fine: bool) -> None:
+    def make() -> Quant:
+        return Quant(
+            activation_dtype="int8", weight_bits=bits, granularity="per_tensor", symmetric_activations=True
+        )
+
+    if fine:
+        assert make().weight_bits == bits
+    else:
+        with pytest.raises(ValueError, match=f"weight_bits is {bits}; allowed are 2 to 8"):
+            make()
+
+
+def plan() -> Plan:
+    return Plan(task="t", target="a", isa="i", budget=Budget(), recipes=(RECIPE,), skipped=())
+
+
+def target(name: str, *accepted: bool) -> TargetReport:
+    attempts = tuple(
+        Attempt(recipe=RECIPE, decision=Decision(accepted=yes, reasons=(f"reason {i}",)))
+        for i, yes in enumerate(accepted)
+    )
+    return TargetReport(
+        target=name,
+        isa="i",
+        runtime="litert",
+        accepted=any(accepted),
+        attempts=attempts,
+        plan=plan(),
+        summary=f"{name} because",
+    )
+
+
+def report(*targets: TargetReport) -> Report:
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        edgekit_version="0",
+        task="t",
+        created="now",
+        machine={},
+        float_metric=1.0,
+        samples=1,
+        parameters=1,
+        targets=targets,
+    )
+
+
+def test_a_report_crosses_json_unchanged() -> None:
+    made = report(target("a", False, True), target("b"))
+    assert msgspec.json.decode(msgspec.json.encode(made), type=Report) == made
+    with pytest.raises(msgspec.ValidationError, match="unknown field `colour`"):
+        msgspec.convert({**msgspec.to_builtins(made), "colour": 1}, Report)
+
+
+def test_the_chosen_attempt_is_the_accepted_one() -> None:
+    made = target("a", False, True)
+    assert made.chosen is made.attempts[1]
+    assert target("a", False, False).chosen is None
+    assert target("a").chosen is None
+
+
+def test_raise_for_budget_names_every_target_without_an_artifact() -> None:
+    report(target("a", True), target("b", True)).raise_for_budget()
+    made = report(target("a", True), target("b", False), target("c"))
+    assert not made.accepted
+    with pytest.raises(BudgetError) as caught:
+        made.raise_for_budget()
+    assert str(caught.value) == "no artifact meets the budget for b: b because; c: c because"
+
+
+def test_printing_a_report_is_one_line_a_target() -> None:
+    assert str(report(target("a", True), target("b", False))) == "a: a because\nb: b because"
