@@ -1,0 +1,3 @@
+"""A task file with a mistake."""
+
+raise RuntimeError("the weights are on the other disk")
