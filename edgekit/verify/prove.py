@@ -61,9 +61,8 @@ def recheck(spec: RecheckSpec) -> Recheck:
     predictor = Predictor(session, stored_as_is, spec.artifact.inputs)
     count = len(spec.artifact.outputs)
     got = predictor.run([golden[f"input_{i}"] for i in range(len(spec.artifact.inputs))])
-    worst = max(
-        float(np.abs(g - golden[f"output_{i}"]).max()) for i, g in zip(range(count), got, strict=True)
-    )
+    errors = [np.abs(g - golden[f"output_{i}"]).max() for i, g in zip(range(count), got, strict=True)]
+    worst = float(np.max(errors))  # unlike max(), keeps a NaN wherever it stands
     if not worst <= spec.golden_atol:
         raise VerificationError(
             f"{spec.artifact.path} differs from its golden output by {worst:.6g}; allowed is {spec.golden_atol:.6g}"
