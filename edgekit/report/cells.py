@@ -78,7 +78,7 @@ def memory_cell(measurement: Measurement | None, reason: str) -> Cell:
 def _not_here(measurement: Measurement | None, reason: str) -> Cell:
     note = "on the target" if measurement is not None and not measurement.decides else ""
     said = measurement.reason if measurement is not None and measurement.reason else reason
-    return Cell(value=MISSING, note=note, reason=said, state="missing")
+    return Cell(value=MISSING, note=note, reason=said.removeprefix(f"{MISSING} {note}: "), state="missing")
 
 
 def _from_machine(measurement: Measurement, value: str, note: str) -> Cell:
