@@ -15,10 +15,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edgekit.errors import TaskError
+from edgekit.errors import EdgekitError, TaskError
 from edgekit.records import Preprocessing, Record, TaskFacts
 
 SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+FILE_MODULE = "edgekit_task_"  # what the modules of task files are called
+
 Metric = Callable[[Callable[..., Any]], float]
 
 
@@ -110,6 +112,9 @@ def pickle_task(task: Task, path: Path) -> TaskSource:
     """Writes an in-memory task for the child processes. Raises TaskError if something in it cannot be pickled."""
     import cloudpickle
 
+    for name, module in list(sys.modules.items()):
+        if name.startswith(FILE_MODULE):  # a task file is no importable module: its classes travel by value
+            cloudpickle.register_pickle_by_value(module)
     try:
         path.write_bytes(cloudpickle.dumps(task))
     except Exception as error:
@@ -185,7 +190,7 @@ def _load_file(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:  # as `python file.py` would: the file may import its neighbours
         sys.path.insert(0, folder)
-    name = f"edgekit_task_{path.stem}"
+    name = f"{FILE_MODULE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise TaskError(f"task file {path} is not a Python file")
@@ -206,11 +211,9 @@ def _user_code(call: Callable[[], Any], where: str) -> Any:
     """Runs the user's code; what it raises becomes one sentence with the line it came from."""
     try:
         return call()
-    except TaskError:
+    except (EdgekitError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
         raise TaskError(f"{where} raised {describe(error)}") from error
 
 

@@ -16,7 +16,7 @@ import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.child
 
 from edgekit.arrays import as_arrays, check_shapes, digest, save_arrays
-from edgekit.errors import ConversionError, TaskError
+from edgekit.errors import ConversionError, EdgekitError, TaskError
 from edgekit.quant import prepare, program
 from edgekit.records import TensorSpec, Traced
 from edgekit.specs import TraceSpec
@@ -143,6 +143,8 @@ def _model_of(task: Task) -> torch.nn.Module:
     if not isinstance(model, torch.nn.Module):
         try:
             model = model()
+        except EdgekitError:
+            raise
         except Exception as error:
             raise TaskError(f"the model function of task {task.name!r} raised {describe(error)}") from error
     if not isinstance(model, torch.nn.Module):

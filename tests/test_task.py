@@ -1,11 +1,12 @@
 """The task, and what a user can get wrong in one: each has its own sentence, with the line of his own code."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgekit.errors import TaskError
+from edgekit.errors import MissingRuntime, TaskError
 from edgekit.records import Preprocessing, TaskFacts
 from edgekit.task import Task, Training, describe, load_task, pickle_task
 
@@ -247,3 +248,21 @@ def test_what_cannot_be_pickled_is_said(tmp_path: Path) -> None:
         pickle_task(make(model=lambda: file), tmp_path / "task.pkl")
     assert str(caught.value).startswith("task 't' cannot be handed to a child process: ")
     assert str(caught.value).endswith("or give it as a reference: deploy('file.py:task')")
+
+
+def test_a_task_of_a_file_travels_by_value(tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(
+        "import numpy as np\nimport edgekit as ek\n\n\nclass Net:\n    def __call__(self):\n        return 7\n\n\n"
+        "task = ek.Task(name='t', model=Net(), example_inputs=(np.zeros((1, 2)),), metric=lambda predict: 1.0)\n"
+    )
+    source = pickle_task(load_task(f"{file}:task"), tmp_path / "task.pkl")
+    sys.modules.pop("edgekit_task_net")
+    assert source.load().model() == 7
+
+
+def test_a_missing_runtime_of_the_users_code_stays_one(tmp_path: Path) -> None:
+    file = tmp_path / "needy.py"
+    file.write_text("import edgekit as ek\n\n\ndef task():\n    raise ek.MissingRuntime('pip install x')\n")
+    with pytest.raises(MissingRuntime, match="pip install x"):
+        load_task(f"{file}:task")

@@ -19,7 +19,9 @@ def compress(spec: CompressSpec) -> Candidate:
         options = msgspec.convert(spec.step.options, technique.Options)
     except msgspec.ValidationError as error:
         allowed = ", ".join(technique.Options.__struct_fields__) or "none"
-        raise UserError(f"target {spec.target.name}: {spec.step.technique}: {error}; allowed options: {allowed}") from error
+        raise UserError(
+            f"target {spec.target.name}: {spec.step.technique}: {error}; allowed options: {allowed}"
+        ) from error
     seed_everything(spec.seed)
     task = spec.source.load()
     return technique.apply(spec.candidate, task, options, spec.target, Path(spec.work))  # type: ignore[no-any-return]
