@@ -33,6 +33,10 @@ def check_shapes(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
         if array.ndim != len(shape) or array.shape[1:] != tuple(shape[1:]) or len(array) == 0:
             wanted = ", ".join(["N", *map(str, shape[1:])])
             raise TaskError(f"predict got input {i} of shape {list(array.shape)}; the model takes [{wanted}]")
+    counts = [len(array) for array in arrays]
+    if len(set(counts)) > 1:
+        given = " and ".join(map(str, counts))
+        raise TaskError(f"predict got inputs of {given} samples; every input needs the same number")
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -16,6 +16,7 @@ from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import Request, walk
 from edgekit.machine import machine_facts
 from edgekit.package import folder as folders
+from edgekit.plan import budget_for
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, TargetReport, Traced
 from edgekit.specs import TraceSpec
 from edgekit.stages import Event, EventLog, Stages
@@ -47,6 +48,8 @@ def deploy(
     """
     profiles = load_targets(targets)
     levels = [choose_isa(target, isa, profiles) for target in profiles]
+    for target in profiles:
+        budget_for(target, budget)  # refused before any work
     requirements.check(profiles)
     log = EventLog(on_event)
     with output_folder(Path(out)) as partial, _scratch(partial.parent) as work:

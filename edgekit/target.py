@@ -130,9 +130,20 @@ def load_target(name_or_path: str) -> Target:
         raise TargetError(f"{path}: unknown key 'name'; the file's stem is the target's name")
     _check_keys(data, Target, "", path, hidden={"name"})
     try:
-        return msgspec.convert({"name": path.stem, **data}, Target)
+        target = msgspec.convert({"name": path.stem, **data}, Target)
     except msgspec.ValidationError as error:
         raise TargetError(f"{path}: {error}") from error
+    _check_techniques(target, path)
+    return target
+
+
+def _check_techniques(target: Target, path: Path) -> None:
+    """A technique is a file of edgekit/compress; looked at, not imported."""
+    folder = Path(__file__).with_name("compress")
+    known = sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
+    for rung in target.ladder:
+        if rung.technique not in known:
+            raise TargetError(f"{path}: unknown technique {rung.technique!r}; allowed: {', '.join(known)}")
 
 
 def _find(name_or_path: str) -> Path:

@@ -107,7 +107,7 @@ def ratio(middle: float, low: float, high: float) -> dict[str, Any]:
 def test_the_good_one_is_accepted_with_its_figures() -> None:
     assert decide() == Decision(
         accepted=True,
-        reasons=("within the budget: drop +0.0020 on 500 samples, 0.62 of float's CPU time",),
+        reasons=("within the budget: metric -0.0020 on 500 samples, 0.62 of float's CPU time",),
     )
 
 
@@ -151,7 +151,7 @@ WORSE: list[tuple[str, dict[str, Any], str]] = [
     (
         "not as fast as asked",
         {"budget": Budget(min_speedup=2)},
-        f"not 2x faster than float: 0.62 of float's CPU time [0.60, 0.64] on {HERE} (n=40 rounds)",
+        f"too slow: 0.62 of float's CPU time [0.60, 0.64] on {HERE} (n=40 rounds), at most 0.50 is asked",
     ),
     (
         "beyond the latency budget",
@@ -268,3 +268,16 @@ def test_a_figure_that_the_deciding_machine_lacks_is_not_taken_for_zero() -> Non
     found = decide(Budget(max_memory_bytes=1), measured={"peak_memory_bytes": None})
     assert found.accepted
     assert found.not_measured == (f"peak memory: no figure from {HERE}",)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "accepted"), [(0.47, 0.49, True), (0.96, 1.04, False), (1.18, 1.22, False)]
+)
+def test_a_stronger_machine_may_refuse_but_not_vouch(low: float, high: float, accepted: bool) -> None:
+    ratio = (low + high) / 2
+    m = msgspec.structs.replace(
+        MEASUREMENT, cpu_ratio=ratio, cpu_ratio_low=low, cpu_ratio_high=high, stronger=True
+    )
+    decision = decide(measurement=m)
+    assert decision.accepted is accepted
+    assert "speed against float on the serving level" in decision.not_measured[0]

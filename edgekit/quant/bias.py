@@ -63,9 +63,7 @@ def correct(prepared: GraphModule, watchers: list[Node]) -> None:
         if bias not in done:
             done.add(bias)
             shift = _shift(prepared, layer, means.mean)
-            with torch.no_grad():
-                tensor = _attribute(prepared, bias)
-                tensor.copy_(tensor - shift)
+            _set(prepared, bias, _attribute(prepared, bias).detach() - shift)
         layer.replace_input_with(watcher, watcher.args[0])
         prepared.graph.erase_node(watcher)
         delattr(prepared, watcher.target)
@@ -104,3 +102,11 @@ def _observer(prepared: GraphModule, node: object) -> torch.nn.Module | None:
 def _attribute(module: torch.nn.Module, path: str) -> torch.Tensor:
     *parents, name = path.split(".")
     return getattr(module.get_submodule(".".join(parents)), name)
+
+
+def _set(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
+    """A tensor of its own in place of the old one, which the user's model may share."""
+    *parents, name = path.split(".")
+    owner = module.get_submodule(".".join(parents))
+    is_parameter = name in owner._parameters
+    setattr(owner, name, torch.nn.Parameter(value, requires_grad=False) if is_parameter else value)

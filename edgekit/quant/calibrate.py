@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch.fx import GraphModule
 
-from edgekit.errors import TaskError
+from edgekit.errors import EdgekitError, TaskError
+from edgekit.task import describe
 
 log = logging.getLogger("edgekit")
 
@@ -26,7 +27,7 @@ def calibrate(model: GraphModule, batches: Iterable[object], like: Batch, limit:
     """
     used = runs = 0
     with torch.no_grad():
-        for number, batch in enumerate(islice(batches, limit)):
+        for number, batch in enumerate(islice(_yielded(batches), limit)):
             for piece in pieces(batch, like, number):
                 model(*piece)
                 runs += 1
@@ -37,6 +38,16 @@ def calibrate(model: GraphModule, batches: Iterable[object], like: Batch, limit:
             "the task's calibration yields no batch; give at least one, better 100, typical inputs"
         )
     return used, runs
+
+
+def _yielded(batches: Iterable[object]) -> Iterator[object]:
+    """The batches; what the user's own iteration raises becomes a TaskError with the line it came from."""
+    try:
+        yield from batches
+    except EdgekitError:
+        raise
+    except Exception as error:
+        raise TaskError(f"the task's calibration raised {describe(error)}") from error
 
 
 def progress(done: int, total: int) -> None:

@@ -7,7 +7,8 @@ Rules, in the order of the graph (`rules.py` has the operators):
    at its end. The bias stays float: runtimes store it as int32 of scale input * weight.
 2. A zero pad that feeds one convolution: its INPUT is observed, the edge pad -> convolution is not, so that
    onnxruntime folds the pad into the convolution.
-3. add and mul: where both operands are quantized, or one is and the other is a constant. A relu behind takes the range.
+3. add and mul: where one operand is quantized, and the other is too, or a constant, or an input that a layer reads as
+   integers. A relu behind takes the range.
 4. cat: all operands and the output share one range, where all operands are quantized.
 5. Unary activations, pools and reshapes: only behind something quantized; pools and reshapes share its range.
 
@@ -104,7 +105,7 @@ class ProfileQuantizer(Quantizer):
             return
         if not any(self._quantized(o) for o in operands):
             return
-        if not all(self._quantized(o) or _is_constant(o) or o.op == "placeholder" for o in operands):
+        if not all(self._quantized(o) or _is_constant(o) or _is_quantized_input(o) for o in operands):
             return
         last = _fused_activation(node) or node
         _annotate(last, {}, None)
@@ -147,6 +148,12 @@ def _annotate(node: Node, inputs: dict[Node, Any], output: QuantizationSpecBase 
 
 def _is_constant(value: Any) -> bool:
     return isinstance(value, Node) and value.op == "get_attr" and rules.is_float(value)
+
+
+def _is_quantized_input(node: Node) -> bool:
+    """An input of the model that a layer before this node already reads as integers."""
+    readers = (user.meta[KEY].input_qspec_map.get(node) for user in node.users if KEY in user.meta)
+    return node.op == "placeholder" and any(reader is not None for reader in readers)
 
 
 def _fused_activation(node: Node) -> Node | None:

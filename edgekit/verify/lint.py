@@ -59,12 +59,14 @@ def keeps(dtype: str, promised: str) -> bool:
 
 def _shares(compute: list[tuple[str, str, int]], artifact: Artifact) -> list[str]:
     heavy = [(op, dtype, n) for op, dtype, n in compute if HEAVY.search(op)]
+    what = "multiply-accumulate operators" if heavy else "operators"
+    heavy = heavy or compute  # a file without any, an LSTM say, is judged by all that computes
     total = sum(n for _, _, n in heavy)
     kept = sum(
         n for op, dtype, n in heavy if keeps(dtype, artifact.precision) or _integer_kernel(op, artifact)
     )
     if total and kept < MIN_SHARE * total:
-        return [f"only {kept} of {total} multiply-accumulate operators run in {artifact.precision}"]
+        return [f"only {kept} of {total} {what} run in {artifact.precision}"]
     return []
 
 

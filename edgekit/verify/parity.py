@@ -45,14 +45,13 @@ class Comparison:
             self.agreed += int((reference.argmax(1) == got.argmax(1)).sum())
 
     def parity(self) -> Parity:
-        rms = math.sqrt(self.error_power / self.elements) if self.elements else math.inf
-        snr = (
-            10 * math.log10(self.signal_power / self.error_power)
-            if self.error_power > 0 < self.signal_power
-            else None
-        )
+        rms, snr = math.inf, None
         if not math.isfinite(self.max_abs):
-            rms, snr = math.inf, -math.inf
+            snr = -math.inf
+        elif self.elements:
+            rms = math.sqrt(self.error_power / self.elements)
+            if self.error_power > 0 < self.signal_power:
+                snr = 10 * math.log10(self.signal_power / self.error_power)
         return Parity(
             samples=self.samples,
             max_abs_error=self.max_abs,

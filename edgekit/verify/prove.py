@@ -46,7 +46,7 @@ def prove(spec: ProveSpec) -> Verdict:
         parity=parity,
         lint=backend.lint(spec.artifact),
         saturation=_saturation(backend, spec, inputs),
-        doubts=_mode_doubts(spec),
+        doubts=_mode_doubts(spec) + _sample_doubts(comparing),
     )
 
 
@@ -129,6 +129,14 @@ def _saturation(backend: ModuleType, spec: ProveSpec, inputs: list[np.ndarray]) 
     if spec.artifact.precision != "int8" or not hasattr(backend, "saturation"):
         return None
     return backend.saturation(spec.artifact, inputs, spec.traced.inputs, spec.isa, spec.host_isa)  # type: ignore[no-any-return]
+
+
+def _sample_doubts(comparing: ComparingPredictor) -> tuple[str, ...]:
+    if not comparing.unknown:
+        return ()
+    return (
+        f"the metric asked for {comparing.unknown} samples the float model was never asked: parity leaves them out",
+    )
 
 
 def _mode_doubts(spec: ProveSpec) -> tuple[str, ...]:

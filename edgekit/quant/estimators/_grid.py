@@ -47,15 +47,15 @@ def weight_grid(quant: Quant) -> Grid:
     return Grid(storage="int8", low=-limit, high=limit, symmetric=True, per_channel=per_channel)
 
 
-def spec(grid: Grid, observer: Any) -> QuantizationSpec:
-    """`observer` is a class with torchao's `with_args`."""
+def spec(grid: Grid, kind: Any, /, **choices: Any) -> QuantizationSpec:
+    """`kind` is a class of observers with torchao's `with_args`; `choices` are arguments of it."""
     return QuantizationSpec(
         dtype=grid.dtype,
         quant_min=grid.low,
         quant_max=grid.high,
         qscheme=grid.qscheme,
         ch_axis=0 if grid.per_channel else None,
-        observer_or_fake_quant_ctr=observer.with_args(eps=EPS),
+        observer_or_fake_quant_ctr=kind.with_args(eps=EPS, **choices),
     )
 
 

@@ -27,9 +27,9 @@ def weight(grid: Grid) -> QuantizationSpec:
 
 
 def training_activation(grid: Grid) -> QuantizationSpec:
-    return spec(grid, FusedMovingAvgObsFakeQuantize.with_args(observer=MovingAverageMinMaxObserver))
+    return spec(grid, FusedMovingAvgObsFakeQuantize, observer=MovingAverageMinMaxObserver)
 
 
 def training_weight(grid: Grid) -> QuantizationSpec:
     observer = MovingAveragePerChannelMinMaxObserver if grid.per_channel else MovingAverageMinMaxObserver
-    return spec(grid, FusedMovingAvgObsFakeQuantize.with_args(observer=observer))
+    return spec(grid, FusedMovingAvgObsFakeQuantize, observer=observer)

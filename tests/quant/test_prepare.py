@@ -1,0 +1,137 @@
+"""Preparing a graph changes its operators and never its numbers."""
+
+import pytest
+import torch
+from quant_nets import NETS, build, targets
+from torch import nn
+from torch.nn import functional as F
+
+from edgekit.quant.prepare import prepare_graph
+
+
+class Apply(nn.Module):
+    """A function with some layers at hand."""
+
+    def __init__(self, function, **layers: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self, x)
+
+
+def prepared(model: nn.Module, x: torch.Tensor) -> torch.fx.GraphModule:
+    """The prepared graph, after checking that it computes what the model does."""
+    model.eval()
+    graph_module = prepare_graph(torch.export.export(model, (x.clone(),)).module())
+    with torch.no_grad():
+        torch.testing.assert_close(graph_module(x.clone()), model(x.clone()), rtol=1e-5, atol=1e-6)
+    return graph_module
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_whole_networks_stay_equal(name: str) -> None:
+    model, x = build(name)
+    assert not any("_." in target for target in targets(prepared(model, x)))
+
+
+def test_batch_norms_stay_for_training() -> None:
+    assert targets(prepared(*build("residual"))).count("batch_norm.default") == 2
+
+
+def test_later_readers_see_an_in_place_write() -> None:
+    def forward(self, x):
+        y = x + 1
+        z = y.relu_()
+        return y + z
+
+    assert targets(prepared(Apply(forward), torch.randn(4, 4))) == [
+        "add.Tensor",
+        "relu.default",
+        "add.Tensor",
+    ]
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+def test_a_write_through_a_view_is_left_alone_where_the_base_is_read_later(read_before: bool) -> None:
+    def forward(self, x):
+        y = x + 1
+        view = y.view(-1)
+        if read_before:
+            view.relu_()
+            return y * 2
+        y.relu_()
+        return view * 2
+
+    assert "relu_.default" in targets(prepared(Apply(forward), torch.randn(4, 4)))
+
+
+def test_a_write_into_the_input_is_left_alone() -> None:
+    graph_module = prepared(Apply(lambda self, x: x.relu_() + x), torch.randn(4, 4))
+    assert "relu_.default" in targets(graph_module)
+
+
+@pytest.mark.parametrize(
+    ("conv", "pad", "shape"),
+    [
+        (nn.Conv1d(2, 3, 3), (2, 2), (1, 2, 9)),
+        (nn.Conv2d(2, 3, 3, padding=1), (1, 1, 2, 2), (1, 2, 9, 8)),
+        (nn.Conv2d(2, 3, 3, stride=2), (1, 1), (1, 2, 9, 8)),
+        (nn.Conv3d(2, 3, 3), (0, 0, 1, 1, 2, 2), (1, 2, 5, 6, 7)),
+        (nn.Conv2d(2, 4, (1, 3), dilation=(1, 2), groups=2), (2, 2, 0, 0), (1, 2, 5, 8)),
+    ],
+)
+def test_a_symmetric_zero_pad_moves_into_the_convolution(
+    conv: nn.Module, pad: tuple[int, ...], shape
+) -> None:
+    found = targets(prepared(Apply(lambda self, x: self.conv(F.pad(x, pad)), conv=conv), torch.randn(shape)))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    "pad",
+    [
+        lambda x: F.pad(x, (0, 1, 0, 1)),
+        lambda x: F.pad(x, (1, 1, 1, 1), value=0.5),
+        lambda x: F.pad(x, (1, 1, 1, 1), mode="reflect"),
+        lambda x: F.pad(x, (-1, -1, 1, 1)),
+        lambda x: F.pad(x, (1, 1, 1, 1, 1, 1)),
+    ],
+)
+def test_any_other_pad_stays(pad) -> None:
+    channels = pad(torch.zeros(1, 2, 8, 8)).shape[1]
+    model = Apply(lambda self, x: self.conv(pad(x)), conv=nn.Conv2d(channels, 3, 3))
+    assert len(targets(prepared(model, torch.randn(1, 2, 8, 8)))) == 2
+
+
+def test_a_pad_that_two_convolutions_read_moves_into_both() -> None:
+    def forward(self, x):
+        x = F.pad(x, (1, 1, 1, 1))
+        return self.a(x) + self.b(x)
+
+    model = Apply(forward, a=nn.Conv2d(2, 3, 3), b=nn.Conv2d(2, 3, 3))
+    assert targets(prepared(model, torch.randn(1, 2, 8, 8))) == [
+        "conv2d.default",
+        "conv2d.default",
+        "add.Tensor",
+    ]
+
+
+def test_a_pad_that_something_else_reads_stays() -> None:
+    def forward(self, x):
+        x = F.pad(x, (1, 1, 1, 1))
+        return self.a(x).sum() + x.sum()
+
+    assert "pad.default" in targets(prepared(Apply(forward, a=nn.Conv2d(2, 3, 3)), torch.randn(1, 2, 8, 8)))
+
+
+@pytest.mark.parametrize(("kernel", "left"), [(3, "conv2d.default"), (4, "conv2d.padding")])
+def test_same_padding_becomes_numbers_where_both_sides_are_equal(kernel: int, left: str) -> None:
+    conv = nn.Conv2d(2, 3, kernel, padding="same", dilation=1)
+    assert targets(prepared(conv, torch.randn(1, 2, 8, 8))) == [left]
+
+
+def test_valid_padding_becomes_numbers() -> None:
+    assert targets(prepared(nn.Conv1d(2, 3, 3, padding="valid"), torch.randn(1, 2, 8))) == ["conv1d.default"]
