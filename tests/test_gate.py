@@ -274,10 +274,7 @@ def test_a_figure_that_the_deciding_machine_lacks_is_not_taken_for_zero() -> Non
     ("low", "high", "accepted"), [(0.47, 0.49, True), (0.96, 1.04, False), (1.18, 1.22, False)]
 )
 def test_a_stronger_machine_may_refuse_but_not_vouch(low: float, high: float, accepted: bool) -> None:
-    ratio = (low + high) / 2
-    m = msgspec.structs.replace(
-        MEASUREMENT, cpu_ratio=ratio, cpu_ratio_low=low, cpu_ratio_high=high, stronger=True
-    )
-    decision = decide(measurement=m)
+    ratios = {"cpu_ratio": (low + high) / 2, "cpu_ratio_low": low, "cpu_ratio_high": high}
+    decision = decide(measured={**ratios, "stronger": True})
     assert decision.accepted is accepted
     assert "speed against float on the serving level" in decision.not_measured[0]
