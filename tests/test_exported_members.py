@@ -30,15 +30,7 @@ def test_type_checkers_see_the_same_names_from_the_same_homes() -> None:
     assert seen == {name: f"edgekit.{home}" for name, home in edgekit._HOMES.items()}
 
 
-SHADOWED = pytest.mark.xfail(
-    strict=True, reason="importing the submodule of the same name puts the module over the public function"
-)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=SHADOWED) if edgekit._HOMES[n] == n else n for n in edgekit.__all__],
-)
+@pytest.mark.parametrize("name", edgekit.__all__)
 def test_each_name_stays_what_its_home_defines(name: str) -> None:
     """Asked for twice, and after its home was imported: `ek.deploy` must not turn into the module `edgekit.deploy`."""
     home = importlib.import_module(f"edgekit.{edgekit._HOMES[name]}")

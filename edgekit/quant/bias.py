@@ -110,3 +110,9 @@ def _set(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
     owner = module.get_submodule(".".join(parents))
     is_parameter = name in owner._parameters
     setattr(owner, name, torch.nn.Parameter(value, requires_grad=False) if is_parameter else value)
+
+
+def _replace(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
+    """A new parameter, because the old one may still belong to the user's model."""
+    *parents, name = path.split(".")
+    setattr(module.get_submodule(".".join(parents)), name, torch.nn.Parameter(value, requires_grad=False))

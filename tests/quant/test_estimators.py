@@ -140,3 +140,10 @@ def test_fixed_ranges_are_those_of_tflite() -> None:
     assert (spec.scale, spec.zero_point) == (1 / 256, -128)
     spec = _grid.fixed(_grid.activation_grid(quant("uint8")), -1.0, 1.0)
     assert (spec.scale, spec.zero_point) == (1 / 128, 128)
+
+
+def test_the_moving_average_is_the_mean_of_the_batches_while_calibrating() -> None:
+    found = observer("moving_average")
+    for high in (1.0, 2.0, 6.0):
+        found(torch.tensor([-high / 2, high]))
+    assert (float(found.min_val), float(found.max_val)) == (-1.5, 3.0)

@@ -1,10 +1,12 @@
-"""A running mean of each batch's smallest and largest value: r <- r + 0.01 (r_batch - r).
+"""A mean of each batch's smallest and largest value: what a single batch reached counts little.
 
-Jacob et al. 2018 (arXiv:1712.05877), section 3.1. The one estimator for training: the range follows the weights as
-they move, and its fake quantization passes gradients straight through inside the range. Weights are not averaged
-while calibrating. Cost: as minmax.
+While training it is a running mean, r <- r + 0.01 (r_batch - r): the range follows the weights as they move, and the fake
+quantization passes gradients straight through inside it (Jacob et al. 2018, arXiv:1712.05877, section 3.1). It is the
+one estimator for training. While calibrating nothing moves, so it is the plain mean over the batches, and weights
+are taken as they are. Cost: as minmax.
 """
 
+import torch
 from torchao.quantization.pt2e.fake_quantize import FusedMovingAvgObsFakeQuantize
 from torchao.quantization.pt2e.observer import (
     MovingAverageMinMaxObserver,
@@ -18,8 +20,20 @@ from edgekit.quant.estimators._grid import Grid, spec
 fake_quantize = True
 
 
+class MeanRange(MovingAverageMinMaxObserver):
+    """The mean over all batches: the n-th one counts 1 / n."""
+
+    seen = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.numel():
+            self.seen += 1
+            self.averaging_constant = 1 / self.seen
+        return super().forward(x)
+
+
 def activation(grid: Grid) -> QuantizationSpec:
-    return spec(grid, MovingAverageMinMaxObserver)
+    return spec(grid, MeanRange)
 
 
 def weight(grid: Grid) -> QuantizationSpec:
