@@ -1,5 +1,7 @@
 """Rewrites of a finished ONNX file. Each takes the model and changes it in place; none changes what it computes."""
 
+from collections import Counter
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -88,6 +90,41 @@ def mean_to_pool(model: onnx.ModelProto) -> None:
                 helper.make_node("GlobalAveragePool", node.input[:1], list(node.output), name=node.name)
             )
     _drop_unused(model.graph)
+
+
+def quantize_clips(model: onnx.ModelProto) -> None:
+    """Drops a Relu or Clip right before a QuantizeLinear whose integers already end there.
+
+    With zero point 0 the integer 0 is the real 0, so rounding into [0, 255] is the relu. Exact to the last bit;
+    onnxruntime does it for convolutions, but not for a linear layer on sequences.
+    """
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    made = {out: node for node in model.graph.node for out in node.output}
+    read = Counter(name for node in model.graph.node for name in node.input)
+    for quantize in model.graph.node:
+        clip = made.get(quantize.input[0]) if quantize.op_type == "QuantizeLinear" else None
+        if clip is None or clip.op_type not in ("Relu", "Clip") or read[clip.output[0]] > 1:
+            continue
+        scale, zero_point = (constants.get(name) for name in quantize.input[1:3])
+        if scale is None or zero_point is None or scale.size > 1:
+            continue
+        low, high = _clip_range(clip, constants)
+        limits, half = np.iinfo(zero_point.dtype), scale.item() / 2
+        first, last = ((end - int(zero_point.item())) * scale.item() for end in (limits.min, limits.max))
+        if low < first + half and high > last - half:
+            quantize.input[0] = clip.input[0]
+    _drop_unused(model.graph)
+
+
+def _clip_range(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> tuple[float, float]:
+    """(low, high) of a Relu or Clip; NaN, which no comparison holds for, where a bound is not a constant."""
+    if node.op_type == "Relu":
+        return 0.0, np.inf
+    bounds = [-np.inf, np.inf]
+    for i, name in enumerate(node.input[1:3]):
+        if name:
+            bounds[i] = float(constants[name].item()) if name in constants else np.nan
+    return bounds[0], bounds[1]
 
 
 def weights_first(model: onnx.ModelProto) -> None:

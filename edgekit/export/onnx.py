@@ -36,7 +36,13 @@ PACKAGES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
 PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
     "float32": [passes.strip],
     "float16": [passes.strip, passes.half_weights],
-    "int8": [passes.mean_to_pool, passes.strip, passes.weights_first, passes.unsigned_activations],
+    "int8": [
+        passes.mean_to_pool,
+        passes.strip,
+        passes.weights_first,
+        passes.unsigned_activations,
+        passes.quantize_clips,
+    ],
 }
 
 

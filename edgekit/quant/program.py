@@ -141,6 +141,6 @@ def callers(program: ExportedProgram, operator: str) -> str:
 
 
 def _is_call_of(target: str, wanted: list[str]) -> bool:
-    """Whether "aten.lstm.input" is called by what converters print: "lstm.input", "lstm", "aten.lstm"."""
-    parts = target.split(".")
-    return parts[-2:] == wanted or parts[-2:-1] == wanted[-1:]
+    """Whether "aten.special_erf.default" is called by what converters print: "special_erf.default", "prims.erf"."""
+    operator = (target.split(".")[-2:])[0]
+    return any(operator == name or operator.endswith(f"_{name}") for name in wanted if name != "default")
