@@ -15,6 +15,7 @@ from edgekit.errors import TargetError
 from edgekit.records import Budget, Precision, Quant, Record, Scalar
 
 Need = Literal["calibration", "training"]
+Runtime = Literal["onnxruntime", "litert", "coreml"]
 
 
 class Isa(Record):
@@ -65,7 +66,7 @@ class Target(Record):
 
     name: str
     summary: str
-    runtime: Literal["onnxruntime", "litert", "coreml"]
+    runtime: Runtime
     format: Literal["onnx", "tflite", "coreml"]
     precisions: tuple[Precision, ...]
     isa: Isa

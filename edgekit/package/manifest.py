@@ -13,7 +13,7 @@ from edgekit_runner.artifact import sha256
 
 from edgekit.errors import UserError, VerificationError
 from edgekit.records import Artifact, Attempt, Preprocessing, TargetReport, TensorSpec
-from edgekit.target import Target
+from edgekit.target import Runtime, Target
 
 SCHEMA_VERSION = 1
 NAME = "manifest.json"
@@ -113,7 +113,10 @@ def artifact_of(folder: Path) -> tuple[Artifact, dict[str, Any]]:
             (manifest["golden"]["path"], manifest["golden"]["sha256"]),
         ]
         artifact = _artifact(manifest, entry, folder)
-    except (KeyError, TypeError, StopIteration, msgspec.ValidationError) as error:
+        msgspec.convert([name for name, _ in checked], list[str])
+        msgspec.convert(manifest["golden"]["atol"], float)
+        msgspec.convert(manifest["target"]["runtime"], Runtime)
+    except (AttributeError, KeyError, TypeError, StopIteration, msgspec.ValidationError) as error:
         raise UserError(f"{folder / NAME} is incomplete: {error}; export again") from error
     for name, expected in checked:
         check_file(folder, name, expected)
