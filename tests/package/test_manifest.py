@@ -1,0 +1,344 @@
+"""manifest.json: written, read, and refused when it or what it describes was changed by hand."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from edgekit_runner.artifact import sha256
+from onnx import TensorProto, helper
+
+from edgekit.errors import UserError, VerificationError
+from edgekit.package import manifest
+from edgekit.records import (
+    Artifact,
+    Attempt,
+    Budget,
+    Decision,
+    Lint,
+    Measurement,
+    Parity,
+    Plan,
+    Preprocessing,
+    Recipe,
+    Step,
+    TargetReport,
+    TensorSpec,
+    Verdict,
+)
+from edgekit.target import load_target
+
+X = TensorSpec(name="x", shape=(1, 3, 2, 2), dtype="float32")
+Y = TensorSpec(name="y", shape=(1, 3, 2, 2), dtype="float32", scale=0.5, zero_point=-3)
+IMAGE = Preprocessing(mean=(0.5,), std=(0.25,), layout="NCHW", labels=("cat", "dög"))
+
+
+def write_model(path: Path) -> None:
+    x, y = (helper.make_tensor_value_info(s.name, TensorProto.FLOAT, s.shape) for s in (X, Y))
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "tiny", [x], [y])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def attempt(folder: Path, **changes: Any) -> Attempt:
+    path = folder / "model.onnx"
+    artifact = Artifact(
+        path=str(path),
+        format="onnx",
+        precision="float32",
+        size_bytes=path.stat().st_size,
+        sha256=sha256(path),
+        inputs=(X,),
+        outputs=(Y,),
+        layout="NCHW",
+        toolchain={"onnx": "1"},
+        doubts=("from the exporter",),
+    )
+    lint = Lint(
+        promised="float32",
+        ops={"Relu:float32": 1},
+        ops_in_precision=1,
+        ops_float=0,
+        conversions=0,
+        transposes=0,
+        input_dtypes=("float32",),
+        output_dtypes=("float32",),
+        passed=True,
+        findings=(),
+    )
+    verdict = Verdict(
+        runtime="onnxruntime",
+        metric=0.9,
+        float_metric=0.91,
+        parity=Parity(samples=7, max_abs_error=0.1, rms_error=0.01, snr_db=None, agreement=1.0),
+        lint=lint,
+        doubts=("from the verifier",),
+    )
+    given: dict[str, Any] = {
+        "recipe": Recipe(name="float32", precision="float32", steps=(Step(technique="float32"),)),
+        "decision": Decision(accepted=True, reasons=("fine",), not_measured=("speed: nobody did",)),
+        "artifact": artifact,
+        "verdict": verdict,
+    }
+    return Attempt(**{**given, **changes})
+
+
+def build(folder: Path, **changes: Any) -> dict[str, Any]:
+    done = attempt(folder, **changes)
+    plan = Plan(
+        task="t", target="x86-server", isa="avx2", budget=Budget(), recipes=(done.recipe,), skipped=()
+    )
+    report = TargetReport(
+        target="x86-server", isa="avx2", runtime="onnxruntime", accepted=True, attempts=(done,), plan=plan
+    )
+    return manifest.build(report, done, load_target("x86-server"), "my task", IMAGE, 0.125, folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A target's folder as an export leaves it."""
+    place = tmp_path / "build" / "x86-server"
+    place.mkdir(parents=True)
+    write_model(place / "model.onnx")
+    np.savez(place / manifest.GOLDEN, input_0=np.zeros(X.shape), output_0=np.zeros(Y.shape))
+    manifest.write(build(place), place)
+    return place
+
+
+@pytest.fixture
+def edit(folder: Path) -> Callable[[Callable[[dict[str, Any]], Any]], None]:
+    """Changes the manifest by hand."""
+
+    def change(call: Callable[[dict[str, Any]], Any]) -> None:
+        data = json.loads((folder / manifest.NAME).read_text(encoding="utf-8"))
+        call(data)
+        (folder / manifest.NAME).write_text(json.dumps(data), encoding="utf-8")
+
+    return change
+
+
+# ---------------------------------------------------------------------------------------------- round trip
+
+
+def test_what_an_app_build_reads(folder: Path) -> None:
+    data = manifest.read(folder)
+    assert data["schema_version"] == manifest.SCHEMA_VERSION
+    assert data["model"] == {"name": "my task", "content_version": sha256(folder / "model.onnx")}
+    assert data["target"] == {
+        "name": "x86-server",
+        "isa": "avx2",
+        "runtime": "onnxruntime",
+        "abi": ["x86_64"],
+        "min_ios": None,
+        "min_android_sdk": None,
+        "min_runtime": "onnxruntime 1.17",
+    }
+    (entry,) = data["artifacts"]
+    assert entry["path"] == "model.onnx" and entry["role"] == "model"
+    assert entry["bytes"] == (folder / "model.onnx").stat().st_size
+    assert entry["sha256"] == sha256(folder / "model.onnx")
+    assert data["golden"] == {"path": "golden.npz", "atol": 0.125, "sha256": sha256(folder / "golden.npz")}
+    (given,), (answer,) = data["signature"]["inputs"], data["signature"]["outputs"]
+    assert given["normalization"] == {"mean": [0.5], "std": [0.25], "range": [0.0, 1.0]}
+    assert (given["layout"], given["shape"]) == ("NCHW", [1, 3, 2, 2])
+    assert (answer["labels"], answer["scale"], answer["zero_point"]) == (["cat", "dög"], 0.5, -3)
+    assert data["doubts"] == ["from the exporter", "from the verifier"]
+    assert data["not_measured"] == ["speed: nobody did"]
+    assert data["measurement"] is None
+    assert (data["accuracy"]["metric"], data["accuracy"]["float_metric"]) == (0.9, 0.91)
+
+
+def test_the_artifact_comes_back(folder: Path) -> None:
+    found, data = manifest.artifact_of(folder)
+    before = attempt(folder).artifact
+    assert before is not None
+    for name in ("path", "format", "precision", "size_bytes", "sha256", "inputs", "outputs", "toolchain"):
+        assert getattr(found, name) == getattr(before, name)
+    assert data == manifest.read(folder)
+
+
+def test_the_text_is_canonical(folder: Path) -> None:
+    """Two exports of the same thing differ in nothing; a person and a diff can read it."""
+    text = (folder / manifest.NAME).read_text(encoding="utf-8")
+    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    assert "dög" in text
+    manifest.write(build(folder), folder)
+    assert (folder / manifest.NAME).read_text(encoding="utf-8") == text
+
+
+def test_nothing_in_it_names_the_machine_that_wrote_it(folder: Path, tmp_path: Path) -> None:
+    assert str(tmp_path) not in (folder / manifest.NAME).read_text(encoding="utf-8")
+
+
+def test_the_folder_can_be_moved(folder: Path, tmp_path: Path) -> None:
+    shutil.move(folder, tmp_path / "elsewhere")
+    found, _ = manifest.artifact_of(tmp_path / "elsewhere")
+    assert found.path == str(tmp_path / "elsewhere" / "model.onnx")
+
+
+def test_a_measurement_and_its_doubts(folder: Path) -> None:
+    measured = Measurement(
+        cpu_ratio=0.5,
+        cpu_ratio_low=0.4,
+        cpu_ratio_high=0.6,
+        rounds=40,
+        cpu_s=0.01,
+        float_cpu_s=0.02,
+        peak_memory_bytes=1,
+        float_peak_memory_bytes=2,
+        measured_on="x86_64 avx2",
+        decides=True,
+        reason="measured",
+        doubts=("from the runner",),
+    )
+    data = build(folder, measurement=measured)
+    assert data["measurement"]["cpu_ratio"] == 0.5
+    assert data["doubts"][-1] == "from the runner"
+
+
+def test_nan_is_never_written(folder: Path) -> None:
+    """NaN is no JSON: every reader but Python's would choke on the file."""
+    with pytest.raises(ValueError, match="JSON"):
+        manifest.write({**build(folder), "figure": float("nan")}, folder)
+
+
+# ---------------------------------------------------------------------------------------------- altered
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
+def test_one_flipped_bit_is_found(folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    expected = manifest.read(folder)["artifacts"][0]["sha256"]
+    with pytest.raises(VerificationError) as caught:
+        manifest.artifact_of(folder)
+    assert str(caught.value).startswith(f"{folder / name} was altered after export: its sha256 is ")
+    if name == "model.onnx":
+        assert str(caught.value).endswith(f"the manifest says {expected[:16]}...")
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
+def test_a_file_that_is_gone(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(VerificationError) as caught:
+        manifest.artifact_of(folder)
+    assert str(caught.value) == f"{folder / name} is missing; export again"
+
+
+@pytest.mark.parametrize(
+    "way_out", ["../outside.onnx", "a/../../outside.onnx", "{root}/outside.onnx", "link.onnx"]
+)
+def test_a_path_that_leaves_the_folder(folder: Path, edit: Any, way_out: str) -> None:
+    """Even if the file outside has the right content."""
+    shutil.copyfile(folder / "model.onnx", folder.parent / "outside.onnx")
+    (folder / "link.onnx").symlink_to(folder.parent / "outside.onnx")
+    name = way_out.format(root=folder.parent)
+    edit(lambda data: data["artifacts"][0].update(path=name))
+    with pytest.raises(VerificationError) as caught:
+        manifest.artifact_of(folder)
+    assert str(caught.value) == f"{folder / manifest.NAME} points outside its folder: {name}"
+
+
+def test_the_golden_pair_may_not_leave_it_either(folder: Path, edit: Any) -> None:
+    edit(lambda data: data["golden"].update(path="../golden.npz"))
+    with pytest.raises(VerificationError, match=r"points outside its folder: \.\./golden\.npz"):
+        manifest.artifact_of(folder)
+
+
+# ---------------------------------------------------------------------------------------------- incomplete
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, 1.5])
+def test_another_schema(folder: Path, edit: Any, version: Any) -> None:
+    edit(lambda data: data.update(schema_version=version))
+    with pytest.raises(UserError) as caught:
+        manifest.artifact_of(folder)
+    assert str(caught.value) == (
+        f"{folder / manifest.NAME}: schema_version must be 1; export again with this edgekit"
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: d.pop("artifacts"),
+        lambda d: d.update(artifacts=[]),
+        lambda d: d.update(artifacts={"role": "model"}),
+        lambda d: d.update(artifacts=None),
+        lambda d: d["artifacts"][0].pop("path"),
+        lambda d: d["artifacts"][0].pop("sha256"),
+        lambda d: d["artifacts"][0].update(role="readme"),
+        lambda d: d["artifacts"][0].update(path=5),
+        lambda d: d["artifacts"][0].update(format="gguf"),
+        lambda d: d["artifacts"][0].update(bytes="many"),
+        lambda d: d.pop("golden"),
+        lambda d: d["golden"].pop("path"),
+        lambda d: d["golden"].pop("atol"),
+        lambda d: d["golden"].update(path=5),
+        lambda d: d["golden"].update(atol="small"),
+        lambda d: d.pop("target"),
+        lambda d: d["target"].pop("runtime"),
+        lambda d: d["target"].update(runtime="prove"),
+        lambda d: d.pop("signature"),
+        lambda d: d["signature"].update(inputs=["x"]),
+        lambda d: d["signature"]["inputs"][0].pop("dtype"),
+        lambda d: d["signature"]["outputs"][0].update(shape="1x3"),
+        lambda d: d.pop("toolchain"),
+    ],
+)
+def test_a_manifest_that_was_damaged(
+    folder: Path, edit: Any, damage: Callable[[dict[str, Any]], Any]
+) -> None:
+    """Everything that verify and bench will ask of it is looked at when it is read."""
+    edit(damage)
+    with pytest.raises(UserError) as caught:
+        manifest.artifact_of(folder)
+    assert str(caught.value).startswith(f"{folder / manifest.NAME} is incomplete: ")
+    assert str(caught.value).endswith("; export again")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"{", "{path} is not JSON: "),
+        (b"\xff\xfe", "{path} is not JSON: "),
+        (b"[]", "{path}: schema_version must be 1; export again"),
+        (b"null", "{path}: schema_version must be 1; export again"),
+    ],
+)
+def test_what_is_no_manifest(folder: Path, content: bytes, expected: str) -> None:
+    (folder / manifest.NAME).write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        manifest.artifact_of(folder)
+    assert str(caught.value).startswith(expected.format(path=folder / manifest.NAME))
+
+
+def test_no_manifest_at_all(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        manifest.read(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds no readable manifest.json; give a target's folder that `edgekit export` wrote"
+    )
+
+
+# ---------------------------------------------------------------------------------------------- finding them
+
+
+def test_target_folders(folder: Path, tmp_path: Path) -> None:
+    (folder.parent / "refused").mkdir()
+    second = shutil.copytree(folder, folder.parent / "arm-mobile")
+    assert manifest.target_folders(folder.parent) == [second, folder]
+    assert manifest.target_folders(folder) == [folder]
+    wrong = {
+        tmp_path / "none": "does not exist; give a folder that `edgekit export` wrote",
+        folder.parent / "refused": "holds no accepted artifact (no manifest.json); give a folder",
+        folder / "model.onnx": "holds no accepted artifact (no manifest.json); give a folder",
+    }
+    for place, expected in wrong.items():
+        with pytest.raises(UserError) as caught:
+            manifest.target_folders(place)
+        assert str(caught.value).startswith(f"{place} {expected}")

@@ -1,0 +1,226 @@
+"""The ONNX Runtime back end on tiny files made by hand: what it counts, and what it says about saturation."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from edgekit_runner.artifact import sha256
+from edgekit_runner.errors import UserError
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.records import Artifact, Precision, TensorSpec
+from edgekit.verify import onnxruntime as backend
+from edgekit.verify.predict import Predictor
+
+INPUT = TensorSpec(name="x", shape=(1, 4, 6, 6), dtype="float32")
+OUTPUT = TensorSpec(name="y", shape=(1, 4), dtype="float32")
+MODEL_INPUTS = (TensorSpec(name="input", shape=(1, 4, 6, 6), dtype="float32"),)
+INT16_MAX = 32767
+
+
+def save(path: Path, nodes: list[Any], constants: dict[str, np.ndarray], precision: Precision) -> Artifact:
+    sides = [[helper.make_tensor_value_info(s.name, TensorProto.FLOAT, s.shape)] for s in (INPUT, OUTPUT)]
+    initial = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "tiny", *sides, initial)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+    return Artifact(
+        path=str(path),
+        format="onnx",
+        precision=precision,
+        size_bytes=path.stat().st_size,
+        sha256=sha256(path),
+        inputs=(INPUT,),
+        outputs=(OUTPUT,),
+        layout="NCHW",
+        toolchain={},
+    )
+
+
+def tail(before: str) -> list[Any]:
+    return [
+        helper.make_node("GlobalAveragePool", [before], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["y"]),
+    ]
+
+
+def float_net(path: Path, precision: Precision = "float32") -> Artifact:
+    weight = np.random.default_rng(0).normal(size=(4, 4, 3, 3)).astype(np.float32)
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]), *tail("c")]
+    return save(path, nodes, {"w": weight}, precision)
+
+
+def half_net(path: Path, share: float) -> Artifact:
+    """Weights stored in float16 and widened by a Cast, as far as `share` goes; the rest stays float32."""
+    rng = np.random.default_rng(0)
+    half = rng.normal(size=(int(64 * share), 4, 3, 3)).astype(np.float16)
+    full = rng.normal(size=(64 - len(half), 4, 3, 3)).astype(np.float32)
+    widen = helper.make_node("Cast", ["half"], ["w0"], to=TensorProto.FLOAT)
+    parts = ["w0"] + (["full"] if len(full) else [])
+    nodes = [
+        widen,
+        helper.make_node("Concat", parts, ["w"], axis=0),
+        helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Slice", ["c", "zero", "four", "one"], ["s"]),
+        *tail("s"),
+    ]
+    ints = {"zero": [0], "four": [4], "one": [1]}
+    constants = {"half": half, **{k: np.array(v, np.int64) for k, v in ints.items()}}
+    return save(path, nodes, {**constants, **({"full": full} if len(full) else {})}, "float16")
+
+
+def qdq_net(path: Path, largest: int) -> Artifact:
+    """Q/DQ around one convolution and the pool: u8 activations, s8 per-channel weights up to +-`largest`."""
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-largest, largest + 1, (4, 4, 3, 3)).astype(np.int8)
+    weight[:, 0, 0, :2] = largest  # two neighbours at the limit in every channel
+    constants = {
+        "w_q": weight,
+        "w_s": np.full(4, 0.01, np.float32),
+        "w_z": np.zeros(4, np.int8),
+        "x_s": np.array(0.02, np.float32),
+        "x_z": np.array(128, np.uint8),
+        "c_s": np.array(0.05, np.float32),
+        "c_z": np.array(128, np.uint8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "x_s", "x_z"], ["x_q"]),
+        helper.make_node("DequantizeLinear", ["x_q", "x_s", "x_z"], ["x_d"]),
+        helper.make_node("DequantizeLinear", ["w_q", "w_s", "w_z"], ["w_d"], axis=0),
+        helper.make_node("Conv", ["x_d", "w_d"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("QuantizeLinear", ["c", "c_s", "c_z"], ["c_q"]),
+        helper.make_node("DequantizeLinear", ["c_q", "c_s", "c_z"], ["c_d"]),
+        helper.make_node("GlobalAveragePool", ["c_d"], ["p"]),
+        helper.make_node("QuantizeLinear", ["p", "c_s", "c_z"], ["p_q"]),
+        helper.make_node("DequantizeLinear", ["p_q", "c_s", "c_z"], ["p_d"]),
+        helper.make_node("Flatten", ["p_d"], ["y"]),
+    ]
+    return save(path, nodes, constants, "int8")
+
+
+def inputs(n: int = 5) -> list[np.ndarray]:
+    return [np.random.default_rng(1).normal(size=(n, 4, 6, 6)).astype(np.float32)]
+
+
+# ------------------------------------------------------------------------------------------------------ lint
+
+
+def test_an_int8_file_that_runs_in_int8(tmp_path: Path) -> None:
+    lint = backend.lint(qdq_net(tmp_path / "m.onnx", 63))
+    assert lint.passed, lint.findings
+    assert lint.ops["QLinearConv:uint8"] == 1
+    assert not any(op.startswith("Conv") for op in lint.ops)
+    assert lint.ops_float == 0
+    assert lint.conversions == 2, "in and out; the pairs between were fused"
+    assert lint.transposes == 0
+
+
+def test_a_float_file_that_calls_itself_int8(tmp_path: Path) -> None:
+    lint = backend.lint(float_net(tmp_path / "m.onnx", "int8"))
+    assert not lint.passed
+    assert lint.findings == ("only 0 of 1 multiply-accumulate operators run in int8",)
+    assert lint.ops_float == 2
+
+
+def test_a_float_file_as_float(tmp_path: Path) -> None:
+    lint = backend.lint(float_net(tmp_path / "m.onnx"))
+    assert lint.passed
+    assert (lint.ops_in_precision, lint.conversions) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("share", "finding"), [(1.0, ()), (0.5, ("only 50% of the weight bytes are float16",))]
+)
+def test_float16_is_a_promise_of_storage(tmp_path: Path, share: float, finding: tuple[str, ...]) -> None:
+    lint = backend.lint(half_net(tmp_path / "m.onnx", share))
+    assert lint.findings == finding
+    assert lint.passed is not bool(finding)
+
+
+def test_the_lint_leaves_the_file_and_its_folder_alone(tmp_path: Path) -> None:
+    artifact = qdq_net(tmp_path / "m.onnx", 63)
+    backend.lint(artifact)
+    assert sha256(artifact.path) == artifact.sha256
+    assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+# ------------------------------------------------------------------------------------------------------ saturation
+
+
+@pytest.mark.parametrize(("largest", "holds"), [(127, False), (65, False), (64, True), (63, True), (1, True)])
+def test_pair_bound(tmp_path: Path, largest: int, holds: bool) -> None:
+    """Two products of 255 x w each: 2 * 255 * 64 = 32640 fits 16 bits, 2 * 255 * 65 = 33150 does not."""
+    bound = backend.pair_bound(qdq_net(tmp_path / "m.onnx", largest).path)
+    assert bound == 2 * 255 * largest
+    assert (bound <= INT16_MAX) is holds
+
+
+def test_pair_bound_of_a_float_file(tmp_path: Path) -> None:
+    assert backend.pair_bound(float_net(tmp_path / "m.onnx").path) == 0
+
+
+def test_biases_and_activations_are_no_weights(tmp_path: Path) -> None:
+    """Only int8 constants of two axes or more are multiplied with u8 activations."""
+    artifact = qdq_net(tmp_path / "m.onnx", 10)
+    model = onnx.load(artifact.path)
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(np.full(9, 127, np.int8), "b_q"))
+    graph.node.append(helper.make_node("DequantizeLinear", ["b_q", "x_s"], ["b_d"]))
+    onnx.save(model, artifact.path)
+    assert backend.pair_bound(artifact.path) == 2 * 255 * 10
+
+
+@pytest.mark.parametrize(
+    ("largest", "isa", "harmful", "start"),
+    [
+        (63, "avx2", False, "cannot saturate: the weights keep every pair of products within 16 bits; "),
+        (63, "avx512-vnni", False, "cannot saturate: "),
+        (127, "avx2", True, "can saturate on avx2: pairs of products exceed 16 bits; "),
+        (127, "avx512", True, "can saturate on avx512: "),
+        (127, "avx512-vnni", False, "full-range weights, right on avx512-vnni (32-bit sums); "),
+        (127, "arm-neon", False, "full-range weights, right on arm-neon (32-bit sums); "),
+    ],
+)
+def test_saturation(tmp_path: Path, largest: int, isa: str, harmful: bool, start: str) -> None:
+    artifact = qdq_net(tmp_path / "m.onnx", largest)
+    found = backend.saturation(artifact, inputs(5), MODEL_INPUTS, isa, "this-isa")
+    assert found.harmful is harmful
+    assert found.bound_holds is (largest < 65)
+    assert found.samples == 5
+    assert found.agreement is not None
+    assert found.conclusion.startswith(start)
+    assert found.conclusion.endswith(f"agree on {found.agreement:.1%} of 5 samples on this this-isa machine")
+
+
+def test_weights_of_7_bits_give_the_same_answer_fused_and_unfused(tmp_path: Path) -> None:
+    """One step of the output's scale at most, on any machine: that is what the bound promises."""
+    found = backend.saturation(qdq_net(tmp_path / "m.onnx", 63), inputs(8), MODEL_INPUTS, "avx2", "any")
+    assert found.max_abs_error <= 0.05 * 1.01
+
+
+def test_the_exact_session_is_numpys_answer(tmp_path: Path) -> None:
+    """Unfused, the Q/DQ file is float arithmetic between roundings; the weights are full range on purpose."""
+    artifact = qdq_net(tmp_path / "m.onnx", 127)
+    weight = numpy_helper.to_array(onnx.load(artifact.path).graph.initializer[0]).astype(np.float32) * 0.01
+    x = inputs(2)[0]
+    stored = (np.clip(np.rint(x / np.float32(0.02)) + 128, 0, 255) - 128) * np.float32(0.02)
+    padded = np.pad(stored, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    conv = np.einsum("nchwij,ocij->nohw", windows, weight)
+
+    def rounded(values: np.ndarray) -> np.ndarray:
+        return (np.clip(np.rint(values / np.float32(0.05)) + 128, 0, 255) - 128) * np.float32(0.05)
+
+    wanted = rounded(rounded(conv).mean((2, 3)))
+    got = Predictor(backend.open_session(artifact.path, exact=True), artifact, MODEL_INPUTS)(x)
+    np.testing.assert_allclose(got, wanted, atol=0.0501)
+
+
+def test_a_file_that_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"not a model")
+    with pytest.raises(UserError, match="is not a model that ONNX Runtime .* loads") as caught:
+        backend.open_session(str(tmp_path / "m.onnx"))
+    assert "\n" not in str(caught.value)
