@@ -42,7 +42,7 @@ def write(path: Path, dtype: str, transpose: bool = False) -> None:
     def tensor(name: str, shape: list[int], kind: int, where: int, scale: float, zero: int) -> Any:
         made = schema.TensorT()
         made.name, made.shape, made.type, made.buffer = name.encode(), shape, kind, where
-        if integer and kind != kinds.INT32 or name == "b" and integer:
+        if integer and (kind != kinds.INT32 or name == "b"):
             made.quantization = schema.QuantizationParametersT()
             made.quantization.scale, made.quantization.zeroPoint = [scale], [zero]
         return made

@@ -221,6 +221,6 @@ def test_the_exact_session_is_numpys_answer(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"not a model")
-    with pytest.raises(UserError, match="is not a model that ONNX Runtime .* loads") as caught:
+    with pytest.raises(UserError, match=r"is not a model that ONNX Runtime .* loads") as caught:
         backend.open_session(str(tmp_path / "m.onnx"))
     assert "\n" not in str(caught.value)
