@@ -224,3 +224,20 @@ def test_a_file_that_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not a model that ONNX Runtime .* loads") as caught:
         backend.open_session(str(tmp_path / "m.onnx"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_only_the_exact_session_runs_the_graph_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exact: bool
+) -> None:
+    """On a machine whose kernels do not saturate both answer the same: only the option tells them apart."""
+    asked: list[dict[str, Any]] = []
+    real = backend.backend.open
+
+    def open_(path: str, threads: int, options: dict[str, Any]) -> Any:
+        asked.append(options)
+        return real(path, threads, options)
+
+    monkeypatch.setattr(backend.backend, "open", open_)
+    backend.open_session(qdq_net(tmp_path / "m.onnx", 63).path, exact=exact)
+    assert asked == [{"optimize": not exact}]
