@@ -4,16 +4,21 @@ Exit codes: 0 fine, 1 budget or verification failed, 2 user error, 3 a runtime i
 """
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from edgekit.cli_options import (
+    budget_options,
+    json_option,
+    read_given,
+    read_settings,
+    read_threads,
+    task_options,
+)
 from edgekit.errors import EdgekitError, UserError
-
-F = Callable[..., Any]
 
 
 class Verbs(click.Group):
@@ -41,54 +46,6 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
 )
 def main() -> None:
     """One trained model in; for each target the smallest, fastest artifact that meets the accuracy budget, proven."""
-
-
-def budget_options(command: F) -> F:
-    """The options that make a Budget; what is not given comes from the profile."""
-    options = [
-        click.option("--max-drop", type=float, help="Allowed fall of the metric below float's, e.g. 0.01."),
-        click.option("--min-speedup", type=float, help="Float time / artifact time at least, e.g. 1.5."),
-        click.option("--max-size", "max_size_bytes", type=int, help="Bytes of the artifact at most."),
-        click.option(
-            "--max-latency", "max_latency_s", type=float, help="CPU seconds of one inference at most."
-        ),
-        click.option("--max-memory", "max_memory_bytes", type=int, help="Bytes of peak memory at most."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def task_options(command: F) -> F:
-    """What tells a task and its targets."""
-    options = [
-        click.argument("task"),
-        click.option(
-            "--target",
-            "-t",
-            "targets",
-            multiple=True,
-            required=True,
-            help="A profile's name, a .toml file, or all.",
-        ),
-        click.option(
-            "--isa",
-            help="Instruction set of the machine that will serve, or host. Default: the weakest admitted.",
-        ),
-        click.option(
-            "--set",
-            "settings",
-            multiple=True,
-            metavar="KEY=VALUE",
-            help="An argument of the task's function.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 
 
 @main.command()
@@ -125,9 +82,9 @@ def plan(
 
     profiles = load_targets(targets)
     levels = [choose_isa(target, isa, profiles) for target in profiles]
-    loaded = load_task(task, _settings(settings))
+    loaded = load_task(task, read_settings(settings))
     plans = [
-        make_plan(loaded, target, _given(budget), level)
+        make_plan(loaded, target, read_given(budget), level)
         for target, level in zip(profiles, levels, strict=True)
     ]
     if as_json:
@@ -188,9 +145,9 @@ def export(
             task,
             targets,
             out,
-            budget=_given(budget),
+            budget=read_given(budget),
             isa=isa,
-            settings=_settings(settings),
+            settings=read_settings(settings),
             seed=seed,
             jobs=jobs,
             on_event=listener,
@@ -228,7 +185,7 @@ def bench(place: Path, device: str, threads: str, as_json: bool) -> None:
         raise UserError(
             f"device {device!r} is not available; allowed: local. On a device run edgekit-runner itself"
         )
-    records = bench_place(place, _threads(threads))
+    records = bench_place(place, read_threads(threads))
     if as_json:
         click.echo(msgspec.json.encode(records).decode())
     else:
@@ -315,31 +272,6 @@ def _print_table(report: Any) -> None:
 
 def _print_json(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UserError(f"--set {pair!r} is not KEY=VALUE")
-        found[key] = value
-    return found
-
-
-def _threads(text: str) -> list[int]:
-    try:
-        counts = [int(part) for part in text.split(",")]
-    except ValueError:
-        counts = []
-    if not counts or min(counts) < 1:
-        raise UserError(f"--threads {text!r} is not a list of positive whole numbers, e.g. 1,2")
-    return counts
-
-
-def _given(budget: dict[str, float | None]) -> dict[str, float]:
-    """Only what was said on the command line; the rest comes from each profile."""
-    return {key: value for key, value in budget.items() if value is not None}
 
 
 def _budget_text(budget: Any) -> str:

@@ -42,9 +42,10 @@ def deploy(
     """Exports `task` for every target and writes the folder `out`, whole or not at all.
 
     task: a Task, or a reference "file.py:task" (`settings` go to its function). targets: names of profiles, paths
-    of TOML files, or "all". budget: in place of the profile's, or a mapping that overrides some of its fields. isa: the instruction-set level of the machine that
-    will serve, for the targets that admit it; "host" is this machine's. Raises UserError and its kin for anything
-    wrong with what was given, MissingRuntime; a target without an accepted artifact is a refusal in the report.
+    of TOML files, or "all". budget: in place of the profile's, or a mapping that overrides some of its fields.
+    isa: the instruction-set level of the machine that will serve, for the targets that admit it; "host" is this
+    machine's. Raises UserError and its kin for anything wrong with what was given, MissingRuntime; a target without
+    an accepted artifact is a refusal in the report.
     """
     profiles = load_targets(targets)
     levels = [choose_isa(target, isa, profiles) for target in profiles]

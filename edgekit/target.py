@@ -129,7 +129,7 @@ def load_target(name_or_path: str) -> Target:
         raise TargetError(f"{path}: cannot be read: {error.strerror}") from error
     if "name" in data:
         raise TargetError(f"{path}: unknown key 'name'; the file's stem is the target's name")
-    _check_keys(data, Target, "", path, hidden={"name"})
+    _check_keys(data, Target, "", path, hidden=frozenset({"name"}))
     try:
         target = msgspec.convert({"name": path.stem, **data}, Target)
     except msgspec.ValidationError as error:
@@ -163,7 +163,7 @@ def _find(name_or_path: str) -> Path:
     return profile_dir() / f"{name_or_path}.toml"
 
 
-def _check_keys(data: Any, kind: Any, where: str, path: Path, hidden: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+def _check_keys(data: Any, kind: Any, where: str, path: Path, hidden: frozenset[str] = frozenset()) -> None:
     """Refuses a key that the record `kind` does not declare, at any depth, and lists the allowed ones."""
     record = _record_in(kind)
     if isinstance(data, list):

@@ -5,7 +5,6 @@ other weights. The float model's predictions are kept by the hash of their input
 compared with it on the very samples the metric asked for.
 """
 
-import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +20,6 @@ from edgekit.quant import prepare, program
 from edgekit.records import TensorSpec, Traced
 from edgekit.specs import TraceSpec
 from edgekit.task import Task, describe
-
-log = logging.getLogger("edgekit")
 
 KEEP_BYTES = 1 << 30  # predictions kept for parity
 KEEP_SAMPLES = 32  # kept for golden pairs and the saturation check

@@ -27,7 +27,7 @@ LAYERS = (
     ("verify", "report"),
     ("package",),  # package > report: write_report renders the page of the folder
     ("bench",),  # bench > package: a folder's manifest says what there is to measure
-    ("gate", "recheck", "doctor", "progress"),
+    ("gate", "recheck", "doctor", "progress", "cli_options"),
     ("ladder",),
     ("deploy",),
     ("cli",),

@@ -54,10 +54,6 @@ SHARE = _known(
 PADS = _known("pad.default", "constant_pad_nd.default")
 
 
-def is_node(value: object) -> bool:
-    return isinstance(value, Node)
-
-
 def is_float(value: object) -> bool:
     """Whether `value` is a node that holds a float32 tensor."""
     tensor = value.meta.get("val") if isinstance(value, Node) else None

@@ -1,0 +1,83 @@
+"""Options that several verbs share, and how their texts are read."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from edgekit.errors import UserError
+
+F = Callable[..., Any]
+
+
+def budget_options(command: F) -> F:
+    """The options that make a Budget; what is not given comes from the profile."""
+    options = [
+        click.option("--max-drop", type=float, help="Allowed fall of the metric below float's, e.g. 0.01."),
+        click.option("--min-speedup", type=float, help="Float time / artifact time at least, e.g. 1.5."),
+        click.option("--max-size", "max_size_bytes", type=int, help="Bytes of the artifact at most."),
+        click.option(
+            "--max-latency", "max_latency_s", type=float, help="CPU seconds of one inference at most."
+        ),
+        click.option("--max-memory", "max_memory_bytes", type=int, help="Bytes of peak memory at most."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def task_options(command: F) -> F:
+    """What tells a task and its targets."""
+    options = [
+        click.argument("task"),
+        click.option(
+            "--target",
+            "-t",
+            "targets",
+            multiple=True,
+            required=True,
+            help="A profile's name, a .toml file, or all.",
+        ),
+        click.option(
+            "--isa",
+            help="Instruction set of the machine that will serve, or host. Default: the weakest admitted.",
+        ),
+        click.option(
+            "--set",
+            "settings",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="An argument of the task's function.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def read_settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {pair!r} is not KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def read_threads(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise UserError(f"--threads {text!r} is not a list of positive whole numbers, e.g. 1,2")
+    return counts
+
+
+def read_given(budget: dict[str, float | None]) -> dict[str, float]:
+    """Only what was said on the command line; the rest comes from each profile."""
+    return {key: value for key, value in budget.items() if value is not None}
