@@ -6,18 +6,32 @@
 happens after that is in the record (`status`, `reason`, `error_kind`), and `record.exit_code` maps it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
+from . import comparison, repeat, spawn
 from . import record as records
-from . import spawn
 from .errors import UserError
-from .spec import SCHEMA_VERSION, Spec, from_dict
+from .spec import KINDS, SCHEMA_VERSION, Spec, from_dict
+
+Listener = Callable[[str], None]
 
 
-def bench(spec: Mapping[str, Any]) -> records.Record:
-    """Proves, then times and weighs one artifact."""
-    return spawn.run(_spec(spec, "bench"))
+def quiet(text: str) -> None:
+    """The listener that says nothing."""
+
+
+def bench(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
+    """Proves, times and weighs one artifact, in several processes one after the other. With `profile` another
+    process follows, whose times per operator are in `profile` and whose nodes in `runtime.placement`.
+    """
+    read = _spec(spec, "bench")
+    record = repeat.run(read, listener)
+    if read.profile and record["status"] == "ok":
+        listener("profile")
+        _add_profile(record, spawn.run(replace(read, kind="check")))
+    return record
 
 
 def check(spec: Mapping[str, Any]) -> records.Record:
@@ -25,30 +39,57 @@ def check(spec: Mapping[str, Any]) -> records.Record:
     return spawn.run(_spec(spec, "check"))
 
 
-def compare(spec: Mapping[str, Any]) -> records.Record:
-    """Proves and weighs both artifacts, each in its own process, then times them in turns in a third.
+def compare(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
+    """Proves and weighs both artifacts, each in its own process, then times them in turns in several more.
 
     When either does not pass, nothing is timed.
     """
-    pair = _spec(spec, "compare")
-    weights: dict[str, Any] = {}
-    for whose, single in (("artifact", pair.artifact_alone()), ("baseline", pair.baseline_alone())):
-        checked = spawn.run(single)
-        if checked["status"] != "ok":
-            return _refused(pair, whose, checked)
-        weights[f"{whose}_memory"] = checked["memory"]
-    return spawn.run(pair) | weights
+    return comparison.run(_spec(spec, "compare"), listener)
 
 
-def _refused(pair: Spec, whose: str, checked: records.Record) -> records.Record:
-    record = records.blank("compare")
-    record |= {key: checked[key] for key in ("environment", "protocol", "doubts")}
-    record[whose] = checked["artifact"]
-    record |= {f"{whose}_{key}": checked[key] for key in ("runtime", "golden", "memory")}
-    return records.fail(record, f"{whose}: {checked['reason']}", checked["error_kind"], checked["status"])
+def sustain(spec: Mapping[str, Any]) -> records.Record:
+    """Proves one artifact and watches its latency over `duration_s`, in one process."""
+    return spawn.run(_spec(spec, "sustain"))
+
+
+def throughput(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
+    """Inferences a second of each of `instances_count` processes that run for `duration_s` together."""
+    from . import throughput as several  # it loads threads and temporary files, which nothing else needs
+
+    return several.run(_spec(spec, "throughput"), listener)
+
+
+def loadgen(spec: Mapping[str, Any]) -> records.Record:
+    """One `scenario` of MLPerf for `duration_s`, by the optional package mlcommons-loadgen."""
+    return spawn.run(_spec(spec, "loadgen"))
+
+
+def run(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
+    """Whatever the `kind` of the spec asks for ("bench" where it says nothing)."""
+    kind = spec.get("kind", "bench")
+    calls: dict[object, Callable[[], records.Record]] = {
+        "bench": lambda: bench(spec, listener),
+        "check": lambda: check(spec),
+        "compare": lambda: compare(spec, listener),
+        "sustain": lambda: sustain(spec),
+        "throughput": lambda: throughput(spec, listener),
+        "loadgen": lambda: loadgen(spec),
+    }
+    if kind not in calls:
+        raise UserError(f"spec key 'kind' is {kind!r}; allowed: {', '.join(KINDS)}.")
+    return calls[kind]()
+
+
+def _add_profile(record: records.Record, found: records.Record) -> None:
+    """The latency stays as it is, whatever becomes of the profile."""
+    if found["status"] != "ok":
+        record["doubts"].append(f"There is no profile: {found['reason']}")
+        return
+    record["profile"] = found["profile"]
+    record["runtime"]["placement"] = found["runtime"]["placement"]
 
 
 def _spec(data: Mapping[str, Any], kind: str) -> Spec:
     if data.get("kind", kind) != kind:
         raise UserError(f"this call runs kind {kind!r}, the spec says {data['kind']!r}; leave the key out.")
-    return from_dict({"schema_version": SCHEMA_VERSION, "kind": kind, **data})
+    return from_dict({"schema_version": SCHEMA_VERSION, **data, "kind": kind})

@@ -1,8 +1,13 @@
-"""The artifact on disk: its size, and a hash of its content that survives being saved twice."""
+"""The artifact on disk: its size, and a hash of its content that survives being saved twice.
 
-import hashlib
+The hash is computed by the interpreter's own sha256: `hashlib` maps OpenSSL, 3.7 MB that the measuring process
+would hold beside the model. It hashes some 350 MB a second, a fifth of what OpenSSL does.
+"""
+
+import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 
@@ -44,7 +49,7 @@ def sha256(path: str | Path) -> str:
     place = Path(path)
     if place.is_file():
         return _sha256_file(place)
-    digest = hashlib.sha256()
+    digest = _hasher()
     for file in _files(place / "Data"):
         digest.update(f"{file.relative_to(place).as_posix()} {_sha256_file(file)}\n".encode())
     return digest.hexdigest()
@@ -57,8 +62,19 @@ def _files(place: Path) -> list[Path]:
 
 
 def _sha256_file(path: Path) -> str:
-    digest = hashlib.sha256()
+    digest = _hasher()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def _hasher() -> Any:
+    for name in ("_sha2", "_sha256"):  # Python 3.12 and later, 3.11
+        try:
+            return importlib.import_module(name).sha256()
+        except ImportError:
+            continue
+    import hashlib  # an interpreter that was built without its own hashes
+
+    return hashlib.sha256()

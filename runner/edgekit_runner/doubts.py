@@ -7,17 +7,13 @@ from typing import Any
 
 from .spec import Spec
 
-OFF_CPU_RATIO = 1.1
-BUSY_LOAD_RATIO = 0.5
 SHORT_RUN_S = 20e-6
+FEW_PROCESSES_COUNT = 3
 
 
 def of_environment(environment: Mapping[str, Any], threads_count: int) -> list[str]:
     """Doubts that hold before anything ran."""
     found = []
-    load, cpus = environment["loadavg_1min_cpu_count"], environment["cpu_logical_count"]
-    if isinstance(load, float) and isinstance(cpus, int) and load > BUSY_LOAD_RATIO * cpus:
-        found.append(f"The 1-minute load average was {load:.2f} on {cpus} CPUs: other work ran beside this.")
     if environment["hypervisor"] == "present":
         found.append(
             "This is a virtual machine: wall time can hold time of other guests; trust CPU time first."
@@ -40,22 +36,61 @@ def of_golden(spec_golden: str | None, whose: str, seed: int) -> list[str]:
     return [f"The {whose} has no golden output: it ran on random input (seed {seed}), unproven."]
 
 
-def of_latency(spec: Spec, latency: Mapping[str, Any]) -> list[str]:
-    """Doubts about the timed window."""
-    found = []
-    ratio = latency["wall_cpu_ratio"]
-    if spec.threads_count == 1 and ratio is not None and ratio > OFF_CPU_RATIO:
-        found.append(
-            f"Wall time was {ratio:.2f} times CPU time on one thread: something else held the CPU; "
-            "take the CPU time and the minimum as lower bounds, not the median wall time."
-        )
+def of_latency(latency: Mapping[str, Any]) -> list[str]:
+    """Doubts about the samples of one process."""
     if latency["p50_s"] < SHORT_RUN_S:
-        found.append("A run takes hardly longer than reading the clock: compare such models with `compare`.")
-    if latency["stopped_by"] == "max_duration_s":
+        return ["A run takes hardly longer than reading the clock: compare such models with `compare`."]
+    return []
+
+
+def of_combination(record: Mapping[str, Any], spec: Spec) -> list[str]:
+    """Doubts about a measurement of several processes."""
+    found = []
+    latency, validity = record["latency"], record["validity"]
+    if latency["runs_count"] < spec.min_runs_count or latency["duration_s"] < spec.min_duration_s:
         found.append(
-            f"The time limit of {spec.max_duration_s} s ended it after {latency['runs_count']} runs."
+            f"{latency['runs_count']} runs in {latency['duration_s']:.2f} s are fewer than asked: "
+            f"max_duration_s {spec.max_duration_s} ended it."
         )
-    return found
+    if validity["converged_reason"]:
+        found.append(str(validity["converged_reason"]))
+    if validity["left_out_processes_count"]:
+        found.append(
+            f"{validity['left_out_processes_count']} of {len(record['processes'])} processes were disturbed "
+            "from outside and left out."
+        )
+    return found + of_validity(validity)
+
+
+def of_comparison(record: Mapping[str, Any], spec: Spec) -> list[str]:
+    """Doubts about a comparison."""
+    found = []
+    rounds, processes = (record["comparison"][f"{what}_count"] for what in ("rounds", "processes"))
+    if rounds < spec.rounds_count:
+        found.append(f"The time limit of {spec.max_duration_s} s ended it after {rounds} rounds.")
+    if processes < FEW_PROCESSES_COUNT:
+        found.append(
+            f"{processes} process(es): the interval hardly holds what differs between processes; "
+            f"take {FEW_PROCESSES_COUNT} or more."
+        )
+    if spec.threads_count == 1 and record["validity"]["verdict"] == "disturbed":
+        causes = " ".join(record["validity"]["causes"][:2])
+        said = f"Disturbed, and the ratio is of CPU time, which hardly moves with others' work. {causes}"
+        return [*found, said]
+    return found + of_validity(record["validity"])
+
+
+def of_validity(validity: Mapping[str, Any]) -> list[str]:
+    """What a verdict means for the reader."""
+    if validity["verdict"] == "disturbed":
+        return [
+            "Disturbed: take the CPU time and the minimum as lower bounds, not the median wall time. "
+            + " ".join(validity["causes"])
+        ]
+    if validity["verdict"] == "unknown":
+        unreadable = ", ".join(validity["unreadable"])
+        return [f"Whether other work disturbed this is unknown: this system does not show {unreadable}."]
+    return []
 
 
 def of_memory(memory: Mapping[str, Any]) -> list[str]:

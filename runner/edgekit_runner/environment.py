@@ -7,10 +7,11 @@ quota, a load average) are in CPUs.
 import os
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import sensors
 from .isa import isa_class, isa_flags
 
 UNKNOWN = "unknown"
@@ -34,10 +35,12 @@ def describe() -> dict[str, Any]:
         "isa_flags": list(flags) if flags is not None else UNKNOWN,
         "emulated": _emulated(info, machine),
         "hypervisor": _hypervisor(info),
-        "os": platform.platform() or UNKNOWN,
+        "os": _system() or UNKNOWN,
         "kernel": platform.release() or UNKNOWN,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "frequency_hz": sensors.frequency_hz() or UNKNOWN,
+        **_power(),
         "cgroup_quota_cpu_count": cgroup_quota(),
         **_loadavg(),
         "allocator_env": {name: os.environ.get(name, "unset") for name in _ALLOCATOR_VARIABLES},
@@ -62,20 +65,6 @@ def cpuinfo() -> dict[str, str]:
     return table
 
 
-def sensors() -> dict[str, str]:
-    """Which sources of doubt this machine lets us read: "readable" or "unknown"."""
-    paths = {
-        "cpu_pressure": "/proc/pressure/cpu",
-        "steal_time": "/proc/stat",
-        "memory_rollup": "/proc/self/smaps_rollup",
-        "frequency": "/sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq",
-        "thermal_zone": "/sys/class/thermal/thermal_zone0/temp",
-        "energy_counter": "/sys/class/powercap/intel-rapl:0/energy_uj",
-        "battery": "/sys/class/power_supply/BAT0/capacity",
-    }  # fmt: skip
-    return {name: UNKNOWN if _read(path) == UNKNOWN else "readable" for name, path in paths.items()}
-
-
 def cgroup_quota(
     root: Path = Path("/sys/fs/cgroup"), memberships: Path = Path("/proc/self/cgroup")
 ) -> float | str:
@@ -83,22 +72,20 @@ def cgroup_quota(
 
     The least quota on the way up to the root counts, because every ancestor limits its children.
     """
-    quotas: list[float] = []
-    seen = False
+    found = [_quota(folder) for folder in cgroups(root, memberships, "cpu")]
+    limits = [quota for quota in found if quota]
+    return min(limits) if limits else "none" if 0.0 in found else UNKNOWN
+
+
+def cgroups(root: Path, memberships: Path, controller: str) -> Iterator[Path]:
+    """Folders of the cgroups (v2 and v1) of one controller that hold this process, up to the mount point."""
     for line in _read(memberships).splitlines():
         number, controllers, group = ([*line.split(":", 2), "", ""])[:3]
-        if number != "0" and "cpu" not in controllers.split(","):
-            continue
-        top = root if number == "0" else root / controllers
-        for folder in _upward(top, group):
-            quota = _quota(folder)
-            seen = seen or quota is not None
-            if quota:
-                quotas.append(quota)
-    return min(quotas) if quotas else "none" if seen else UNKNOWN
+        if number == "0" or controller in controllers.split(","):
+            yield from _upward(root if number == "0" else root / controllers, group)
 
 
-def _upward(top: Path, group: str) -> Iterable[Path]:
+def _upward(top: Path, group: str) -> Iterator[Path]:
     """The folder of a cgroup and its ancestors up to the mount point."""
     place = top / group.lstrip("/")
     yield place
@@ -121,10 +108,7 @@ def _quota(folder: Path) -> float | None:
 
 
 def _read(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(errors="replace").strip() or UNKNOWN
-    except OSError:
-        return UNKNOWN
+    return sensors.text(Path(path)) or UNKNOWN
 
 
 def _sysctl(names: tuple[str, ...]) -> dict[str, str]:
@@ -148,8 +132,17 @@ def _cpu_model(info: dict[str, str]) -> str:
     )
 
 
+def _system() -> str:
+    if sys.platform != "linux":
+        return platform.platform()
+    # platform.platform() runs `uname -p` in a child process, from every worker
+    libc = "".join(platform.libc_ver())
+    return f"Linux-{platform.release()}-{platform.machine()}" + (f"-with-{libc}" if libc else "")
+
+
 def _usable_cpus() -> int | str:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else UNKNOWN
+    cpus = sensors.usable_cpus()
+    return UNKNOWN if cpus is None else len(cpus)
 
 
 def _hypervisor(info: dict[str, str]) -> str:
@@ -164,6 +157,11 @@ def _emulated(info: dict[str, str], machine: str) -> str:
     if arm and "vendor_id" in info and "features" not in info:
         return "yes"
     return "no" if info else UNKNOWN
+
+
+def _power() -> dict[str, float | str]:
+    source, percent = sensors.power_state()
+    return {"power_state": source, "battery_percent": UNKNOWN if percent is None else percent}
 
 
 def _loadavg() -> dict[str, float | str]:

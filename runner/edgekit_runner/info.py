@@ -5,7 +5,7 @@ import importlib.util
 import sys
 from typing import Any
 
-from . import __version__, backends, environment
+from . import __version__, backends, environment, sensors
 from .record import SCHEMA_VERSION
 
 
@@ -16,7 +16,7 @@ def describe() -> dict[str, Any]:
         "runner_version": __version__,
         "environment": environment.describe(),
         "backends": [_backend(name) for name in backends.names()],
-        "sensors": environment.sensors(),
+        "sensors": sensors.available(),
     }
 
 

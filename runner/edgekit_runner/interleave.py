@@ -1,22 +1,23 @@
-"""`compare`: two artifacts in one fresh process, in turns, so that both meet the same disturbance.
+"""Two artifacts in one fresh process, in turns, so that both meet the same disturbance.
 
 A round is four legs, ABBA or (every other round) BAAB, each leg the same number of runs: what drifts
-linearly during a round cancels. The ratio of a round is CPU time of A over CPU time of B; process CPU time
-barely moves when another program takes the CPU away, wall time does. The result is the median ratio
-with an interval by order statistics over the rounds. Under 1 the artifact is the faster one.
+linearly during a round cancels. `comparison` makes a ratio of the rounds of several such processes.
 """
 
 import gc
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import artifact, backends, doubts, environment, golden, stats
-from .measure import first_feeds, protocol, prove, warm_up
+from . import affinity, artifact, backends, batch, capacity, doubts, environment, golden
+from .measure import first_feeds, prove, warm_up
+from .protocol import describe as protocol
 from .record import Record
 from .spec import Spec
+from .stats import median
+from .validity import judge
+from .window import Window
 
 _LEG_CPU_S = 0.004
 _LEG_MAX_CPU_S = 0.25
@@ -30,61 +31,44 @@ def run(spec: Spec, record: Record) -> None:
     record["environment"] = environment.describe()
     record["protocol"] = protocol(spec)
     record["doubts"] += doubts.of_environment(record["environment"], spec.threads_count)
+    if spec.affinity is not None:
+        affinity.apply(affinity.resolve(spec.affinity))
     a = _ready(spec.artifact_alone(), record, "artifact")
     b = _ready(spec.baseline_alone(), record, "baseline")
     runs_count = spec.runs_per_leg_count or _leg_length(_pilot_s(a), _pilot_s(b))
+    window = Window()
+    window.begin()
     cpu, wall = _rounds(a, b, runs_count, spec)
-    record["comparison"] = summarize(cpu, wall, runs_count, spec.tolerance_ratio)
-    if len(cpu) < spec.rounds_count:
-        record["doubts"].append(
-            f"The time limit of {spec.max_duration_s} s ended it after {len(cpu)} rounds."
-        )
-    record["doubts"].append(
-        "Both ran in one process: the interval does not hold what differs between processes."
-    )
+    seen = window.end()
+    record["comparison"] = {"runs_per_leg_count": runs_count, "rounds_cpu_s": cpu, "rounds_wall_s": wall}
+    record["processes"] = [_summary(cpu, wall, seen, spec.threads_count)]
 
 
-def summarize(
-    cpu_s: Sequence[tuple[float, float]],
-    wall_s: Sequence[tuple[float, float]],
-    runs_count: int,
-    tolerance: float,
+def _summary(
+    cpu: list[tuple[float, float]], wall: list[tuple[float, float]], seen: dict[str, Any], threads_count: int
 ) -> dict[str, Any]:
-    """The comparison of rounds; each pair is (artifact, baseline) seconds per run."""
-    ratios = sorted(a / b for a, b in cpu_s)
-    interval = stats.median_interval(ratios)
+    """What this process adds to `processes`: drift is judged on rounds, both artifacts together."""
+    third = max(1, len(cpu) // 3)
+    of_wall, of_cpu = ([a + b for a, b in rounds] for rounds in (wall, cpu))
+    verdict = judge(
+        seen, threads_count, median(of_wall[:third]), median(of_wall[-third:]), median(of_cpu[:third]),
+        median(of_cpu[-third:]),
+    )  # fmt: skip
     return {
-        "rounds_count": len(ratios),
-        "runs_per_leg_count": runs_count,
-        "cpu_p50_ratio": stats.median(ratios),
-        "cpu_p10_ratio": stats.quantile(ratios, 10),
-        "cpu_p90_ratio": stats.quantile(ratios, 90),
-        "cpu_p50_ci95_low_ratio": interval.low,
-        "cpu_p50_ci95_high_ratio": interval.high,
-        "cpu_p50_ci95_reason": interval.reason,
-        "artifact_cpu_p50_s": stats.median(a for a, _ in cpu_s),
-        "baseline_cpu_p50_s": stats.median(b for _, b in cpu_s),
-        "wall_p50_ratio": stats.median(a / b for a, b in wall_s),
-        "artifact_wall_p50_s": stats.median(a for a, _ in wall_s),
-        "baseline_wall_p50_s": stats.median(b for _, b in wall_s),
-        "tolerance_ratio": tolerance,
-        "verdict": verdict(interval, tolerance),
+        "rounds_count": len(cpu),
+        "cpu_p50_ratio": median(a / b for a, b in cpu),
+        "wall_p50_ratio": median(a / b for a, b in wall),
+        "wall_cpu_ratio": sum(of_wall) / sum(of_cpu) if sum(of_cpu) else None,
+        "window": seen,
+        **asdict(verdict),
     }
-
-
-def verdict(interval: stats.Interval, tolerance: float) -> str:
-    """ "faster" or "slower" only if the whole interval lies beyond the tolerance, else "inconclusive"."""
-    if interval.low is None or interval.high is None:
-        return "inconclusive"
-    if interval.high < 1 - tolerance:
-        return "faster"
-    return "slower" if interval.low > 1 + tolerance else "inconclusive"
 
 
 def _ready(spec: Spec, record: Record, whose: str) -> backends.Session:
     """Opens, proves and warms up one of the two."""
     backend = backends.find(spec.artifact, spec.format)
     record[whose] = asdict(artifact.describe(spec.artifact, backend.FORMAT))
+    capacity.memory_guard(record[whose]["size_bytes"])
     expected = None if spec.golden is None else golden.load(spec.golden)
     version = backend.load_runtime()
     session: backends.Session = backend.open(spec.artifact, spec.threads_count, spec.options)
@@ -94,6 +78,8 @@ def _ready(spec: Spec, record: Record, whose: str) -> backends.Session:
     record[f"{whose}_runtime"] = {"name": backend.RUNTIME, "version": version, "placement": placement}
     record[f"{whose}_golden"] = asdict(prove(session, outputs, expected, spec.golden_atol))
     record["doubts"] += doubts.of_golden(spec.golden, whose, spec.seed)
+    if spec.batch_count is not None:
+        feeds = batch.with_batch(session.inputs, feeds, spec.batch_count)
     warm_up(session, feeds, spec)
     return session
 

@@ -1,32 +1,31 @@
-"""`bench` and `check`: one artifact in this fresh process, phase by phase.
+"""One repetition: one artifact in this fresh process, phase by phase.
 
 baseline (numpy only) -> import the runtime -> load -> first inference -> golden -> warm-up -> timed loop.
 The golden and the hash are read before the baseline, so they do not count as the model's memory; memory
 ends with the warm-up, so that the samples of the timed loop do not count either. `check` stops there.
+The loop is enclosed by a `Window` of counters that say whether the machine left it alone; `repeat` makes
+one record of several repetitions.
 """
 
 import gc
 import time
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import artifact, backends, doubts, environment, golden, memory, stats
+from . import affinity, artifact, backends, batch, capacity, doubts, environment, golden, memory, stats
 from .errors import RunnerError
+from .protocol import describe as protocol
 from .record import Record
+from .sensors import EnergyCounter
 from .spec import Spec
+from .validity import judge
+from .window import Window
 
 _COPIES_COUNT = 20
-_NOT_PROTOCOL = (
-    "schema_version", "kind", "artifact", "format", "golden", "baseline", "baseline_format",
-    "baseline_golden",
-)  # fmt: skip
-_TIMED_ALONE = ("min_runs_count", "min_duration_s")
-_TIMED_IN_TURNS = (
-    "baseline_golden_atol", "baseline_options", "rounds_count", "runs_per_leg_count", "tolerance_ratio",
-)  # fmt: skip
+_MOST_RUNS_COUNT = 200_000
 
 
 class Probe:
@@ -65,40 +64,84 @@ class Probe:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """The timed loop: wall and CPU seconds of each run, and what ended it."""
+    """The timed loop: wall and CPU nanoseconds of each run, what ended it, and what the counters saw."""
 
-    wall_s: tuple[float, ...]
-    cpu_s: tuple[float, ...]
+    wall_ns: tuple[int, ...]
+    cpu_ns: tuple[int, ...]
     duration_s: float
     stopped_by: str
+    window: dict[str, Any]
+    energy: dict[str, Any]
+
+    @property
+    def wall_s(self) -> tuple[float, ...]:
+        """Seconds of each run."""
+        return tuple(value / 1e9 for value in self.wall_ns)
+
+    @property
+    def cpu_s(self) -> tuple[float, ...]:
+        """CPU seconds of each run."""
+        return tuple(value / 1e9 for value in self.cpu_ns)
 
 
 def run(spec: Spec, record: Record) -> None:
     """Fills the record as far as it comes. Raises `RunnerError`."""
+    with opened(spec, record) as (session, feeds):
+        if spec.kind == "check":
+            if spec.profile:
+                _profile(spec, feeds, record)
+            return
+        samples = time_runs(session, spec)
+        record["latency"] = _latency(session, feeds, samples)
+        record["energy"] = samples.energy
+        record["samples"] = {"wall_ns": samples.wall_ns, "cpu_ns": samples.cpu_ns}
+        record["processes"] = [_summary(samples, spec.threads_count, record["memory"])]
+    record["doubts"] += doubts.of_latency(record["latency"])
+
+
+def _profile(spec: Spec, feeds: "backends.Arrays", record: Record) -> None:
+    """Fills `profile`, and adds to the placement how many nodes ran where."""
+    from . import profile  # never beside a timed loop
+
+    backend = backends.find(spec.artifact, spec.format)
+    found = profile.profile(
+        backend, spec.artifact, spec.threads_count, spec.options, feeds, profile.RUNS_COUNT
+    )
+    placed = found.pop("placement")
+    record["profile"] = found
+    record["runtime"]["placement"] |= {
+        "nodes": placed["nodes"], "nodes_source": placed["source"], "nodes_reason": placed["reason"],
+    }  # fmt: skip
+
+
+@contextmanager
+def opened(spec: Spec, record: Record) -> Iterator[tuple[backends.Session, "backends.Arrays"]]:
+    """All phases up to the warm-up: an artifact that is loaded, proven and warm, with its feeds; the head of
+    the record and its memory are filled in, also when a phase fails. Raises `RunnerError`.
+    """
     backend = backends.find(spec.artifact, spec.format)
     record["environment"] = environment.describe()
     record["protocol"] = protocol(spec)
     record["doubts"] += doubts.of_environment(record["environment"], spec.threads_count)
     record["doubts"] += doubts.of_golden(spec.golden, "artifact", spec.seed)
     record["artifact"] = asdict(artifact.describe(spec.artifact, backend.FORMAT))
+    capacity.memory_guard(record["artifact"]["size_bytes"])
     expected = None if spec.golden is None else golden.load(spec.golden)
+    if spec.affinity is not None:
+        affinity.apply(affinity.resolve(spec.affinity))
     probe = Probe()
     try:
-        _phases(spec, backend, expected, probe, record)
+        session, feeds = _phases(spec, backend, expected, probe, record)
     finally:
         record["phases"] = probe.times or None
         record["memory"] = probe.memory_table() if probe.times else None
     record["doubts"] += [*doubts.of_memory(record["memory"]), doubts.WARM_CACHE]
+    yield session, feeds
 
 
-def protocol(spec: Spec) -> dict[str, Any]:
-    """The settings of the measurement, as the record states them."""
-    out = {key: value for key, value in spec.to_dict().items() if key not in _NOT_PROTOCOL}
-    unused = _TIMED_ALONE if spec.kind == "compare" else _TIMED_IN_TURNS
-    return {"processes_count": 1, **{key: value for key, value in out.items() if key not in unused}}
-
-
-def _phases(spec: Spec, backend: Any, expected: golden.Golden | None, probe: Probe, record: Record) -> None:
+def _phases(
+    spec: Spec, backend: Any, expected: golden.Golden | None, probe: Probe, record: Record
+) -> tuple[backends.Session, "backends.Arrays"]:
     with probe.phase("import"):
         version = backend.load_runtime()
     record["runtime"] = {"name": backend.RUNTIME, "version": version, "placement": None}
@@ -111,11 +154,12 @@ def _phases(spec: Spec, backend: Any, expected: golden.Golden | None, probe: Pro
         outputs = session.run(feeds)
     record["runtime"]["placement"] = session.placement()
     record["golden"] = asdict(prove(session, outputs, expected, spec.golden_atol))
+    if spec.batch_count is not None:
+        feeds = batch.with_batch(session.inputs, feeds, spec.batch_count)
     with probe.phase("warmup"):
         warmed = warm_up(session, feeds, spec)
-    if spec.kind == "bench":
-        record["latency"] = _latency(session, feeds, time_runs(session, spec), warmed)
-        record["doubts"] += doubts.of_latency(spec, record["latency"])
+    probe.times["warmup_runs_count"] = warmed
+    return session, feeds
 
 
 def first_feeds(session: backends.Session, expected: golden.Golden | None, seed: int) -> "backends.Arrays":
@@ -152,13 +196,18 @@ def time_runs(session: backends.Session, spec: Spec) -> Samples:
     """Times `invoke` alone until both minima are met, or the maximum is, with the garbage collector off."""
     wall, cpu = array("q"), array("q")
     invoke, wall_now, cpu_now = session.invoke, time.perf_counter_ns, time.process_time_ns
+    window, energy = Window(), EnergyCounter()
     gc.collect()
     gc.disable()
+    energy.begin()
+    window.begin()
     try:
         begin = wall_now()
         least, most = begin + int(spec.min_duration_s * 1e9), begin + int(spec.max_duration_s * 1e9)
         end = begin
-        while end < most and (len(wall) < spec.min_runs_count or end < least):
+        while (
+            end < most and (len(wall) < spec.min_runs_count or end < least) and len(wall) < _MOST_RUNS_COUNT
+        ):
             c0 = cpu_now()
             t0 = wall_now()
             invoke()
@@ -167,35 +216,54 @@ def time_runs(session: backends.Session, spec: Spec) -> Samples:
             cpu.append(cpu_now() - c0)
     finally:
         gc.enable()
+    seen, used = window.end(), energy.end()
     if not wall:
         raise RunnerError("no run fitted into max_duration_s; raise it.")
-    done = len(wall) >= spec.min_runs_count and end >= least
-    stopped_by = "min_runs_count and min_duration_s" if done else "max_duration_s"
+    done = len(wall) >= min(spec.min_runs_count, _MOST_RUNS_COUNT)
     return Samples(
-        wall_s=_seconds(wall), cpu_s=_seconds(cpu), duration_s=(end - begin) / 1e9, stopped_by=stopped_by
+        wall_ns=tuple(wall),
+        cpu_ns=tuple(cpu),
+        duration_s=(end - begin) / 1e9,
+        stopped_by="min_runs_count and min_duration_s" if done else "max_duration_s",
+        window=seen,
+        energy=used,
     )
 
 
-def _seconds(nanoseconds: Iterable[int]) -> tuple[float, ...]:
-    return tuple(value / 1e9 for value in nanoseconds)
-
-
-def _latency(
-    session: backends.Session, feeds: "backends.Arrays", samples: Samples, warmed: int
-) -> dict[str, Any]:
-    cpu_total = sum(samples.cpu_s)
+def _latency(session: backends.Session, feeds: "backends.Arrays", samples: Samples) -> dict[str, Any]:
     copy_in, copy_out = _copies(session, feeds)
     return {
-        "runs_count": len(samples.wall_s),
-        "warmup_runs_count": warmed,
+        **stats.summary_s(samples.wall_s),
         "duration_s": samples.duration_s,
         "stopped_by": samples.stopped_by,
-        **stats.summary_s(samples.wall_s),
-        "cpu_p50_s": stats.median(samples.cpu_s),
-        "cpu_min_s": min(samples.cpu_s),
-        "wall_cpu_ratio": sum(samples.wall_s) / cpu_total if cpu_total else None,
         "input_copy_p50_s": copy_in,
         "output_copy_p50_s": copy_out,
+    }
+
+
+def _summary(samples: Samples, threads_count: int, weights: dict[str, Any]) -> dict[str, Any]:
+    """What this process adds to `processes` of the combined record."""
+    wall, cpu = samples.wall_s, samples.cpu_s
+    third = max(1, len(wall) // 3)
+    verdict = judge(
+        samples.window,
+        threads_count,
+        stats.median(wall[:third]),
+        stats.median(wall[-third:]),
+        stats.median(cpu[:third]),
+        stats.median(cpu[-third:]),
+    )
+    return {
+        "runs_count": len(wall),
+        "p50_s": stats.median(wall),
+        "min_s": min(wall),
+        "cpu_p50_s": stats.median(cpu),
+        "cpu_min_s": min(cpu),
+        "wall_cpu_ratio": sum(wall) / sum(cpu) if sum(cpu) else None,
+        "peak_bytes": weights["peak_bytes"],
+        "peak_over_baseline_bytes": weights["peak_over_baseline_bytes"],
+        "window": samples.window,
+        **asdict(verdict),
     }
 
 

@@ -1,8 +1,8 @@
-"""The record: what a worker hands back, one JSON object on one line.
+"""The record: what the runner hands back, one JSON object on one line; `schema/` describes it.
 
-Every key is always there; what was not reached is null. Numbers carry their unit in the key: `_s`,
-`_bytes`, `_ratio`, `_count`. The exceptions are in the unit of the tensor itself: `atol`,
-`max_abs_error`, `scale`, `zero_point`, and `seed`, `schema_version` and `shape` that have none.
+Every key is always there; what was not reached is null. Numbers carry their unit in the key: `_s`, `_ns`,
+`_bytes`, `_ratio`, `_count`, `_hz`, `_celsius`, `_j`. The exceptions are in the unit of the tensor itself:
+`atol`, `max_abs_error`, `scale`, `zero_point`, and `seed`, `schema_version` and `shape` that have none.
 """
 
 import json
@@ -13,18 +13,24 @@ from typing import Any
 from . import __version__
 from .errors import EXIT_CODES, RunnerError, UserError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 STATUSES = ("ok", "refused", "failed")
+READY = "ready"  # the line before the record of a worker that has to begin together with others
 Record = dict[str, Any]
+VERDICT_EXIT_CODES = {"faster": 0, "slower": 1, "inconclusive": 4}
 
+_ONE = ("artifact", "runtime", "inputs", "outputs", "golden", "phases", "memory", "validity")
 _SECTIONS: dict[str, tuple[str, ...]] = {
-    "bench": ("artifact", "runtime", "inputs", "outputs", "golden", "phases", "latency", "memory"),
+    "bench": (*_ONE, "latency", "processes", "energy", "profile", "samples"),
+    "check": (*_ONE, "profile"),
+    "sustain": (*_ONE, "sustained", "energy"),
+    "throughput": (*_ONE, "throughput"),
+    "loadgen": (*_ONE, "loadgen"),
     "compare": (
         "artifact", "baseline", "artifact_runtime", "baseline_runtime", "artifact_golden", "baseline_golden",
-        "comparison", "artifact_memory", "baseline_memory",
+        "comparison", "processes", "validity", "artifact_memory", "baseline_memory",
     ),
 }  # fmt: skip
-_SECTIONS["check"] = _SECTIONS["bench"]
 
 
 def blank(kind: str) -> Record:
@@ -62,13 +68,17 @@ def fail_with(record: Record, error: RunnerError) -> Record:
 
 
 def exit_code(record: Record) -> int:
-    """0 ok, 1 refused or failed, 2 user error, 3 missing runtime."""
+    """0 ok, 1 refused or failed, 2 user error, 3 missing runtime; a comparison that came to an end gives
+    0 faster, 1 slower, 4 inconclusive.
+    """
+    if record["kind"] == "compare" and record["status"] == "ok":
+        return VERDICT_EXIT_CODES.get(str((record["comparison"] or {}).get("verdict")), 1)
     return EXIT_CODES.get(record["error_kind"], 1)
 
 
 def to_line(record: Record) -> str:
-    """One line of strict JSON; a number that is not finite becomes null."""
-    return json.dumps(_finite(record), ensure_ascii=False, allow_nan=False)
+    """One line of strict JSON in ASCII, for any pipe; a number that is not finite becomes null."""
+    return json.dumps(_finite(record), allow_nan=False)
 
 
 def read(text: str) -> Record:

@@ -18,8 +18,13 @@ from .spec import Spec
 # -I drops PYTHONPATH, the user site and the current folder, which must not shadow anything; so the package
 # itself is imported from where the caller has it (a checkout, site-packages or a zipapp), and the caller's
 # other folders are appended behind the standard library.
-_BOOTSTRAP = """
-import json, sys
+BOOTSTRAP = """
+import json, os, sys
+if sys.platform == "linux":  # a caller that is killed takes its worker along: PR_SET_PDEATHSIG, SIGKILL
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9)
+    if os.getppid() != int(sys.argv.pop(1)):
+        sys.exit(1)
 parent, extra = json.loads(sys.argv.pop(1))
 sys.path.insert(0, parent)
 import edgekit_runner
@@ -33,17 +38,17 @@ _NO_ECHO_COUNT = 500
 
 def run(spec: Spec) -> records.Record:
     """Runs one spec in a fresh worker. A crash, a time-out or silence ends in a record too."""
-    command = [sys.executable, "-I", "-c", _BOOTSTRAP, _paths(), "-"]
+    command = [sys.executable, "-I", "-c", BOOTSTRAP, *parent(), paths(), "-"]
     text = json.dumps(spec.to_dict())
     try:
         done = subprocess.run(
-            command, input=text.encode(), capture_output=True, timeout=spec.timeout_s, env=_environment(spec)
+            command, input=text.encode(), capture_output=True, timeout=spec.timeout_s, env=environment(spec)
         )
     except subprocess.TimeoutExpired:
         reason = f"the worker was ended after timeout_s = {spec.timeout_s} s; raise it, or give fewer runs."
         return records.fail(records.blank(spec.kind), reason, "timeout")
     stdout, stderr = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
-    return _interpret(spec, done.returncode, stdout, stderr)
+    return interpret(spec, done.returncode, stdout, stderr)
 
 
 def describe_exit(code: int) -> str:
@@ -58,7 +63,8 @@ def describe_exit(code: int) -> str:
     return f"the worker was killed by {name}{hint}: the runtime crashed on this artifact."
 
 
-def _interpret(spec: Spec, code: int, stdout: str, stderr: str) -> records.Record:
+def interpret(spec: Spec, code: int, stdout: str, stderr: str) -> records.Record:
+    """The record on the last line of stdout, or one that says how the worker ended."""
     lines = stdout.strip().splitlines()
     try:
         record = records.read(lines[-1] if lines else "")
@@ -73,12 +79,18 @@ def _interpret(spec: Spec, code: int, stdout: str, stderr: str) -> records.Recor
     return record
 
 
-def _paths() -> str:
+def parent() -> list[str]:
+    """The argument that names this process, where the worker is to die with it."""
+    return [str(os.getpid())] if sys.platform == "linux" else []
+
+
+def paths() -> str:
+    """Where the worker finds this package and what the caller finds, as JSON."""
     parent = str(Path(__file__).absolute().parent.parent)
     extra = [str(Path(p).absolute()) for p in sys.path[1:] if p]
     return json.dumps([parent, extra])
 
 
-def _environment(spec: Spec) -> dict[str, str]:
+def environment(spec: Spec) -> dict[str, str]:
     """The caller's, with the thread pools of numerical libraries bounded unless the caller set them."""
     return {"OMP_NUM_THREADS": str(spec.threads_count), "OPENBLAS_NUM_THREADS": "1", **os.environ}

@@ -2,7 +2,9 @@
 
 The interval of the median comes from order statistics: how many of n independent values fall below the
 true median is binomial(n, 1/2), whatever their distribution, so the l-th smallest and the l-th largest
-enclose it with probability 1 - 2 P(binomial <= l - 1).
+enclose it with probability 1 - 2 P(binomial <= l - 1); for another quantile q it is binomial(n, q). Runs of
+one process follow each other and are not quite independent: intervals of tail percentiles are a little
+narrow for that reason.
 """
 
 import math
@@ -67,6 +69,31 @@ def median_interval(values: Sequence[float]) -> Interval:
     return Interval(low=ordered[rank - 1], high=ordered[-rank], reason=None)
 
 
+def quantile_ranks(count: int, q_percent: int) -> tuple[int, int]:
+    """Ranks, counted from 1, whose values enclose the q-th percentile with at least 95 %: the largest low with
+    P(binomial(n, q) < low) <= 2.5 % and the least high with P(binomial(n, q) >= high) <= 2.5 %. Clipped to
+    1..n, which `percentile_allowed` keeps it from. Beyond 2000 values the normal approximation.
+    """
+    q = q_percent / 100
+    if count > _EXACT_COUNT:
+        half = 1.96 * math.sqrt(count * q * (1 - q))
+        return max(1, math.floor(count * q - half)), min(count, math.ceil(count * q + half) + 1)
+    cumulated, low, high = 0.0, 1, count
+    for below in range(count + 1):
+        if cumulated <= 0.025:
+            low = max(1, below)
+        cumulated += _binomial(count, below, q)
+        if cumulated >= 0.975:
+            high = min(count, below + 1)
+            break
+    return low, high
+
+
+def _binomial(count: int, hits: int, q: float) -> float:
+    ways = math.lgamma(count + 1) - math.lgamma(hits + 1) - math.lgamma(count - hits + 1)
+    return math.exp(ways + hits * math.log(q) + (count - hits) * math.log(1 - q))
+
+
 def summary_s(samples_s: Sequence[float]) -> dict[str, Any]:
     """Mean, deviation, extremes, median with interval, and the percentiles that n allows, in seconds."""
     ordered = sorted(samples_s)
@@ -81,6 +108,9 @@ def summary_s(samples_s: Sequence[float]) -> dict[str, Any]:
     for q in PERCENTILES:
         allowed = percentile_allowed(len(ordered), q)
         out[f"p{q}_s"] = quantile(ordered, q) if allowed else None
+        low, high = quantile_ranks(len(ordered), q)
+        out[f"p{q}_ci95_low_s"] = ordered[low - 1] if allowed else None
+        out[f"p{q}_ci95_high_s"] = ordered[high - 1] if allowed else None
         least = TAIL_COUNT * 100 // (100 - q)
         out[f"p{q}_reason"] = None if allowed else f"n={len(ordered)} < {least}: under 10 values beyond."
     return out

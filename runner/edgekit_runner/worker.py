@@ -1,12 +1,13 @@
 """The fresh process: reads one spec, prints one record as its last stdout line.
 
-python -I -m edgekit_runner.worker SPEC.json      (or "-" for stdin)
+python -I -m edgekit_runner.worker SPEC.json      (or "-" for stdin, "--line" for the first line of it)
 """
 
 import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TextIO
 
 from . import record as records
 from . import spec as specs
@@ -18,23 +19,19 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     result = os.dup(1)
     os.dup2(2, 1)  # C++ libraries write to descriptor 1 past sys.stdout
-    record = run(arguments)
     with os.fdopen(result, "w", encoding="utf-8") as stream:
+        record = run(arguments, stream)
         stream.write(records.to_line(record) + "\n")
     return records.exit_code(record)
 
 
-def run(arguments: list[str]) -> records.Record:
-    """Executes the spec; every error ends in the record."""
+def run(arguments: list[str], parent: TextIO) -> records.Record:
+    """Executes the spec; every error ends in the record. `parent` is where a `throughput` says "ready"."""
     record = records.blank("bench")
     try:
         spec = _read(arguments)
         record = records.blank(spec.kind)
-        if spec.kind == "compare":
-            from . import interleave as task
-        else:
-            from . import measure as task  # type: ignore[no-redef]
-        task.run(spec, record)
+        _execute(spec, record, parent)
         return records.succeed(record)
     except RunnerError as error:
         return records.fail_with(record, error)
@@ -45,11 +42,32 @@ def run(arguments: list[str]) -> records.Record:
         return records.fail(record, f"a bug in the runner: {type(error).__name__}: {error}", "internal")
 
 
+def _execute(spec: specs.Spec, record: records.Record, parent: TextIO) -> None:
+    if spec.kind == "throughput":
+        from . import instance
+
+        return instance.run(spec, record, parent)
+    if spec.kind == "compare":
+        from . import interleave as task
+    elif spec.kind == "sustain":
+        from . import sustain as task  # type: ignore[no-redef]
+    elif spec.kind == "loadgen":
+        from . import loadgen as task  # type: ignore[no-redef]
+    else:
+        from . import measure as task  # type: ignore[no-redef]
+    return task.run(spec, record)
+
+
 def _read(arguments: list[str]) -> specs.Spec:
     if len(arguments) != 1:
         raise UserError("the worker takes one argument: the path of a spec, or - for stdin.")
     try:
-        text = sys.stdin.read() if arguments[0] == "-" else Path(arguments[0]).read_text(encoding="utf-8")
+        if arguments[0] == "--line":
+            text = sys.stdin.readline()
+        elif arguments[0] == "-":
+            text = sys.stdin.read()
+        else:
+            text = Path(arguments[0]).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the spec {arguments[0]} cannot be read: {error}.") from None
     return specs.read(text)

@@ -11,7 +11,7 @@ import pytest
 from edgekit_runner import artifact
 from runner_models import cli, last_record
 
-QUICKLY = ("--runs", "5", "--seconds", "0.01")
+QUICKLY = ("--protocol", "quick", "--runs", "5", "--seconds", "0.01")
 
 
 def one_sentence(stderr: str) -> bool:
@@ -31,8 +31,8 @@ def test_bench_prints_a_table_and_json(onnx_model: Path, onnx_golden: Path) -> N
 
 
 def test_compare_prints_a_verdict(onnx_model: Path, tflite_model: Path) -> None:
-    done = cli("compare", onnx_model, tflite_model, "--rounds", "6")
-    assert done.returncode == 0, done.stderr
+    done = cli("compare", onnx_model, tflite_model, "--rounds", "6", "--protocol", "quick")
+    assert done.returncode in (0, 1, 4), done.stderr
     assert "verdict" in done.stdout and "95 % interval" in done.stdout
 
 
@@ -121,7 +121,7 @@ def test_selftest_passes(bundle: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = last_record(done)
     assert (found["kind"], found["golden"]["status"], found["golden"]["atol"]) == ("check", "passed", 1e-3)
-    assert found["latency"] is None
+    assert "latency" not in found
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])

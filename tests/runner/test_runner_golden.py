@@ -111,3 +111,18 @@ def test_random_inputs_are_seeded_and_fit() -> None:
     assert all(np.array_equal(one[name], two[name]) for name in one)
     assert one["a"].shape == (1, 3) and one["a"].dtype == np.float16
     assert set(one["c"].tolist()) <= {0, 1} and one["d"].dtype == np.bool_
+
+
+def test_random_inputs_are_splitmix64_and_cover_their_range() -> None:
+    known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    assert golden._noise(1234567, 0, 4).tolist() == known
+    assert golden._noise(1234567, 2, 2).tolist() == known[2:]
+    infos = tuple(
+        TensorInfo(name=dtype, shape=(5000,), dtype=dtype) for dtype in ("float32", "int8", "int32")
+    )
+    made = golden.random_inputs(infos, 0)
+    assert 0 <= made["float32"].min() < 0.01 and 0.99 < made["float32"].max() < 1
+    assert abs(float(made["float32"].mean()) - 0.5) < 0.02
+    assert (made["int8"].min(), made["int8"].max()) == (-128, 127)
+    assert 0.45 < made["int32"].mean() < 0.55
+    assert not np.array_equal(made["float32"], golden.random_inputs(infos, 1)["float32"])

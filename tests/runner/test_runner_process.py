@@ -15,7 +15,7 @@ import pytest
 from edgekit_runner import api, record, spawn, spec
 from runner_models import QUICK, RUNNER, write_onnx
 
-UNIT_SUFFIXES = ("_s", "_bytes", "_ratio", "_count")
+UNIT_SUFFIXES = ("_s", "_ns", "_bytes", "_ratio", "_count", "_hz", "_celsius", "_j", "_percent")
 UNITLESS = {"schema_version", "seed", "shape", "scale", "zero_point", "atol", "max_abs_error"}
 UNITLESS |= {"golden_atol", "baseline_golden_atol"}
 
@@ -42,7 +42,11 @@ def test_bench_record(good: record.Record) -> None:
     assert (good["status"], good["reason"], good["error_kind"]) == ("ok", None, None)
     assert good["golden"]["status"] == "passed" and good["golden"]["max_abs_error"] < 1e-4
     assert good["latency"]["runs_count"] >= 20 and 0 < good["latency"]["p50_s"] < 0.1
-    assert good["latency"]["warmup_runs_count"] >= 3
+    assert good["phases"]["warmup_runs_count"] >= 3
+    assert good["latency"]["processes_count"] == 2 and good["samples"] is None
+    assert (
+        good["validity"]["converged"] is None and "6 are the fewest" in good["validity"]["converged_reason"]
+    )
     assert set(good["memory"]["phases"]) == {"baseline", "import", "load", "first_inference", "warmup"}
     assert good["memory"]["peak_bytes"] > good["memory"]["peak_over_baseline_bytes"] > 1 << 20
     assert good["runtime"]["placement"]["providers"] == ["CPUExecutionProvider"]
@@ -140,7 +144,7 @@ def test_a_big_caller_does_not_show_in_the_record(onnx_model: Path, good: record
 
 
 def worker_that(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spawn, "_BOOTSTRAP", code)
+    monkeypatch.setattr(spawn, "BOOTSTRAP", code)
 
 
 @pytest.mark.parametrize("name", ["SIGSEGV", "SIGKILL", "SIGABRT"])
@@ -176,7 +180,7 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
 def test_worker_reads_a_spec_file_and_prints_one_record(onnx_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "spec.json"
     path.write_text(
-        json.dumps(spec.from_dict({"schema_version": 1, **QUICK, "artifact": str(onnx_model)}).to_dict())
+        json.dumps(spec.from_dict({"schema_version": 2, **QUICK, "artifact": str(onnx_model)}).to_dict())
     )
     command = [sys.executable, "-m", "edgekit_runner.worker", str(path)]
     done = subprocess.run(
@@ -205,7 +209,7 @@ def loaded_by(statement: str) -> set[str]:
 HELP = """
 import contextlib, io
 from edgekit_runner.__main__ import main
-for verb in ([], ['bench'], ['compare'], ['info'], ['selftest']):
+for verb in ([], ['bench'], ['compare'], ['run'], ['info'], ['selftest']):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
         main([*verb, '--help'])
 """
@@ -237,6 +241,8 @@ def test_one_file_is_enough(tmp_path: Path, onnx_model: Path) -> None:
         str(archive),
         "bench",
         str(onnx_model),
+        "--protocol",
+        "quick",
         "--runs",
         "5",
         "--seconds",

@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from edgekit_runner import api, record, spec
+from edgekit_runner import api, comparison, protocol, record, repeat, spec
 from edgekit_runner.errors import EXIT_CODES, UserError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-GOOD = {"schema_version": 1, "artifact": "m.onnx"}
+GOOD = {"schema_version": 2, "artifact": "m.onnx"}
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
@@ -21,7 +21,7 @@ def test_spec_survives_a_round_trip() -> None:
     assert spec.read(json.dumps(made.to_dict())) == made
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, True, 1.5])
+@pytest.mark.parametrize("version", [0, 1, "2", None, True, 1.5])
 def test_another_schema_version_is_refused(version: object) -> None:
     with pytest.raises(UserError, match="schema_version"):
         spec.from_dict({**GOOD, "schema_version": version})
@@ -35,12 +35,16 @@ def test_another_schema_version_is_refused(version: object) -> None:
         ("threads_count", 0), ("threads_count", -1), ("threads_count", True), ("threads_count", 1.5),
         ("min_runs_count", 0), ("min_duration_s", -1), ("min_duration_s", float("nan")), ("timeout_s", 0),
         ("golden_atol", -0.1), ("golden_atol", "1"), ("artifact", ""), ("artifact", None), ("options", []),
-        ("kind", "race"), ("max_duration_s", 0.5), ("baseline", "b.onnx"), ("rounds_count", float("inf")),
+        ("threads_count", 1025), ("kind", "race"), ("max_duration_s", 0.5), ("baseline", "b.onnx"), ("rounds_count", float("inf")),
     ],
 )  # fmt: skip
 def test_bad_values_name_the_key(key: str, value: object) -> None:
     with pytest.raises(UserError, match=key):
         spec.from_dict({**GOOD, key: value})
+
+
+def test_every_key_has_a_rule() -> None:
+    assert set(spec._RULES) == set(spec.Spec.__dataclass_fields__)
 
 
 def test_unknown_key_lists_what_is_allowed() -> None:
@@ -106,7 +110,7 @@ def test_fuzzed_records_are_read_or_refused(key: str, value: object) -> None:
         found = record.read(json.dumps({**record.blank("bench"), key: value}))
     except UserError:
         return
-    assert found["status"] in record.STATUSES and record.exit_code(found) in (0, 1, 2, 3)
+    assert found["status"] in record.STATUSES and record.exit_code(found) in (0, 1, 2, 3, 4)
 
 
 def test_record_survives_a_round_trip_and_every_kind_has_an_exit_code() -> None:
@@ -118,8 +122,148 @@ def test_record_survives_a_round_trip_and_every_kind_has_an_exit_code() -> None:
     assert record.exit_code(record.succeed(record.blank("bench"))) == 0
 
 
+@pytest.mark.parametrize(("verdict", "code"), [("faster", 0), ("slower", 1), ("inconclusive", 4), (None, 1)])
+def test_a_comparison_exits_by_its_verdict(verdict: str | None, code: int) -> None:
+    made = record.succeed(record.blank("compare"))
+    assert record.exit_code({**made, "comparison": {"verdict": verdict}}) == code
+    assert record.exit_code(made) == 1
+
+
 def test_numbers_that_json_lacks_become_null() -> None:
     assert json.loads(record.to_line({"a": float("nan"), "b": [float("inf"), 1.0]})) == {
         "a": None,
         "b": [None, 1.0],
     }
+
+
+def numbers(least: float, most: float) -> st.SearchStrategy[float]:
+    return st.floats(least, most) | st.integers(int(least) + 1, int(most)).map(float)
+
+
+@st.composite
+def valid_specs(draw: st.DrawFn) -> dict[str, object]:
+    """Any spec within the rules, of any kind."""
+    made: dict[str, object] = dict(GOOD)
+    values = {
+        spec.TEXT_OR_NONE: st.none() | st.text("ab/ .\u00e9", min_size=1, max_size=5),
+        spec.FLAG: st.booleans(), spec.TABLE: st.dictionaries(st.text(max_size=3), st.booleans(), max_size=2),
+        spec.COUNTS: st.lists(st.integers(1, 256), min_size=1, max_size=3),
+    }  # fmt: skip
+    texts = {"kind": spec.KINDS, "protocol": tuple(spec.PROTOCOLS), "scenario": spec.SCENARIOS}
+    for name, (kind, least) in spec._RULES.items():
+        if name == "artifact" or draw(st.booleans()):
+            continue
+        most = max(spec.LONGEST_S, least) if name.endswith("_s") else 1e6
+        if name in texts:
+            made[name] = draw(st.sampled_from(texts[name]))
+        elif kind in (spec.COUNT, spec.COUNT_OR_NONE):
+            most_count = spec.THREADS_MOST_COUNT if name == "threads_count" else 10**6
+            made[name] = draw(st.integers(int(least), most_count))
+        elif kind in (spec.NUMBER, spec.NUMBER_OR_NONE):
+            made[name] = draw(numbers(least, most))
+        else:
+            made[name] = draw(values[kind])
+    made["baseline"] = "b.onnx" if made.get("kind") == "compare" else None
+    for less, more in (("min_duration_s", "max_duration_s"), ("processes_min_count", "processes_max_count")):
+        if more in made:
+            made[less] = min(made.get(less, made[more]), made[more])  # type: ignore[type-var]
+    return made
+
+
+@settings(max_examples=150, deadline=None)
+@given(valid_specs())
+def test_every_spec_within_the_rules_is_read_and_can_be_divided_among_processes(
+    data: dict[str, object],
+) -> None:
+    made = spec.from_dict(data)
+    assert spec.read(json.dumps(made.to_dict())) == made
+    assert set(protocol.describe(made)) <= set(made.to_dict())
+    if made.kind == "compare":
+        assert made.swapped().swapped() == made
+        assert comparison._share(made).rounds_count * made.processes_min_count >= made.rounds_count
+    part = repeat._repetition(made)
+    assert part.min_runs_count * made.processes_min_count >= made.min_runs_count
+    assert part.min_duration_s <= part.max_duration_s
+
+
+@settings(max_examples=150, deadline=None)
+@given(valid_specs(), st.sampled_from(list(spec._RULES)), json_values)
+def test_one_wrong_value_in_a_good_spec_is_refused_or_kept_as_it_is(
+    data: dict[str, object], key: str, value: object
+) -> None:
+    try:
+        made = spec.from_dict({**data, key: value})
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1 or repr(value)[1:-1] in str(error)
+    else:
+        kept = made.to_dict()[key]
+        assert kept == (tuple(value) if isinstance(value, list) else value)
+
+
+@pytest.mark.parametrize(
+    "value", [True, "1", [], {}, None, float("nan"), float("inf"), -float("inf"), 10**400], ids=repr
+)
+def test_no_number_of_a_spec_takes_what_is_none(value: object) -> None:
+    for key, (kind, _) in spec._RULES.items():
+        optional = value is None and kind in (spec.NUMBER_OR_NONE, spec.COUNT_OR_NONE)
+        if kind in (spec.NUMBER, spec.COUNT, spec.NUMBER_OR_NONE, spec.COUNT_OR_NONE) and not optional:
+            with pytest.raises(UserError, match=key):
+                spec.from_dict({**GOOD, key: value})
+
+
+def damaged(text: str, data: st.DataObject) -> str:
+    """The text cut, or with some characters replaced, dropped or doubled."""
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(text)))
+        new = data.draw(
+            st.sampled_from(["", "\0", '"', "{", "}", "[", ",", "NaN", "1e999", "-", "\ud800", "null"])
+        )
+        text = text[:at] + new + text[at + data.draw(st.integers(0, 3)) :]
+    return text if data.draw(st.booleans()) else text[: data.draw(st.integers(0, len(text)))]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_damaged_text_is_read_or_refused_in_one_sentence(data: st.DataObject) -> None:
+    kind = data.draw(st.sampled_from(spec.KINDS))
+    good_spec = json.dumps(spec.from_dict(GOOD).to_dict())
+    for read, text in ((spec.read, good_spec), (record.read, record.to_line(record.blank(kind)))):
+        try:
+            read(damaged(text, data))
+        except UserError as error:
+            assert str(error)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(spec.KINDS), st.dictionaries(st.text(max_size=12), json_values, max_size=3), st.data())
+def test_fuzzed_records_of_every_kind_are_read_as_they_are_or_refused(
+    kind: str, extra: dict[str, object], data: st.DataObject
+) -> None:
+    made = record.blank(kind) | extra
+    for key in data.draw(st.lists(st.sampled_from(list(made)), max_size=2)):
+        made[key] = data.draw(json_values)
+    for key in data.draw(st.lists(st.sampled_from(list(made)), max_size=1)):
+        del made[key]
+    try:
+        found = record.read(record.to_line(made))
+    except UserError as error:
+        assert str(error)
+        return
+    assert set(record.blank(found["kind"])) <= set(found) and found["schema_version"] == 2
+    assert record.to_line(found) == record.to_line(record.read(record.to_line(found)))
+    assert record.exit_code(found) in (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 5000, '{"schema_version": ' + "9" * 5000 + "}", "[" * 99_999, "\ufeff{}"]
+)
+def test_numbers_without_end_and_marks_are_refused(text: str) -> None:
+    for read in (spec.read, record.read):
+        with pytest.raises(UserError):
+            read(text)
+
+
+def test_a_record_is_one_line_of_ascii() -> None:
+    made = record.blank("bench") | {"reason": "a\nb \u00e9 \udcff \u2028"}
+    line = record.to_line(made)
+    assert line.isascii() and len(line.splitlines()) == 1 and record.read(line) == made

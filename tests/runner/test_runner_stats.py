@@ -1,11 +1,13 @@
 """Percentile rule and the order-statistics interval, against brute force."""
 
 import itertools
+import math
+from fractions import Fraction
 from statistics import median as reference_median
 
 import numpy as np
 import pytest
-from edgekit_runner import interleave, stats
+from edgekit_runner import stats
 
 
 @pytest.mark.parametrize(("q", "least"), [(90, 100), (95, 200), (99, 1000)])
@@ -74,18 +76,21 @@ def test_median_agrees_with_the_standard_library() -> None:
         assert stats.median(values) == reference_median(values)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "wanted"),
-    [(0.5, 0.94, "faster"), (0.5, 0.96, "inconclusive"), (1.06, 1.2, "slower"), (0.9, 1.2, "inconclusive")],
-)
-def test_verdict_needs_the_whole_interval_beyond_the_tolerance(low: float, high: float, wanted: str) -> None:
-    assert interleave.verdict(stats.Interval(low=low, high=high, reason=None), 0.05) == wanted
+def exact_coverage(count: int, q_percent: int, low: int, high: int) -> float:
+    """P(low <= number of values below the percentile < high), the chance that the two ranks enclose it."""
+    q = Fraction(q_percent, 100)
+    chances = (math.comb(count, k) * q**k * (1 - q) ** (count - k) for k in range(low, high))
+    return float(sum(chances))
 
 
-def test_comparison_of_known_rounds() -> None:
-    rounds = [(0.5 + 0.001 * i, 1.0) for i in range(11)]
-    found = interleave.summarize(rounds, rounds, 3, 0.05)
-    assert found["cpu_p50_ratio"] == pytest.approx(0.505)
-    assert found["cpu_p50_ci95_low_ratio"] == pytest.approx(0.501)
-    assert found["cpu_p50_ci95_high_ratio"] == pytest.approx(0.509)
-    assert found["verdict"] == "faster" and found["rounds_count"] == 11
+@pytest.mark.parametrize(("count", "q"), [(100, 90), (137, 90), (200, 95), (1000, 99), (300, 50)])
+def test_ranks_of_a_percentile_cover_it(count: int, q: int) -> None:
+    low, high = stats.quantile_ranks(count, q)
+    assert 1 <= low < high <= count
+    assert exact_coverage(count, q, low, high) >= 0.95
+    assert exact_coverage(count, q, low + 1, high - 1) < 0.95 + 2 * 0.05
+
+
+def test_exact_and_normal_ranks_of_a_percentile_meet() -> None:
+    exact, normal = stats.quantile_ranks(2000, 95), stats.quantile_ranks(2001, 95)
+    assert all(abs(a - b) <= 3 for a, b in zip(exact, normal, strict=True))

@@ -8,6 +8,9 @@ A backend module holds:
     OPTIONS       the names that `options` may hold
     load_runtime() -> str                            imports the runtime, returns its version; MissingRuntime
     open(path, threads, options) -> Session          UserError when it is not a model of this format
+    choices() -> {option: values}                    options worth sweeping on this machine
+    profile(path, threads, options, feeds, runs_count) -> [OpCall]   `runs_count` runs, after one that is left out;
+                                                     NotReported where the runtime has no profiler
 
 The runtime is imported in `load_runtime` only, so that looking a backend up costs nothing.
 """
@@ -20,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from edgekit_runner.errors import UserError
+from edgekit_runner.errors import RunnerError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 
     Feeds = Mapping[str, NDArray[Any]]
     Arrays = dict[str, NDArray[Any]]
+
+
+class NotReported(RunnerError):
+    """The runtime does not tell this to a program; the message says who does. Not a failure of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,18 @@ class TensorInfo:
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpCall:
+    """One operator of one run: the node's name, its operator, where the runtime says it ran, and its own seconds,
+    without those of the nodes that it runs inside (the body of a loop).
+    """
+
+    name: str
+    op: str
+    where: str
+    seconds: float
 
 
 class Session(ABC):
@@ -67,7 +86,15 @@ class Session(ABC):
 
     @abstractmethod
     def placement(self) -> dict[str, Any]:
-        """Where the work ran as the runtime itself reports it; never assumed."""
+        """Where the work ran as the runtime itself reports it, as far as asking is cheap; never assumed. `nodes`
+        is a count by place, or None with `nodes_reason`.
+        """
+
+    def nodes(self) -> "tuple[str, dict[str, int]]":
+        """Who says so, and how many nodes run in each place, by the runtime's own report; may be slow. Raises
+        `NotReported` where only a profile tells, or nothing does.
+        """
+        raise NotReported("this runtime does not tell which node runs where.")
 
     def run(self, feeds: "Feeds") -> "Arrays":
         """feed, invoke, fetch."""

@@ -1,16 +1,17 @@
 """Core ML by coremltools, on macOS only: elsewhere coremltools neither compiles nor predicts.
 
-Threads cannot be set. The compute units are a wish: Core ML chooses for each operation, so the placement
-is "unknown" unless a runtime report says otherwise.
+Threads cannot be set. The compute units are a wish: Core ML chooses for each operation. Its compute plan
+(MLComputePlan, macOS 14.4 and later) tells which device it prefers for each one, not where it ran.
 """
 
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgekit_runner.errors import MissingRuntime, RunnerError, UnsupportedPlatform, UserError, first_line
 
-from . import Session, TensorInfo, check_options, missing
+from . import NotReported, OpCall, Session, TensorInfo, check_options, missing
 
 if TYPE_CHECKING:
     from . import Arrays, Feeds
@@ -21,6 +22,7 @@ RUNTIME = "Core ML"
 DISTRIBUTION = "coremltools"
 OPTIONS = ("compute_units",)
 _UNITS = ("ALL", "CPU_ONLY", "CPU_AND_GPU", "CPU_AND_NE")
+_NOT_ASKED = "not asked: the compute plan loads the model a second time"
 _DTYPES = {65552: "float16", 65568: "float32", 65600: "float64", 131104: "int32"}
 
 
@@ -50,13 +52,25 @@ def open(path: str, threads: int, options: Mapping[str, Any]) -> Session:
         model = coremltools.models.MLModel(path, compute_units=coremltools.ComputeUnit[units])
     except Exception as error:  # the framework's exceptions share no base class
         raise UserError(f"{path} is not a model that {RUNTIME} loads: {first_line(error)}") from None
-    return CoreMlSession(model, version, units)
+    return CoreMlSession(model, version, coremltools.ComputeUnit[units])
+
+
+def choices() -> dict[str, tuple[Any, ...]]:
+    """Options worth sweeping: the compute units."""
+    return {"compute_units": _UNITS}
+
+
+def profile(
+    path: str, threads: int, options: Mapping[str, Any], feeds: "Feeds", runs_count: int
+) -> list[OpCall]:
+    """Raises `NotReported`: Core ML times single operations in Xcode's performance report only."""
+    raise NotReported(f"{RUNTIME} gives no profile per operator to programs; use Xcode's performance report.")
 
 
 class CoreMlSession(Session):
     """An `MLModel`. Multi-array inputs and outputs only."""
 
-    def __init__(self, model: Any, version: str, units: str) -> None:
+    def __init__(self, model: Any, version: str, units: Any) -> None:
         self._model = model
         self._units = units
         self._feeds: dict[str, Any] = {}
@@ -84,8 +98,51 @@ class CoreMlSession(Session):
         return {info.name: numpy.asarray(self._results[info.name]) for info in self.outputs}
 
     def placement(self) -> dict[str, Any]:
-        """What was asked for; what was used is not reported here."""
-        return {"source": "unknown", "requested_compute_units": self._units, "used_compute_units": "unknown"}
+        """What was asked for; `nodes` tells what is preferred, and nothing tells what was used."""
+        return {
+            "source": "unknown",
+            "requested_compute_units": self._units.name,
+            "used_compute_units": "unknown",
+            "nodes": None,
+            "nodes_reason": _NOT_ASKED,
+        }
+
+    def nodes(self) -> tuple[str, dict[str, int]]:
+        """Operations by the device that Core ML prefers for them; constants run nowhere. Raises `NotReported`."""
+        try:
+            from coremltools.models.compute_plan import MLComputePlan
+
+            path = self._model.get_compiled_model_path()
+            plan = MLComputePlan.load_from_path(path, compute_units=self._units)
+            program = plan.model_structure.program
+        except Exception as error:  # the framework's exceptions share no base class
+            raise NotReported(
+                f"{RUNTIME} gives no compute plan here (macOS 14.4 or later does): {first_line(error)}"
+            ) from None
+        if program is None:
+            raise NotReported("the compute plan tells of ML programs only; convert to one.")
+        usage = plan.get_compute_device_usage_for_mlprogram_operation
+        places = Counter(
+            _device(usage(operation))
+            for function in program.functions.values()
+            for operation in _operations(function.block)
+            if operation.operator_name.rpartition(".")[2] != "const"
+        )
+        return "MLComputePlan, the devices that Core ML prefers", dict(places)
+
+
+def _operations(block: Any) -> Iterator[Any]:
+    for operation in block.operations:
+        yield operation
+        for inner in operation.blocks:
+            yield from _operations(inner)
+
+
+def _device(usage: Any) -> str:
+    """ "CPU", "GPU" or "NeuralEngine"; "unknown" where the plan does not say."""
+    if usage is None:
+        return "unknown"
+    return type(usage.preferred_compute_device).__name__.removeprefix("ML").removesuffix("ComputeDevice")
 
 
 def _info(feature: Any) -> TensorInfo:

@@ -1,12 +1,12 @@
 """LiteRT (the TensorFlow Lite runtime), by its `Interpreter`, with the XNNPACK delegate as it comes."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgekit_runner.errors import MissingRuntime, RunnerError, UserError, first_line
 
-from . import Session, TensorInfo, check_options, dtype_name, flag, missing
+from . import NotReported, OpCall, Session, TensorInfo, check_options, dtype_name, flag, missing
 
 if TYPE_CHECKING:
     from . import Arrays, Feeds
@@ -15,7 +15,9 @@ FORMAT = "tflite"
 SUFFIX = ".tflite"
 RUNTIME = "LiteRT"
 DISTRIBUTION = "ai-edge-litert"
-OPTIONS = ("xnnpack",)
+OPTIONS = ("xnnpack", "delegate")
+_SOURCE = "Interpreter._get_ops_details"
+_NO_LIST = "this version of LiteRT does not list its nodes"
 
 
 def load_runtime() -> str:
@@ -29,16 +31,22 @@ def load_runtime() -> str:
 
 
 def open(path: str, threads: int, options: Mapping[str, Any]) -> Session:
-    """Opens a .tflite file. Option `xnnpack` (default true): false runs the built-in kernels."""
+    """Opens a .tflite file. Options: `xnnpack` (default true; false runs the built-in kernels) and `delegate`
+    (path of an external delegate's shared library; what it does not take stays where it was).
+    """
     check_options(OPTIONS, options, RUNTIME)
     xnnpack = flag(options, "xnnpack", True)
     version = load_runtime()
+    delegates = _delegates(options)
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = Interpreter(
-            model_path=path, num_threads=threads, experimental_op_resolver_type=resolver
+            model_path=path,
+            num_threads=threads,
+            experimental_op_resolver_type=resolver,
+            experimental_delegates=delegates,
         )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -46,6 +54,32 @@ def open(path: str, threads: int, options: Mapping[str, Any]) -> Session:
             f"{path} is not a model that {RUNTIME} {version} loads: {first_line(error)}"
         ) from None
     return LiteRtSession(interpreter, version)
+
+
+def choices() -> dict[str, tuple[Any, ...]]:
+    """Options worth sweeping: XNNPACK's kernels and the built-in ones."""
+    return {"xnnpack": (True, False)}
+
+
+def profile(
+    path: str, threads: int, options: Mapping[str, Any], feeds: "Feeds", runs_count: int
+) -> list[OpCall]:
+    """Raises `NotReported`: the profiler of the interpreter cannot be reached from Python."""
+    raise NotReported(f"{RUNTIME} gives no profile per operator from Python; use its native benchmark_model.")
+
+
+def _delegates(options: Mapping[str, Any]) -> list[Any] | None:
+    library = options.get("delegate")
+    if library is None:
+        return None
+    from ai_edge_litert.interpreter import load_delegate
+
+    try:
+        return [load_delegate(library)]
+    except (ValueError, OSError, TypeError, AttributeError) as error:  # the last: no such function in it
+        raise UserError(
+            f"option 'delegate': {library!r} is not a delegate that {RUNTIME} loads: {first_line(error)}"
+        ) from None
 
 
 class LiteRtSession(Session):
@@ -87,19 +121,50 @@ class LiteRtSession(Session):
         return {name: self._interpreter.get_tensor(index) for name, index in self._output_index.items()}
 
     def placement(self) -> dict[str, Any]:
-        """The nodes that the interpreter lists. A delegate shows as DELEGATE nodes beside the ops it took
-        over; the runtime does not tell from Python which op went where.
+        """The nodes that the interpreter lists for the main subgraph: how many ops of the model a delegate took
+        and which were left. It does not name the delegate.
         """
         try:
-            listed = Counter(str(node["op_name"]) for node in self._interpreter._get_ops_details())
+            return _placement(self._interpreter._get_ops_details())
         except (AttributeError, KeyError, TypeError):  # a private method: it may go
-            return {"source": "unknown", "delegate_nodes_count": "unknown", "model_ops_count": "unknown"}
-        delegates = listed.pop("DELEGATE", 0)
-        return {
-            "source": "Interpreter._get_ops_details",
-            "delegate_nodes_count": delegates,
-            "model_ops_count": sum(listed.values()),
-        }
+            unknown = dict.fromkeys(("delegate_nodes_count", "model_ops_count"), "unknown")
+            return {"source": "unknown", **unknown, "nodes": None, "nodes_reason": _NO_LIST}
+
+    def nodes(self) -> tuple[str, dict[str, int]]:
+        """The ops of the model by who runs them. Raises `NotReported`."""
+        found = self.placement()
+        if found["nodes"] is None:
+            raise NotReported(f"{found['nodes_reason']}.")
+        return found["source"], found["nodes"]
+
+
+def _placement(listed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The list holds every op of the model, also those that a delegate took, and a DELEGATE node for each group of
+    them. The group is what lies between the tensors of that node: its inputs are all that comes from outside, its
+    outputs all that is used outside (NodeSubset in lite/graph_info.h of TensorFlow).
+    """
+    ops = [node for node in listed if node["op_name"] != "DELEGATE"]
+    delegates = [node for node in listed if node["op_name"] == "DELEGATE"]
+    maker = {int(tensor): number for number, op in enumerate(ops) for tensor in op["outputs"]}
+    taken: set[int] = set()
+    for node in delegates:
+        outside, wanted = set(map(int, node["inputs"])), list(map(int, node["outputs"]))
+        while wanted:
+            number = maker.get(wanted.pop())
+            if number is not None and number not in taken:
+                taken.add(number)
+                wanted += [tensor for tensor in map(int, ops[number]["inputs"]) if tensor not in outside]
+    left = Counter(str(op["op_name"]) for number, op in enumerate(ops) if number not in taken)
+    counts = {"delegate": len(taken), "built-in kernels": len(ops) - len(taken)}
+    return {
+        "source": _SOURCE,
+        "delegate_nodes_count": len(delegates),
+        "model_ops_count": len(ops),
+        "delegated_ops_count": dict(Counter(str(ops[number]["op_name"]) for number in sorted(taken))),
+        "left_ops_count": dict(left),
+        "nodes": {where: count for where, count in counts.items() if count},
+        "nodes_reason": None,
+    }
 
 
 def _info(detail: Any) -> TensorInfo:

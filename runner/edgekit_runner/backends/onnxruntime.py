@@ -1,15 +1,18 @@
-"""ONNX Runtime on the CPU.
+"""ONNX Runtime, on the CPU unless `providers` asks for more.
 
 One inter-op thread and `threads` intra-op threads that do not spin: a spinning thread burns CPU time
 that is not the model's, and steals it from the others on a shared machine.
 """
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit_runner.errors import MissingRuntime, RunnerError, UserError, first_line
 
-from . import Session, TensorInfo, check_options, dtype_name, flag, missing
+from . import OpCall, Session, TensorInfo, check_options, dtype_name, flag, missing
 
 if TYPE_CHECKING:
     from . import Arrays, Feeds
@@ -18,14 +21,22 @@ FORMAT = "onnx"
 SUFFIX = ".onnx"
 RUNTIME = "ONNX Runtime"
 DISTRIBUTION = "onnxruntime"
-OPTIONS = ("optimize",)
-_PROVIDERS = ["CPUExecutionProvider"]
+OPTIONS = ("optimize", "providers")
+_CPU = "CPUExecutionProvider"
+_REMOTE = "AzureExecutionProvider"
 _DTYPES = {"float": "float32", "double": "float64", "bool": "bool"}
 _QUIET = 3
+_SUFFIX = "_kernel_time"
+_NOT_ASKED = "not asked: which node runs where shows in a profiled session only"
 
 
 def load_runtime() -> str:
-    """Imports ONNX Runtime and returns its version. Raises `MissingRuntime`."""
+    """Imports ONNX Runtime and returns its version. Raises `MissingRuntime`.
+
+    Its telemetry is switched off, unless the caller's environment says otherwise: it costs a thread, 2 MB and
+    a file in the folder for temporary files.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
@@ -34,11 +45,101 @@ def load_runtime() -> str:
     return str(onnxruntime.__version__)
 
 
+def choices() -> dict[str, tuple[Any, ...]]:
+    """Options worth sweeping here: each local provider with the CPU behind it. Raises `MissingRuntime`."""
+    return {"providers": tuple(name for name in _available() if name != _REMOTE)}
+
+
 def open(path: str, threads: int, options: Mapping[str, Any]) -> Session:
-    """Opens an ONNX file. Option `optimize` (default true): false turns every graph optimization off."""
+    """Opens an ONNX file. Options: `optimize` (default true; false turns every graph optimization off) and
+    `providers` (a list or a text with commas, first choice first; the CPU takes what they leave).
+    """
     check_options(OPTIONS, options, RUNTIME)
+    settings, asked, version = _settings(threads, options), _providers(options), load_runtime()
+    return OnnxSession(_load(path, settings, asked, version), version, asked)
+
+
+def profile(
+    path: str, threads: int, options: Mapping[str, Any], feeds: "Feeds", runs_count: int
+) -> list[OpCall]:
+    """Each node of each run, from the runtime's own profiler, in a session of its own: profiling costs time. The
+    profiler counts whole microseconds, rounded down: nodes of a few microseconds come out too short.
+    """
+    import shutil
+    import tempfile
+
+    check_options(OPTIONS, options, RUNTIME)
+    settings, asked, version = _settings(threads, options), _providers(options), load_runtime()
+    with tempfile.TemporaryDirectory(prefix="edgekit-runner-", ignore_cleanup_errors=True) as folder:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = str(Path(folder) / "profile")
+        session = OnnxSession(_load(path, settings, asked, version), version, asked)
+        stream = next(Path(folder).iterdir()).open(encoding="utf-8")
+        if os.name == "posix":  # without a name it goes with this process, also when that is killed
+            shutil.rmtree(folder)
+        session.feed(feeds)
+        for _ in range(runs_count + 1):
+            session.invoke()
+        session.end_profiling()
+        with stream:
+            events = json.load(stream)
+    return op_calls(events, runs_count)
+
+
+def op_calls(events: Sequence[Mapping[str, Any]], runs_count: int) -> list[OpCall]:
+    """The nodes of the last `runs_count` runs of a profile that holds one run more. Raises `RunnerError` when the
+    profiler lost some: it keeps a million events and drops the rest.
+    """
+    begins = [event["ts"] for event in events if event["name"] == "model_run"]
+    if len(begins) != runs_count + 1:
+        raise RunnerError(
+            f"the profiler of {RUNTIME} kept {len(begins)} of {runs_count + 1} runs; profile fewer runs."
+        )
+    nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
+    return [
+        OpCall(
+            name=event["name"].removesuffix(_SUFFIX),
+            op=event["args"]["op_name"],
+            where=event["args"]["provider"],
+            seconds=own_us / 1e6,
+        )
+        for event, own_us in _own_times(nodes)
+        if event["ts"] >= begins[1]
+    ]
+
+
+def _own_times(nodes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], int]]:
+    """Each node with its microseconds less those of the nodes inside it: a node comes after what it ran, which
+    began after it did.
+    """
+    before: list[tuple[int, int]] = []
+    for event in nodes:
+        inside = 0
+        while before and before[-1][0] >= event["ts"]:
+            inside += before.pop()[1]
+        before.append((event["ts"], event["dur"]))
+        yield event, max(0, event["dur"] - inside)
+
+
+def _available() -> list[str]:
+    load_runtime()
+    import onnxruntime
+
+    return list(onnxruntime.get_available_providers())
+
+
+def _providers(options: Mapping[str, Any]) -> list[str]:
+    given = options.get("providers", _CPU)
+    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else given
+    available = _available()
+    if not isinstance(names, list | tuple) or not names or any(name not in available for name in names):
+        raise UserError(f"option 'providers' is {given!r}; available here: {', '.join(available)}.")
+    return list(dict.fromkeys([*names, _CPU]))
+
+
+def _settings(threads: int, options: Mapping[str, Any]) -> Any:
     optimize = flag(options, "optimize", True)
-    version = load_runtime()
+    load_runtime()
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
@@ -48,22 +149,28 @@ def open(path: str, threads: int, options: Mapping[str, Any]) -> Session:
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if not optimize:
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return settings
+
+
+def _load(path: str, settings: Any, providers: list[str], version: str) -> Any:
+    import onnxruntime
+
     try:
-        session = onnxruntime.InferenceSession(path, settings, providers=_PROVIDERS)
+        return onnxruntime.InferenceSession(path, settings, providers=providers)
     except MemoryError:
         raise
     except Exception as error:  # the runtime's exceptions share no base class
         raise UserError(
             f"{path} is not a model that {RUNTIME} {version} loads: {first_line(error)}"
         ) from None
-    return OnnxSession(session, version)
 
 
 class OnnxSession(Session):
-    """An `InferenceSession` on the CPU provider. Free dimensions are -1."""
+    """An `InferenceSession` and the providers it was asked for. Free dimensions are -1."""
 
-    def __init__(self, session: Any, version: str) -> None:
+    def __init__(self, session: Any, version: str, asked: list[str]) -> None:
         self._session = session
+        self._asked = asked
         self._feeds: dict[str, Any] = {}
         self._results: list[Any] = []
         self.runtime_version = version
@@ -87,8 +194,19 @@ class OnnxSession(Session):
         return dict(zip(self._names, self._results, strict=True))
 
     def placement(self) -> dict[str, Any]:
-        """The providers that the session says it holds."""
-        return {"source": "InferenceSession.get_providers", "providers": list(self._session.get_providers())}
+        """The providers that the session says it holds; which node runs where only a profile tells."""
+        held = list(self._session.get_providers())
+        return {
+            "source": "InferenceSession.get_providers",
+            "providers": held,
+            "refused_providers": [name for name in self._asked if name not in held],
+            "nodes": None,
+            "nodes_reason": _NOT_ASKED,
+        }
+
+    def end_profiling(self) -> str:
+        """The path of the profile that this session wrote."""
+        return str(self._session.end_profiling())
 
 
 def _info(arg: Any) -> TensorInfo:

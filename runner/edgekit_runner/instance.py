@@ -1,0 +1,68 @@
+"""The worker side of `throughput`: one of several processes that run the same artifact at the same time.
+
+It loads, proves and warms up, says "ready", and then waits for a line with the moment at which all begin, in
+nanoseconds of the monotonic clock, which the processes of a machine share. Between the line and that moment
+it takes its memory: only then do all of them hold their pages.
+"""
+
+import gc
+import sys
+import time
+from typing import Any, TextIO
+
+from . import backends, measure, memory, stats
+from .errors import RunnerError
+from .record import READY, Record
+from .spec import Spec
+from .sustain import clocked, median_s
+from .window import Window
+
+
+def run(spec: Spec, record: Record, parent: TextIO) -> None:
+    """Fills the record; `record["throughput"]` is what this one instance saw. Raises `RunnerError`."""
+    with measure.opened(spec, record) as (session, _):
+        parent.write(READY + "\n")
+        parent.flush()
+        line = sys.stdin.readline().strip()
+        if not line.isdigit():
+            raise RunnerError("ended before the start, because another instance did not get that far.")
+        held = memory.sample()
+        record["throughput"] = {
+            **_timed(session, int(line), spec.duration_s),
+            "rss_bytes": held.rss_bytes,
+            "uss_bytes": held.uss_bytes,
+            "peak_bytes": record["memory"]["peak_bytes"],
+        }
+
+
+def _timed(session: backends.Session, begin_ns: int, duration_s: float) -> dict[str, Any]:
+    """Runs back to back from the moment on; `start_s` and `end_s` are after it. The run that is under way when
+    the time is over is ended and counts.
+    """
+    window = Window()
+    stretches = []
+    gc.collect()
+    gc.disable()
+    try:
+        time.sleep(max(0, begin_ns - time.monotonic_ns()) / 1e9)
+        window.begin()
+        start = time.monotonic_ns()
+        now = time.perf_counter_ns()
+        until = now + int(duration_s * 1e9)
+        while now < until:
+            wall, cpu, now = clocked(session, until)
+            stretches.append((len(wall), median_s(wall), median_s(cpu), sum(cpu) / 1e9))
+        end = time.monotonic_ns()
+        seen = window.end()
+    finally:
+        gc.enable()
+    counts, walls, cpus, totals = zip(*stretches, strict=True)
+    return {
+        "start_s": (start - begin_ns) / 1e9,
+        "end_s": (end - begin_ns) / 1e9,
+        "runs_count": sum(counts),
+        "p50_s": stats.median(walls),
+        "cpu_p50_s": stats.median(cpus),
+        "cpu_s": sum(totals),
+        "window": seen,
+    }

@@ -1,0 +1,82 @@
+"""Time per operator and where each ran, from the runtime's own profiler, in a session of its own.
+
+Profiling slows the runs down, so that shares are told and the latency is not: that comes from `bench`. A runtime
+without a profiler gives "unavailable" with the reason; a share is never estimated. Such a runtime may still tell
+where the nodes are placed, so that the placement has a source and a reason of its own.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .backends import NotReported
+
+if TYPE_CHECKING:
+    from .backends import Feeds, OpCall
+
+RUNS_COUNT = 20
+
+
+def profile(
+    backend: Any, path: str, threads: int, options: Mapping[str, Any], feeds: "Feeds", runs_count: int
+) -> dict[str, Any]:
+    """Operators by their total time in `runs_count` runs, after one that is left out, and `placement`. Raises
+    `UserError` for wrong options, `RunnerError` when the model does not run.
+    """
+    try:
+        calls = backend.profile(path, threads, options, feeds, runs_count)
+    except NotReported as error:
+        calls = None
+        found = {"source": "unavailable", "reason": str(error), "runs_count": 0, "total_s": None, "ops": []}
+    else:
+        found = summarize(calls, _profiler(backend), runs_count)
+    return found | {"placement": placement_by_node(backend, path, threads, options, feeds, calls)}
+
+
+def summarize(calls: "Sequence[OpCall]", source: str, runs_count: int) -> dict[str, Any]:
+    """One row a node, largest total first. `total_s` and each `total_s` are over all runs together."""
+    rows: dict[tuple[str, str, str], list[float]] = {}
+    for call in calls:
+        rows.setdefault((call.name, call.op, call.where), []).append(call.seconds)
+    total = sum(call.seconds for call in calls)
+    ops: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "op": op,
+            "where": where,
+            "calls_count": len(seconds),
+            "total_s": sum(seconds),
+            "share_ratio": sum(seconds) / total if total else None,
+        }
+        for (name, op, where), seconds in rows.items()
+    ]
+    ops.sort(key=lambda row: -row["total_s"])
+    return {"source": source, "reason": None, "runs_count": runs_count, "total_s": total, "ops": ops}
+
+
+def placement_by_node(
+    backend: Any,
+    path: str,
+    threads: int,
+    options: Mapping[str, Any],
+    feeds: "Feeds",
+    calls: "Sequence[OpCall] | None",
+) -> dict[str, Any]:
+    """How many nodes ran in each place: {"source", "reason", "nodes": {place: count} or None}. From the calls of a
+    profile, or where there is none (`calls` None) from what a session of its own reports.
+    """
+    if calls is not None:
+        nodes = {(call.name, call.op, call.where) for call in calls}
+        counts = dict(sorted(Counter(where for _, _, where in nodes).items()))
+        return {"source": _profiler(backend), "reason": None, "nodes": counts}
+    session = backend.open(path, threads, options)
+    session.feed(feeds)  # shapes decide what a delegate takes
+    try:
+        source, counts = session.nodes()
+    except NotReported as error:
+        return {"source": "unknown", "reason": str(error), "nodes": None}
+    return {"source": source, "reason": None, "nodes": counts}
+
+
+def _profiler(backend: Any) -> str:
+    return f"profiler of {backend.RUNTIME}"
