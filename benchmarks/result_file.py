@@ -1,0 +1,56 @@
+"""What every benchmark does with its results: a JSON file that grows and is resumed, a Markdown table."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from edgekit.errors import UserError
+
+Found = TypeVar("Found", bound=msgspec.Struct)
+
+
+def read(path: Path | None, resume: bool, kind: type[Found]) -> Found | None:
+    """What the file holds, None where there is none. Raises UserError if it is there without --resume, or is of
+    something else."""
+    if resume and path is None:
+        raise UserError("--resume needs --json, the file of the run that was stopped")
+    if path is None or not path.exists():
+        return None
+    if not resume:
+        raise UserError(f"{path} exists; give --resume to add to it, or another --json")
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except msgspec.DecodeError as error:
+        raise UserError(f"{path} is not a result of this benchmark: {error}") from error
+
+
+def refuse_others(path: Path | None, kept: msgspec.Struct, settings: msgspec.Struct) -> None:
+    """Raises UserError where the kept settings are not these: such results do not belong in one table."""
+    names = settings.__struct_fields__
+    was = [
+        f"{name}={getattr(kept, name)!r}" for name in names if getattr(kept, name) != getattr(settings, name)
+    ]
+    if was:
+        raise UserError(f"{path} was made with {', '.join(was)}; give the same, or another --json")
+
+
+def write(path: Path | None, results: msgspec.Struct) -> None:
+    """Replaces the file in one step, so that a stopped run never leaves half of it."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(msgspec.to_builtins(results), indent=1), encoding="utf-8")
+    partial.replace(path)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table; the first row is its head."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
