@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from edgekit_runner.spec import PROTOCOLS
 
+from edgekit.device.run import TIMEOUT_S
 from edgekit.errors import UserError
 
 F = Callable[..., Any]
@@ -48,6 +50,31 @@ def task_options(command: F) -> F:
             multiple=True,
             metavar="KEY=VALUE",
             help="An argument of the task's function.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def device_options(command: F) -> F:
+    """How to measure on a device."""
+    options = [
+        click.option(
+            "--protocol",
+            type=click.Choice(list(PROTOCOLS)),
+            default="default",
+            show_default=True,
+            help="How long and how often to measure.",
+        ),
+        click.option("--python", help="The Python on the device, where the one found is not the right one."),
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=click.FloatRange(0, min_open=True),
+            default=TIMEOUT_S,
+            show_default=True,
+            help="Seconds of one measurement at most.",
         ),
     ]
     for option in reversed(options):

@@ -8,6 +8,7 @@ EdgekitError
 ├── VerificationError      exit 1   an artifact is not what it claims to be
 ├── ConversionError        exit 2   a converter cannot express the model; names the operator
 ├── ChildCrash             exit 1   a child process died (signal, memory); holds the end of its log
+├── DeviceError            exit 1   a device cannot be reached, refused, vanished, ran full or fell silent
 └── MissingRuntime         exit 3   a package is not installed; the message holds the pip line
 
 A message says what was given, what is allowed and what to do.
@@ -45,6 +46,10 @@ class ConversionError(EdgekitError):
 
 
 class ChildCrash(EdgekitError):
+    pass
+
+
+class DeviceError(EdgekitError):
     pass
 
 

@@ -453,4 +453,6 @@ def test_place_that_is_no_export(verb: str, tmp_path: Path) -> None:
 def test_bench_options(exported: Path) -> None:
     assert "--threads '0' is not a list of positive" in sentence(edgekit("bench", exported, "--threads", "0"))
     assert "--threads '1,x' is not a list" in sentence(edgekit("bench", exported, "--threads", "1,x"))
-    assert "device 'moon' is not available" in sentence(edgekit("bench", exported, "--device", "moon"))
+    assert "device 'moon' is not known; allowed: adb:SERIAL, local, ssh:user@host" in sentence(
+        edgekit("bench", exported, "--device", "moon")
+    )

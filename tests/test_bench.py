@@ -1,13 +1,12 @@
 """What a record of the runner means for a target: whose figures decide, and what is said where nobody measured."""
 
 import platform
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgekit import bench
-from edgekit.errors import UserError, VerificationError
+from edgekit.errors import VerificationError
 from edgekit.golden import Golden
 from edgekit.records import Artifact, Measurement, TensorSpec
 from edgekit.target import load_target
@@ -102,6 +101,7 @@ def test_both_files_are_proven_each_against_its_own_golden_pair(measure: Any) ->
         "baseline_golden": "float.npz",
         "baseline_golden_atol": 0.001,
         "rounds_count": bench.ROUNDS,
+        "processes_min_count": bench.PROCESSES,
     }
 
 
@@ -179,28 +179,3 @@ def test_core_ml_is_not_timed_off_apple(measure: Any, monkeypatch: pytest.Monkey
     assert not hasattr(measure, "spec"), "the runner is not even started"
     assert found.reason == "not measured on the target: Core ML runs on Apple devices only"
     assert not found.decides
-
-
-# ---------------------------------------------------------------------------------------------- edgekit bench
-
-
-@pytest.mark.parametrize("name", ["m.onnx", "m.mlpackage"])
-def test_a_file_and_a_package_are_benched_for_each_thread_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    place = tmp_path / name
-    place.mkdir() if name.endswith("package") else place.touch()
-    specs: list[dict[str, Any]] = []
-    monkeypatch.setattr(bench.api, "bench", lambda spec: specs.append(spec) or {"n": len(specs)})
-    assert bench.bench_place(place, [1, 4]) == [{"n": 1}, {"n": 2}]
-    assert specs == [
-        {"artifact": str(place), "threads_count": 1},
-        {"artifact": str(place), "threads_count": 4},
-    ]
-
-
-def test_a_place_that_is_neither(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no accepted artifact"):
-        bench.bench_place(tmp_path, [1])
-    with pytest.raises(UserError, match="does not exist"):
-        bench.bench_place(tmp_path / "none", [1])

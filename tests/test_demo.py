@@ -174,9 +174,10 @@ def test_verify_one_as_json(out: Path) -> None:
 
 def test_bench(out: Path) -> None:
     result = edgekit("bench", out / "x86-server", "--threads", "1,2", "--json")
-    records = json.loads(result.stdout.splitlines()[-1])
-    assert [r["status"] for r in records] == ["ok", "ok"]
-    assert result.stderr == ""
+    outcomes = json.loads(result.stdout.splitlines()[-1])
+    assert [o["error"] for o in outcomes] == [None, None]
+    assert [o["record"]["status"] for o in outcomes] == ["ok", "ok"]
+    assert [line.rpartition("threads: ")[2] for line in result.stderr.splitlines()] == ["1", "2"]
 
 
 def test_bench_of_a_file(out: Path) -> None:

@@ -19,14 +19,16 @@ RUNNER = ROOT / "runner" / "edgekit_runner"
 LAYERS = (
     ("errors", "machine", "demo_task"),
     ("records", "store", "arrays"),
-    ("target", "task", "child", "golden"),
+    ("target", "task", "child", "golden", "device"),
     ("plan", "specs", "requirements", "stages"),
     ("quant", "train"),
     ("trace",),
     ("compress", "export"),
     ("verify", "report"),
     ("package",),  # package > report: write_report renders the page of the folder
-    ("bench",),  # bench > package: a folder's manifest says what there is to measure
+    ("bench_input",),  # > package: a folder's manifest says what there is to measure
+    ("bench",),
+    ("bench_table",),
     ("gate", "recheck", "doctor", "progress", "cli_options"),
     ("ladder",),
     ("deploy",),

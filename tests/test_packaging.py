@@ -1,5 +1,6 @@
 """Both wheels hold what they must, and the runner installs without the rest."""
 
+import ast
 import importlib.util
 import subprocess
 import sys
@@ -72,6 +73,36 @@ def test_runner_wheel_is_small_and_alone(runner_wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names_in(runner_wheel)}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"edgekit_runner"}
     assert runner_wheel.stat().st_size <= RUNNER_LIMIT_BYTES
+
+
+def without_docstrings(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+            and ast.get_docstring(node) is not None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)
+
+
+def statement_lines(source: str) -> list[int]:
+    return [node.lineno for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Return | ast.Raise)]
+
+
+def test_the_slim_modules_are_the_same_programs_line_by_line(runner_wheel: Path) -> None:
+    sources = {
+        path.relative_to(ROOT / "runner").as_posix(): path
+        for path in (ROOT / "runner" / "edgekit_runner").rglob("*.py")
+    }
+    with zipfile.ZipFile(runner_wheel) as archive:
+        held = {name: archive.read(name).decode() for name in archive.namelist() if name.endswith(".py")}
+    assert set(held) == set(sources)
+    for name, path in sources.items():
+        source = path.read_text(encoding="utf-8")
+        assert without_docstrings(held[name]) == without_docstrings(source), name
+        assert statement_lines(held[name]) == statement_lines(source), name
+    assert held["edgekit_runner/__main__.py"] == sources["edgekit_runner/__main__.py"].read_text("utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,80 @@
+"""What can be measured: an artifact file, an exported folder, or the artifact of a runner's record."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from edgekit_runner import artifact
+from edgekit_runner import record as records
+from edgekit_runner.errors import UserError as RunnerUserError
+
+from edgekit.errors import UserError, VerificationError
+from edgekit.package import manifest
+
+Spec = dict[str, Any]
+_TAKES = "give an artifact file, a target's folder that `edgekit export` wrote, or a runner's record (.json)"
+
+
+def read_all(place: Path) -> list[Spec]:
+    """The runner's spec for an artifact file, or for every target in an exported folder.
+
+    Raises UserError if `place` is neither, VerificationError if a file was altered after export.
+    """
+    if _is_artifact(place):
+        return [{"artifact": str(place)}]
+    return [_of_target(folder) for folder in manifest.target_folders(place)]
+
+
+def read_one(place: Path) -> Spec:
+    """The same for exactly one artifact, which a record may name too. Raises as `read_all`."""
+    if place.suffix == ".json" and place.is_file():
+        return _of_record(place)
+    found = read_all(place)
+    if len(found) > 1:
+        names = ", ".join(folder.name for folder in manifest.target_folders(place))
+        raise UserError(f"{place} holds several targets ({names}); name the folder of one")
+    return found[0]
+
+
+def pair(a: Path, b: Path) -> Spec:
+    """The spec that compares the artifact of `a` with that of `b`."""
+    other = read_one(b)
+    baseline = {f"baseline_{key}": value for key, value in other.items() if key != "artifact"}
+    return {**read_one(a), "baseline": other["artifact"], **baseline}
+
+
+def _is_artifact(place: Path) -> bool:
+    return place.is_file() or place.suffix == ".mlpackage"
+
+
+def _of_target(folder: Path) -> Spec:
+    found, data = manifest.artifact_of(folder)
+    golden = {"golden": str(folder / data["golden"]["path"]), "golden_atol": data["golden"]["atol"]}
+    return {"artifact": found.path, "format": found.format, **golden}
+
+
+def _of_record(path: Path) -> Spec:
+    """The artifact of a record, unchanged since, with the options it was run with; a record keeps no golden."""
+    record = _read_record(path)
+    about = record["artifact"]
+    if record["kind"] == "compare" or not about:
+        raise UserError(f"{path} is no record of one artifact (its kind is {record['kind']}); {_TAKES}")
+    place = Path(about["path"])
+    if not place.exists():
+        raise UserError(f"{path} is about {place}, which is not there; {_TAKES}")
+    if artifact.sha256(place) != about["sha256"]:
+        raise VerificationError(f"{place} is not the artifact that {path} is about: its sha256 is another")
+    options = (record["protocol"] or {}).get("options") or {}
+    return {"artifact": str(place), "format": about["format"], "options": options}
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The record that a runner, or `edgekit bench --json` for one artifact on one device, wrote."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text)
+        if isinstance(data, list) and len(data) == 1 and isinstance(data[0], dict):
+            text = json.dumps(data[0].get("record"))
+        return records.read(text)
+    except (OSError, ValueError, RecursionError, RunnerUserError) as error:
+        raise UserError(f"{path} is not a runner's record: {str(error).rstrip('.')}; {_TAKES}") from error

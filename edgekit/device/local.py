@@ -1,0 +1,103 @@
+"""`local`: this machine. Artifacts are read where they lie; only the runner is put into a temporary folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from edgekit.device import QUICK_S, Completed
+from edgekit.errors import DeviceError, UserError
+
+FORM = "local"
+
+
+class Local:
+    """See `Device`."""
+
+    name = "local"
+    shares_files = True
+
+    def __init__(self, python: str | None) -> None:
+        given = python or sys.executable
+        self.python = str(Path(given).absolute()) if Path(given).parts[1:] else given
+        self.root = tempfile.mkdtemp(prefix="edgekit-device-")
+
+    def execute(
+        self, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = QUICK_S, folder: str | None = None
+    ) -> Completed:
+        scratch = {} if folder is None else {"TMPDIR": folder, "TEMP": folder, "TMP": folder}
+        pipe = subprocess.PIPE
+        try:
+            process = subprocess.Popen(
+                list(argv), stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, env={**os.environ, **scratch}
+            )
+        except OSError as error:
+            raise DeviceError(f"local: {argv[0]} cannot be started: {error.strerror}") from error
+        try:
+            stdout, stderr = process.communicate(stdin, timeout_s)
+        except subprocess.TimeoutExpired:
+            raise DeviceError(
+                f"local: no answer within {timeout_s:g} s; it was ended. Allow more time, or ask for less"
+            ) from None
+        finally:
+            _end(process)
+        return Completed(
+            code=process.returncode,
+            stdout=stdout.decode(errors="replace"),
+            stderr=stderr.decode(errors="replace"),
+        )
+
+    def push(self, local: Path, remote: str) -> None:
+        place = Path(remote)
+        partial = place.with_name(place.name + ".part")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(local, partial)
+            partial.replace(place)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise DeviceError(f"local: cannot write {remote}: {error.strerror}") from error
+
+    def exists(self, remote: str, size_bytes: int) -> bool:
+        place = Path(remote)
+        return place.is_file() and place.stat().st_size == size_bytes
+
+    def remove(self, remote: str) -> None:
+        place = Path(remote)
+        if place.is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+        else:
+            place.unlink(missing_ok=True)
+
+    def make_folder(self) -> str:
+        return tempfile.mkdtemp(prefix="run-", dir=self.root)
+
+    def close(self) -> None:
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def check(address: str) -> None:
+    if address:
+        raise UserError(f"device 'local:{address}' is not known; local takes no address")
+
+
+def open(address: str, python: str | None) -> Local:
+    return Local(python)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ends a process that still runs, and all that it started."""
+    if process.poll() is not None:
+        return
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    process.communicate()

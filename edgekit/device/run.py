@@ -1,0 +1,110 @@
+"""One measurement on one device: put there what is missing, run the runner, take its record, clean up.
+
+Files are kept on the device under their sha256, so each is sent once; the record says what the device read,
+and a copy that differs is refused. The folder of a run is removed however it ends.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from edgekit_runner import artifact
+from edgekit_runner import record as records
+from edgekit_runner.errors import UserError as RunnerUserError
+from edgekit_runner.spec import SCHEMA_VERSION
+
+from edgekit.device import Completed, Device
+from edgekit.device.remote import disk_full, last_line
+from edgekit.errors import DeviceError, EdgekitError, MissingRuntime, UserError
+
+TIMEOUT_S = 1800.0
+_ARTIFACTS = ("artifact", "baseline")
+_FILES = (*_ARTIFACTS, "golden", "baseline_golden")
+_ERRORS: dict[int, type[EdgekitError]] = {2: UserError, 3: MissingRuntime}
+
+
+def run(
+    device: Device, spec: Mapping[str, Any], runner: Path, timeout_s: float = TIMEOUT_S
+) -> dict[str, Any]:
+    """The record of `spec` (see the runner's spec.py; paths are this machine's) on `device`.
+
+    `runner` is the zipapp. Raises DeviceError, UserError or MissingRuntime when there is no record; a runner
+    that refused or failed says so in its record.
+    """
+    digests = {key: _digest(Path(spec[key])) for key in _FILES if spec.get(key)}
+    program = _stage(device, runner, runner.name)
+    there = {key: _place(device, Path(spec[key]), digest) for key, digest in digests.items()}
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **spec, **there})
+    folder = device.make_folder()
+    try:
+        done = device.execute([device.python, program, "run", "-"], text.encode(), timeout_s, folder)
+    finally:
+        with suppress(DeviceError):
+            device.remove(folder)
+    record = _record(device, done)
+    for key in _ARTIFACTS:
+        if record.get(key):
+            if record[key]["sha256"] != digests[key]:
+                _refuse_altered(device, there[key], spec[key])
+            record[key]["path"] = str(spec[key])
+    return record
+
+
+def _digest(place: Path) -> str:
+    if not place.exists():
+        raise UserError(f"{place} does not exist; give the path of an artifact")
+    try:
+        return artifact.sha256(place)
+    except OSError as error:
+        raise UserError(f"{place} cannot be read: {error.strerror}") from error
+
+
+def _place(device: Device, local: Path, digest: str) -> str:
+    """Where the device finds a file of ours, or the files of a folder."""
+    if device.shares_files:
+        return str(local.absolute())
+    name = digest + local.suffix
+    if local.is_file():
+        return _stage(device, local, name)
+    for file in sorted(path for path in local.rglob("*") if path.is_file()):
+        _stage(device, file, f"{name}/{file.relative_to(local).as_posix()}")
+    return f"{device.root}/{name}"
+
+
+def _stage(device: Device, local: Path, name: str) -> str:
+    """Sends a file unless the device has it."""
+    remote = f"{device.root}/{name}"
+    if not device.exists(remote, local.stat().st_size):
+        device.push(local, remote)
+    return remote
+
+
+def _refuse_altered(device: Device, remote: str, given: object) -> None:
+    if device.shares_files:
+        raise DeviceError(f"{device.name}: {given} changed while it was measured; run again")
+    device.remove(remote)
+    raise DeviceError(f"{device.name}: the copy of {given} there was altered; it was removed, run again")
+
+
+def _record(device: Device, done: Completed) -> dict[str, Any]:
+    """The record on the last line of stdout that holds an object; without one, why there is none.
+
+    What a login shell prints may stand around it.
+    """
+    lines = [line[line.index("{") :] for line in done.stdout.splitlines() if "{" in line]
+    try:
+        return records.read(lines[-1] if lines else "")
+    except RunnerUserError as error:
+        said = last_line(done.stderr)
+        if disk_full(done.stderr):
+            reason = "the disk there is full, the runner cannot work; free some space on it"
+            raise DeviceError(f"{device.name}: {reason}") from error
+        if done.code in _ERRORS and said.startswith("error: "):
+            raise _ERRORS[done.code](f"{device.name}: {said.removeprefix('error: ')}") from error
+        answer = repr(last_line(done.stdout)[:80]) if done.stdout.strip() else "nothing"
+        raise DeviceError(
+            f"{device.name}: the runner ended with exit code {done.code}, and its answer is no record but "
+            f"{answer}; its last words: {said}"
+        ) from error
