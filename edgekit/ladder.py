@@ -26,7 +26,7 @@ from edgekit.records import (
     Traced,
     Verdict,
 )
-from edgekit.specs import CompressSpec, ExportSpec, ProveSpec
+from edgekit.specs import CompressSpec, Context, ExportSpec, ProveSpec
 from edgekit.stages import Stages
 from edgekit.target import Target
 from edgekit.task import TaskSource
@@ -130,14 +130,15 @@ class Rung:
             if step.technique in AT_EXPORT:
                 continue
             folder = self._stages.folder(self._target.name, step.technique)
-            spec = CompressSpec(
-                candidate=candidate,
-                step=step,
-                target=self._target,
-                source=self._request.source,
+            context = Context(
                 work=str(folder),
+                target=self._target,
+                traced=self._request.traced,
+                budget=self._plan.budget,
+                isa=self._plan.isa,
                 seed=self._request.seed,
             )
+            spec = CompressSpec(candidate=candidate, step=step, source=self._request.source, context=context)
             candidate, time = self._stages.child(
                 self._target.name,
                 self._recipe.name,

@@ -1,6 +1,6 @@
 """What crosses to each child process. Light, so that the parent needs no framework to write one."""
 
-from edgekit.records import Artifact, Candidate, Record, Step, Traced
+from edgekit.records import Artifact, Budget, Candidate, Record, Step, Traced
 from edgekit.target import Target
 from edgekit.task import TaskSource
 
@@ -13,15 +13,27 @@ class TraceSpec(Record):
     seed: int = 0
 
 
+class Context(Record):
+    """What a technique may ask of the run besides the candidate and the task.
+
+    work: the folder it may write to. traced: the float model and its answers. isa: the level that will serve.
+    """
+
+    work: str
+    target: Target | None = None
+    traced: Traced | None = None
+    budget: Budget = Budget()
+    isa: str = ""
+    seed: int = 0
+
+
 class CompressSpec(Record):
     """For edgekit.compress._stage:compress."""
 
     candidate: Candidate
     step: Step
-    target: Target
     source: TaskSource
-    work: str
-    seed: int = 0
+    context: Context
 
 
 class ExportSpec(Record):

@@ -13,7 +13,7 @@ import msgspec
 from edgekit.errors import UserError
 from edgekit.plan import plan
 from edgekit.records import Candidate, Recipe
-from edgekit.specs import CompressSpec, ExportSpec
+from edgekit.specs import CompressSpec, Context, ExportSpec
 from edgekit.target import Target, load_target
 from peers._records import Job, Row
 
@@ -49,10 +49,10 @@ def calibrate(job: Job) -> Callable[[], str]:
                 CompressSpec(
                     candidate=candidate,
                     step=step,
-                    target=target,
                     source=job.source,
-                    work=str(folder),
-                    seed=job.seed,
+                    context=Context(
+                        work=str(folder), target=target, traced=job.traced, isa=isa, seed=job.seed
+                    ),
                 )
             )
         _candidate_file(job).write_bytes(msgspec.json.encode(candidate))

@@ -1,4 +1,4 @@
-"""One technique a file, found by its module name: `Options` and `apply(candidate, task, options, target, work)`."""
+"""One technique a file, found by its module name: `Options` and `apply(candidate, task, options, context)`."""
 
 # Nothing to compute before the exporter, which reads the recipe's precision: no child process is started for these.
 AT_EXPORT = frozenset({"fp16", "float32"})

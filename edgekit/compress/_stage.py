@@ -1,7 +1,6 @@
 """The child process of one compression step: finds the technique by its module name and applies it."""
 
 import importlib
-from pathlib import Path
 
 import msgspec
 import torchvision  # noqa: F401  before any converter: see edgekit.child
@@ -20,8 +19,12 @@ def compress(spec: CompressSpec) -> Candidate:
     except msgspec.ValidationError as error:
         allowed = ", ".join(technique.Options.__struct_fields__) or "none"
         raise UserError(
-            f"target {spec.target.name}: {spec.step.technique}: {error}; allowed options: {allowed}"
+            f"{_where(spec)}{spec.step.technique}: {error}; allowed options: {allowed}"
         ) from error
-    seed_everything(spec.seed)
+    seed_everything(spec.context.seed)
     task = spec.source.load()
-    return technique.apply(spec.candidate, task, options, spec.target, Path(spec.work))  # type: ignore[no-any-return]
+    return technique.apply(spec.candidate, task, options, spec.context)  # type: ignore[no-any-return]
+
+
+def _where(spec: CompressSpec) -> str:
+    return f"target {spec.context.target.name}: " if spec.context.target else ""

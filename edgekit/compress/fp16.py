@@ -12,7 +12,6 @@ What it means per format:
 Micikevicius et al. 2018, "Mixed Precision Training" (arXiv:1710.03740), on the range. Cost: none here.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +19,7 @@ import msgspec
 from edgekit.records import Candidate, Figure, Record
 
 if TYPE_CHECKING:
-    from edgekit.target import Target
+    from edgekit.specs import Context
     from edgekit.task import Task
 
 
@@ -28,7 +27,7 @@ class Options(Record):
     """None."""
 
 
-def apply(candidate: Candidate, task: "Task", options: Options, target: "Target", work: Path) -> Candidate:
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
     """The candidate with its precision noted; its program stays float32."""
     figure = Figure(step="fp16", name="bits per weight", value=16.0, unit="bit")
     return msgspec.structs.replace(candidate, quant=None, figures=(*candidate.figures, figure))

@@ -29,7 +29,7 @@ from edgekit.quant.quantizer import ProfileQuantizer, count_layers
 from edgekit.records import Candidate, Figure, Record
 
 if TYPE_CHECKING:
-    from edgekit.target import Target
+    from edgekit.specs import Context
     from edgekit.task import Task
 
 
@@ -47,8 +47,8 @@ class Options(Record):
             raise UserError(f"ptq option batches is {self.batches}; it must be at least 1")
 
 
-def apply(candidate: Candidate, task: "Task", options: Options, target: "Target", work: Path) -> Candidate:
-    """Calibrates `candidate.program` and writes the quantized one to work/program.pt2, weights unfolded.
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """Calibrates `candidate.program` and writes the quantized one to program.pt2 of the work folder, weights unfolded.
 
     Raises TaskError for calibration batches that do not fit, UserError for a candidate without `quant`.
     """
@@ -64,7 +64,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, target: "Target"
     bias.correct(model, watchers)
     model = convert_pt2e(model, fold_quantize=False)
     quantized, left = count_layers(model)
-    path = work / "program.pt2"
+    path = Path(context.work) / "program.pt2"
     programs.save(programs.export(model, program), path)
     figures = {
         "calibration batches": (used, "count"),

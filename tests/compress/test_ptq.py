@@ -14,6 +14,7 @@ from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Candidate, Quant, Recipe
+from edgekit.specs import Context
 
 QUANT = Quant(activation_dtype="uint8", weight_bits=7, granularity="per_channel", symmetric_activations=False)
 
@@ -44,7 +45,7 @@ def batches(count: int, size: int = 1) -> list[torch.Tensor]:
 
 def apply(candidate: Candidate, calibration: Any, work: Path, **options: Any) -> Candidate:
     task = SimpleNamespace(calibration=calibration, training=None)
-    return ptq.apply(candidate, task, ptq.Options(**options), None, work)  # type: ignore[arg-type]
+    return ptq.apply(candidate, task, ptq.Options(**options), Context(work=str(work)))
 
 
 def figures(candidate: Candidate) -> dict[str, float]:
@@ -118,6 +119,6 @@ def test_option_errors(candidate, tmp_path) -> None:
 
 @pytest.mark.parametrize(("technique", "bits"), [(fp16, 16), (float32, 32)])
 def test_marking_a_precision_changes_no_program(candidate, tmp_path, technique, bits: int) -> None:
-    done = technique.apply(candidate, None, technique.Options(), None, tmp_path)
+    done = technique.apply(candidate, None, technique.Options(), Context(work=str(tmp_path)))
     assert (done.program, figures(done), done.quant) == (candidate.program, {"bits per weight": bits}, None)
     assert list(tmp_path.iterdir()) == []

@@ -203,6 +203,7 @@ def prepare(folder: Path, precision: str, model: Any, x: Any, name: str = "") ->
     from edgekit.compress import ptq
     from edgekit.quant import program as programs
     from edgekit.records import Candidate, Quant, Recipe
+from edgekit.specs import Context
 
     name = name or precision
     programs.save(torch.export.export(model.eval(), (x,)), folder / f"{name}.pt2")
@@ -213,7 +214,7 @@ def prepare(folder: Path, precision: str, model: Any, x: Any, name: str = "") ->
     case = Candidate(program=str(folder / f"{name}.pt2"), recipe=recipe, quant=quant)
     if precision == "int8":
         task: Any = SimpleNamespace(calibration=[x])
-        case = ptq.apply(case, task, ptq.Options(), None, folder / "int8")  # type: ignore[arg-type]
+        case = ptq.apply(case, task, ptq.Options(), Context(work=str(folder / "int8")))
     with torch.no_grad():
         output = programs.load(case.program).module()(x)
     np.savez(folder / f"{name}.npz", input=x.numpy(), output=output.numpy())
