@@ -203,7 +203,7 @@ def prepare(folder: Path, precision: str, model: Any, x: Any, name: str = "") ->
     from edgekit.compress import ptq
     from edgekit.quant import program as programs
     from edgekit.records import Candidate, Quant, Recipe
-from edgekit.specs import Context
+    from edgekit.specs import Context
 
     name = name or precision
     programs.save(torch.export.export(model.eval(), (x,)), folder / f"{name}.pt2")
