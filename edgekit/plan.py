@@ -84,6 +84,6 @@ def _recipe(rung: Rung, target: Target, isa: str) -> Recipe:
 
 
 def _label(rung: Rung) -> str:
-    """`ptq(histogram)`, `fp16`: short enough for a table."""
+    """`ptq(mse)`, `fp16`: short enough for a table."""
     values = ", ".join(str(value) for value in rung.options.values())
     return f"{rung.technique}({values})" if values else rung.technique

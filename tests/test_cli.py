@@ -104,7 +104,7 @@ def test_plan_as_text() -> None:
     shown = edgekit("plan", f"{SMALL}:task", "-t", "x86-server", "-t", "coreml-fp16", "--max-drop", "0.02")
     lines = shown.stdout.splitlines()
     assert lines[0].startswith("x86-server (avx2), budget: ")
-    assert lines[1].startswith("  1. ptq(histogram) -> int8: ")
+    assert lines[1].startswith("  1. ptq(mse) -> int8: ")
     assert "7-bit per_channel weights" in lines[1]
     assert any(line.startswith("coreml-fp16 (") for line in lines)
     assert re.search(r"  -  ptq.* left out: profile .*admits float16", shown.stdout)
@@ -129,7 +129,7 @@ def test_plan_as_json() -> None:
 
 def test_plan_without_calibration_says_why_ptq_is_left_out() -> None:
     shown = edgekit("plan", f"{SMALL}:metric_random", "-t", "x86-server").stdout
-    assert "ptq(histogram) left out: no calibration data in the task" in shown
+    assert "ptq(mse) left out: no calibration data in the task" in shown
 
 
 def test_plan_takes_settings() -> None:

@@ -13,7 +13,7 @@ from edgekit.target import Isa, Rung, Target, load_target, target_names
 from edgekit.task import Task
 
 NO_DATA = "no calibration data in the task"
-PTQ = ("ptq(histogram)", "ptq(minmax)", "ptq(moving_average)")
+PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)")
 FP16_ONLY = "profile coreml-fp16 admits float16 and float32 only"
 
 

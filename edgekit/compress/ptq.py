@@ -37,7 +37,7 @@ class Options(Record):
     """estimator: how ranges are found. batches: at most so many calibration batches. skip: layers left float,
     node names or module paths separated by commas. bias_correction: see `edgekit.quant.bias`."""
 
-    estimator: str = "histogram"
+    estimator: str = "mse"
     batches: int = 100
     bias_correction: bool = True
     skip: str = ""

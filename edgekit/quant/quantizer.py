@@ -42,19 +42,26 @@ class ProfileQuantizer(Quantizer):
 
     quant: the arithmetic of the target. estimator: a name of `estimators.names()`. qat: fake quantization in place
     of observers; needs "moving_average". skip: what stays float, by node name or by module path ("conv2d_3",
-    "features.0"; a path covers what is below it).
+    "features.0"; a path covers what is below it). weights: "minmax" or "mse", the ranges of weights that do not train.
     """
 
-    def __init__(self, quant: Quant, estimator: str, qat: bool = False, skip: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        quant: Quant,
+        estimator: str,
+        qat: bool = False,
+        skip: tuple[str, ...] = (),
+        weights: str = "minmax",
+    ) -> None:
         super().__init__()
         found = estimators.find(estimator)
         if qat and not found.fake_quantize:
             usable = [name for name in estimators.names() if estimators.find(name).fake_quantize]
             raise UserError(f"estimator {estimator!r} cannot train; for qat allowed are {', '.join(usable)}")
         self.grid = _grid.activation_grid(quant)
-        weights = _grid.weight_grid(quant)
+        grid = _grid.weight_grid(quant)
         self.activation = found.training_activation(self.grid) if qat else found.activation(self.grid)
-        self.weight = found.training_weight(weights) if qat else found.weight(weights)
+        self.weight = found.training_weight(grid) if qat else estimators.weight(weights, grid)
         self.skip = skip
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:

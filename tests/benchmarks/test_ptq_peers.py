@@ -125,7 +125,7 @@ def check_figures(row: Result, results: Results) -> None:
 def test_edgekit_walks_its_own_stages_and_names_the_recipe(first: Run) -> None:
     row = kept(first[0]).rows[0]
     assert [stage.stage for stage in row.stages[0]] == ["calibrate", "export"]
-    assert "ptq(histogram), planned for avx2: uint8 activations, 7-bit per_channel weights" in row.summary
+    assert "ptq(mse), planned for avx2: uint8 activations, 7-bit per_channel weights" in row.summary
 
 
 def test_a_file_is_never_mixed_with_other_settings(first: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def figures(candidate: Candidate) -> dict[str, float]:
     return {figure.name: figure.value for figure in candidate.figures}
 
 
-@pytest.mark.parametrize("estimator", ["histogram", "minmax", "moving_average"])
+@pytest.mark.parametrize("estimator", ["mse", "minmax", "percentile", "entropy", "moving_average"])
 def test_a_float_program_becomes_a_quantized_one(candidate, model, tmp_path, estimator: str) -> None:
     done = apply(candidate, batches(6, 2), tmp_path, estimator=estimator, batches=4)
     found = figures(done)
@@ -111,8 +111,8 @@ def test_calibration_errors_leave_no_file(candidate, tmp_path, calibration, mess
 def test_option_errors(candidate, tmp_path) -> None:
     with pytest.raises(UserError, match="batches is 0; it must be at least 1"):
         ptq.Options(batches=0)
-    with pytest.raises(UserError, match="allowed are histogram, minmax, moving_average"):
-        apply(candidate, batches(1), tmp_path, estimator="mse")
+    with pytest.raises(UserError, match="allowed are entropy, minmax, moving_average, mse, percentile"):
+        apply(candidate, batches(1), tmp_path, estimator="histogram")
     with pytest.raises(UserError, match=r"needs a target with a \[quant\] table"):
         apply(msgspec.structs.replace(candidate, quant=None), batches(1), tmp_path)
 

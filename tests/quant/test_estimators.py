@@ -11,9 +11,10 @@ from quant_nets import quant
 from edgekit.errors import UserError
 from edgekit.quant import estimators
 from edgekit.quant.estimators import _grid
-from edgekit.quant.estimators.histogram import BINS, StreamingHistogram
+from edgekit.quant.estimators._histogram import BINS, StreamingHistogram
 
-NAMES = ("histogram", "minmax", "moving_average")
+NAMES = ("entropy", "minmax", "moving_average", "mse", "percentile")
+HISTOGRAMS = ("entropy", "mse", "percentile")
 floats = st.floats(-1e4, 1e4, allow_nan=False, width=32)
 
 
@@ -34,8 +35,10 @@ def test_they_are_found_by_file_name() -> None:
 
 
 def test_an_unknown_name_lists_the_allowed_ones() -> None:
-    with pytest.raises(UserError, match="'entropy'; allowed are histogram, minmax, moving_average"):
-        estimators.find("entropy")
+    with pytest.raises(
+        UserError, match="'histogram'; allowed are entropy, minmax, moving_average, mse, perc"
+    ):
+        estimators.find("histogram")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,12 +71,11 @@ def test_minmax_holds_every_value(values: list[float]) -> None:
     assert float((back - x).abs().max()) <= 1.01 * float(scale)
 
 
+@pytest.mark.parametrize("name", ["minmax", "mse"])
 @pytest.mark.parametrize("bits", [2, 4, 7, 8])
 @pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
-def test_weights_are_narrow_and_symmetric(bits: int, granularity: str) -> None:
-    found = _make(
-        estimators.find("histogram").weight(_grid.weight_grid(quant(bits=bits, granularity=granularity)))
-    )
+def test_weights_are_narrow_and_symmetric(name: str, bits: int, granularity: str) -> None:
+    found = weight_observer(name, bits, granularity)
     weight = torch.randn(6, 3, 3, 3) * torch.logspace(-3, 3, 6).view(-1, 1, 1, 1)
     found(weight)
     scale, zero_point = found.calculate_qparams()
@@ -81,34 +83,126 @@ def test_weights_are_narrow_and_symmetric(bits: int, granularity: str) -> None:
     integers = torch.round(weight / scale.view(-1, 1, 1, 1))
     assert not zero_point.any() and scale.numel() == (6 if granularity == "per_channel" else 1)
     assert (found.quant_min, found.quant_max) == (-limit, limit)
-    assert int(integers.abs().max()) == limit
+    assert int(integers.abs().max()) == limit if name == "minmax" else int(integers.abs().max()) >= limit
 
 
-def test_the_histogram_clips_an_outlier_and_minmax_does_not() -> None:
+def weight_observer(name: str, bits: int, granularity: str = "per_channel"):
+    return _make(estimators.weight(name, _grid.weight_grid(quant(bits=bits, granularity=granularity))))
+
+
+def test_an_unknown_estimator_of_weights_lists_the_allowed_ones() -> None:
+    with pytest.raises(UserError, match="of weights 'entropy'; allowed are minmax, mse"):
+        weight_observer("entropy", 8)
+
+
+def rounding_error(weight: torch.Tensor, scale: torch.Tensor, limit: int) -> torch.Tensor:
+    scale = scale.view(-1, 1)
+    return (((weight / scale).round().clamp(-limit, limit) * scale - weight) ** 2).sum(1)
+
+
+@pytest.mark.parametrize("bits", [3, 7])
+@pytest.mark.parametrize("granularity", ["per_channel", "per_tensor"])
+def test_no_other_factor_represents_a_weight_better(bits: int, granularity: str) -> None:
+    torch.manual_seed(0)
+    weight, limit = torch.randn(5, 600), 2 ** (bits - 1) - 1
+    weight[2, 0] = 9.0  # an outlier of one channel
+    found = weight_observer("mse", bits, granularity)
+    found(weight)
+    rows = weight if granularity == "per_channel" else weight.view(1, -1)
+    least = rounding_error(rows, found.calculate_qparams()[0], limit)
+    largest = rows.abs().amax(1) / limit
+    every = torch.stack([rounding_error(rows, largest * f, limit) for f in torch.linspace(0.2, 1, 81)])
+    assert (least <= 1.01 * every.amin(0)).all()
+    assert bits == 7 or (least < 0.8 * every[-1]).all()  # with few bits clipping pays
+
+
+def test_a_weight_of_zeros_is_no_error() -> None:
+    found = weight_observer("mse", 7)
+    weight = torch.zeros(3, 4)
+    weight[1] = 1.0
+    found(weight)
+    scale, _ = found.calculate_qparams()
+    assert (scale > 0).all() and float(scale[1]) == pytest.approx(1 / 63)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_histograms_clip_an_outlier_and_minmax_does_not(symmetric: bool) -> None:
     torch.manual_seed(0)
     x = torch.randn(1_000_000)
     x[0] = 100.0
     ranges = {}
-    for name in ("histogram", "minmax"):
-        found = observer(name)
+    for name in (*HISTOGRAMS, "minmax"):
+        found = observer(name, symmetric=symmetric)
         found(x)
         ranges[name] = 255 * found.calculate_qparams()[0].item()
     assert ranges["minmax"] > 100
-    assert ranges["histogram"] < 60
+    assert all(ranges[name] < 60 for name in HISTOGRAMS)
 
 
-def test_the_histogram_has_less_error_than_minmax_and_keeps_a_clean_range() -> None:
-    x = torch.linspace(-1, 1, 10_001)
-    found = observer("histogram")
-    found(x)
+@pytest.mark.parametrize("symmetric", [False, True])
+@pytest.mark.parametrize("name", HISTOGRAMS)
+def test_histograms_keep_a_range_without_outliers(name: str, symmetric: bool) -> None:
+    for x in (torch.linspace(-1, 1, 100_001), torch.linspace(-1, 1, 100_001).relu() * 3):
+        found = observer(name, symmetric=symmetric)
+        found(x)
+        low, high = (float(v) for v in found.best_range())
+        assert high == pytest.approx(float(x.max()), rel=0.02)
+        assert low == pytest.approx(-high if symmetric and name != "percentile" else float(x.min()), rel=0.02)
+
+
+@pytest.mark.parametrize("name", HISTOGRAMS)
+def test_what_a_relu_clips_away_does_not_move_the_range(name: str) -> None:
+    """Exact zeros are on every grid: a tensor with a million more of them has the same range."""
+    torch.manual_seed(0)
+    values = torch.randn(200_000).abs()
+    ends = []
+    for zeros in (0, 1_000_000):
+        found = observer(name)
+        found(torch.cat([values, torch.zeros(zeros)]))
+        ends.append(float(found.best_range()[1]))
+    assert ends[0] == pytest.approx(ends[1], rel=0.25 if name == "percentile" else 0.02)
+
+
+def test_the_percentile_clips_one_in_ten_thousand_at_each_end() -> None:
+    torch.manual_seed(0)
+    x = torch.cat([torch.randn(1_000_000), torch.randn(1_000_000).abs()])
+    found = observer("percentile")
+    for batch in x.split(170_000):
+        found(batch)
     low, high = (float(v) for v in found.best_range())
-    assert low == pytest.approx(-1, abs=0.02) and high == pytest.approx(1, abs=0.02)
+    assert float((x > high).float().mean()) == pytest.approx(1e-4, rel=0.05)
+    assert float((x < low).float().mean()) == pytest.approx(1e-4, rel=0.05)
+
+
+def test_the_divergence_is_that_of_the_distribution_written_out() -> None:
+    """Against loops over bins and integers, for one range that clips both ends."""
+    torch.manual_seed(0)
+    found = observer("entropy")
+    found(torch.randn(20_000))
+    low, high = -1.5, 2.0
+    (got,) = found.errors(torch.tensor([low]).double(), torch.tensor([high]).double())
+    scale = (high - low) / 255
+    zero = round(-low / scale)
+    counts, width = found.counts.tolist(), 2 * float(found.limit) / BINS
+    counts[BINS // 2], counts[BINS // 2 - 1] = counts[BINS // 2 + 1], counts[BINS // 2 - 2]
+    integers = [round((-float(found.limit) + (i + 0.5) * width) / scale) + zero for i in range(BINS)]
+    inside = [i for i in range(BINS) if counts[i] and 0 <= integers[i] <= 255]
+    p = {i: counts[i] for i in inside}
+    p[inside[0]] += sum(counts[: inside[0]])
+    p[inside[-1]] += sum(counts[inside[-1] + 1 :])
+    q = {}
+    for i in inside:
+        level = [j for j in inside if integers[j] == integers[i]]
+        q[i] = sum(counts[j] for j in level) / len(level)
+    total_p, total_q = sum(p.values()), sum(q.values())
+    want = sum(p[i] / total_p * math.log(p[i] / total_p * total_q / q[i]) for i in inside)
+    assert float(got) == pytest.approx(want, rel=1e-9)
 
 
 def test_a_stream_counts_like_one_batch_and_holds_as_much() -> None:
     torch.manual_seed(0)
     batches = [torch.randn(1000) * (1 + 3 * i) for i in range(9)]
-    stream = observer("histogram")
+    stream = observer("mse")
     stream(batches[0])
     held = _numbers_held(stream)
     for batch in batches[1:]:
@@ -130,7 +224,7 @@ def _numbers_held(module: StreamingHistogram) -> int:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_tensor_without_range_is_no_error(name: str, values: torch.Tensor) -> None:
     found = observer(name)
-    if values.numel() or name == "histogram":
+    if values.numel() or name in HISTOGRAMS:
         found(values)
     assert found.calculate_qparams()[0].item() > 0
 

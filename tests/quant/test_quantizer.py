@@ -161,8 +161,8 @@ def test_training_uses_the_same_rules() -> None:
 
 
 def test_an_estimator_that_cannot_train_is_refused() -> None:
-    with pytest.raises(UserError, match="'histogram' cannot train; for qat allowed are moving_average"):
-        ProfileQuantizer(quant(), "histogram", qat=True)
+    with pytest.raises(UserError, match="'mse' cannot train; for qat allowed are moving_average"):
+        ProfileQuantizer(quant(), "mse", qat=True)
 
 
 def test_every_network_of_the_list_is_quantized_here() -> None:

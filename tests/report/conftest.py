@@ -149,7 +149,7 @@ def x86_server() -> TargetReport:
         conclusion="7-bit weights cannot saturate",
         harmful=False,
     )
-    minmax, histogram = recipe("ptq(minmax)", "int8"), recipe("ptq(histogram)", "int8", "clips outliers")
+    minmax, mse = recipe("ptq(minmax)", "int8"), recipe("ptq(mse)", "int8", "clips outliers")
     attempts = (
         attempt(
             minmax,
@@ -160,7 +160,7 @@ def x86_server() -> TargetReport:
             measurement=measurement(0.66, decides=True),
         ),
         attempt(
-            histogram,
+            mse,
             True,
             ("metric within budget; 1.54 times as fast as float",),
             artifact=artifact("x86-server/model.onnx", "onnx", "int8", 5_160_000),
@@ -173,7 +173,7 @@ def x86_server() -> TargetReport:
 
 def arm_mobile() -> TargetReport:
     accepted = attempt(
-        recipe("ptq(histogram)", "int8"),
+        recipe("ptq(mse)", "int8"),
         True,
         ("metric within budget; speed was not judged",),
         not_measured=("latency: no ARM device was given",),
@@ -202,7 +202,7 @@ def coreml_fp16() -> TargetReport:
 def tflite_int8() -> TargetReport:
     attempts = (
         attempt(
-            recipe("ptq(histogram)", "int8"),
+            recipe("ptq(mse)", "int8"),
             False,
             ("metric fell by 0.4825, allowed is 0.0050",),
             artifact=artifact("tflite-int8/model.tflite", "tflite", "int8", 5_420_000),

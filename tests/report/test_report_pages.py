@@ -55,7 +55,7 @@ def test_terminal_fits_100_columns(report: Report) -> None:
     assert max(len(line) for line in written.splitlines()) <= 100
     lines = {re.sub(r" {2,}", "  ", line.strip()) for line in written.splitlines()}
     assert {
-        "x86-server  ptq(histogram)  5.16 MB  0.8900  98.50 %  0.65*  38.1 MB*",
+        "x86-server  ptq(mse)  5.16 MB  0.8900  98.50 %  0.65*  38.1 MB*",
         "accepted x86-server: metric within budget; 1.54 times as fast as float",
         "refused  x86-server  ptq(minmax): metric fell by 0.0310, allowed is 0.0050",
         "* tflite-int8: Metric and Agreement: scored on 400 of 500 samples",
@@ -74,7 +74,7 @@ def test_markdown_is_one_table(report: Report) -> None:
     assert len(table) == 6
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {10}
     assert r"0.98 \[0.97, 1.00\], 30 rounds, on x86\_64 avx2, not the target" in written
-    assert "- tflite-int8, ptq(histogram): metric fell by 0.4825, allowed is 0.0050" in written
+    assert "- tflite-int8, ptq(mse): metric fell by 0.4825, allowed is 0.0050" in written
 
 
 def test_markdown_escapes(report: Report) -> None:

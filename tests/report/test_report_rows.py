@@ -17,7 +17,7 @@ def test_rows_say_all_in_words(report: Report) -> None:
     apple = "not measured on the target: Core ML runs on Apple hardware only"
     assert written == [
         [
-            "ptq(histogram)",
+            "ptq(mse)",
             "5.16 MB (0.28 of float)",
             "0.8900 (-0.0025), n=400",
             "98.50 % n=400",
@@ -25,7 +25,7 @@ def test_rows_say_all_in_words(report: Report) -> None:
             "38.1 MB* (0.45 of float)",
         ],
         [
-            "ptq(histogram)",
+            "ptq(mse)",
             "5.17 MB (0.28 of float)",
             "0.8905 (-0.0020), n=400",
             "98.75 % n=400",
@@ -34,7 +34,7 @@ def test_rows_say_all_in_words(report: Report) -> None:
         ],
         ["fp16", "9.32 MB (0.50 of float)", "0.8925 (±0), n=400", "99.75 % n=400", apple, apple],
         [
-            "ptq(histogram)",
+            "ptq(mse)",
             "5.42 MB (0.29 of float)",
             "0.4100* (-0.4825), n=400",
             "45.20 %* n=400",
@@ -53,14 +53,14 @@ def test_verdicts_and_reasons(report: Report) -> None:
     ]
     assert rows(report)[0].why == "metric within budget; 1.54 times as fast as float"
     assert rows(report)[3].why == (
-        "all 2 recipes refused; ptq(histogram): metric fell by 0.4825, allowed is 0.0050"
+        "all 2 recipes refused; ptq(mse): metric fell by 0.4825, allowed is 0.0050"
     )
 
 
 def test_every_refused_recipe_has_its_reason(report: Report) -> None:
     assert [(item.target, item.recipe, item.why) for item in refusals(report)] == [
         ("x86-server", "ptq(minmax)", "metric fell by 0.0310, allowed is 0.0050"),
-        ("tflite-int8", "ptq(histogram)", "metric fell by 0.4825, allowed is 0.0050"),
+        ("tflite-int8", "ptq(mse)", "metric fell by 0.4825, allowed is 0.0050"),
         (
             "tflite-int8",
             "ptq(moving_average)",

@@ -1,14 +1,18 @@
 """How the range of a tensor is found. One estimator a file; the file's name is the name that options use.
 
-Each file has `activation(grid) -> spec` and `weight(grid) -> spec`, where a spec is what torchao's pt2e attaches to
-an edge of the graph; `fake_quantize = True` marks the ones that quantization-aware training can use.
+Each file has `activation(grid) -> spec`, where a spec is what torchao's pt2e attaches to an edge of the graph;
+`fake_quantize = True` marks the ones that quantization-aware training can use, with `training_activation(grid)` and
+`training_weight(grid)`. Weights are there to be looked at, so they have a choice of their own: `weight(name, grid)`.
 """
 
 import pkgutil
 from importlib import import_module
 from types import ModuleType
 
+from torchao.quantization.pt2e.quantizer import QuantizationSpec
+
 from edgekit.errors import UserError
+from edgekit.quant.estimators import _grid, _weights
 
 
 def names() -> tuple[str, ...]:
@@ -21,3 +25,11 @@ def find(name: str) -> ModuleType:
     if name not in names():
         raise UserError(f"unknown estimator {name!r}; allowed are {', '.join(names())}")
     return import_module(f"{__name__}.{name}")
+
+
+def weight(name: str, grid: _grid.Grid) -> QuantizationSpec:
+    """The spec of weights, "minmax" or "mse". Raises UserError with these names."""
+    if name not in _weights.OBSERVERS:
+        allowed = ", ".join(_weights.OBSERVERS)
+        raise UserError(f"unknown estimator of weights {name!r}; allowed are {allowed}")
+    return _grid.spec(grid, _weights.OBSERVERS[name][grid.per_channel])

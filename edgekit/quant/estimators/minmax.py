@@ -7,14 +7,9 @@ from torchao.quantization.pt2e.observer import MinMaxObserver
 from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
 from edgekit.quant.estimators._grid import Grid, spec
-from edgekit.quant.estimators._weights import ChannelsOnce, TensorOnce
 
 fake_quantize = False
 
 
 def activation(grid: Grid) -> QuantizationSpec:
     return spec(grid, MinMaxObserver)
-
-
-def weight(grid: Grid) -> QuantizationSpec:
-    return spec(grid, ChannelsOnce if grid.per_channel else TensorOnce)

@@ -2,8 +2,8 @@
 
 While training it is a running mean, r <- r + 0.01 (r_batch - r): the range follows the weights as they move, and the fake
 quantization passes gradients straight through inside it (Jacob et al. 2018, arXiv:1712.05877, section 3.1). It is the
-one estimator for training. While calibrating nothing moves, so it is the plain mean over the batches, and weights
-are taken as they are. Cost: as minmax.
+one estimator for training. While calibrating nothing moves, so it is the plain mean over the batches. Cost: as
+minmax.
 """
 
 import torch
@@ -14,7 +14,6 @@ from torchao.quantization.pt2e.observer import (
 )
 from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
-from edgekit.quant.estimators import minmax
 from edgekit.quant.estimators._grid import Grid, spec
 
 fake_quantize = True
@@ -34,10 +33,6 @@ class MeanRange(MovingAverageMinMaxObserver):
 
 def activation(grid: Grid) -> QuantizationSpec:
     return spec(grid, MeanRange)
-
-
-def weight(grid: Grid) -> QuantizationSpec:
-    return minmax.weight(grid)
 
 
 def training_activation(grid: Grid) -> QuantizationSpec:

@@ -1,10 +1,8 @@
-"""The range with the smallest squared error over everything seen. Clips outliers where that pays.
+"""One histogram per tensor that a stream of batches adds to, and the search of a range on it.
 
-Every batch adds to one histogram per tensor. Its bins are aligned to zero, so that when a larger value comes,
-two neighbours merge into one exactly: nothing seen before is smeared, and memory stays at BINS numbers however
-many batches come. At the end each end of the range is shrunk in turn, and the candidate kept whose rounding and
-clipping error, summed over the bins, is least. Krishnamoorthi 2018 (arXiv:1806.08342), section 2; the same aim as
-torchao's HistogramObserver, which searches greedily and re-bins approximately.
+Its bins are aligned to zero, so that when a larger value comes, two neighbours merge into one exactly: nothing seen
+before is smeared, and memory stays at BINS numbers however many batches come. `mse`, `percentile` and `entropy`
+choose a range from it at the end; zero is always inside.
 
 Cost: one histogram pass over each tensor, some milliseconds per tensor at the end.
 """
@@ -13,12 +11,6 @@ from typing import Any
 
 import torch
 from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
-from torchao.quantization.pt2e.quantizer import QuantizationSpec
-
-from edgekit.quant.estimators._grid import Grid, spec
-from edgekit.quant.estimators._weights import ChannelsOnce, TensorOnce
-
-fake_quantize = False
 
 BINS = 4096  # half of them below zero
 #: each round tries factors around the best so far: (half width, how many), coarse, then to one hundredth
@@ -67,30 +59,36 @@ class StreamingHistogram(UniformQuantizationObserverBase):
         return self._calculate_qparams(low.float(), high.float())
 
     def best_range(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The (low, high) of least squared error, low <= 0 <= high, within what was seen."""
+        """The (low, high) of least `errors`, low <= 0 <= high, within what was seen.
+
+        Each end is shrunk in turn, both at once on a symmetric grid; among equals the widest range wins.
+        """
         ends = torch.stack([self.min_val, self.max_val]).double()
+        if self.limit == 0:
+            return ends[0], ends[1]
+        sides: tuple[list[int], ...] = ([1], [0])
+        if self.qscheme == torch.per_tensor_symmetric:
+            ends, sides = ends.abs().max() * torch.tensor([-1.0, 1.0]), ([0, 1],)
         factors = torch.ones(2, dtype=torch.float64)
         for half_width, count in ROUNDS:
-            for side in (1, 0):
-                if ends[side] == 0 or self.limit == 0:
-                    continue
+            around = torch.linspace(half_width, -half_width, count, dtype=torch.float64)
+            for side in (side for side in sides if ends[side].any()):
                 tried = factors.repeat(count, 1)
-                around = torch.linspace(-half_width, half_width, count, dtype=torch.float64)
-                tried[:, side] = (factors[side] + around).clamp(0.2, 1.0)
+                tried[:, side] = (tried[:, side] + around[:, None]).clamp(0.2, 1.0)
                 factors = tried[int(self.errors(*(tried * ends).T).argmin())]
         low, high = ends * factors
         return low, high
 
     def errors(self, lows: torch.Tensor, highs: torch.Tensor) -> torch.Tensor:
-        """Summed squared error [K] of K candidate ranges."""
-        used = self.counts > 0
-        width = 2 * self.limit / BINS
-        centers = ((torch.arange(BINS, dtype=torch.float64) + 0.5) * width - self.limit)[used]
-        scale, zero_point = self._scales(lows.reshape(-1, 1), highs.reshape(-1, 1))
-        q = torch.clamp(torch.round(centers / scale) + zero_point, self.quant_min, self.quant_max)
-        return (((q - zero_point) * scale - centers) ** 2) @ self.counts[used]
+        """What the estimator minimises, [K], for the K ranges [lows[k], highs[k]]."""
+        raise NotImplementedError
 
-    def _scales(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def centers(self) -> torch.Tensor:
+        """The middle of each bin [BINS]."""
+        return (torch.arange(BINS, dtype=torch.float64) + 0.5) * (2 * self.limit / BINS) - self.limit
+
+    def scales(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(scale, zero point) of ranges, as `calculate_qparams` will choose them."""
         steps = self.quant_max - self.quant_min
         if self.qscheme == torch.per_tensor_symmetric:
             scale = torch.maximum(-low, high) / (steps / 2)
@@ -98,11 +96,3 @@ class StreamingHistogram(UniformQuantizationObserverBase):
             return scale.clamp_min(float(self.eps)), zero
         scale = ((high - low) / steps).clamp_min(float(self.eps))
         return scale, torch.clamp(self.quant_min - torch.round(low / scale), self.quant_min, self.quant_max)
-
-
-def activation(grid: Grid) -> QuantizationSpec:
-    return spec(grid, StreamingHistogram)
-
-
-def weight(grid: Grid) -> QuantizationSpec:
-    return spec(grid, ChannelsOnce if grid.per_channel else TensorOnce)

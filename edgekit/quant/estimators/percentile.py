@@ -1,0 +1,41 @@
+"""The range that holds all but the largest and the smallest 0.01 % of the values seen.
+
+Robust against outliers without a search: at most one value in ten thousand is clipped at each end. 99.99 is the
+percentile that McKinstry et al. 2018 (arXiv:1809.04191) chose and one of the four that Wu et al. 2020
+(arXiv:2004.09602), section 4.1, compare. They take it of the magnitude; here each side has its own, because an
+affine grid has two ends. A tensor of few values loses nothing. Cost: as `_histogram`, without the search.
+"""
+
+import torch
+from torchao.quantization.pt2e.quantizer import QuantizationSpec
+
+from edgekit.quant.estimators._grid import Grid, spec
+from edgekit.quant.estimators._histogram import BINS, StreamingHistogram
+
+fake_quantize = False
+
+CLIPPED_RATIO = 1e-4  # at each end
+
+
+class Percentile(StreamingHistogram):
+    """Ends where the counts beyond them are CLIPPED_RATIO of all, interpolated within a bin."""
+
+    def best_range(self) -> tuple[torch.Tensor, torch.Tensor]:
+        low, high = self.min_val.double(), self.max_val.double()
+        if self.limit == 0:
+            return low, high
+        top = self._where_beyond(self.counts.flip(0))
+        bottom = -self._where_beyond(self.counts)
+        return torch.clamp(bottom, low, low.new_zeros(())), torch.clamp(top, low.new_zeros(()), high)
+
+    def _where_beyond(self, counts: torch.Tensor) -> torch.Tensor:
+        """How far from zero the clipped share begins, for counts that come from the end inwards."""
+        clipped = CLIPPED_RATIO * counts.sum()
+        beyond = counts.cumsum(0)
+        first = int(torch.searchsorted(beyond, clipped, right=True))
+        whole = beyond[first] - counts[first]
+        return self.limit - (2 * self.limit / BINS) * (first + (clipped - whole) / counts[first])
+
+
+def activation(grid: Grid) -> QuantizationSpec:
+    return spec(grid, Percentile)
