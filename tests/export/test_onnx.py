@@ -207,7 +207,7 @@ def test_several_inputs_and_outputs_keep_their_order(tmp_path: Path) -> None:
     ))  # fmt: skip
     task: Any = SimpleNamespace(calibration=[(words, weight)])
     case = ptq.apply(start, task, ptq.Options(), Context(work=str(tmp_path)))
-    artifact = exporter.export(case, Context(work=str(tmp_path / "tokens.onnx")))
+    artifact = exporter.export(case, None, tmp_path / "tokens.onnx")  # type: ignore[arg-type]
     assert [(s.name, s.dtype) for s in artifact.inputs] == [("words", "int64"), ("weight", "float32")]
     assert [s.name for s in artifact.outputs] == [
         "output_0",
@@ -227,9 +227,7 @@ def test_a_weight_that_float16_cannot_hold_stays_float32(tmp_path: Path) -> None
     with torch.no_grad():
         model[0].weight[0, 0] = 1e6
     trace(model, (torch.randn(1, 16),), tmp_path / "float.pt2")
-    artifact = exporter.export(
-        candidate(tmp_path / "float.pt2", "float16"), Context(work=str(tmp_path / "m.onnx"))
-    )
+    artifact = exporter.export(candidate(tmp_path / "float.pt2", "float16"), None, tmp_path / "m.onnx")  # type: ignore[arg-type]
     kinds = Counter(t.data_type for t in onnx.load(artifact.path).graph.initializer if np.prod(t.dims) == 256)
     assert kinds == {TensorProto.FLOAT: 1, TensorProto.FLOAT16: 1}
 
@@ -241,7 +239,7 @@ def test_an_operator_without_translation_is_named_with_its_module(tmp_path: Path
 
     trace(nn.Sequential(nn.Linear(4, 4), Bessel()), (torch.randn(1, 4),), tmp_path / "float.pt2")
     with pytest.raises(ConversionError, match=r"bessel_j0\.default from 1 \(Bessel\)"):
-        exporter.export(candidate(tmp_path / "float.pt2", "float32"), Context(work=str(tmp_path / "m.onnx")))
+        exporter.export(candidate(tmp_path / "float.pt2", "float32"), None, tmp_path / "m.onnx")  # type: ignore[arg-type]
     assert not (tmp_path / "m.onnx").exists()
 
 
@@ -249,4 +247,4 @@ if __name__ == "__main__":  # the child of test_another_process_writes_the_same_
     folder = Path(sys.argv[1])
     cases = msgspec.json.decode((folder / "candidates.json").read_bytes(), type=dict[str, Candidate])
     for name, case in cases.items():
-        exporter.export(case, Context(work=str(folder / f"{name}.onnx")))
+        exporter.export(case, None, folder / f"{name}.onnx")  # type: ignore[arg-type]
