@@ -11,7 +11,7 @@ Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias 
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.quant import rules
+from edgekit.quant import rules, tensors
 from edgekit.quant.program import calls
 
 
@@ -38,7 +38,11 @@ def watch(prepared: GraphModule) -> list[Node]:
     """Puts a ChannelMean before every layer with an observed weight and a bias; returns these nodes."""
     watchers: list[Node] = []
     for layer in calls(prepared):
-        if layer.target not in rules.MAC or len(layer.args) < 3 or _observer(prepared, layer.args[1]) is None:
+        if (
+            layer.target not in rules.MAC
+            or len(layer.args) < 3
+            or tensors.weight_observer(prepared, layer.args[1]) is None
+        ):
             continue
         if not isinstance(layer.args[2], Node) or layer.args[2].op != "get_attr":
             continue
@@ -53,28 +57,28 @@ def watch(prepared: GraphModule) -> list[Node]:
     return watchers
 
 
-def correct(prepared: GraphModule, watchers: list[Node]) -> None:
-    """Adjusts the biases by what the watchers saw, and removes the watchers."""
-    done: set[str] = set()
+def correct(prepared: GraphModule, watchers: list[Node]) -> dict[str, torch.Tensor]:
+    """Adjusts the biases by what the watchers saw, and removes the watchers; returns the old biases by path."""
+    old: dict[str, torch.Tensor] = {}
     for watcher in watchers:
         (layer,) = watcher.users
         means = prepared.get_submodule(watcher.target)
         bias = str(layer.args[2].target)
-        if bias not in done:
-            done.add(bias)
-            shift = _shift(prepared, layer, means.mean)
-            _set(prepared, bias, _attribute(prepared, bias).detach() - shift)
+        if bias not in old:
+            old[bias] = tensors.read(prepared, bias)
+            tensors.write(prepared, bias, old[bias] - _shift(prepared, layer, means.mean))
         layer.replace_input_with(watcher, watcher.args[0])
         prepared.graph.erase_node(watcher)
         delattr(prepared, watcher.target)
     prepared.recompile()
+    return old
 
 
 def _shift(prepared: GraphModule, layer: Node, mean: torch.Tensor) -> torch.Tensor:
     """Mean output error [O] of rounding the weights [O, I / groups, ...], for input means [I]."""
     node = layer.args[1]
-    weight = _attribute(prepared, str(node.args[0].target)).detach()
-    error = rounded(weight, _observer(prepared, node)) - weight
+    weight = tensors.read(prepared, str(node.args[0].target))
+    error = rounded(weight, tensors.weight_observer(prepared, node)) - weight
     error = error.reshape(*error.shape[:2], -1).sum(2)
     groups = mean.numel() // error.shape[1]
     inputs = mean.view(groups, error.shape[1]).repeat_interleave(error.shape[0] // groups, 0)
@@ -89,30 +93,3 @@ def rounded(weight: torch.Tensor, observer: torch.nn.Module | None) -> torch.Ten
     return (
         torch.clamp(torch.round(weight / scale) + zero, observer.quant_min, observer.quant_max) - zero
     ) * scale
-
-
-def _observer(prepared: GraphModule, node: object) -> torch.nn.Module | None:
-    """The observer of a weight, where `node` is one that reads a stored tensor."""
-    if not isinstance(node, Node) or node.op != "call_module" or node.args[0].op != "get_attr":
-        return None
-    module = prepared.get_submodule(str(node.target))
-    return module if hasattr(module, "calculate_qparams") else None
-
-
-def _attribute(module: torch.nn.Module, path: str) -> torch.Tensor:
-    *parents, name = path.split(".")
-    return getattr(module.get_submodule(".".join(parents)), name)
-
-
-def _set(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
-    """A tensor of its own in place of the old one, which the user's model may share."""
-    *parents, name = path.split(".")
-    owner = module.get_submodule(".".join(parents))
-    is_parameter = name in owner._parameters
-    setattr(owner, name, torch.nn.Parameter(value, requires_grad=False) if is_parameter else value)
-
-
-def _replace(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
-    """A new parameter, because the old one may still belong to the user's model."""
-    *parents, name = path.split(".")
-    setattr(module.get_submodule(".".join(parents)), name, torch.nn.Parameter(value, requires_grad=False))

@@ -1,0 +1,29 @@
+"""The stored tensors of a graph module by their dotted path, and the observers of those that are weights."""
+
+import torch
+from torch.fx import GraphModule, Node
+
+
+def read(module: torch.nn.Module, path: str) -> torch.Tensor:
+    *parents, name = path.split(".")
+    tensor: torch.Tensor = getattr(module.get_submodule(".".join(parents)), name)
+    return tensor.detach()
+
+
+def write(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
+    """A tensor of its own in place of the old one, which the user's model may share."""
+    *parents, name = path.split(".")
+    owner = module.get_submodule(".".join(parents))
+    is_parameter = name in owner._parameters
+    setattr(owner, name, torch.nn.Parameter(value, requires_grad=False) if is_parameter else value)
+
+
+def weight_observer(prepared: GraphModule, node: object) -> torch.nn.Module | None:
+    """The observer of a weight, where `node` is one that reads a stored tensor."""
+    if not isinstance(node, Node) or node.op != "call_module":
+        return None
+    source = node.args[0]
+    if not isinstance(source, Node) or source.op != "get_attr":
+        return None
+    module = prepared.get_submodule(str(node.target))
+    return module if hasattr(module, "calculate_qparams") else None
