@@ -1,7 +1,12 @@
-"""Before anything else: threads that wait without spinning, and torch ahead of every converter."""
+"""Before anything else: threads that wait without spinning, and torch ahead of every converter.
+
+A background job of a shell ignores Ctrl-C, and so would every program that these tests start and interrupt.
+"""
 
 import os
+import signal
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch  # noqa: F401

@@ -99,7 +99,7 @@ def test_rows_of_another_float_model_are_not_kept(
     other = msgspec.structs.replace(kept(first[0]), rows=(), float_metric=0.5)
     monkeypatch.setattr(ptq_peers, "Flow", lambda *_: SimpleNamespace(start=lambda *_: other))
     assert run("--json", str(first[0]), "--resume") == 2
-    assert "was made with float_metric 0.99" in capsys.readouterr().err
+    assert "was made with float_metric 0.9" in capsys.readouterr().err
 
 
 def check_figures(row: Result, results: Results) -> None:
