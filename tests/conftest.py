@@ -6,8 +6,9 @@ A background job of a shell ignores Ctrl-C, and so would every program that thes
 import os
 import signal
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch  # noqa: F401
 import torchvision  # noqa: F401  a converter imported before it crashes the process
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
