@@ -243,6 +243,48 @@ class Verdict(Record):
         return self.float_metric - self.metric
 
 
+class LayerHarm(Record):
+    """One operator of the candidate's program, and how far its output is from what it is compared with.
+
+    node: its name in the program. module: the torch module it came from. tensor: what it is called in the file.
+    snr_db: signal to error with everything before it as it really ran; local_snr_db: the operator alone, given the
+    right inputs. Both are None where there is no error at all. Steps are quantization steps of an integer tensor.
+    """
+
+    node: str
+    module: str
+    op: str
+    tensor: str
+    matched: Literal["name", "order"]
+    snr_db: float | None
+    local_snr_db: float | None
+    max_abs_error: float
+    max_steps: float | None = None
+    rms_steps: float | None = None
+    wrong: bool = False
+    reason: str = ""
+
+
+class Blame(Record):
+    """Where an artifact leaves the float model: in the file or its runtime (conversion), or in the numbers (compression).
+
+    conversion: the artifact against the candidate's program; compression: that program against float. Rows are in the
+    order of execution. wrong_operator, harmful_layer: the first row out of tolerance, if any. skip: the option that
+    leaves the harmful layer in float. matched: how tensors of the file were found to be those of the program.
+    """
+
+    runtime: str
+    samples: int
+    conversion: tuple[LayerHarm, ...]
+    compression: tuple[LayerHarm, ...]
+    wrong_operator: LayerHarm | None
+    harmful_layer: LayerHarm | None
+    skip: str
+    matched: str
+    conclusion: str
+    doubts: tuple[str, ...] = ()
+
+
 class Measurement(Record):
     """The runner's interleaved A/B of the artifact against the float file of the same runtime, one thread.
 

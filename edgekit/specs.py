@@ -76,3 +76,12 @@ class Recheck(Record):
     max_abs_error: float
     golden_atol: float
     findings: tuple[str, ...]
+
+
+class BlameSpec(Record):
+    """For edgekit.verify.blame:blame: an artifact, the candidate it was exported from, and the float model."""
+
+    artifact: Artifact
+    candidate: Candidate
+    traced: Traced
+    runtime: str
