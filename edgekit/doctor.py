@@ -41,12 +41,13 @@ def examine() -> Health:
         machine=platform.machine(),
         isa=isa,
         int8_saturates=int8_saturates(isa),
-        packages={name: _version(name) for name in PACKAGES},
+        packages={name: installed(name) for name in PACKAGES},
         targets=tuple(_target(name, isa) for name in target_names()),
     )
 
 
-def _version(package: str) -> str:
+def installed(package: str) -> str:
+    """The version of a package, as pip names it, or that it is not there."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -3,11 +3,13 @@
 EdgekitError
 ├── UserError              exit 2   something given is wrong: a file, a name, a shape, a value
 │   ├── TaskError                   the task file or what it holds
-│   └── TargetError                 the target profile
+│   ├── TargetError                 the target profile
+│   └── DiskFull                    no room to write
 ├── BudgetError            exit 1   no artifact meets the budget
 ├── VerificationError      exit 1   an artifact is not what it claims to be
 ├── ConversionError        exit 2   a converter cannot express the model; names the operator
 ├── ChildCrash             exit 1   a child process died (signal, memory); holds the end of its log
+├── Stopped                exit 130 a stage was ended because its run was interrupted
 ├── DeviceError            exit 1   a device cannot be reached, refused, vanished, ran full or fell silent
 └── MissingRuntime         exit 3   a package is not installed; the message holds the pip line
 
@@ -33,6 +35,10 @@ class TargetError(UserError):
     pass
 
 
+class DiskFull(UserError):
+    pass
+
+
 class BudgetError(EdgekitError):
     pass
 
@@ -47,6 +53,10 @@ class ConversionError(EdgekitError):
 
 class ChildCrash(EdgekitError):
     pass
+
+
+class Stopped(EdgekitError):
+    exit_code = 130
 
 
 class DeviceError(EdgekitError):

@@ -133,6 +133,7 @@ class Traced(Record):
 
     program: a torch.export file. predictions: an .npz that maps the hash of each input of the metric to the
     float model's output. samples_file: an .npz with input_i and output_i, the first samples of the metric and what the float model answered.
+    fingerprint: what the model, the data and the task's code are -> a hash of their content.
     """
 
     facts: TaskFacts
@@ -146,6 +147,7 @@ class Traced(Record):
     samples: int
     parameters: int
     doubts: tuple[str, ...] = ()
+    fingerprint: dict[str, str] = {}
 
 
 class Figure(Record):
@@ -320,11 +322,15 @@ class Decision(Record):
 
 
 class StageTime(Record):
-    """What a stage cost: wall seconds and the peak memory of its own process."""
+    """What a stage cost: wall seconds and the peak memory of its own process.
+
+    reused: a finished stage of an earlier, stopped run; the figures are those of that run.
+    """
 
     stage: str
     wall_s: float
     peak_memory_bytes: int | None = None
+    reused: bool = False
 
 
 class Attempt(Record):
