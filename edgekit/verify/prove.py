@@ -46,6 +46,7 @@ def prove(spec: ProveSpec) -> Verdict:
         parity=parity,
         lint=backend.lint(spec.artifact),
         saturation=_saturation(backend, spec, inputs),
+        golden=spec.golden,
         doubts=_mode_doubts(spec) + _sample_doubts(comparing),
     )
 
