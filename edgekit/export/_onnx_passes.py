@@ -70,7 +70,7 @@ def unsigned_activations(model: onnx.ModelProto) -> None:
         for node in model.graph.node:
             if node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.input[0] not in weights:
                 node.input[:] = [fresh if i == name else i for i in node.input]
-    _drop_unused(model.graph)
+    drop_unused(model)
 
 
 def mean_to_pool(model: onnx.ModelProto) -> None:
@@ -89,7 +89,7 @@ def mean_to_pool(model: onnx.ModelProto) -> None:
             node.CopyFrom(
                 helper.make_node("GlobalAveragePool", node.input[:1], list(node.output), name=node.name)
             )
-    _drop_unused(model.graph)
+    drop_unused(model)
 
 
 def quantize_clips(model: onnx.ModelProto) -> None:
@@ -113,7 +113,7 @@ def quantize_clips(model: onnx.ModelProto) -> None:
         first, last = ((end - int(zero_point.item())) * scale.item() for end in (limits.min, limits.max))
         if low < first + half and high > last - half:
             quantize.input[0] = clip.input[0]
-    _drop_unused(model.graph)
+    drop_unused(model)
 
 
 def _clip_range(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> tuple[float, float]:
@@ -150,7 +150,7 @@ def weights_first(model: onnx.ModelProto) -> None:
                 axis=order.index(axis),
             )
         )  # fmt: skip
-    _drop_unused(model.graph)
+    drop_unused(model)
 
 
 def _weight_sources(graph: onnx.GraphProto, constants: dict[str, TensorProto]) -> set[str]:
@@ -174,8 +174,9 @@ def _add_unsigned(graph: onnx.GraphProto, tensor: TensorProto) -> str:
     return f"{tensor.name}_unsigned"
 
 
-def _drop_unused(graph: onnx.GraphProto) -> None:
+def drop_unused(model: onnx.ModelProto) -> None:
     """Removes nodes and stored tensors that nothing reads."""
+    graph = model.graph
     while True:
         read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
         dead = [node for node in graph.node if not read.intersection(node.output)]

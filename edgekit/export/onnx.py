@@ -22,6 +22,7 @@ import torch
 from edgekit_runner import __version__
 from edgekit_runner.artifact import describe
 
+from edgekit.export import _onnx_integers as integers
 from edgekit.export import _onnx_passes as passes
 from edgekit.export._onnx_errors import conversion_error
 from edgekit.quant import program as programs
@@ -42,6 +43,9 @@ PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
         passes.weights_first,
         passes.unsigned_activations,
         passes.quantize_clips,
+        integers.hardswish_in_integers,
+        integers.scale_in_grid,
+        passes.drop_unused,
     ],
 }
 

@@ -1,0 +1,141 @@
+"""Which layers stay float: the cheapest set whose noise is below a limit, as an integer linear program.
+
+Minimise the added time of the float layers and of the conversions at their borders, subject to the noise that
+stays: a knapsack over layers, not a count of them. One binary variable a layer; the tensors between follow from the
+layers by the rules in `edgekit.quant.layers`, which are linear. Solved exactly by HiGHS (Huangfu and Hall 2018,
+"Parallelizing the dual revised simplex method") through `scipy.optimize.milp`; some hundred layers take below a second.
+
+The same formulation without time limits is in Hubara et al. 2021, "Accurate Post Training Quantization With Small
+Calibration Sets" (arXiv:2006.10518), section 4.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from edgekit.quant.layers import Network
+from edgekit.quant.sensitivity import Harm
+from edgekit.records import Record
+
+TIME_LIMIT_S = 20.0
+
+
+class Costs(Record):
+    """What float costs more than integers. layers: by name, negative where float is faster. border_per_element: one
+    number of a tensor converted between the two. unit: "s" measured, or "share of MACs" estimated."""
+
+    layers: dict[str, float]
+    border_per_element: float
+    unit: str
+
+
+class Choice(Record):
+    """float_layers: names in the order of the network. noise: predicted noise / signal that stays. cost: in the unit
+    of the costs, against all layers in integers."""
+
+    float_layers: tuple[str, ...]
+    quiet: tuple[int, ...]
+    noise: float
+    cost: float
+
+
+def solve(network: Network, harm: Harm, costs: Costs, limit: float = math.inf) -> Choice | None:
+    """The cheapest choice with noise of at most `limit`; None where no choice has."""
+    from scipy.optimize import Bounds, milp
+
+    program = _Program(network, harm, costs)
+    program.rules()
+    program.limit_noise(limit)
+    count = program.count
+    found = milp(
+        program.cost,
+        constraints=program.constraints(),
+        integrality=np.concatenate([np.ones(len(network.layers)), np.zeros(count - len(network.layers))]),
+        bounds=Bounds(0, 1),
+        options={"time_limit": TIME_LIMIT_S, "mip_rel_gap": 1e-4},
+    )
+    if found.x is None:
+        return None
+    return program.read(found.x)
+
+
+class _Program:
+    """Variables: x a layer is float; v a tensor is made in float; y it is float; z it is converted; one of each."""
+
+    def __init__(self, network: Network, harm: Harm, costs: Costs) -> None:
+        self.network, self.harm, self.costs = network, harm, costs
+        self.place = {layer.name: i for i, layer in enumerate(network.layers)}
+        layers, tensors = len(network.layers), len(network.tensors)
+        self._first = {"v": layers, "y": layers + tensors, "z": layers + 2 * tensors}
+        self.count = layers + 3 * tensors
+        self.cost = np.zeros(self.count)
+        self.cost[:layers] = [costs.layers[layer.name] for layer in network.layers]
+        for i, tensor in enumerate(network.tensors):
+            self.cost[self._at("z", i)] = costs.border_per_element * tensor.elements
+        self._rows: list[dict[int, float]] = []
+        self._tops: list[float] = []
+
+    def _at(self, kind: str, i: int) -> int:
+        return self._first[kind] + i
+
+    def _at_most(self, top: float, row: Mapping[int, float]) -> None:
+        self._rows.append(dict(row))
+        self._tops.append(top)
+
+    def _below(self, a: int, b: int) -> None:
+        self._at_most(0, {a: 1, b: -1})
+
+    def rules(self) -> None:
+        for i, tensor in enumerate(self.network.tensors):
+            v, y, z = (self._at(kind, i) for kind in "vyz")
+            self._made(tensor.maker, tensor.sources, v)
+            self._below(y, v)
+            for reader in tensor.readers:
+                x = self.place[reader]
+                self._below(y, x)
+                self._at_most(0, {v: 1, x: -1, z: -1})
+                self._at_most(0, {x: 1, v: -1, z: -1})
+            for operands in tensor.operators:
+                for other in set(operands) - {
+                    i
+                }:  # one float operand makes the operator float: the others are converted
+                    self._at_most(0, {self._at("v", other): 1, v: -1, z: -1})
+
+    def _made(self, maker: str | None, sources: tuple[int, ...], v: int) -> None:
+        """Ties v to the layer, or to the operands: float as soon as one of them is."""
+        if maker is not None:
+            self._below(v, self.place[maker])
+            self._below(self.place[maker], v)
+            return
+        operands = [self._at("v", source) for source in sources]
+        for operand in operands:
+            self._below(operand, v)
+        self._at_most(0 if operands else -1, {v: 1 if operands else -1, **dict.fromkeys(operands, -1)})
+
+    def limit_noise(self, limit: float) -> None:
+        """sum of harm * (1 - float) <= limit."""
+        if math.isinf(limit):
+            return
+        row = {self.place[name]: -noise for name, noise in self.harm.weights.items()}
+        row |= {self._at("y", i): -noise for i, noise in enumerate(self.harm.tensors)}
+        scale = max(self.harm.total, 1e-12)
+        self._at_most((limit - self.harm.total) / scale, {k: value / scale for k, value in row.items()})
+
+    def constraints(self) -> object:
+        from scipy.optimize import LinearConstraint
+        from scipy.sparse import lil_array
+
+        matrix = lil_array((len(self._rows), self.count))
+        for number, row in enumerate(self._rows):
+            for column, value in row.items():
+                matrix[number, column] = value
+        return LinearConstraint(matrix.tocsr(), -np.inf, np.array(self._tops))
+
+    def read(self, x: np.ndarray) -> Choice:
+        on = x > 0.5
+        names = tuple(layer.name for layer in self.network.layers if on[self.place[layer.name]])
+        quiet = tuple(i for i in range(len(self.network.tensors)) if on[self._at("y", i)])
+        noise = sum(v for name, v in self.harm.weights.items() if name not in set(names))
+        noise += sum(v for i, v in enumerate(self.harm.tensors) if i not in set(quiet))
+        return Choice(float_layers=names, quiet=quiet, noise=noise, cost=float(self.cost @ np.round(x)))
