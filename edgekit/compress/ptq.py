@@ -25,6 +25,7 @@ from edgekit.errors import UserError
 from edgekit.quant import bias
 from edgekit.quant import program as programs
 from edgekit.quant.calibrate import calibrate
+from edgekit.quant.observing import observing
 from edgekit.quant.quantizer import ProfileQuantizer, count_layers
 from edgekit.records import Candidate, Figure, Record
 
@@ -60,7 +61,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     quantizer = ProfileQuantizer(candidate.quant, options.estimator, skip=skip)
     model = prepare_pt2e(program.module(), quantizer)
     watchers = bias.watch(model) if options.bias_correction else []
-    used, runs = calibrate(model, task.calibration or (), programs.user_inputs(program), options.batches)
+    like = programs.user_inputs(program)
+    used, runs = calibrate(observing(model), task.calibration or (), like, options.batches)
     bias.correct(model, watchers)
     model = convert_pt2e(model, fold_quantize=False)
     quantized, left = count_layers(model)

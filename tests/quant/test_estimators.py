@@ -11,7 +11,7 @@ from quant_nets import quant
 from edgekit.errors import UserError
 from edgekit.quant import estimators
 from edgekit.quant.estimators import _grid
-from edgekit.quant.estimators._histogram import BINS, StreamingHistogram
+from edgekit.quant.estimators._histogram import BINS, SAMPLES, StreamingHistogram
 
 NAMES = ("entropy", "minmax", "moving_average", "mse", "percentile")
 HISTOGRAMS = ("entropy", "mse", "percentile")
@@ -158,7 +158,8 @@ def test_what_a_relu_clips_away_does_not_move_the_range(name: str) -> None:
     ends = []
     for zeros in (0, 1_000_000):
         found = observer(name)
-        found(torch.cat([values, torch.zeros(zeros)]))
+        for batch in torch.cat([values, torch.zeros(zeros)]).split(SAMPLES):
+            found(batch)
         ends.append(float(found.best_range()[1]))
     assert ends[0] == pytest.approx(ends[1], rel=0.25 if name == "percentile" else 0.02)
 
@@ -167,7 +168,7 @@ def test_the_percentile_clips_one_in_ten_thousand_at_each_end() -> None:
     torch.manual_seed(0)
     x = torch.cat([torch.randn(1_000_000), torch.randn(1_000_000).abs()])
     found = observer("percentile")
-    for batch in x.split(170_000):
+    for batch in x.split(SAMPLES):
         found(batch)
     low, high = (float(v) for v in found.best_range())
     assert float((x > high).float().mean()) == pytest.approx(1e-4, rel=0.05)
@@ -213,6 +214,22 @@ def test_a_stream_counts_like_one_batch_and_holds_as_much() -> None:
     assert float(stream.counts.sum()) == len(everything)
     assert float((stream.counts - whole).abs().sum()) <= 20  # values on the very border of a bin
     assert float(stream.limit) >= float(everything.abs().max())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_of_a_large_tensor_an_even_part_is_counted_and_every_value_bounds_the_range(layout) -> None:
+    x = torch.zeros(1, 64, 112, 112)
+    x += torch.arange(64.0).view(1, 64, 1, 1)  # each channel has its own value
+    x[0, 5, 50, 50], x[0, 6, 60, 60] = -70.0, 90.0
+    found = observer("mse")
+    for _ in range(4):
+        found(x.contiguous(memory_format=layout))
+    assert (found.low, found.high) == (-70, 90)
+    assert 3.5 * SAMPLES < float(found.counts.sum()) <= 4 * SAMPLES
+    centers = found.centers()[found.counts > 0]
+    assert len(centers) >= 64  # none of the channels is left out
+    shares = found.counts[found.counts > 0][:64] / found.counts.sum() * 64
+    assert float(shares.min()) > 0.9 and float(shares.max()) < 1.1
 
 
 def _numbers_held(module: StreamingHistogram) -> int:

@@ -2,53 +2,63 @@
 
 Its bins are aligned to zero, so that when a larger value comes, two neighbours merge into one exactly: nothing seen
 before is smeared, and memory stays at BINS numbers however many batches come. `mse`, `percentile` and `entropy`
-choose a range from it at the end; zero is always inside.
+choose a range from it at the end; zero is always inside. The smallest and the largest value are those of all values;
+counted are at most SAMPLES of them, evenly spread, each time: a hundred inputs still make a million counts, enough for
+the shape of a distribution.
 
-Cost: one histogram pass over each tensor, some milliseconds per tensor at the end.
+Cost: one min-max pass over each tensor, some milliseconds per tensor at the end.
 """
 
+import math
 from typing import Any
 
 import torch
 from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 
+from edgekit.quant.estimators._flat import flat
+
 BINS = 4096  # half of them below zero
+SAMPLES = 1 << 14  # values counted of one tensor, each time
 #: each round tries factors around the best so far: (half width, how many), coarse, then to one hundredth
 ROUNDS = ((0.75, 31), (0.05, 11), (0.05, 11))
 
 
 class StreamingHistogram(UniformQuantizationObserverBase):
-    """Counts in BINS equal bins over [-limit, limit]; `limit` only ever doubles."""
+    """Counts in BINS equal bins over [-limit, limit]; `limit` only ever doubles. `low` and `high` are what was seen."""
 
     counts: torch.Tensor
-    limit: torch.Tensor
-    min_val: torch.Tensor
-    max_val: torch.Tensor
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.register_buffer("counts", torch.zeros(BINS, dtype=torch.float64))
-        self.register_buffer("limit", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("min_val", torch.zeros(()))
-        self.register_buffer("max_val", torch.zeros(()))
+        self.limit = self.low = self.high = 0.0
+        self.seen = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.numel() == 0:
             return x
-        values = x.detach().float()
-        low, high = torch.aminmax(values)
-        self.min_val, self.max_val = torch.minimum(self.min_val, low), torch.maximum(self.max_val, high)
-        largest = max(-float(low), float(high))
-        if largest > 0:
-            self._grow(largest)
-            limit = float(self.limit)
-            self.counts += torch.histc(values, bins=BINS, min=-limit, max=limit)
+        values = flat(x).float()
+        low, high = (float(end) for end in torch.aminmax(values))
+        self.low, self.high = min(self.low, low), max(self.high, high)
+        self._grow(max(-low, high))
+        if self.limit > 0:
+            sample = values[self._sample(len(values))]
+            bins = (sample * (BINS / 2 / self.limit) + BINS / 2).int().clamp_(0, BINS - 1)
+            self.counts += torch.bincount(bins, minlength=BINS)
         return x
+
+    def _sample(self, count: int) -> slice:
+        """At most SAMPLES of `count` values, of every row and channel, others each time, the same in each run."""
+        step = -(-count // SAMPLES)
+        while math.gcd(step, count) > 1:
+            step += 1
+        self.seen += 1
+        return slice(self.seen * 7919 % step, None, step)
 
     def _grow(self, largest: float) -> None:
         if self.limit == 0:
-            self.limit.fill_(largest)
-        while float(self.limit) < largest:
+            self.limit = largest
+        while self.limit < largest:
             merged = self.counts.view(-1, 2).sum(1)
             self.counts.zero_()
             self.counts[BINS // 4 : BINS // 4 + BINS // 2] = merged
@@ -63,12 +73,12 @@ class StreamingHistogram(UniformQuantizationObserverBase):
 
         Each end is shrunk in turn, both at once on a symmetric grid; among equals the widest range wins.
         """
-        ends = torch.stack([self.min_val, self.max_val]).double()
+        ends = torch.tensor([self.low, self.high], dtype=torch.float64)
         if self.limit == 0:
             return ends[0], ends[1]
         sides: tuple[list[int], ...] = ([1], [0])
         if self.qscheme == torch.per_tensor_symmetric:
-            ends, sides = ends.abs().max() * torch.tensor([-1.0, 1.0]), ([0, 1],)
+            ends, sides = ends.abs().max() * ends.new_tensor([-1.0, 1.0]), ([0, 1],)
         factors = torch.ones(2, dtype=torch.float64)
         for half_width, count in ROUNDS:
             around = torch.linspace(half_width, -half_width, count, dtype=torch.float64)

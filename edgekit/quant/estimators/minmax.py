@@ -3,13 +3,23 @@
 Jacob et al. 2018 (arXiv:1712.05877), section 3. Cost: one pass over each tensor, two numbers of memory.
 """
 
+import torch
 from torchao.quantization.pt2e.observer import MinMaxObserver
 from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
+from edgekit.quant.estimators._flat import flat
 from edgekit.quant.estimators._grid import Grid, spec
 
 fake_quantize = False
 
 
+class FullRange(MinMaxObserver):
+    """torchao's, for tensors in any layout."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        super().forward(flat(x))
+        return x
+
+
 def activation(grid: Grid) -> QuantizationSpec:
-    return spec(grid, MinMaxObserver)
+    return spec(grid, FullRange)

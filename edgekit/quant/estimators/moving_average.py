@@ -14,6 +14,7 @@ from torchao.quantization.pt2e.observer import (
 )
 from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
+from edgekit.quant.estimators._flat import flat
 from edgekit.quant.estimators._grid import Grid, spec
 
 fake_quantize = True
@@ -28,7 +29,8 @@ class MeanRange(MovingAverageMinMaxObserver):
         if x.numel():
             self.seen += 1
             self.averaging_constant = 1 / self.seen
-        return super().forward(x)
+        super().forward(flat(x))
+        return x
 
 
 def activation(grid: Grid) -> QuantizationSpec:

@@ -21,20 +21,20 @@ class Percentile(StreamingHistogram):
     """Ends where the counts beyond them are CLIPPED_RATIO of all, interpolated within a bin."""
 
     def best_range(self) -> tuple[torch.Tensor, torch.Tensor]:
-        low, high = self.min_val.double(), self.max_val.double()
-        if self.limit == 0:
-            return low, high
-        top = self._where_beyond(self.counts.flip(0))
-        bottom = -self._where_beyond(self.counts)
-        return torch.clamp(bottom, low, low.new_zeros(())), torch.clamp(top, low.new_zeros(()), high)
+        ends = torch.tensor([self.low, self.high], dtype=torch.float64)
+        if self.limit > 0:
+            beyond = [-self._where_beyond(self.counts), self._where_beyond(self.counts.flip(0))]
+            ends = torch.tensor(beyond, dtype=torch.float64).clamp(*ends.tolist())
+        low, high = ends
+        return low.clamp(max=0.0), high.clamp(min=0.0)
 
-    def _where_beyond(self, counts: torch.Tensor) -> torch.Tensor:
+    def _where_beyond(self, counts: torch.Tensor) -> float:
         """How far from zero the clipped share begins, for counts that come from the end inwards."""
         clipped = CLIPPED_RATIO * counts.sum()
         beyond = counts.cumsum(0)
         first = int(torch.searchsorted(beyond, clipped, right=True))
-        whole = beyond[first] - counts[first]
-        return self.limit - (2 * self.limit / BINS) * (first + (clipped - whole) / counts[first])
+        part = (clipped - beyond[first] + counts[first]) / counts[first]
+        return self.limit - (2 * self.limit / BINS) * (first + float(part))
 
 
 def activation(grid: Grid) -> QuantizationSpec:
