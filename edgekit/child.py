@@ -2,19 +2,24 @@
 
 Converters crash, take gigabytes and must not meet each other in one process; a child gives the memory back and
 turns a crash into a sentence. A stage is a function of one record that returns a record; both cross as JSON.
-What the stage prints goes to its log.
+What the stage prints goes to its log. A child dies with its parent, however that one ends.
 
-    python -P -m edgekit.child SPEC.json      (internal)
+The result is written last, beside its place and renamed into it, with the hash of every file of the stage: a folder
+that holds one is a finished stage, which `reuse` gives back as long as the files are still those.
+
+    python -P -m edgekit.child SPEC.json RESULT.json PARENT      (internal)
 """
 
 import contextlib
 import errno
+import hashlib
 import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -23,7 +28,7 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from edgekit import errors
-from edgekit.errors import ChildCrash, EdgekitError, UserError
+from edgekit.errors import ChildCrash, DiskFull, EdgekitError, Stopped
 from edgekit.records import Record, StageTime
 
 R = TypeVar("R", bound=Record)
@@ -38,41 +43,102 @@ GLIBC_ENV = {
 PASSIVE_ENV = {"OMP_WAIT_POLICY": "PASSIVE"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_FULL = 74  # exit code of a child that has no room left to write even its error
+SPEC, RESULT, LOG, PARTIAL = "spec.json", "result.json", "log.txt", ".partial"
+POLL_S = 0.1  # how often a waiting parent looks whether it is to stop
 
 
-def run(stage: str, function: str, spec: Record, result: type[R], folder: Path) -> tuple[R, StageTime]:
+def run(
+    stage: str,
+    function: str,
+    spec: Record,
+    result: type[R],
+    folder: Path,
+    *,
+    tuned: bool = True,
+    stop: threading.Event | None = None,
+) -> tuple[R, StageTime]:
     """Calls `function` ("package.module:name") with `spec` in a fresh interpreter.
 
-    folder: where spec, result and log of this stage are written. Raises the EdgekitError that the stage raised,
+    folder: where spec, result and log of this stage are written. tuned: with the settings that make torch fast; a
+    measurement goes without. stop: ends the child when set. Raises the EdgekitError that the stage raised, Stopped,
     or ChildCrash if the process died or raised anything else.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: folder / name for name in ("spec.json", "result.json", "log.txt")}
-    paths["result.json"].unlink(missing_ok=True)
-    paths["spec.json"].write_text(json.dumps({"function": function, "spec": msgspec.to_builtins(spec)}))
+    paths = _paths(folder)
+    paths[RESULT].unlink(missing_ok=True)
+    paths[SPEC].write_text(json.dumps({"function": function, "spec": msgspec.to_builtins(spec)}))
     started = time.perf_counter()
-    with paths["log.txt"].open("wb") as log:
+    with paths[LOG].open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edgekit.child", str(paths["spec.json"]), str(paths["result.json"])],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "edgekit.child",
+                str(paths[SPEC]),
+                str(paths[RESULT]),
+                str(os.getpid()),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_environment()},
+            env={**os.environ, **_environment(tuned)},
         )
-        try:
-            code = process.wait()
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        code = _wait(process, stage, stop)
     return _collect(stage, code, paths, result, time.perf_counter() - started)
 
 
-def _environment() -> dict[str, str]:
+def _paths(folder: Path) -> dict[str, Path]:
+    return {name: folder / name for name in (SPEC, RESULT, LOG)}
+
+
+def _wait(process: subprocess.Popen[bytes], stage: str, stop: threading.Event | None) -> int:
+    """The exit code; whatever ends the waiting ends the child."""
+    try:
+        while stop is None or not stop.is_set():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(None if stop is None else POLL_S)
+        raise Stopped(f"{stage} was stopped")
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def reuse(stage: str, result: type[R], folder: Path) -> tuple[R, StageTime] | None:
+    """What a finished stage left in `folder`; None if there is none, it failed, or a file of it is not as it was."""
+    try:
+        answer = json.loads((folder / RESULT).read_bytes())
+        if answer["files"] != _content(folder):
+            return None
+        time_ = StageTime(
+            stage=stage, wall_s=answer["wall_s"], peak_memory_bytes=answer["peak_memory_bytes"], reused=True
+        )
+        return msgspec.convert(answer["result"], result), time_
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _content(folder: Path) -> dict[str, str]:
+    """The sha256 of every file that the stage itself wrote."""
+    ours = {SPEC, RESULT, LOG, RESULT + PARTIAL}
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    found = {}
+    for path in files:
+        name = path.relative_to(folder).as_posix()
+        if name not in ours:
+            with path.open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _environment(tuned: bool) -> dict[str, str]:
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
     path = {
         "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)
     }  # so that the task's modules are found
+    if not tuned:
+        return path
     return {**quiet, **path, **PASSIVE_ENV, **(GLIBC_ENV if sys.platform == "linux" else {})}
 
 
@@ -80,10 +146,10 @@ def _collect(
     stage: str, code: int, paths: dict[str, Path], result: type[R], wall_s: float
 ) -> tuple[R, StageTime]:
     if code == DISK_FULL:
-        raise UserError(f"{stage}: the disk is full. Free some space and run again")
-    if not paths["result.json"].is_file():
-        raise ChildCrash(f"{stage}: {_describe_exit(code)}; {last_words(paths['log.txt'])}")
-    answer = json.loads(paths["result.json"].read_bytes())
+        raise DiskFull(f"{stage}: the disk is full. Free some space and run again")
+    if not paths[RESULT].is_file():
+        raise ChildCrash(f"{stage}: {_describe_exit(code)}; {last_words(paths[LOG])}")
+    answer = json.loads(paths[RESULT].read_bytes())
     if "error" in answer:
         kind, message = answer["error"]["kind"], answer["error"]["message"]
         raise errors.by_name(kind)(f"{stage}: {message}" if kind == ChildCrash.__name__ else message)
@@ -133,7 +199,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
         return {"kind": type(error).__name__, "message": str(error)}
     if isinstance(error, OSError) and error.errno in FULL:
         return {
-            "kind": UserError.__name__,
+            "kind": DiskFull.__name__,
             "message": f"the disk is full: {error}. Free some space and run again",
         }
     text = " ".join(str(error).split())[:600]
@@ -142,20 +208,33 @@ def _failure(error: BaseException) -> dict[str, Any]:
     return {"kind": ChildCrash.__name__, "message": f"{type(error).__name__}: {text} ({place})"}
 
 
-def main(spec_path: str, result_path: str) -> None:
+def _die_with(parent: int) -> None:
+    """A parent that is killed takes its child along: PR_SET_PDEATHSIG, where there is such a thing."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def main(spec_path: str, result_path: str, parent: str) -> None:
     import logging
 
+    _die_with(int(parent))
+    started = time.perf_counter()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    logging.getLogger("edgekit").info("environment: %s", _environment())
+    given = {name: os.environ.get(name, "") for name in _environment(tuned=True)}
+    logging.getLogger("edgekit").info("environment: %s", given)
     answer: dict[str, Any]
     try:
-        answer = _stage(Path(spec_path))
+        answer = {**_stage(Path(spec_path)), "files": _content(Path(spec_path).parent)}
     except Exception as error:
         answer = {"error": _failure(error)}
         with contextlib.suppress(OSError):  # the log may lie on a full disk
             traceback.print_exc()
-    answer["peak_memory_bytes"] = peak_memory_bytes()
-    partial = Path(result_path + ".partial")
+    answer |= {"peak_memory_bytes": peak_memory_bytes(), "wall_s": round(time.perf_counter() - started, 3)}
+    partial = Path(result_path + PARTIAL)
     try:
         partial.write_text(json.dumps(answer))  # json, unlike msgspec, keeps infinities
     except OSError as error:
@@ -168,4 +247,4 @@ def main(spec_path: str, result_path: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:4])

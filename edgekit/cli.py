@@ -1,11 +1,14 @@
 """The command line: verbs, thin. Results go to stdout, progress to stderr.
 
 Exit codes: 0 fine, 1 budget or verification failed, 2 user error, 3 a runtime is missing; `compare`: 0 faster,
-1 slower, 4 inconclusive.
+1 slower, 4 inconclusive; 130 stopped.
 """
 
 import shutil
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,7 @@ from edgekit.cli_options import (
     read_threads,
     task_options,
 )
-from edgekit.errors import EdgekitError
+from edgekit.errors import EdgekitError, Stopped
 
 
 class Verbs(click.Group):
@@ -31,8 +34,26 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except EdgekitError as error:
-            click.echo(f"edgekit: {error}", err=True)
+            click.echo(f"edgekit: {_with_notes(error)}", err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt as error:
+            click.echo(f"edgekit: {_with_notes(error)}", err=True)
+            ctx.exit(Stopped.exit_code)
+
+
+def _with_notes(error: BaseException) -> str:
+    """Its sentence, and what was added on its way here: that finished stages are kept."""
+    return "; ".join([str(error) or "stopped", *getattr(error, "__notes__", [])])
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """A run that is told to end (SIGTERM) ends as with Ctrl-C: its children first, its finished stages kept."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -125,6 +146,7 @@ def plan(
     show_default=True,
     help="Stages at once; each takes 1 to 4 GB.",
 )
+@click.option("--resume", is_flag=True, help="Go on from the finished stages of a stopped run.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 @json_option
 def export(
@@ -135,6 +157,7 @@ def export(
     out: Path,
     seed: int,
     jobs: int,
+    resume: bool,
     quiet: bool,
     as_json: bool,
     **budget: float | None,
@@ -143,7 +166,7 @@ def export(
     from edgekit.deploy import deploy
     from edgekit.progress import progress
 
-    with progress(quiet) as listener:
+    with _stoppable(), progress(quiet) as listener:
         report = deploy(
             task,
             targets,
@@ -153,6 +176,7 @@ def export(
             settings=read_settings(settings),
             seed=seed,
             jobs=jobs,
+            resume=resume,
             on_event=listener,
         )
     _show(report, out, as_json)
@@ -299,7 +323,7 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
     from edgekit.deploy import deploy
     from edgekit.progress import progress
 
-    with progress(quiet) as listener:
+    with _stoppable(), progress(quiet) as listener:
         report = deploy(demo_reference(), ["all"], out, on_event=listener)
     _show(report, out, as_json)
 

@@ -1,17 +1,15 @@
 """Deploys one task to several targets: trace once, walk each target's ladder side by side, place the results."""
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edgekit_runner import __version__
 from edgekit_runner.environment import local_isa
 
-from edgekit import requirements
+from edgekit import fingerprint, requirements
+from edgekit.doctor import PACKAGES, installed
 from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import Request, walk
 from edgekit.machine import machine_facts
@@ -20,9 +18,10 @@ from edgekit.plan import budget_for
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, TargetReport, Traced
 from edgekit.specs import TraceSpec
 from edgekit.stages import Event, EventLog, Stages
-from edgekit.store import output_folder
+from edgekit.store import check_output, output_folder
 from edgekit.target import Target, load_target, target_names
 from edgekit.task import Task, TaskSource, pickle_task
+from edgekit.workfolder import settle, work_folder
 
 JOBS = 2  # stages at once; each is a process of one to four gigabytes
 
@@ -37,6 +36,7 @@ def deploy(
     settings: dict[str, str] | None = None,
     seed: int = 0,
     jobs: int = JOBS,
+    resume: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> Report:
     """Exports `task` for every target and writes the folder `out`, whole or not at all.
@@ -44,7 +44,7 @@ def deploy(
     task: a Task, or a reference "file.py:task" (`settings` go to its function). targets: names of profiles, paths
     of TOML files, or "all". budget: in place of the profile's, or a mapping that overrides some of its fields.
     isa: the instruction-set level of the machine that will serve, for the targets that admit it; "host" is this
-    machine's. Raises UserError and its kin for anything wrong with what was given, MissingRuntime; a target without
+    machine's. resume: goes on from the stages that a stopped run on `out` finished. Raises UserError and its kin for anything wrong with what was given, MissingRuntime; a target without
     an accepted artifact is a refusal in the report.
     """
     profiles = load_targets(targets)
@@ -52,24 +52,51 @@ def deploy(
     for target in profiles:
         budget_for(target, budget)  # refused before any work
     requirements.check(profiles)
+    check_output(Path(out))
     log = EventLog(on_event)
-    with output_folder(Path(out)) as partial, _scratch(partial.parent) as work:
+    with work_folder(Path(out), resume, log.note) as work, output_folder(Path(out), work) as partial:
         stages = Stages(work, jobs, log)
         request, time = _trace(task, settings or {}, stages, work, seed)
-        with ThreadPoolExecutor(max_workers=len(profiles)) as pool:
-            walks = [
-                pool.submit(walk, target, level, budget, request, stages)
-                for target, level in zip(profiles, levels, strict=True)
-            ]
-            results = [done.result() for done in walks]
+        settle(work, _fingerprint(request), log.note)
+        results = _walk_all(profiles, levels, budget, request, stages)
         _raise_if_nothing_converts(results)
         placed = [
-            folders.place(result, target, request.traced, partial, work, log)
+            folders.place(result, target, request.traced, partial, stages.logs(target.name), log)
             for result, target in zip(results, profiles, strict=True)
         ]
         report = _report(request, budget if isinstance(budget, Budget) else None, placed, time)
         folders.write_report(report, partial)
     return report
+
+
+def _walk_all(
+    profiles: list[Target],
+    levels: list[str],
+    budget: Budget | Mapping[str, float] | None,
+    request: Request,
+    stages: Stages,
+) -> list[TargetReport]:
+    """The targets side by side; the first error, or an interrupt, ends them all."""
+    with ThreadPoolExecutor(max_workers=len(profiles)) as pool:
+        try:
+            walks = [
+                pool.submit(walk, target, level, budget, request, stages)
+                for target, level in zip(profiles, levels, strict=True)
+            ]
+            for done in wait(walks, return_when=FIRST_EXCEPTION).done:
+                done.result()
+        except BaseException:
+            stages.stop()
+            raise
+    return [done.result() for done in walks]
+
+
+def _fingerprint(request: Request) -> dict[str, str]:
+    """What all stages rest on, in the words that say what changed."""
+    versions = {f"the version of {name}": installed(name) for name in PACKAGES}
+    code = fingerprint.of_folder(Path(__file__).parent)
+    own = {"the version of edgekit": f"{__version__} {code}", "the seed": str(request.seed)}
+    return {**request.traced.fingerprint, **own, **versions}
 
 
 def load_targets(names: Iterable[str]) -> list[Target]:
@@ -97,16 +124,6 @@ def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
     return wanted if wanted in target.isa.levels else target.default_isa
 
 
-@contextmanager
-def _scratch(parent: Path) -> Iterator[Path]:
-    """A folder for what stages write, on the disk of the results; gone afterwards."""
-    path = Path(tempfile.mkdtemp(prefix=".edgekit-work-", dir=parent))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def _trace(
     task: Task | str, settings: dict[str, str], stages: Stages, work: Path, seed: int
 ) -> tuple[Request, StageTime]:
@@ -114,9 +131,9 @@ def _trace(
         source = pickle_task(task, work / "task.pkl")
     else:
         source = TaskSource(name=task, reference=task, settings=settings)
-    folder = stages.folder("", "trace")
-    spec = TraceSpec(source=source, work=str(folder), seed=seed)
-    traced, time = stages.child("", "trace", "edgekit.trace:trace", spec, Traced, folder)
+    traced, time = stages.trace(
+        "edgekit.trace:trace", lambda folder: TraceSpec(source=source, work=str(folder), seed=seed), Traced
+    )
     return Request(source=source, traced=traced, host_isa=local_isa(), seed=seed), time
 
 

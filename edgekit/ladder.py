@@ -1,15 +1,14 @@
 """One target's ladder: each recipe is built, exported, proven, measured and judged, until one is accepted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import msgspec
 from edgekit_runner.isa import int8_saturates
 
 from edgekit import bench, gate
 from edgekit.compress import AT_EXPORT
 from edgekit.errors import ChildCrash, ConversionError, VerificationError
-from edgekit.golden import Golden, golden_atol, of_float
+from edgekit.machine import machine_facts
 from edgekit.plan import plan
 from edgekit.records import (
     Artifact,
@@ -22,11 +21,12 @@ from edgekit.records import (
     Recipe,
     Record,
     StageTime,
+    Step,
     TargetReport,
     Traced,
     Verdict,
 )
-from edgekit.specs import CompressSpec, Context, ExportSpec, ProveSpec
+from edgekit.specs import CompressSpec, Context, ExportSpec, MeasureSpec, ProveSpec
 from edgekit.stages import Stages
 from edgekit.target import Target
 from edgekit.task import TaskSource
@@ -129,7 +129,19 @@ class Rung:
         for step in self._recipe.steps:
             if step.technique in AT_EXPORT:
                 continue
-            folder = self._stages.folder(self._target.name, step.technique)
+            candidate, time = self._stages.run(
+                self._target.name,
+                self._recipe.name,
+                "edgekit.compress._stage:compress",
+                self._compress_spec(candidate, step),
+                Candidate,
+                name=step.technique,
+            )
+            self._times.append(time)
+        return candidate
+
+    def _compress_spec(self, candidate: Candidate, step: Step) -> Callable[[Path], Record]:
+        def spec(folder: Path) -> Record:
             context = Context(
                 work=str(folder),
                 target=self._target,
@@ -138,17 +150,9 @@ class Rung:
                 isa=self._plan.isa,
                 seed=self._request.seed,
             )
-            spec = CompressSpec(candidate=candidate, step=step, source=self._request.source, context=context)
-            candidate, time = self._stages.child(
-                self._target.name,
-                self._recipe.name,
-                "edgekit.compress._stage:compress",
-                spec,
-                Candidate,
-                folder,
-            )
-            self._times.append(time)
-        return candidate
+            return CompressSpec(candidate=candidate, step=step, source=self._request.source, context=context)
+
+        return spec
 
     def _float_artifact(self) -> Artifact:
         """The float32 file of this format, shared by all targets that use it."""
@@ -157,35 +161,36 @@ class Rung:
         return self._stages.once(key, lambda: self._export(candidate, ""))
 
     def _export(self, candidate: Candidate, owner: str | None = None) -> Artifact:
-        stage = f"export {candidate.recipe.precision} {self._target.format}"
-        owner = self._target.name if owner is None else owner
-        folder = self._stages.folder(owner, f"export-{self._target.format}")
-        spec = ExportSpec(candidate=candidate, target=self._target, folder=str(folder))
-        artifact, time = self._stages.child(
-            owner, stage, "edgekit.export._stage:export", spec, Artifact, folder
+        artifact, time = self._stages.run(
+            self._target.name if owner is None else owner,
+            f"export {candidate.recipe.precision} {self._target.format}",
+            "edgekit.export._stage:export",
+            lambda folder: ExportSpec(candidate=candidate, target=self._target, folder=str(folder)),
+            Artifact,
+            name=f"export-{self._target.format}",
         )
         self._times.append(time)
         return artifact
 
     def _prove(self, artifact: Artifact) -> Verdict:
-        folder = self._stages.folder(self._target.name, "verify")
-        host = self._request.host_isa
-        spec = ProveSpec(
-            artifact=artifact,
-            traced=self._request.traced,
-            source=self._request.source,
-            runtime=self._target.runtime,
-            isa=self._plan.isa,
-            host_isa=host,
-            golden=str(folder / "golden.npz"),
-            exact=self._exact(artifact),
-            seed=self._request.seed,
-        )
-        verdict, time = self._stages.child(
-            self._target.name, "verify", "edgekit.verify.prove:prove", spec, Verdict, folder
+        def spec(folder: Path) -> ProveSpec:
+            return ProveSpec(
+                artifact=artifact,
+                traced=self._request.traced,
+                source=self._request.source,
+                runtime=self._target.runtime,
+                isa=self._plan.isa,
+                host_isa=self._request.host_isa,
+                golden=str(folder / "golden.npz"),
+                exact=self._exact(artifact),
+                seed=self._request.seed,
+            )
+
+        verdict, time = self._stages.run(
+            self._target.name, "verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify"
         )
         self._times.append(time)
-        return msgspec.structs.replace(verdict, golden=spec.golden)
+        return verdict
 
     def _exact(self, artifact: Artifact) -> bool:
         """Whether this host's fused int8 kernels saturate where the target's do not, so that they prove nothing."""
@@ -197,13 +202,23 @@ class Rung:
             return bench.unmeasured(
                 f"not measured on the target: the int8 kernels of this {self._request.host_isa} machine saturate"
             )
-        expected = Golden(path=golden, atol=golden_atol(Path(golden), artifact.precision))
-        folder = self._stages.folder(self._target.name, "measure")
-        reference = of_float(self._request.traced, baseline, folder / "float.npz")
-        measurement, time = self._stages.alone(
+        measurement, time = self._stages.run(
             self._target.name,
             "measure",
-            lambda: bench.measure(artifact, expected, baseline, reference, self._target, self._plan.isa),
+            "edgekit.measure:measure",
+            lambda folder: MeasureSpec(
+                artifact=artifact,
+                baseline=baseline,
+                golden=golden,
+                traced=self._request.traced,
+                target=self._target,
+                isa=self._plan.isa,
+                machine=machine_facts(),
+                work=str(folder),
+            ),
+            Measurement,
+            name="measure",
+            alone=True,
         )
         self._times.append(time)
         return measurement

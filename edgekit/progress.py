@@ -31,6 +31,8 @@ def describe(event: Event) -> str:
     who = event.target or "all targets"
     if event.state == "note":
         return f"{who}  {event.message}"
+    if event.state == "reused":
+        return f"{who}  {event.stage}: reused, it took {event.wall_s:.1f} s"
     if event.state in ("done", "failed"):
         what = f"{event.state} in {event.wall_s:.1f} s"
         return f"{who}  {event.stage}: {what}" + (f": {event.message}" if event.message else "")

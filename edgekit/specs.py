@@ -61,6 +61,19 @@ class ProveSpec(Record):
     seed: int = 0
 
 
+class MeasureSpec(Record):
+    """For edgekit.measure:measure. machine: the host's facts, so that a kept figure is one of this machine."""
+
+    artifact: Artifact
+    baseline: Artifact
+    golden: str
+    traced: Traced
+    target: Target
+    isa: str
+    machine: dict[str, str]
+    work: str
+
+
 class RecheckSpec(Record):
     """For edgekit.verify.prove:recheck: a folder exported before, and the tolerance of its manifest."""
 

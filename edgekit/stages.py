@@ -1,6 +1,13 @@
-"""Runs stages: at most so many children at once, none while something is being timed, equal work only once."""
+"""Runs stages: at most so many children at once, none while something is being timed, equal work only once.
 
+The folder of a stage is named by a key: the hash of its function and of its spec, without the folder itself. The
+paths in a spec lie in folders named so too, so that a key stands for all the content that went in. A folder that
+holds a result is a finished stage, of this run or of one that was stopped, and is not run again.
+"""
+
+import hashlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +23,21 @@ from edgekit.records import Record, StageTime
 R = TypeVar("R", bound=Record)
 
 
+SHARED = "shared"  # the folder of what belongs to no single target
+
+
+def key(function: str, spec: Callable[[Path], Record]) -> str:
+    """What a stage is known by: its function and its spec in a folder that has no name yet."""
+    plain = [function, msgspec.to_builtins(spec(Path("FOLDER")))]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
 class Event(Record):
     """A stage began or ended; `target` is empty for work that all targets share."""
 
     target: str
     stage: str
-    state: str  # started | done | failed | note
+    state: str  # started | done | reused | failed | note
     wall_s: float | None = None
     message: str = ""
 
@@ -71,30 +87,64 @@ class Stages:
         self._lock = threading.Lock()
         self._shared: dict[str, Any] = {}
         self._locks: dict[str, threading.Lock] = {}
-        self._count = 0
+        self._used: list[tuple[str, Path]] = []
+        self._stop = threading.Event()
         self.machine = Machine(jobs)
 
-    def folder(self, target: str, stage: str) -> Path:
-        """A fresh folder for what a stage writes."""
-        with self._lock:
-            self._count += 1
-            folder = self._work / (target or "shared") / f"{self._count:02d}-{stage}"
-        folder.mkdir(parents=True)
-        return folder
-
-    def child(
-        self, target: str, stage: str, function: str, spec: Record, result: type[R], folder: Path
+    def run(
+        self,
+        target: str,
+        stage: str,
+        function: str,
+        spec: Callable[[Path], Record],
+        result: type[R],
+        *,
+        name: str,
+        alone: bool = False,
     ) -> tuple[R, StageTime]:
-        """One stage in a child process, when the machine has room."""
-        with self.machine.shared(), self._told(target, stage):
-            return child.run(stage, function, spec, result, folder)
+        """One stage in a child process when the machine has room, or what it left when it ran before.
 
-    def alone(self, target: str, stage: str, call: Callable[[], R]) -> tuple[R, StageTime]:
-        """A measurement, while nothing else of ours runs."""
-        with self.machine.alone(), self._told(target, stage):
-            started = time.perf_counter()
-            value = call()
-            return value, StageTime(stage=stage, wall_s=round(time.perf_counter() - started, 3))
+        spec: makes the spec for the folder of the stage. name: what the folder is called. alone: a measurement,
+        which has the machine to itself.
+        """
+        folder = self._work / (target or SHARED) / f"{name}-{key(function, spec)}"
+        self._use(target, folder)
+        found = child.reuse(stage, result, folder)
+        if found is not None:
+            self._on_event(Event(target=target, stage=stage, state="reused", wall_s=found[1].wall_s))
+            return found
+        room = self.machine.alone if alone else self.machine.shared
+        with room(), self._told(target, stage):
+            return self._fresh(stage, function, spec(folder), result, folder, tuned=not alone)
+
+    def trace(self, function: str, spec: Callable[[Path], Record], result: type[R]) -> tuple[R, StageTime]:
+        """The first stage is always run: it tells whether the model and the data are still the same."""
+        folder = self._work / SHARED / "trace"
+        self._use("", folder)
+        with self.machine.shared(), self._told("", "trace"):
+            return self._fresh("trace", function, spec(folder), result, folder, tuned=True)
+
+    def stop(self) -> None:
+        """Ends every child, and every stage that was to follow."""
+        self._stop.set()
+
+    def logs(self, target: str) -> list[tuple[str, Path]]:
+        """(file name, log) of what was done for `target` and for all, in order."""
+        with self._lock:
+            folders = [folder for owner, folder in self._used if owner in ("", target)]
+        found = enumerate(dict.fromkeys(folders), 1)
+        return [(f"{i:02d}-{f.name.rpartition('-')[0] or f.name}.txt", f / child.LOG) for i, f in found]
+
+    def _use(self, target: str, folder: Path) -> None:
+        with self._lock:
+            self._used.append((target, folder))
+
+    def _fresh(
+        self, stage: str, function: str, spec: Record, result: type[R], folder: Path, tuned: bool
+    ) -> tuple[R, StageTime]:
+        if folder.exists():
+            shutil.rmtree(folder)  # unfinished: nothing in it can be relied on
+        return child.run(stage, function, spec, result, folder, tuned=tuned, stop=self._stop)
 
     def once(self, key: str, make: Callable[[], R]) -> R:
         """The value of `make`, made by the first who asks for `key`; a failure is raised for everyone."""
@@ -145,6 +195,10 @@ class EventLog:
             self._events.append((time.time(), event))
             if self._forward is not None:
                 self._forward(event)
+
+    def note(self, message: str) -> None:
+        """Something about the whole run."""
+        self(Event(target="", stage="", state="note", message=message))
 
     def write(self, target: str, path: Path) -> None:
         with self._lock:

@@ -1,16 +1,15 @@
 """Output folders: written beside their place and renamed into it, never half there."""
 
 import errno
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgekit.errors import UserError
+from edgekit.errors import DiskFull, UserError
 
 MARK = "report.json"
+PARTIAL, OLD = "out", "old"  # the new output and the former one, in the work folder
 
 
 def check_output(out: Path) -> None:
@@ -32,50 +31,45 @@ def _is_ours(mark: Path) -> bool:
 
 
 @contextmanager
-def output_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to write into; on success it takes `out`'s place, on any error nothing is left.
+def output_folder(out: Path, work: Path) -> Iterator[Path]:
+    """A folder in `work` to write into; on success it takes `out`'s place, on any error nothing is left.
 
-    Raises UserError if the folder cannot be made, or the disk runs full.
+    work: a folder beside `out`, of this process alone: renaming needs the same file system, and what a killed
+    process leaves there is found again. Raises UserError if the disk runs full.
     """
     check_output(out)
     out = out.absolute()  # "." has no name to rename
+    partial = work / PARTIAL
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"cannot write beside {out}: {error.strerror}") from error
-    try:
+        partial.mkdir()
         yield partial
-        _replace(partial, out)
+        _replace(partial, out, work / OLD)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"the disk is full while writing {out}; nothing was changed") from error
+            raise DiskFull(f"the disk is full while writing {out}; nothing was changed") from error
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _replace(partial: Path, out: Path) -> None:
-    partial.chmod(0o777 & ~_umask())
+def _replace(partial: Path, out: Path, old: Path) -> None:
+    """Two renames; `put_back` undoes the first for a process that was killed between them."""
     if not out.exists():
         partial.rename(out)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
+    out.rename(old)
     try:
-        out.rename(old / out.name)
         partial.rename(out)
     except OSError:
-        if not out.exists():
-            (old / out.name).rename(out)
-        old.rmdir()
+        old.rename(out)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
+def put_back(out: Path, work: Path) -> None:
+    """The former output, where a killed process had moved it aside and nothing has its place."""
+    if (work / OLD).is_dir() and not out.exists():
+        (work / OLD).rename(out)
 
 
 def copy_content(source: Path, target: Path) -> None:

@@ -7,22 +7,26 @@ compared with it on the very samples the metric asked for.
 
 import math
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.child
 
-from edgekit.arrays import as_arrays, check_shapes, digest, save_arrays
+from edgekit import fingerprint, likeness
+from edgekit.arrays import check_shapes, digest, save_arrays
 from edgekit.errors import ConversionError, EdgekitError, TaskError
-from edgekit.quant import prepare, program
+from edgekit.quant import calibrate, prepare, program
+from edgekit.recorder import Recorder, Replay
 from edgekit.records import TensorSpec, Traced
 from edgekit.specs import TraceSpec
 from edgekit.task import Task, describe
 
-KEEP_BYTES = 1 << 30  # predictions kept for parity
-KEEP_SAMPLES = 32  # kept for golden pairs and the saturation check
+CALIBRATION_BATCHES = 100  # as many as a technique reads
+SAME_METRIC = 1e-6  # relative; sums in another order differ by less
+METRIC_SEED = 0
 
 
 def trace(spec: TraceSpec) -> Traced:
@@ -39,8 +43,11 @@ def trace(spec: TraceSpec) -> Traced:
     program.save(exported, work / "program.pt2")
     recorder = Recorder(lambda *arrays: _call(model, arrays, examples))
     metric = score(task, recorder)
+    samples = recorder.kept()
+    doubts = (*recorder.doubts(), *_replay(task, recorder, metric))
+    read = _read_calibration(task, examples)
     save_arrays(work / "predictions.npz", recorder.predictions)
-    save_arrays(work / "samples.npz", recorder.kept())
+    save_arrays(work / "samples.npz", samples)
     return Traced(
         facts=task.facts(),
         preprocessing=task.preprocessing,
@@ -52,7 +59,57 @@ def trace(spec: TraceSpec) -> Traced:
         metric=metric,
         samples=recorder.samples,
         parameters=sum(p.numel() for p in model.parameters()),
-        doubts=recorder.doubts(),
+        doubts=(*doubts, *likeness.doubts(read.statistics, recorder.statistics)),
+        fingerprint={
+            "the model's graph": fingerprint.of_text(exported.graph_module.code),
+            "the model's weights": fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
+            "what the metric asks": fingerprint.of_text(*recorder.questions(), repr(metric)),
+            "the calibration data": read.content,
+            **fingerprint.of_task(task, lambda: seed_everything(spec.seed)),
+        },
+    )
+
+
+class Read(NamedTuple):
+    """The calibration data as far as any technique reads it."""
+
+    content: str
+    statistics: likeness.Statistics
+
+
+def _read_calibration(task: Task, examples: tuple[torch.Tensor, ...]) -> Read:
+    """Checks the batches before any work is spent on them. Raises TaskError as calibrating would."""
+    statistics, hashes = likeness.Statistics(), []
+    if task.calibration is None:
+        return Read("none", statistics)
+    for number, batch in enumerate(islice(calibrate.yielded(task.calibration), CALIBRATION_BATCHES)):
+        arrays = [tensor.numpy() for tensor in calibrate.checked(batch, examples, number)]
+        statistics.add(arrays)
+        hashes.append(digest(arrays))
+    if not hashes:
+        raise TaskError(calibrate.NO_BATCH)
+    return Read(fingerprint.of_text(*hashes), statistics)
+
+
+def _replay(task: Task, recorder: Recorder, metric: float) -> tuple[str, ...]:
+    """Scores the recorded answers again: the same questions and the same figure are expected."""
+    replay = Replay(recorder)
+    again = score(task, replay)
+    if replay.unknown == replay.samples:
+        raise TaskError(
+            f"the metric of task {task.name!r} asked for {replay.unknown} samples, none of them those it asked for "
+            "before: it is not deterministic. Fix its random seed, so that every artifact is scored on the same samples"
+        )
+    cause = ""
+    if replay.unknown:
+        cause = f"it asked for {replay.unknown} of {replay.samples} other samples the second time"
+    elif abs(again - metric) > SAME_METRIC * max(abs(metric), 1e-9):
+        cause = "to the same answers of the float model"
+    if not cause:
+        return ()
+    return (
+        f"the metric is not deterministic: {metric:.6g} and then {again:.6g}, {cause}; "
+        f"a drop below {abs(again - metric):.2g} says nothing. Fix its random seed",
     )
 
 
@@ -65,7 +122,11 @@ def seed_everything(seed: int) -> None:
 
 
 def score(task: Task, predict: Callable[..., Any]) -> float:
-    """The task's metric of `predict`. Raises TaskError if it raises or returns anything but a finite number."""
+    """The task's metric of `predict`. Raises TaskError if it raises or returns anything but a finite number.
+
+    It draws the same random numbers each time, whatever was drawn before: it samples the same for every artifact.
+    """
+    seed_everything(METRIC_SEED)
     try:
         value = task.metric(predict)
     except TaskError:
@@ -83,56 +144,6 @@ def score(task: Task, predict: Callable[..., Any]) -> float:
             f"the metric of task {task.name!r} returned {value}; it must be a finite number, higher is better"
         )
     return float(value)
-
-
-class Recorder:
-    """A predict function that remembers what it answered, by the hash of what it was asked."""
-
-    def __init__(self, call: Callable[..., list[np.ndarray]]) -> None:
-        self._call = call
-        self._kept_bytes = 0
-        self._skipped = 0
-        self._samples: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
-        self.samples = 0
-        self.predictions: dict[str, np.ndarray] = {}
-
-    def __call__(self, *inputs: Any) -> Any:
-        arrays = as_arrays(inputs)
-        outputs = self._call(*arrays)
-        self.samples += len(arrays[0])
-        self._keep_samples(arrays, outputs)
-        size = sum(o.nbytes for o in outputs)
-        if self._kept_bytes + size <= KEEP_BYTES:
-            self._kept_bytes += size
-            self.predictions.update({f"{digest(arrays)}_{i}": o for i, o in enumerate(outputs)})
-        else:
-            self._skipped += len(arrays[0])
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
-
-    def _keep_samples(self, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
-        for row in range(min(len(inputs[0]), KEEP_SAMPLES - len(self._samples))):
-            self._samples.append(
-                ([a[row : row + 1].copy() for a in inputs], [o[row : row + 1].copy() for o in outputs])
-            )
-
-    def kept(self) -> dict[str, np.ndarray]:
-        """The first samples: input_i and output_i, arrays [N, ...]."""
-        if not self._samples:
-            raise TaskError("the metric never called predict; it must score the function it is given")
-        inputs, outputs = zip(*self._samples, strict=True)
-        named = {"input": zip(*inputs, strict=True), "output": zip(*outputs, strict=True)}
-        return {
-            f"{side}_{i}": np.concatenate(column)
-            for side, columns in named.items()
-            for i, column in enumerate(columns)
-        }
-
-    def doubts(self) -> tuple[str, ...]:
-        if not self._skipped:
-            return ()
-        return (
-            f"parity leaves out {self._skipped} of {self.samples} samples: outputs above {KEEP_BYTES >> 20} MiB",
-        )
 
 
 def _model_of(task: Task) -> torch.nn.Module:

@@ -4,6 +4,8 @@ import errno
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 
 from edgekit import errors
 from edgekit.records import Figure, Record
@@ -14,6 +16,7 @@ class Order(Record):
 
     text: str = ""
     number: float = 0.0
+    folder: str = ""
 
 
 class Answer(Record):
@@ -38,6 +41,21 @@ def echo(spec: Order) -> Answer:
         variables={name: os.environ.get(name, "") for name in names},
         figures=(figure,),
     )
+
+
+def write(spec: Order) -> Answer:
+    """As echo, and leaves a file as stages do."""
+    (Path(spec.folder) / "written.bin").write_text(spec.text)
+    return echo(spec)
+
+
+def sleep(spec: Order) -> Answer:
+    """Does not end by itself within a test."""
+    place = Path(spec.folder) / "process.partial"
+    place.write_text(str(os.getpid()))
+    place.rename(place.with_suffix(""))
+    time.sleep(600)
+    return echo(spec)
 
 
 def allocate(spec: Order) -> Answer:

@@ -48,7 +48,9 @@ reason = "the untouched model"
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages run here; everything crosses as JSON, as it would to a child."""
 
-    def run(stage: str, function: str, spec: Any, result: Any, folder: Path) -> tuple[Any, StageTime]:
+    def run(
+        stage: str, function: str, spec: Any, result: Any, folder: Path, **_: Any
+    ) -> tuple[Any, StageTime]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").write_text("ran in the test's own process\n")
         job = {"function": function, "spec": msgspec.to_builtins(spec)}

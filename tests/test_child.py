@@ -7,6 +7,10 @@ itself carries what the process said last.
 import math
 import os
 import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -128,6 +132,36 @@ def test_a_function_that_does_not_exist(tmp_path: Path) -> None:
 def test_last_words_are_short(tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_bytes(b"x" * 100_000 + b"\n" + b"\xff\xfe y\n" * 9)
     assert len(child.last_words(tmp_path / "log.txt")) < 500
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from child_functions import Answer, Order
+from edgekit import child
+folder = Path(sys.argv[1])
+child.run("s", "child_functions:sleep", Order(folder=str(folder)), Answer, folder)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_child_dies_with_its_killed_parent(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PARENT, str(tmp_path)]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    parent = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
+    _until((tmp_path / "process").exists)
+    process = Path("/proc") / (tmp_path / "process").read_text()
+    assert process.is_dir()
+    parent.kill()
+    parent.wait()
+    _until(lambda: not process.exists() or "Z (zombie)" in (process / "status").read_text())
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.01)
 
 
 def test_a_result_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ RUNNER = ROOT / "runner" / "edgekit_runner"
 # lowest first; a part may import parts of the rows above its own, and itself
 LAYERS = (
     ("errors", "machine", "demo_task"),
-    ("records", "store", "arrays"),
-    ("target", "task", "child", "golden", "device"),
-    ("plan", "specs", "requirements", "stages"),
+    ("records", "store", "arrays", "likeness"),
+    ("target", "task", "child", "golden", "device", "recorder"),
+    ("plan", "specs", "requirements", "stages", "workfolder", "fingerprint"),
     ("quant", "train"),
     ("trace",),
     ("compress", "export"),
@@ -28,7 +28,7 @@ LAYERS = (
     ("package",),  # package > report: write_report renders the page of the folder
     ("bench_input",),  # > package: a folder's manifest says what there is to measure
     ("bench",),
-    ("bench_table",),
+    ("bench_table", "measure"),
     ("gate", "recheck", "doctor", "progress", "cli_options"),
     ("ladder",),
     ("deploy",),

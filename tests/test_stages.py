@@ -1,16 +1,18 @@
 """The machine is shared by children and never while something is timed; equal work is done once; events are told."""
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from child_functions import Answer, Order
 
-from edgekit.errors import UserError
-from edgekit.records import Recipe
+from edgekit.errors import Stopped, UserError
+from edgekit.records import Recipe, StageTime
 from edgekit.stages import Event, EventLog, Machine, Stages
 
 WAIT_S = 10  # a limit for what must happen; reached only by a failure
@@ -133,46 +135,153 @@ def told(events: list[Event]) -> list[tuple[str, str, str]]:
     return [(e.target, e.stage, e.state) for e in events]
 
 
-def test_folders_are_fresh_and_tell_their_owner(tmp_path: Path) -> None:
-    stages, _ = make(tmp_path)
-    places = [stages.folder("x86", "ptq"), stages.folder("x86", "ptq"), stages.folder("", "trace")]
-    assert [str(p.relative_to(tmp_path)) for p in places] == ["x86/01-ptq", "x86/02-ptq", "shared/03-trace"]
-    assert all(p.is_dir() for p in places)
+def echo(stages: Stages, target: str = "x86", alone: bool = False, **order: Any) -> tuple[Answer, StageTime]:
+    """One stage whose spec names its folder, as real ones do."""
+
+    def spec(folder: Path) -> Order:
+        return Order(**{"folder": str(folder), **order})
+
+    return stages.run(target, "the stage", "child_functions:write", spec, Answer, name="write", alone=alone)
 
 
 def test_a_child_and_its_events(tmp_path: Path) -> None:
     stages, events = make(tmp_path)
-    found, time_ = stages.child("x86", "ptq", "child_functions:echo", Order(text="a"), Answer, tmp_path / "f")
-    assert (found.text, time_.stage) == ("a", "ptq")
-    assert told(events) == [("x86", "ptq", "started"), ("x86", "ptq", "done")]
+    found, time_ = echo(stages, text="a")
+    assert (found.text, time_.stage, time_.reused) == ("a", "the stage", False)
+    assert told(events) == [("x86", "the stage", "started"), ("x86", "the stage", "done")]
     assert events[1].wall_s is not None and events[1].wall_s > 0
 
 
 def test_a_failed_child_tells_its_sentence_and_frees_the_machine(tmp_path: Path) -> None:
     stages, events = make(tmp_path, jobs=1)
     with pytest.raises(UserError):
-        stages.child(
-            "t", "s", "child_functions:raise_ours", Order(text="UserError:no"), Answer, tmp_path / "f"
+        stages.run(
+            "t", "s", "child_functions:raise_ours", lambda _: Order(text="UserError:no"), Answer, name="n"
         )
     assert told(events)[-1] == ("t", "s", "failed")
     assert events[-1].message == "no"
-    assert stages.alone("t", "measure", lambda: RECIPE)[0] is RECIPE
+    assert echo(stages, alone=True)[0].text == ""
+
+
+def test_a_measurement_has_the_environment_of_the_caller(tmp_path: Path) -> None:
+    """What makes torch fast would change what is measured."""
+    stages, _ = make(tmp_path)
+    plain, _ = echo(stages, alone=True)
+    tuned, _ = echo(stages)
+    assert plain.variables["OMP_WAIT_POLICY"] == os.environ.get("OMP_WAIT_POLICY", "")
+    assert tuned.variables["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 RECIPE = Recipe(name="r", precision="int8", steps=())
 
 
-def test_a_measurement_is_timed(tmp_path: Path) -> None:
+# ------------------------------------------------------------------------------------------------------ reuse
+
+
+def test_equal_work_is_done_once_in_this_run_and_in_the_next(tmp_path: Path) -> None:
     stages, events = make(tmp_path)
+    first, time_ = echo(stages, text="a")
+    again, reused = echo(stages, text="a")
+    assert again == first, "the process number is the first one's"
+    assert reused.reused and reused.peak_memory_bytes == time_.peak_memory_bytes
+    assert told(events)[-1] == ("x86", "the stage", "reused")
+    later, _ = echo(make(tmp_path)[0], text="a")
+    assert later == first
 
-    def measure() -> Recipe:
-        time.sleep(0.02)
-        return RECIPE
 
-    value, time_ = stages.alone("t", "measure", measure)
-    assert value is RECIPE
-    assert 0.02 <= time_.wall_s < 5 and time_.stage == "measure"
-    assert told(events) == [("t", "measure", "started"), ("t", "measure", "done")]
+@pytest.mark.parametrize("change", [{"text": "b"}, {"number": 1.0}, {"target": "arm"}])
+def test_other_work_is_not_reused(tmp_path: Path, change: dict[str, Any]) -> None:
+    stages, _ = make(tmp_path)
+    first, _ = echo(stages, text="a")
+    assert echo(stages, **{"text": "a", **change})[1].reused is False
+    assert echo(stages, text="a")[0] == first
+
+
+def file_of(work: Path, name: str) -> Path:
+    (found,) = work.glob(f"x86/*/{name}")
+    return found
+
+
+@pytest.mark.parametrize("name", ["result.json", "written.bin"])
+@pytest.mark.parametrize("harm", [Path.unlink, lambda p: p.write_bytes(p.read_bytes()[:-1])])
+def test_a_damaged_stage_is_done_again(tmp_path: Path, name: str, harm: Callable[[Path], object]) -> None:
+    first, _ = echo(make(tmp_path)[0], text="a")
+    harm(file_of(tmp_path, name))
+    again, time_ = echo(make(tmp_path)[0], text="a")
+    assert time_.reused is False and again.process != first.process
+    assert file_of(tmp_path, "written.bin").read_text() == "a"
+
+
+def test_what_an_unfinished_stage_left_is_not_met_by_the_next(tmp_path: Path) -> None:
+    echo(make(tmp_path)[0], text="a")
+    file_of(tmp_path, "result.json").unlink()
+    left = file_of(tmp_path, "written.bin").with_name("half.onnx")
+    left.write_text("half")
+    echo(make(tmp_path)[0], text="a")
+    assert not left.exists()
+
+
+def test_a_failure_is_not_kept(tmp_path: Path) -> None:
+    for _ in range(2):
+        stages, events = make(tmp_path)
+        with pytest.raises(UserError):
+            stages.run(
+                "t", "s", "child_functions:raise_ours", lambda _: Order(text="UserError:no"), Answer, name="n"
+            )
+        assert told(events) == [("t", "s", "started"), ("t", "s", "failed")]
+
+
+def test_the_trace_is_always_run(tmp_path: Path) -> None:
+    processes = set()
+    for _ in range(2):
+        found, time_ = make(tmp_path)[0].trace("child_functions:echo", lambda _: Order(text="a"), Answer)
+        assert time_.reused is False
+        processes.add(found.process)
+    assert len(processes) == 2
+
+
+def test_logs_are_numbered_in_the_order_of_use(tmp_path: Path) -> None:
+    stages, _ = make(tmp_path)
+    stages.trace("child_functions:echo", lambda _: Order(), Answer)
+    echo(stages, "x86")
+    echo(stages, "arm")
+    echo(stages, "x86")
+    found = stages.logs("x86")
+    assert [name for name, _ in found] == ["01-trace.txt", "02-write.txt"]
+    assert all("said on stdout" in log.read_text() for _, log in found)
+
+
+# ------------------------------------------------------------------------------------------------------ stopping
+
+
+def test_stopping_ends_the_child_and_starts_no_other(tmp_path: Path) -> None:
+    stages, _ = make(tmp_path)
+    ended: list[BaseException] = []
+
+    def sleep() -> None:
+        try:
+            stages.run(
+                "t", "s", "child_functions:sleep", lambda f: Order(folder=str(f)), Answer, name="sleep"
+            )
+        except Stopped as error:
+            ended.append(error)
+
+    running = start(sleep)
+    wait_for(lambda: list(tmp_path.glob("t/*/process")))
+    process = int(next(tmp_path.glob("t/*/process")).read_text())
+    stages.stop()
+    join(running)
+    assert [str(error) for error in ended] == ["s was stopped"]
+    assert not Path(f"/proc/{process}").exists()
+    with pytest.raises(Stopped):
+        echo(stages)
+
+
+def wait_for(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not happened():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.01)
 
 
 # ------------------------------------------------------------------------------------------------------ once

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from edgekit import recorder
 from edgekit import trace as tracing
 from edgekit.arrays import digest
 from edgekit.errors import ConversionError, TaskError
 from edgekit.quant import program
+from edgekit.recorder import Recorder
 from edgekit.records import Traced
 from edgekit.specs import TraceSpec
 from edgekit.task import TaskSource
@@ -20,6 +22,7 @@ SMALL = Path(__file__).parent / "task_files" / "small.py"
 
 def run(function: str, work: Path) -> Traced:
     source = TaskSource(name=function, reference=f"{SMALL}:{function}")
+    work.mkdir(exist_ok=True)
     return tracing.trace(TraceSpec(source=source, work=str(work)))
 
 
@@ -57,7 +60,7 @@ def test_a_number_in_a_tensor_is_a_metric(tmp_path: Path) -> None:
 
 
 def test_a_model_without_calibration_is_traced(tmp_path: Path) -> None:
-    assert run("metric_random", tmp_path).facts.calibration is False
+    assert run("no_calibration", tmp_path).facts.calibration is False
 
 
 BAD = {
@@ -82,6 +85,9 @@ BAD = {
     "metric_nan": "the metric of task 'small' returned nan; it must be a finite number, higher is better",
     "metric_text": "the metric of task 'small' returned a str; it must return a float",
     "metric_silent": "the metric never called predict; it must score the function it is given",
+    "metric_random": "asked for 4 samples, none of them those it asked for before: it is not deterministic",
+    "calibration_empty": "the task's calibration yields no batch; give at least one",
+    "calibration_raises": "the task's calibration raised OSError: photo 2 is damaged (small.py, line N)",
     "metric_wrong_input": "predict got input 0 of shape [16, 3, 4, 8]; the model takes [N, 3, 8, 8]",
 }
 
@@ -102,16 +108,71 @@ def test_a_model_that_cannot_be_traced(tmp_path: Path) -> None:
 def test_what_exceeds_the_memory_for_predictions_is_a_doubt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tracing, "KEEP_BYTES", 1)
+    monkeypatch.setattr(recorder, "KEEP_BYTES", 1)
     traced = run("task", tmp_path)
     assert traced.samples == 16
+    assert len(traced.doubts) == 1, "the replay asks the model where nothing was kept"
     assert traced.doubts[0].startswith("parity leaves out 16 of 16 samples")
 
 
 def test_at_most_so_many_inputs_are_kept() -> None:
-    recorder = tracing.Recorder(lambda *arrays: [arrays[0][:, :1]])
+    made = Recorder(lambda *arrays: [arrays[0][:, :1]])
     for seed in range(5):
-        recorder(np.full((20, 3), seed, np.float32))
-    assert recorder.kept()["input_0"].shape == (tracing.KEEP_SAMPLES, 3)
-    assert recorder.samples == 100
-    assert len(recorder.predictions) == 5
+        made(np.full((20, 3), seed, np.float32))
+    assert made.kept()["input_0"].shape == (recorder.KEEP_SAMPLES, 3)
+    assert made.samples == 100
+    assert len(made.predictions) == 5
+
+
+# -- a metric that is not deterministic
+
+
+def test_a_metric_that_asks_for_some_other_samples_is_a_doubt(tmp_path: Path) -> None:
+    (doubt,) = run("metric_half_random", tmp_path).doubts
+    figures = re.fullmatch(
+        r"the metric is not deterministic: (\S+) and then (\S+), it asked for 2 of 10 other samples the second "
+        r"time; a drop below \S+ says nothing\. Fix its random seed",
+        doubt,
+    )
+    assert figures is not None and float(figures[1]) != float(figures[2])
+
+
+def test_a_metric_that_finds_another_figure_is_a_doubt(tmp_path: Path) -> None:
+    (doubt,) = run("metric_noisy", tmp_path).doubts
+    assert doubt == (
+        "the metric is not deterministic: 0.9 and then 0.7, to the same answers of the float model; "
+        "a drop below 0.2 says nothing. Fix its random seed"
+    )
+
+
+def test_a_metric_may_draw_from_the_global_generators(tmp_path: Path) -> None:
+    first, second = (run("metric_draws", tmp_path / name) for name in "ab")
+    assert first.doubts == ()
+    assert first.metric == second.metric
+
+
+# -- calibration that is not what is scored
+
+
+def test_calibration_with_other_preprocessing_is_a_doubt(tmp_path: Path) -> None:
+    (doubt,) = run("calibration_raw", tmp_path).doubts
+    assert re.fullmatch(
+        r"calibration inputs have mean 12\d, std 6\d\.\d; the metric's have mean -?0\.0\d+, std [01]\.\d+ \(input 0, "
+        r"channel \d; \d+% of the calibration values lie outside the metric's range\): the same preprocessing\?",
+        doubt,
+    )
+
+
+# -- the fingerprint
+
+
+def test_one_task_has_one_fingerprint_and_another_differs_where_it_differs(tmp_path: Path) -> None:
+    first, same, other = (
+        run(name, tmp_path / str(i)) for i, name in enumerate(["task", "task", "calibration_raw"])
+    )
+    assert first.fingerprint == same.fingerprint
+    assert set(first.fingerprint) == {
+        "the model's graph", "the model's weights", "what the metric asks", "the calibration data", "the task's code",
+    }  # fmt: skip
+    changed = [name for name, value in other.fingerprint.items() if first.fingerprint[name] != value]
+    assert changed == ["the calibration data"]

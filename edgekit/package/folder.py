@@ -8,6 +8,7 @@ Paths in the report are relative to DIR.
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,13 +22,21 @@ from edgekit.target import Target
 
 
 def place(
-    result: TargetReport, target: Target, traced: Traced, out: Path, work: Path, log: EventLog
+    result: TargetReport,
+    target: Target,
+    traced: Traced,
+    out: Path,
+    logs: Sequence[tuple[str, Path]],
+    log: EventLog,
 ) -> TargetReport:
-    """Copies what was accepted for one target into `out` and returns the report with the paths it has there."""
+    """Copies what was accepted for one target into `out` and returns the report with the paths it has there.
+
+    logs: (name, file) of what the stages printed.
+    """
     folder = out / target.name
     folder.mkdir()
     log.write(target.name, folder / "log.jsonl")
-    _keep_logs(work, target.name, folder / "logs")
+    _keep_logs(logs, folder / "logs")
     chosen, placed = result.chosen, None
     if chosen is not None:
         placed = _place_accepted(chosen, result, target, traced, folder)
@@ -78,12 +87,12 @@ def _without_path(candidate: Candidate) -> Candidate:
     return msgspec.structs.replace(candidate, program="")
 
 
-def _keep_logs(work: Path, target: str, folder: Path) -> None:
+def _keep_logs(logs: Sequence[tuple[str, Path]], folder: Path) -> None:
     """The text log of every child that worked for this target."""
-    for owner in ("shared", target):
-        for log in sorted((work / owner).glob("*/log.txt")):
+    for name, log in logs:
+        if log.is_file():
             folder.mkdir(exist_ok=True)
-            shutil.copyfile(log, folder / f"{log.parent.name}.txt")
+            shutil.copyfile(log, folder / name)
 
 
 def write_report(report: Report, out: Path) -> None:

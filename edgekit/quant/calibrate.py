@@ -19,6 +19,8 @@ log = logging.getLogger("edgekit")
 
 Batch = tuple[torch.Tensor, ...]
 
+NO_BATCH = "the task's calibration yields no batch; give at least one, better 100, typical inputs"
+
 
 def calibrate(model: GraphModule, batches: Iterable[object], like: Batch, limit: int) -> tuple[int, int]:
     """Runs up to `limit` batches through `model`; returns (batches, runs of the model).
@@ -27,20 +29,18 @@ def calibrate(model: GraphModule, batches: Iterable[object], like: Batch, limit:
     """
     used = runs = 0
     with torch.no_grad():
-        for number, batch in enumerate(islice(_yielded(batches), limit)):
+        for number, batch in enumerate(islice(yielded(batches), limit)):
             for piece in pieces(batch, like, number):
                 model(*piece)
                 runs += 1
             used += 1
             progress(used, limit)
     if not used:
-        raise TaskError(
-            "the task's calibration yields no batch; give at least one, better 100, typical inputs"
-        )
+        raise TaskError(NO_BATCH)
     return used, runs
 
 
-def _yielded(batches: Iterable[object]) -> Iterator[object]:
+def yielded(batches: Iterable[object]) -> Iterator[object]:
     """The batches; what the user's own iteration raises becomes a TaskError with the line it came from."""
     try:
         yield from batches

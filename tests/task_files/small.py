@@ -146,6 +146,15 @@ def bare_tensor() -> ek.Task:
 # -- the calibration
 
 
+def no_calibration() -> ek.Task:
+    return make(calibration=None)
+
+
+def calibration_raw() -> ek.Task:
+    """Pixels of 0 to 255, where the metric's are normalized."""
+    return make(calibration=[IMAGES[:8] * 64 + 121])
+
+
 def _one_bad(value: float) -> list[np.ndarray]:
     bad = IMAGES[:2].copy()
     bad[1, 0, 0, 0] = value
@@ -218,6 +227,27 @@ def metric_random() -> ek.Task:
         metric=lambda predict: float(predict(fresh.random((4, 3, 8, 8), np.float32)).mean() > -100),
         calibration=None,
     )
+
+
+def metric_half_random() -> ek.Task:
+    """Always the same eight images, and two new ones each time."""
+    fresh = np.random.default_rng()
+
+    def metric(predict: Predict) -> float:
+        return float(predict(IMAGES[:8]).mean() + predict(fresh.random((2, 3, 8, 8), np.float32)).mean())
+
+    return make(metric=metric)
+
+
+def metric_noisy() -> ek.Task:
+    """The same images, and a figure that has nothing to do with the answers."""
+    figures = iter([0.9, 0.7, 0.9])
+    return make(metric=lambda predict: next(figures) + 0 * predict(IMAGES).size)
+
+
+def metric_draws() -> ek.Task:
+    """Fine: drawn from the global generator, which edgekit seeds."""
+    return make(metric=lambda predict: float(predict(IMAGES[np.random.permutation(16)[:4]]).mean()))
 
 
 def metric_tensor() -> ek.Task:

@@ -1,0 +1,89 @@
+"""What a run rests on, as hashes of content: two runs with one fingerprint make the same artifacts.
+
+The bytes of a saved program are no content: they hold what differs between two savings. So the graph is hashed as
+text and the weights as numbers. Data that comes out otherwise each time it is read is noted as such.
+"""
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekit.arrays import digest
+from edgekit.task import Task, describe
+
+TRAINING_BATCHES = 2  # a training set may hold millions of samples: the first batches stand for it
+
+
+def of_task(task: Task, seed: Callable[[], None]) -> dict[str, str]:
+    """The task's code and its training data; calibration and metric are hashed as they are read.
+
+    seed: seeds every random generator, so that a shuffled set is read in the same order.
+    """
+    training = task.training
+    functions = [task.metric, *([training.loss] if training else [])]
+    found = {"the task's code": _of_code(functions)}
+    if training is not None:
+        found["the training data"] = _of_training(training.batches, seed)
+    return found
+
+
+def _of_training(batches: Iterable[Any], seed: Callable[[], None]) -> str:
+    """The first batches, if they are the same twice. What cannot be read is for the technique that needs it to say."""
+    found = []
+    for _ in range(2):
+        seed()
+        try:
+            found.append(of_text(*(of_batch(batch) for batch in islice(batches, TRAINING_BATCHES))))
+        except Exception as error:
+            return f"unreadable: {describe(error)}"
+    return found[0] if found[0] == found[1] else "other batches each time they are read"
+
+
+def of_tensors(tensors: Mapping[str, Any]) -> str:
+    """Names, shapes, types and numbers of weights."""
+    state = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name]
+        array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(str(value))
+        state.update(f"{name} {array.shape} {array.dtype}\n".encode())
+        state.update(np.ascontiguousarray(array).data)
+    return state.hexdigest()
+
+
+def of_text(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def of_batch(batch: Any) -> str:
+    """The content of one batch: an array, a tensor, or any nesting of them in tuples, lists and mappings."""
+    if isinstance(batch, Mapping):
+        return of_text(*(f"{key} {of_batch(value)}" for key, value in batch.items()))
+    if isinstance(batch, tuple | list):
+        return of_text(*(of_batch(value) for value in batch))
+    return digest([np.asarray(batch.detach().cpu() if hasattr(batch, "detach") else batch)])
+
+
+def of_folder(folder: Path) -> str:
+    """The Python files of a package: between two releases the version number does not tell them apart."""
+    return of_text(*(f"{p.name} {of_text(p.read_text('utf-8'))}" for p in sorted(folder.rglob("*.py"))))
+
+
+def _of_code(functions: Iterable[Any]) -> str:
+    """The files in which functions were written."""
+    files = sorted({name for name in map(_source_file, functions) if name})
+    return of_text(*(Path(name).read_text("utf-8") for name in files if Path(name).is_file()))
+
+
+def _source_file(function: Any) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    try:
+        return inspect.getsourcefile(inspect.unwrap(function)) or ""
+    except TypeError:  # an object with __call__
+        return _source_file(type(function)) if not isinstance(function, type) else ""
