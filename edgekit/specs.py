@@ -1,6 +1,6 @@
 """What crosses to each child process. Light, so that the parent needs no framework to write one."""
 
-from edgekit.records import Artifact, Budget, Candidate, Record, Step, Traced
+from edgekit.records import Artifact, Budget, Candidate, LayerTimes, Record, Step, Traced
 from edgekit.target import Target
 from edgekit.task import TaskSource
 
@@ -17,6 +17,7 @@ class Context(Record):
     """What a technique may ask of the run besides the candidate and the task.
 
     work: the folder it may write to. traced: the float model and its answers. isa: the level that will serve.
+    times: of each layer in integers and in float, where the target's own kind of machine measured.
     """
 
     work: str
@@ -25,6 +26,16 @@ class Context(Record):
     budget: Budget = Budget()
     isa: str = ""
     seed: int = 0
+    times: LayerTimes | None = None
+
+
+class LayerTimesSpec(Record):
+    """For edgekit.verify.layer_times:layer_times: the same model in integers and in float, of one runtime."""
+
+    artifact: Artifact
+    baseline: Artifact
+    runtime: str
+    machine: dict[str, str]
 
 
 class CompressSpec(Record):

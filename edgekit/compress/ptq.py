@@ -15,10 +15,13 @@ of batches. What it can lose: depthwise networks with wide channel ranges, which
 """
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import torch
+from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgekit.errors import UserError
@@ -26,8 +29,9 @@ from edgekit.quant import bias
 from edgekit.quant import program as programs
 from edgekit.quant.calibrate import calibrate
 from edgekit.quant.observing import observing
+from edgekit.quant.program import origin
 from edgekit.quant.quantizer import ProfileQuantizer, count_layers
-from edgekit.records import Candidate, Figure, Record
+from edgekit.records import Candidate, Figure, FloatLayer, Record
 
 if TYPE_CHECKING:
     from edgekit.specs import Context
@@ -48,26 +52,49 @@ class Options(Record):
             raise UserError(f"ptq option batches is {self.batches}; it must be at least 1")
 
 
-def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Calibrates `candidate.program` and writes the quantized one to program.pt2 of the work folder, weights unfolded.
+@dataclass(frozen=True)
+class Calibrated:
+    """A prepared graph whose observers know their ranges. watchers: the means that bias correction needs, not yet
+    applied. like: zeros in the shape of its inputs. runs: of the model while calibrating."""
+
+    model: GraphModule
+    watchers: list[Node]
+    like: tuple[torch.Tensor, ...]
+    batches: int
+    runs: int
+
+
+def calibrated(candidate: Candidate, task: "Task", options: Options) -> Calibrated:
+    """Prepares `candidate.program` for integers and shows it the calibration batches.
 
     Raises TaskError for calibration batches that do not fit, UserError for a candidate without `quant`.
     """
     if candidate.quant is None:
         raise UserError("ptq needs a target with a [quant] table; this candidate has none")
-    start = time.perf_counter()
     program = programs.load(candidate.program)
     skip = tuple(part.strip() for part in options.skip.split(",") if part.strip())
     quantizer = ProfileQuantizer(candidate.quant, options.estimator, skip=skip)
     model = prepare_pt2e(program.module(), quantizer)
     watchers = bias.watch(model) if options.bias_correction else []
     like = programs.user_inputs(program)
-    used, runs = calibrate(observing(model), task.calibration or (), like, options.batches)
-    bias.correct(model, watchers)
+    del program  # its weights, which the folded ones replace
+    batches, runs = calibrate(observing(model), task.calibration or (), like, options.batches)
+    return Calibrated(model=model, watchers=watchers, like=like, batches=batches, runs=runs)
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """Calibrates `candidate.program` and writes the quantized one to program.pt2 of the work folder, weights unfolded.
+
+    Raises what `calibrated` raises.
+    """
+    start = time.perf_counter()
+    found = calibrated(candidate, task, options)
+    model, used, runs = found.model, found.batches, found.runs
+    bias.correct(model, found.watchers)
     model = convert_pt2e(model, fold_quantize=False)
     quantized, left = count_layers(model)
     path = Path(context.work) / "program.pt2"
-    programs.save(programs.export(model, program), path)
+    programs.save(programs.export(model, found.like), path)
     figures = {
         "calibration batches": (used, "count"),
         "calibration runs": (runs, "count"),
@@ -83,9 +110,21 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     return msgspec.structs.replace(
         candidate,
         program=str(path),
+        float_layers=tuple(_float_layer(node, options) for node in left),
         figures=(*candidate.figures, *(_figure(name, *pair) for name, pair in figures.items())),
         doubts=(*candidate.doubts, *doubts),
     )
+
+
+def _float_layer(node: Node, options: Options) -> FloatLayer:
+    """Of a layer that the quantizer left alone."""
+    operator = str(node.target).removeprefix("aten.")
+    reason = (
+        "asked for by skip"
+        if options.skip
+        else f"the quantizer has no rule that makes {operator} integers here"
+    )
+    return FloatLayer(name=node.name, origin=origin(node) or node.name, macs_ratio=None, reason=reason)
 
 
 def _figure(name: str, value: float, unit: str) -> Figure:

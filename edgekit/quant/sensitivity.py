@@ -12,7 +12,7 @@ take some ten seconds.
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,9 +48,11 @@ def db(noise_ratio: float) -> float:
 def measure(prepared: GraphModule, network: Network, samples: Sequence[Batch]) -> Harm:
     """The harm of every weight and tensor of `network` on `samples`."""
     groups = [(layer.weight,) for layer in network.layers] + [t.observers for t in network.tensors]
+    run = _Alone(prepared)
+    behind = [_behind(prepared, set(group)) for group in groups]
     noise, signal = [0.0] * len(groups), 0.0
     for number, sample in enumerate(samples, 1):
-        added, power = _one_sample(prepared, groups, sample)
+        added, power = _one_sample(run, list(zip(groups, behind, strict=True)), sample)
         noise = [a + b for a, b in zip(noise, added, strict=True)]
         signal += power
         log.info("sensitivity: sample %d of %d, %d observers", number, len(samples), len(groups))
@@ -63,34 +65,37 @@ def measure(prepared: GraphModule, network: Network, samples: Sequence[Batch]) -
     )
 
 
-@torch.no_grad()
 def _one_sample(
-    prepared: GraphModule, groups: Sequence[tuple[str, ...]], sample: Batch
+    run: "_Alone", groups: Sequence[tuple[tuple[str, ...], set[Node]]], sample: Batch
 ) -> tuple[list[float], float]:
     """(noise power of each group of observers, signal power) of one sample."""
-    float_run = Simulation(prepared, rounds=False)
-    float_run.garbage_collect_values = False
-    (reference,) = answers(float_run, [sample])
-    kept = dict(float_run.env)
-    noise = []
-    for group in groups:
-        run = _Alone(prepared, group, kept)
-        (got,) = answers(run, [sample])
-        noise.append(float((got - reference).square().sum()))
+    reference = run.reference(sample)
+    noise = [float((run.alone(group, behind, sample) - reference).square().sum()) for group, behind in groups]
     return noise, float(reference.square().sum())
 
 
 class _Alone(Simulation):
-    """The float graph with one group of observers rounding; what does not depend on them is taken from `kept`."""
+    """The float graph with one group of observers rounding; what does not depend on them is not run again."""
 
-    def __init__(self, prepared: GraphModule, group: Iterable[str], kept: dict[Node, Any]) -> None:
+    def __init__(self, prepared: GraphModule) -> None:
         super().__init__(prepared)
-        active = set(group)
-        self.roundings = {name: f if name in active else None for name, f in self.roundings.items()}
-        behind = _behind(prepared, active)
-        self._kept = {
-            node: value for node, value in kept.items() if node not in behind and node.op != "output"
-        }
+        self.garbage_collect_values = False
+        self._all = self.roundings
+        self._kept: dict[Node, Any] = {}
+
+    def reference(self, sample: Batch) -> torch.Tensor:
+        """The float outputs; every value on the way is kept."""
+        self.roundings, self._kept = dict.fromkeys(self._all), {}
+        (found,) = answers(self, [sample])
+        self._kept = {node: value for node, value in self.env.items() if node.op != "output"}
+        return found
+
+    def alone(self, group: tuple[str, ...], behind: set[Node], sample: Batch) -> torch.Tensor:
+        self.roundings = dict.fromkeys(self._all) | {name: self._all[name] for name in group}
+        kept, self._kept = self._kept, {n: v for n, v in self._kept.items() if n not in behind}
+        (found,) = answers(self, [sample])
+        self._kept = kept
+        return found
 
     def run(self, *args: Any) -> Any:  # type: ignore[override]
         return super().run(*args, initial_env=dict(self._kept))
