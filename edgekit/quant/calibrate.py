@@ -28,16 +28,25 @@ def calibrate(model: GraphModule, batches: Iterable[object], like: Batch, limit:
     like: the model's inputs, for shapes and types. Raises TaskError on a batch that does not fit, and on none.
     """
     used = runs = 0
+    source = islice(yielded(batches), limit)
     with torch.no_grad():
-        for number, batch in enumerate(islice(yielded(batches), limit)):
-            for piece in pieces(batch, like, number):
-                model(*piece)
-                runs += 1
+        while count := _run(model, source, like, used):
+            runs += count
             used += 1
             progress(used, limit)
     if not used:
         raise TaskError(NO_BATCH)
     return used, runs
+
+
+def _run(model: GraphModule, source: Iterator[object], like: Batch, number: int) -> int:
+    """Takes the next batch and forgets it before another one is made; returns the runs, 0 at the end."""
+    runs = 0
+    for batch in islice(source, 1):
+        for piece in pieces(batch, like, number):
+            model(*piece)
+            runs += 1
+    return runs
 
 
 def yielded(batches: Iterable[object]) -> Iterator[object]:
@@ -101,7 +110,11 @@ def _check(tensor: torch.Tensor, want: torch.Tensor, first: torch.Tensor, where:
         )
     if tensor.dtype != want.dtype:
         raise TaskError(f"{where} has type {_name(tensor.dtype)}; the model takes {_name(want.dtype)}")
-    if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+    if (
+        tensor.is_floating_point()
+        and tensor.numel()
+        and not torch.stack(torch.aminmax(tensor)).isfinite().all()
+    ):
         raise TaskError(f"{where} holds NaN or infinite values; calibrate with finite inputs")
 
 

@@ -7,10 +7,10 @@ A quantized program is always saved with its weights in float behind a quantize 
 them so. `fold_weights` replaces them with stored integers for the formats that want those (ONNX, Core ML).
 """
 
-import io
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -41,28 +41,34 @@ def load(path: str | Path) -> ExportedProgram:
 
 def save(program: ExportedProgram, path: str | Path) -> None:
     """Writes the program so that a reader meets the whole file or none."""
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer)
-    write(path, buffer.getbuffer())
+    with _partial(Path(path)) as partial:
+        torch.export.save(program, partial)
 
 
 def write(path: str | Path, data: bytes | memoryview) -> None:
-    """Writes beside `path`, then renames."""
-    path = Path(path)
+    """As `save`, for bytes."""
+    with _partial(Path(path)) as partial:
+        partial.write_bytes(data)
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[Path]:
+    """A file beside `path` that takes its place at the end; gone after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
+        yield partial
+        partial.chmod(0o644)
+        partial.replace(path)
     finally:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
-def export(module: torch.nn.Module, like: ExportedProgram) -> ExportedProgram:
-    """Exports `module` for the inputs that `like` takes (static shapes)."""
-    return torch.export.export(module, user_inputs(like), strict=False)
+def export(module: torch.nn.Module, like: ExportedProgram | tuple[torch.Tensor, ...]) -> ExportedProgram:
+    """Exports `module` for the inputs that `like` takes, or for inputs as these (static shapes)."""
+    return torch.export.export(module, like if isinstance(like, tuple) else user_inputs(like), strict=False)
 
 
 def user_inputs(program: ExportedProgram) -> tuple[torch.Tensor, ...]:

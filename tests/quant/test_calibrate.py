@@ -1,6 +1,7 @@
 """What calibration accepts, and the sentence for everything else."""
 
 import logging
+import weakref
 
 import numpy as np
 import pytest
@@ -34,6 +35,20 @@ def test_no_more_than_the_limit_is_read() -> None:
             yield np.zeros((2, 3), np.float32)
 
     assert calibrate(Seen(), endless(), LIKE, limit=3) == (3, 3)  # type: ignore[arg-type]
+
+
+def test_a_batch_is_forgotten_before_the_next_one_is_made() -> None:
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def batches():
+        for _ in range(3):
+            assert all(made() is None for made in alive)
+            batch = torch.zeros(4, 3)
+            alive.append(weakref.ref(batch))
+            yield batch
+            del batch
+
+    assert calibrate(torch.nn.Identity(), batches(), LIKE, limit=3) == (3, 6)  # type: ignore[arg-type]
 
 
 def test_arrays_tensors_and_tuples() -> None:
