@@ -31,8 +31,8 @@ class Costs(Record):
 
 
 class Choice(Record):
-    """float_layers: names in the order of the network. noise: predicted noise / signal that stays. cost: in the unit
-    of the costs, against all layers in integers."""
+    """float_layers: names in the order of the network. quiet: indices of the tensors that are float with them. noise:
+    predicted noise / signal that stays. cost: in the unit of the costs, against all layers in integers."""
 
     float_layers: tuple[str, ...]
     quiet: tuple[int, ...]
@@ -135,7 +135,11 @@ class _Program:
     def read(self, x: np.ndarray) -> Choice:
         on = x > 0.5
         names = tuple(layer.name for layer in self.network.layers if on[self.place[layer.name]])
-        quiet = tuple(i for i in range(len(self.network.tensors)) if on[self._at("y", i)])
+        quiet = tuple(
+            i
+            for i, tensor in enumerate(self.network.tensors)
+            if on[self._at("v", i)] and all(on[self.place[reader]] for reader in tensor.readers)
+        )
         noise = sum(v for name, v in self.harm.weights.items() if name not in set(names))
         noise += sum(v for i, v in enumerate(self.harm.tensors) if i not in set(quiet))
         return Choice(float_layers=names, quiet=quiet, noise=noise, cost=float(self.cost @ np.round(x)))
