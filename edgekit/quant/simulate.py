@@ -9,34 +9,143 @@ share of equal answers it still tells two good choices apart on sixteen samples.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Interpreter
+from torch.fx import Graph, GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 
 from edgekit.quant.calibrate import Batch, pieces
+from edgekit.records import Record
 
 SAMPLES = 16
+CEILING_DB = 200.0  # stands for infinite: a record is JSON
+GAIN_DB = 0.1  # what a choice must gain to be kept
 
 Rounding = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Simulation(Interpreter):
-    """Runs a prepared graph as integers will; with `rounds=False` as the float graph that it is, observing nothing."""
+class Compared(Record):
+    """One choice, judged: signal to noise of the outputs with it and without it, over `samples` calibration inputs."""
 
-    def __init__(self, prepared: GraphModule, rounds: bool = True) -> None:
+    choice: str
+    with_db: float
+    without_db: float
+    samples: int
+
+    @property
+    def helps(self) -> bool:
+        return self.with_db >= self.without_db + GAIN_DB
+
+    def __str__(self) -> str:
+        word = "kept" if self.helps else "left out"
+        figures = f"SNR {self.with_db:.1f} dB with, {self.without_db:.1f} dB without"
+        return f"{self.choice} {word}: {figures} ({self.samples} samples)"
+
+
+class Simulation(Interpreter):
+    """Runs a prepared graph as integers will; with `rounds=False` as the float graph that it is, observing nothing.
+
+    stored: tensors by path that stand in for those of the graph, as long as this run lasts.
+    """
+
+    def __init__(
+        self, prepared: GraphModule, rounds: bool = True, stored: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
         super().__init__(prepared)
-        self.observers = observers(prepared)
-        self.roundings = {name: _rounding(o) if rounds else None for name, o in self.observers.items()}
+        found = observers(prepared)
+        self.roundings = {name: _rounding(found[name]) if rounds else None for name in found}
+        self.stored = stored or {}
+
+    def fetch_attr(self, target: str) -> Any:
+        return self.stored[target] if target in self.stored else super().fetch_attr(target)
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target not in self.roundings:
             return super().call_module(target, args, kwargs)
         rounding = self.roundings[target]
         return args[0] if rounding is None else rounding(args[0])
+
+
+def layer_by_layer(
+    models: Sequence[Interpreter], samples: Sequence[Batch]
+) -> Iterator[tuple[Node, list[list[torch.Tensor]]]]:
+    """Runs interpreters of one graph side by side, each call for all samples before the next call.
+
+    Before a call yields it and its first operands, by model and sample; what the caller then writes into the
+    graph's tensors (the weight of this very call) already counts. Holds `live_bytes` for each model and sample.
+    """
+    graph = models[0].graph
+    runs = [[_started(model, sample) for sample in samples] for model in models]
+    constants = _constants(graph)
+    for node in graph.nodes:
+        if node in constants or node.op in ("placeholder", "output"):
+            continue
+        if node.op == "call_function" and isinstance(node.args[0], Node) and node.args[0] not in constants:
+            yield node, [[values[node.args[0]] for values in run] for run in runs]
+        for model, run in zip(models, runs, strict=True):
+            fixed = {
+                source: _evaluate(model, source) for source in node.all_input_nodes if source in constants
+            }
+            for values in run:
+                model.env = {**values, **fixed}
+                values[node] = model.run_node(node)
+                for dead in model.user_to_last_uses.get(node, ()):
+                    values.pop(dead, None)
+
+
+def live_bytes(graph: Graph) -> int:
+    """The most that the intermediate values of one run take at a time."""
+    constants, live, most = _constants(graph), 0, 0
+    left = {node: len(node.users) for node in graph.nodes}
+    for node in graph.nodes:
+        if node in constants:
+            continue
+        live += _bytes(node)
+        most = max(most, live)
+        for source in node.all_input_nodes:
+            left[source] -= 1
+            if not left[source] and source not in constants:
+                live -= _bytes(source)
+        if not node.users:
+            live -= _bytes(node)
+    return most
+
+
+def _started(model: Interpreter, sample: Batch) -> dict[Node, Any]:
+    inputs = [node for node in model.graph.nodes if node.op == "placeholder"]
+    return dict(zip(inputs, model.graph.process_inputs(*sample), strict=True))
+
+
+def _constants(graph: Graph) -> set[Node]:
+    """Nodes that depend on no input of the model: stored tensors and what is computed of them."""
+    found: set[Node] = set()
+    for node in graph.nodes:
+        if node.op not in ("placeholder", "output") and all(
+            source in found for source in node.all_input_nodes
+        ):
+            found.add(node)
+    return found
+
+
+def _evaluate(model: Interpreter, constant: Node) -> Any:
+    inputs = {source: _evaluate(model, source) for source in constant.all_input_nodes}
+    model.env = inputs
+    return model.run_node(constant)
+
+
+def _bytes(node: Node) -> int:
+    """An observer has no value of its own on record; it passes one on."""
+    value = node.meta.get("val")
+    if value is None and node.op == "call_module" and node.args and isinstance(node.args[0], Node):
+        value = node.args[0].meta.get("val")
+    return sum(
+        tensor.numel() * tensor.element_size()
+        for tensor in pytree.tree_leaves(value)
+        if isinstance(tensor, torch.Tensor)
+    )
 
 
 def observers(prepared: GraphModule) -> dict[str, torch.nn.Module]:
@@ -70,10 +179,14 @@ def answers(model: Interpreter, samples: Sequence[Batch]) -> list[torch.Tensor]:
 
 
 def snr_db(reference: Sequence[torch.Tensor], got: Sequence[torch.Tensor]) -> float:
-    """Signal to noise over all samples; infinite where nothing differs."""
+    """Signal to noise over all samples, within +-CEILING_DB; a result that is no number is the worst."""
     signal = sum(float(a.square().sum()) for a in reference)
     noise = sum(float((a - b).square().sum()) for a, b in zip(reference, got, strict=True))
-    return 10 * math.log10(signal / noise) if noise and signal else math.inf if not noise else -math.inf
+    if noise == 0:
+        return CEILING_DB
+    if signal == 0 or not math.isfinite(noise):
+        return -CEILING_DB
+    return max(-CEILING_DB, min(CEILING_DB, 10 * math.log10(signal / noise)))
 
 
 def _flat(outputs: object) -> torch.Tensor:

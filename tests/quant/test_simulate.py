@@ -1,16 +1,26 @@
 """The simulation is the converted program, number by number; and what it is judged by."""
 
 import copy
-import math
 
 import pytest
 import torch
 from quant_nets import NETS, build, quant, traced
+from torch import nn
+from torch.nn import functional as F
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgekit.quant.calibrate import calibrate
 from edgekit.quant.quantizer import ProfileQuantizer
-from edgekit.quant.simulate import Simulation, answers, snr_db, spread
+from edgekit.quant.simulate import (
+    CEILING_DB,
+    Compared,
+    Simulation,
+    answers,
+    layer_by_layer,
+    live_bytes,
+    snr_db,
+    spread,
+)
 
 
 def prepared(name: str, **choices: object) -> tuple[torch.fx.GraphModule, torch.nn.Module, torch.Tensor]:
@@ -44,8 +54,47 @@ def test_running_observes_nothing_and_sees_new_weights() -> None:
 def test_snr_in_decibels() -> None:
     signal = [torch.tensor([3.0, 4.0]), torch.tensor([0.0])]
     assert snr_db(signal, [torch.tensor([3.0, 4.0]), torch.tensor([0.5])]) == pytest.approx(20.0)
-    assert snr_db(signal, signal) == math.inf
-    assert snr_db([torch.zeros(2)], [torch.ones(2)]) == -math.inf
+    assert snr_db(signal, signal) == CEILING_DB
+    assert snr_db([torch.zeros(2)], [torch.ones(2)]) == -CEILING_DB
+    assert snr_db([torch.ones(2)], [torch.tensor([1.0, torch.nan])]) == -CEILING_DB
+
+
+def test_a_choice_is_kept_only_where_it_gains() -> None:
+    kept = Compared(choice="equalization", with_db=21.3, without_db=19.9, samples=16)
+    left = Compared(choice="equalization", with_db=21.34, without_db=21.3, samples=3)
+    assert kept.helps and str(kept).startswith("equalization kept: SNR 21.3 dB with")
+    assert not left.helps
+    assert str(left) == "equalization left out: SNR 21.3 dB with, 21.3 dB without (3 samples)"
+
+
+def test_layer_by_layer_is_the_same_run_and_sees_what_is_written_on_the_way() -> None:
+    graph, _, x = prepared("residual")
+    samples = [(x,), (2 * x,)]
+
+    def last_inputs(halve: bool) -> list[list[torch.Tensor]]:
+        models = [
+            Simulation(graph, rounds=False, stored={"stem.weight": graph.stem.weight}),
+            Simulation(graph),
+        ]
+        for node, values in layer_by_layer(models, samples):
+            if node.name == "conv2d":
+                assert torch.equal(values[0][1], F.pad(2 * x, [0, 1, 0, 1]))
+                graph.stem.weight = nn.Parameter(graph.stem.weight * (0.5 if halve else 1))
+            if node.name == "linear":
+                return values
+        raise AssertionError("the last layer never came")
+
+    with torch.no_grad():
+        before, halved = last_inputs(False), last_inputs(True)
+        assert torch.equal(before[0][1], halved[0][1])  # its weight is the stored one
+        assert not torch.equal(before[1][1], halved[1][1])
+        assert torch.equal(halved[1][1], last_inputs(False)[1][1])
+
+
+def test_live_bytes_counts_what_is_alive_together() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    graph = traced(model, torch.zeros(3, 4)).module().graph
+    assert live_bytes(graph) == 3 * (8 + 8) * 4
 
 
 @pytest.mark.parametrize(
