@@ -1,0 +1,140 @@
+"""Conversion: does a file compute the candidate's program, operator by operator?
+
+Every operator is judged alone (see `edgekit.verify._walk`): given the inputs that the file had, its output must be what
+torch computes. Integers may differ by rounding ties, so a step or two is no error, but an operator that is off by more,
+or by half a step on average, is. Floating results are judged by their signal-to-error ratio.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from edgekit.arrays import from_layout
+from edgekit.records import Artifact, LayerHarm
+from edgekit.verify._match import Match, Run, same_grid
+from edgekit.verify._units import squeezed
+from edgekit.verify._walk import Difference, Hook, Program, codes, real
+
+Feeds = Callable[[Sequence[np.ndarray]], dict[str, np.ndarray]]
+MAX_STEPS = 2.0
+RMS_STEPS = 0.5
+FLOAT_DB = 70.0
+HALF_DB = 40.0  # rounding weights and results to float16 leaves 55 to 75 dB
+
+
+def tolerance_db(artifact: Artifact) -> float:
+    """What a floating result of a faithful file keeps."""
+    half = artifact.precision == "float16" or (artifact.format == "coreml" and artifact.precision == "int8")
+    return HALF_DB if half else FLOAT_DB
+
+
+def compare(
+    program: Program,
+    matches: Sequence[Match],
+    run: Run,
+    feeds: Feeds,
+    samples: Sequence[Sequence[np.ndarray]],
+    limit_db: float,
+) -> tuple[LayerHarm, ...]:
+    """A row for each match, in the order of the program."""
+    free, alone = ({m.at: Difference(_step(m)) for m in matches} for _ in range(2))
+    for sample in samples:
+        arrays = run(feeds(sample))
+        given = {m.at: _real(arrays[m.tensor.name], m) for m in matches}
+        own = program.values(sample, list(given))
+        for m in matches:
+            right = _value(own[m.at], m)
+            free[m.at].add(right, fit(given[m.at], right))
+        program.walk(sample, {m.at: _judge(alone[m.at], given[m.at], m) for m in matches})
+    return tuple(_row(m, free[m.at], alone[m.at], limit_db) for m in matches)
+
+
+def _judge(difference: Difference, given: np.ndarray, match: Match) -> Hook:
+    """Compares what torch computed with what the file has, and goes on with the latter."""
+
+    def hook(value: torch.Tensor) -> torch.Tensor:
+        right = _value(value, match)
+        got = fit(given, right)
+        difference.add(right, got)
+        grid = match.unit.grid
+        return codes(got, grid, value.dtype) if _in_codes(match) and grid else got.to(value.dtype)
+
+    return hook
+
+
+def fit(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    """A file's tensor in the shape of the program's: of the axis orders that fit, the one that is nearer."""
+    orders = [array, from_layout(array, "NHWC")] if array.ndim == 4 else [array]
+    if array.ndim == 3:
+        orders.append(array.transpose(0, 2, 1))
+    wanted = [d for d in like.shape if d != 1]
+    shaped = [
+        torch.from_numpy(np.ascontiguousarray(o)).reshape(like.shape)
+        for o in orders
+        if [d for d in o.shape if d != 1] == wanted
+    ]
+    if not shaped:  # the same dimensions in an order that no rule knows
+        assert squeezed(array.shape) == squeezed(like.shape)
+        return torch.from_numpy(np.array(array)).reshape(like.shape)
+    if len(shaped) == 1:
+        return shaped[0]
+    return min(shaped, key=lambda tensor: float((tensor.float() - like.float()).abs().sum()))
+
+
+def _in_codes(match: Match) -> bool:
+    return match.at == match.unit.codes
+
+
+def _step(match: Match) -> float | None:
+    return match.unit.grid[0] if _in_codes(match) and match.unit.grid else None
+
+
+def _real(array: np.ndarray, match: Match) -> np.ndarray:
+    grid = match.tensor.grid
+    return (
+        array.astype(np.float32)
+        if grid is None
+        else (array.astype(np.float32) - grid[1]) * np.float32(grid[0])
+    )
+
+
+def _value(value: torch.Tensor, match: Match) -> torch.Tensor:
+    return real(value, match.unit.grid) if _in_codes(match) and match.unit.grid else value
+
+
+def _row(match: Match, free: Difference, alone: Difference, limit_db: float) -> LayerHarm:
+    reason = _grid_reason(match) or _reason(alone, limit_db)
+    return LayerHarm(
+        node=match.unit.node,
+        module=match.unit.module,
+        op=match.op,
+        tensor=match.tensor.name,
+        matched=match.by,
+        snr_db=free.snr_db,
+        local_snr_db=alone.snr_db,
+        max_abs_error=alone.max_abs,
+        max_steps=alone.max_steps,
+        rms_steps=alone.rms_steps,
+        wrong=bool(reason),
+        reason=reason,
+    )
+
+
+def _grid_reason(match: Match) -> str:
+    ours, theirs = match.unit.grid, match.tensor.grid
+    if not _in_codes(match) or ours is None or theirs is None or same_grid(ours, theirs):
+        return ""
+    return f"the file has scale {theirs[0]:.6g} and zero point {theirs[1]}, the program {ours[0]:.6g} and {ours[1]}"
+
+
+def _reason(alone: Difference, limit_db: float) -> str:
+    if not np.isfinite(alone.max_abs):
+        return "it answers NaN or infinity"
+    steps, rms, snr = alone.max_steps, alone.rms_steps, alone.snr_db
+    if steps is not None and rms is not None:
+        wrong = steps > MAX_STEPS + 0.01 or rms > RMS_STEPS
+        return f"it is off by up to {steps:.0f} quantization steps, {rms:.2f} rms" if wrong else ""
+    if snr is not None and snr < limit_db:
+        return f"its output keeps {snr:.1f} dB, at least {limit_db:.0f} dB is expected"
+    return ""

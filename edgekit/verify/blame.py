@@ -1,0 +1,168 @@
+"""Layer blame: which operator, of which torch module, makes an artifact leave the float model. One child process.
+
+Two things can go wrong between a float model and a file, and they are told apart:
+
+1. Conversion. The file, or its runtime, does not compute the candidate's program: a converter bug, a damaged file, a
+   kernel that saturates. `edgekit.verify._conversion` compares operator by operator.
+2. Compression. It does, but the program itself is far from float: a layer whose range one channel blows up, say.
+   `edgekit.verify._compression` compares layer by layer.
+
+Back ends are found by module name: edgekit/verify/_values_<runtime>.py has `tensors(path)` and
+`open_values(path, names, fused)`. Cost: a few walks of both programs in torch for each of 8 samples, seconds for a
+small network, half a minute for EfficientNet-Lite0, and memory for the activations of one sample.
+
+The idea of comparing a converted model layer by layer is that of TensorFlow Lite's quantization debugger and of
+ONNX Runtime's `qdq_loss_debug`; both report accumulated errors, or need their own quantizer.
+"""
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+import torchvision  # noqa: F401  before any other framework: see edgekit.child
+
+from edgekit.errors import MissingRuntime, VerificationError
+from edgekit.records import Blame, LayerHarm
+from edgekit.specs import BlameSpec
+from edgekit.verify import _blame_text as text
+from edgekit.verify import _conversion
+from edgekit.verify._compression import Compression
+from edgekit.verify._match import Match, match
+from edgekit.verify._walk import Difference, Program
+from edgekit.verify.predict import Predictor
+from edgekit.verify.prove import check_content, load_backend
+
+SAMPLES = 8
+
+
+def blame(spec: BlameSpec) -> Blame:
+    """Runs the artifact and both programs on the kept samples. Raises VerificationError, MissingRuntime, UserError."""
+    check_content(spec.artifact)
+    session = load_backend(spec.runtime).open_session(spec.artifact.path, exact=False)
+    samples = _samples(spec)
+    program = Program(spec.candidate.program)
+    predictor = Predictor(session, spec.artifact, spec.traced.inputs)
+    converted = _Converted(spec, program, predictor, samples)
+    compressed = _compressed(spec, samples) if program.quantized else None
+    rows = compressed.rows() if compressed is not None else ()
+    wrong = next((row for row in converted.rows if row.wrong), None)
+    harmful = next((row for row in rows if row.wrong), None)
+    skip = text.skip(compressed, rows) if compressed is not None else ""
+    return Blame(
+        runtime=spec.runtime,
+        samples=len(samples),
+        conversion=converted.rows,
+        compression=rows,
+        wrong_operator=wrong,
+        harmful_layer=harmful,
+        skip=skip,
+        matched=converted.matched(),
+        conclusion=" ".join(
+            [
+                text.conversion(
+                    spec.runtime, converted.rows, converted.outputs.snr_db, len(samples), converted.fused_only
+                ),
+                *(
+                    [text.compression(rows, compressed.outputs.snr_db, len(samples), skip)]
+                    if compressed
+                    else []
+                ),
+            ]
+        ),
+        doubts=(*converted.doubts(), *(text.compared_with(compressed) if compressed is not None else ())),
+    )
+
+
+class _Converted:
+    """The artifact against the candidate's program, as written and, where that is right, as the runtime fuses it."""
+
+    def __init__(
+        self, spec: BlameSpec, program: Program, predictor: Predictor, samples: Sequence[Sequence[np.ndarray]]
+    ) -> None:
+        self._spec, self._program, self._predictor, self._samples = spec, program, predictor, samples
+        self._values = _load_values(spec.runtime)
+        self._matches = match(program.units, self._values.tensors(spec.artifact.path), program.outputs)
+        if not self._matches:
+            raise VerificationError(
+                f"no operator of {spec.artifact.path} could be matched to one of {spec.candidate.program}; "
+                "give the candidate that the artifact was exported from"
+            )
+        self.rows = self._compare(self._matches, fused=False)
+        self.fused_only = False
+        self._changed_by_watching = False
+        self.outputs = self._outputs()
+        if spec.runtime == "onnxruntime" and spec.artifact.precision == "int8":
+            self._fused()
+
+    def matched(self) -> str:
+        """How tensors were found, and how many the values confirm."""
+        names = sum(m.by == "name" for m in self._matches)
+        wanted = [u for u in self._program.units if u.family != "move" and u.op != "input"]
+        units = sum(m.unit in wanted for m in self._matches)
+        right = sum(not row.wrong for row in self.rows)
+        return (
+            f"{units} of {len(wanted)} operators found in the file: {names} tensors by name, "
+            f"{len(self._matches) - names} by order, kind and shape; the values confirm {right}"
+        )
+
+    def doubts(self) -> tuple[str, ...]:
+        if not self._changed_by_watching:
+            return ()
+        return (
+            "asking for intermediate tensors changed what the runtime fuses: its fused kernels were not judged one by one",
+        )
+
+    def _compare(self, matches: list[Match], fused: bool) -> tuple[LayerHarm, ...]:
+        run = self._values.open_values(self._spec.artifact.path, [m.tensor.name for m in matches], fused)
+        limit = _conversion.tolerance_db(self._spec.artifact)
+        return _conversion.compare(self._program, matches, run, self._predictor.feeds, self._samples, limit)
+
+    def _fused(self) -> None:
+        """Integer kernels, watched at their integers; only where watching leaves the answers as they are."""
+        if any(row.wrong for row in self.rows):
+            return
+        codes = [m for m in self._matches if m.at == m.unit.codes]
+        outputs = [spec.name for spec in self._spec.artifact.outputs]
+        run = self._values.open_values(
+            self._spec.artifact.path, [m.tensor.name for m in codes] + outputs, True
+        )
+        watched = run(self._predictor.feeds(self._samples[0]))
+        plain = self._predictor.run(self._samples[0])
+        self._changed_by_watching = not all(
+            np.array_equal(watched[name], array) for name, array in zip(outputs, plain, strict=True)
+        )
+        rows = self._compare(codes, fused=True)
+        self.fused_only = not self._changed_by_watching and any(row.wrong for row in rows)
+        self.rows = rows if self.fused_only else self.rows
+
+    def _outputs(self) -> Difference:
+        """The answers of the runtime, as an app gets them, against those of the candidate's program."""
+        difference = Difference()
+        for sample in self._samples:
+            right = self._program.values(sample, self._program.outputs)
+            for name, got in zip(self._program.outputs, self._predictor.run(sample), strict=True):
+                difference.add(right[name], _conversion.fit(np.asarray(got), right[name]))
+        return difference
+
+
+def _compressed(spec: BlameSpec, samples: Sequence[Sequence[np.ndarray]]) -> Compression:
+    return Compression(Program(spec.candidate.program, fold=False), Program(spec.traced.program), samples)
+
+
+def _samples(spec: BlameSpec) -> list[list[np.ndarray]]:
+    """Up to SAMPLES of the kept ones, each a list of [1, ...] arrays."""
+    with np.load(spec.traced.samples_file, allow_pickle=False) as kept:
+        inputs = [kept[f"input_{i}"] for i in range(len(spec.traced.inputs))]
+    return [[a[i : i + 1] for a in inputs] for i in range(min(SAMPLES, len(inputs[0])))]
+
+
+def _load_values(runtime: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"edgekit.verify._values_{runtime}")
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("edgekit"):
+            raise VerificationError(
+                f"layer blame cannot look into {runtime}; allowed are onnxruntime, litert and coreml"
+            ) from error
+        raise MissingRuntime.of(str(error.name), f"looking into {runtime} artifacts") from error
