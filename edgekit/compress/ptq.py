@@ -17,17 +17,19 @@ of batches. What it can lose: depthwise networks with wide channel ranges, which
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import torch
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
+from edgekit.compress._choices import choose
 from edgekit.errors import UserError
 from edgekit.quant import bias
 from edgekit.quant import program as programs
 from edgekit.quant.calibrate import calibrate
+from edgekit.quant.equalize import Equalized, equalize
 from edgekit.quant.observing import observing
 from edgekit.quant.program import origin
 from edgekit.quant.quantizer import ProfileQuantizer, count_layers
@@ -40,11 +42,14 @@ if TYPE_CHECKING:
 
 class Options(Record):
     """estimator: how ranges are found. batches: at most so many calibration batches. skip: layers left float,
-    node names or module paths separated by commas. bias_correction: see `edgekit.quant.bias`."""
+    node names or module paths separated by commas. equalize, bias_correction: "auto" keeps them where they measurably
+    help (`edgekit.quant.equalize`, `edgekit.quant.bias`). rounding: "gptq" is `edgekit.quant.rounding`."""
 
     estimator: str = "mse"
     batches: int = 100
-    bias_correction: bool = True
+    equalize: Literal["auto", "off"] = "auto"
+    bias_correction: Literal["auto", "off"] = "auto"
+    rounding: Literal["nearest", "gptq"] = "nearest"
     skip: str = ""
 
     def __post_init__(self) -> None:
@@ -69,15 +74,35 @@ def calibrated(candidate: Candidate, task: "Task", options: Options) -> Calibrat
 
     Raises TaskError for calibration batches that do not fit, UserError for a candidate without `quant`.
     """
+    return _calibrated(*_float_graph(candidate), candidate, task, options)
+
+
+def equalized(candidate: Candidate, task: "Task", options: Options) -> tuple[Equalized, Calibrated | None]:
+    """The same for the equalized graph; None where it has no layers to equalize."""
+    graph, like = _float_graph(candidate)
+    done = equalize(graph)
+    return done, _calibrated(graph, like, candidate, task, options) if done.pairs else None
+
+
+def _float_graph(candidate: Candidate) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
+    """The graph and zeros in the shape of its inputs; the program itself is let go, and with it what folding replaces."""
+    program = programs.load(candidate.program)
+    return program.module(), programs.user_inputs(program)
+
+
+def _calibrated(
+    graph: GraphModule,
+    like: tuple[torch.Tensor, ...],
+    candidate: Candidate,
+    task: "Task",
+    options: Options,
+) -> Calibrated:
     if candidate.quant is None:
         raise UserError("ptq needs a target with a [quant] table; this candidate has none")
-    program = programs.load(candidate.program)
     skip = tuple(part.strip() for part in options.skip.split(",") if part.strip())
     quantizer = ProfileQuantizer(candidate.quant, options.estimator, skip=skip)
-    model = prepare_pt2e(program.module(), quantizer)
-    watchers = bias.watch(model) if options.bias_correction else []
-    like = programs.user_inputs(program)
-    del program  # its weights, which the folded ones replace
+    model = prepare_pt2e(graph, quantizer)
+    watchers = bias.watch(model) if options.bias_correction == "auto" else []
     batches, runs = calibrate(observing(model), task.calibration or (), like, options.batches)
     return Calibrated(model=model, watchers=watchers, like=like, batches=batches, runs=runs)
 
@@ -89,17 +114,17 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     """
     start = time.perf_counter()
     found = calibrated(candidate, task, options)
-    model, used, runs = found.model, found.batches, found.runs
-    bias.correct(model, found.watchers)
-    model = convert_pt2e(model, fold_quantize=False)
+    trial = choose(found, lambda: equalized(candidate, task, options), task, options)
+    model = convert_pt2e(trial.model, fold_quantize=False)
     quantized, left = count_layers(model)
     path = Path(context.work) / "program.pt2"
     programs.save(programs.export(model, found.like), path)
     figures = {
-        "calibration batches": (used, "count"),
-        "calibration runs": (runs, "count"),
+        "calibration batches": (found.batches, "count"),
+        "calibration runs": (found.runs, "count"),
         "layers quantized": (quantized, "count"),
         "layers left float": (len(left), "count"),
+        **trial.figures,
         "seconds": (time.perf_counter() - start, "s"),
     }
     doubts = (

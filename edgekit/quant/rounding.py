@@ -40,8 +40,10 @@ SAMPLES = 64
 FEWEST = 8
 MEMORY_BYTES = 512 << 20  # what the activations between two layers may take: it limits the samples
 POSITIONS = 256  # patches taken of one sample, evenly spread
-DAMPING = 0.01  # of H's mean diagonal, added to it: fewer samples than columns must not decide
+DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0)  # shares of H's mean diagonal, added to it
 BLOCK = 64  # columns that are rounded before the error moves on to the rest
+
+Pair = tuple[torch.Tensor, torch.Tensor]
 
 LINEAR = torch.ops.aten.linear.default
 
@@ -67,6 +69,12 @@ class Moments:
         self.sum_yy = self.sum_yy + y @ y.transpose(1, 2)
         self.sum_ey = self.sum_ey + (x - y) @ y.transpose(1, 2)
 
+    def __add__(self, other: "Moments") -> "Moments":
+        total = Moments()
+        for name, value in vars(self).items():
+            setattr(total, name, value + getattr(other, name))
+        return total
+
     def means(self) -> tuple[torch.Tensor, torch.Tensor]:
         return self.sum_x.double() / self.count, self.sum_y.double() / self.count
 
@@ -77,7 +85,7 @@ class Moments:
             x, y = self.means()
             hessian = hessian - y[:, :, None] * y[:, None]
             cross = cross - (x - y)[:, :, None] * y[:, None]
-        return damped(hessian), cross
+        return hessian, cross
 
 
 @torch.no_grad()
@@ -93,22 +101,22 @@ def round_weights(
     were corrected). Convolutions in three dimensions and shared weights stay as they are: rounded to nearest.
     """
     layers = roundable(prepared)
-    stored = {path: tensors.read(prepared, path) for layer in layers for path in _paths(layer)}
+    stored = {path: tensors.read(prepared, path) for layer in layers for path in stored_paths(layer)}
     stored |= dict(originals or {})
     models = [Simulation(prepared, rounds=False, stored=stored), Simulation(prepared)]
     done = changed = 0
     for node, (exact, integer) in layer_by_layer(models, samples):
         if node in layers:
-            shape = stored[_paths(node)[0]].shape
-            moments = Moments()
-            for x, y in zip(exact, integer, strict=True):
-                moments.add(patches(node, x, shape), patches(node, y, shape))
-            changed += _round(prepared, node, moments, stored, biases)
+            shape = stored[stored_paths(node)[0]].shape
+            halves = Moments(), Moments()
+            for index, (x, y) in enumerate(zip(exact, integer, strict=True)):
+                halves[index % 2].add(patches(node, x, shape), patches(node, y, shape))
+            changed += _round(prepared, node, halves, stored, biases)
             done += 1
             progress(done, len(layers))
         if done == len(layers):
             break
-    weights = sum(stored[_paths(layer)[0]].numel() for layer in layers)
+    weights = sum(stored[stored_paths(layer)[0]].numel() for layer in layers)
     return Rounded(layers=len(layers), changed=changed, weights=weights)
 
 
@@ -128,23 +136,30 @@ def roundable(prepared: GraphModule) -> list[Node]:
     known = {LINEAR, torch.ops.aten.conv1d.default, torch.ops.aten.conv2d.default}
     macs = [node for node in calls(prepared) if node.target in rules.MAC]
     found = [node for node in macs if tensors.weight_observer(prepared, node.args[1]) is not None]
-    used = Counter(path for node in found for path in _paths(node))
-    return [node for node in found if node.target in known and all(used[path] == 1 for path in _paths(node))]
+    used = Counter(path for node in found for path in stored_paths(node))
+    return [
+        node for node in found if node.target in known and all(used[path] == 1 for path in stored_paths(node))
+    ]
 
 
 def _round(
-    prepared: GraphModule, layer: Node, moments: Moments, stored: Mapping[str, torch.Tensor], biases: bool
+    prepared: GraphModule,
+    layer: Node,
+    halves: tuple[Moments, Moments],
+    stored: Mapping[str, torch.Tensor],
+    biases: bool,
 ) -> int:
     """Rounds one layer; returns how many integers differ from the nearest."""
-    path, *bias = _paths(layer)
+    path, *bias = stored_paths(layer)
+    moments, centred = halves[0] + halves[1], biases and bool(bias)
     x, y = moments.means()
     groups, columns = x.shape
     observer: Any = tensors.weight_observer(prepared, layer.args[1])
     scale = observer.calculate_qparams()[0].double().reshape(-1, 1)
     scale = scale.expand(stored[path].shape[0], 1).reshape(groups, -1, 1)
     weight = stored[path].double().reshape(groups, -1, columns)
-    hessian, cross = moments.spread(centred=biases and bool(bias))
-    target = weight + torch.linalg.solve(hessian, (weight @ cross).transpose(1, 2)).transpose(1, 2)
+    damping, target = repaired(weight, [half.spread(centred) for half in halves], moments.spread(centred))
+    hessian = damped(moments.spread(centred)[0], damping)
     integers = gptq(target / scale, hessian, observer.quant_min, observer.quant_max)
     tensors.write(prepared, path, (integers * scale).reshape(stored[path].shape).float())
     if biases and bias:
@@ -152,6 +167,35 @@ def _round(
         tensors.write(prepared, bias[0], (stored[bias[0]].double() + shift.flatten()).float())
     nearest = (weight / scale).round().clamp(observer.quant_min, observer.quant_max)
     return int((integers != nearest).sum())
+
+
+def repaired(weight: torch.Tensor, halves: Sequence[Pair], both: Pair) -> tuple[float, torch.Tensor]:
+    """(damping, T): the least squares weight of `both`, at the damping with which each half predicts the other best.
+
+    Where none does better than the weight itself, T is the weight.
+    """
+    losses = {math.inf: 0.0}
+    for damping in DAMPINGS:
+        changes = [_change(weight, half, damping) for half in halves]
+        losses[damping] = sum(
+            _loss(weight, change, other) for change, other in zip(changes, reversed(halves), strict=True)
+        )
+    best = min(losses, key=lambda damping: losses[damping])
+    if best == math.inf:
+        return DAMPINGS[-1], weight
+    return best, weight + _change(weight, both, best)
+
+
+def _change(weight: torch.Tensor, moments: Pair, damping: float) -> torch.Tensor:
+    hessian, cross = moments
+    factor = torch.linalg.cholesky(damped(hessian, damping))
+    return torch.cholesky_solve((weight @ cross).transpose(1, 2), factor).transpose(1, 2)
+
+
+def _loss(weight: torch.Tensor, change: torch.Tensor, moments: Pair) -> float:
+    """E |W x - (W + change) y|^2, less what no change would leave."""
+    hessian, cross = moments
+    return float((change * (change @ hessian - 2 * weight @ cross)).sum())
 
 
 def gptq(target: torch.Tensor, hessian: torch.Tensor, low: int, high: int) -> torch.Tensor:
@@ -199,14 +243,14 @@ def patches(layer: Node, x: torch.Tensor, weight: torch.Size) -> torch.Tensor:
     return found.reshape(x.shape[0], groups, -1, found.shape[2]).permute(1, 2, 0, 3).flatten(2)
 
 
-def damped(hessian: torch.Tensor) -> torch.Tensor:
-    """`hessian` [G, D, D] with DAMPING of its mean diagonal on the diagonal; the identity where it is zero."""
+def damped(hessian: torch.Tensor, damping: float) -> torch.Tensor:
+    """`hessian` [G, D, D] with `damping` times its mean diagonal on the diagonal; the identity where it is zero."""
     mean = hessian.diagonal(dim1=1, dim2=2).mean(1)
-    added = torch.where(mean > 0, DAMPING * mean, torch.ones_like(mean))
+    added = torch.where(mean > 0, damping * mean, torch.ones_like(mean))
     return hessian + added[:, None, None] * torch.eye(hessian.shape[1], dtype=hessian.dtype)
 
 
-def _paths(layer: Node) -> list[str]:
+def stored_paths(layer: Node) -> list[str]:
     """The stored tensors of a layer: its weight, behind the observer, and its bias, where it has one."""
     bias = layer.args[2] if len(layer.args) > 2 else None
     found = [str(layer.args[1].args[0].target)]

@@ -1,0 +1,138 @@
+"""What post-training quantization decides by measuring, on calibration inputs, before it converts.
+
+Bias correction, equalization and rounding by second moments help most models and harm some: bias correction adds noise
+where few weights meet few samples, equalization where every channel has a scale of its own. So each is tried, the
+signal-to-noise ratio of the outputs compared with and without it, and it stays only where it gains GAIN_DB. Rounding is
+fitted to samples of its own: the ones that judge are others.
+
+Cost: a handful of runs over JUDGES inputs; one more calibration where there are layers to equalize.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch.fx import GraphModule
+
+from edgekit.quant import bias, rounding, tensors
+from edgekit.quant.calibrate import Batch
+from edgekit.quant.equalize import Equalized
+from edgekit.quant.simulate import Compared, Simulation, answers, snr_db, spread
+
+if TYPE_CHECKING:
+    from edgekit.compress.ptq import Calibrated, Options
+    from edgekit.task import Task
+
+log = logging.getLogger("edgekit")
+
+JUDGES = 16
+
+Figures = dict[str, tuple[float, str]]
+Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass
+class Trial:
+    """A calibrated graph as decided so far. floats: its biases before they were corrected, by path."""
+
+    model: GraphModule
+    floats: dict[str, torch.Tensor]
+    figures: Figures = field(default_factory=dict)
+    db: float = 0.0
+
+    def note(self, compared: Compared) -> None:
+        log.info("%s", compared)
+        word = "kept" if compared.helps else "left out"
+        self.figures[f"output SNR with {compared.choice} ({word})"] = (compared.with_db, "dB")
+        self.figures[f"output SNR without {compared.choice}"] = (compared.without_db, "dB")
+
+
+class Judge:
+    """Signal to noise against the float outputs of one calibrated graph."""
+
+    def __init__(self, trial: Trial, samples: Sequence[Batch]) -> None:
+        self.samples = samples
+        self.reference = answers(Simulation(trial.model, rounds=False, stored=trial.floats), samples)
+
+    def __call__(self, model: GraphModule) -> float:
+        return snr_db(self.reference, answers(Simulation(model), self.samples))
+
+    def compared(self, choice: str, with_db: float, without_db: float) -> Compared:
+        return Compared(choice=choice, with_db=with_db, without_db=without_db, samples=len(self.samples))
+
+
+def choose(
+    found: "Calibrated",
+    equalized: "Callable[[], tuple[Equalized, Calibrated | None]]",
+    task: "Task",
+    options: "Options",
+) -> Trial:
+    """The graph to convert, and what was measured. `equalized` calibrates the other graph, if there is one."""
+    trial = Trial(found.model, bias.correct(found.model, found.watchers))
+    fitted = rounding.samples_within(found.model) if options.rounding == "gptq" else 0
+    samples = spread(task.calibration or (), found.like, found.runs, JUDGES + fitted)
+    if not samples:  # an iterable that gives its batches once
+        return trial
+    judges = samples[:: max(1, len(samples) // JUDGES)][:JUDGES]
+    judge = Judge(trial, judges)
+    _judge_biases(trial, judge)
+    if options.equalize == "auto":
+        trial = _judge_equalized(trial, *equalized(), judge)
+    if options.rounding == "gptq":
+        others = [sample for sample in samples if all(sample is not other for other in judges)]
+        _judge_rounding(trial, others or judges, judge, options.bias_correction == "auto")
+    trial.figures |= {"output SNR": (trial.db, "dB"), "samples that judged": (len(judges), "count")}
+    return trial
+
+
+def _judge_biases(trial: Trial, judge: Judge) -> None:
+    trial.db = judge(trial.model)
+    if not trial.floats:
+        return
+    corrected = _swap(trial.model, trial.floats)
+    compared = judge.compared("bias correction", trial.db, judge(trial.model))
+    trial.note(compared)
+    trial.db = compared.with_db if compared.helps else compared.without_db
+    if compared.helps:
+        _swap(trial.model, corrected)
+
+
+def _judge_equalized(plain: Trial, done: Equalized, found: "Calibrated | None", judge: Judge) -> Trial:
+    """The better of the plain graph and the equalized one, both with the biases that suit them."""
+    reasons = {f"layers not equalized: {why}": (n, "count") for why, n in done.left_out.items()}
+    plain.figures |= {"pairs of layers to equalize": (len(done.pairs), "count"), **reasons}
+    if found is None:
+        return plain
+    other = Trial(found.model, bias.correct(found.model, found.watchers))
+    _judge_biases(other, judge)
+    compared = judge.compared("equalization", other.db, plain.db)
+    plain.note(compared)
+    if not compared.helps:
+        return plain
+    other.figures = plain.figures | other.figures
+    return other
+
+
+def _judge_rounding(trial: Trial, samples: Sequence[Batch], judge: Judge, biases: bool) -> None:
+    layers = rounding.roundable(trial.model)
+    nearest = {
+        path: tensors.read(trial.model, path) for layer in layers for path in rounding.stored_paths(layer)
+    }
+    done = rounding.round_weights(trial.model, samples, trial.floats, biases)
+    compared = judge.compared("gptq rounding", judge(trial.model), trial.db)
+    trial.note(compared)
+    if compared.helps:
+        trial.db = compared.with_db
+        trial.figures["weights not rounded to nearest"] = (done.changed / max(1, done.weights), "share")
+    else:
+        _swap(trial.model, nearest)
+
+
+def _swap(model: GraphModule, values: Tensors) -> Tensors:
+    """Writes tensors by path; returns those that were there."""
+    old = {path: tensors.read(model, path) for path in values}
+    for path, value in values.items():
+        tensors.write(model, path, value)
+    return old
