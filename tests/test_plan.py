@@ -13,7 +13,8 @@ from edgekit.target import Isa, Rung, Target, load_target, target_names
 from edgekit.task import Task
 
 NO_DATA = "no calibration data in the task"
-PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)")
+PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)", "ptq(percentile)", "ptq(entropy)", "ptq(mse, gptq)")
+INT8 = (*PTQ, "mixed(mse)", "mixed(mse, 0.5)")
 FP16_ONLY = "profile coreml-fp16 admits float16 and float32 only"
 
 
@@ -24,12 +25,12 @@ def facts(calibration: bool = True, training: bool = False) -> TaskFacts:
 @pytest.mark.parametrize(
     ("target", "calibration", "recipes", "skipped"),
     [
-        ("x86-server", True, (*PTQ, "fp16", "float32"), {}),
-        ("x86-server", False, ("fp16", "float32"), dict.fromkeys(PTQ, NO_DATA)),
-        ("arm-mobile", True, (*PTQ, "fp16", "float32"), {}),
-        ("arm-mobile", False, ("fp16", "float32"), dict.fromkeys(PTQ, NO_DATA)),
-        ("tflite-int8", True, (*PTQ, "fp16", "float32"), {}),
-        ("tflite-int8", False, ("fp16", "float32"), dict.fromkeys(PTQ, NO_DATA)),
+        ("x86-server", True, (*INT8, "fp16", "float32"), {}),
+        ("x86-server", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
+        ("arm-mobile", True, (*INT8, "fp16", "float32"), {}),
+        ("arm-mobile", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
+        ("tflite-int8", True, (*INT8, "fp16", "float32"), {}),
+        ("tflite-int8", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
         ("coreml-fp16", True, ("fp16", "float32"), {"ptq": FP16_ONLY}),
         ("coreml-fp16", False, ("fp16", "float32"), {"ptq": FP16_ONLY}),
     ],
@@ -53,7 +54,7 @@ def test_the_reason_says_which_arithmetic_and_why(isa: str | None, text: str) ->
     made = plan(facts(), load_target("x86-server"), isa=isa)
     assert made.isa == (isa or "avx2")
     int8 = [r.steps[0].reason for r in made.recipes if r.precision == "int8"]
-    assert len(int8) == 3
+    assert len(int8) == len(INT8)
     assert all(reason.endswith(text) and len(reason) > len(text) + 20 for reason in int8)
     assert all("activations" not in r.steps[0].reason for r in made.recipes if r.precision != "int8")
 

@@ -2,3 +2,5 @@
 
 # Nothing to compute before the exporter, which reads the recipe's precision: no child process is started for these.
 AT_EXPORT = frozenset({"fp16", "float32"})
+# What each layer costs in integers and in float is measured for these, where the target's own kind of machine is here.
+NEEDS_TIMES = frozenset({"mixed"})
