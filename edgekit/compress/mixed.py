@@ -32,6 +32,8 @@ from edgekit.arrays import as_arrays
 from edgekit.compress import ptq
 from edgekit.errors import ConversionError, UserError
 from edgekit.quant import knapsack, sensitivity, simulate
+from edgekit.quant.batched import MOST, BatchedSimulation, together
+from edgekit.quant.calibrate import Batch
 from edgekit.quant.knapsack import Choice, Costs
 from edgekit.quant.layers import Network, network
 from edgekit.quant.sensitivity import Harm, db
@@ -81,7 +83,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     harm = sensitivity.measure(calibrated.model, net, samples)
     costs = costs_of(net, context.times)
     floor = context.traced.metric - context.budget.max_drop * options.share
-    judge = Judge(calibrated.model, net, lambda predict: score(task, predict))
+    judge = Judge(calibrated.model, net, samples, lambda predict: score(task, predict))
     choice, metric = choose(net, harm, costs, judge, floor)
     done = ptq.apply(candidate, task, _skipping(settings, choice), context)
     reasons = {row.name: row for row in explain(net, harm, costs, choice, context.times)}
@@ -135,9 +137,14 @@ class Judge:
     """The task's metric of a choice, by the simulation in torch. Each choice is scored once."""
 
     def __init__(
-        self, model: torch.fx.GraphModule, net: Network, metric: Callable[[Callable[..., Any]], float]
+        self,
+        model: torch.fx.GraphModule,
+        net: Network,
+        samples: Sequence[Batch],
+        metric: Callable[[Callable[..., Any]], float],
     ) -> None:
-        self._run = simulate.Simulation(model)
+        self._run = BatchedSimulation(model)
+        self._size = MOST if len(together(self._run, samples)) < len(samples) else 1
         self._all, self._net, self._metric = self._run.roundings, net, metric
         self._known: dict[tuple[str, ...], float] = {}
 
@@ -152,7 +159,8 @@ class Judge:
     @torch.no_grad()
     def _predict(self, *inputs: Any) -> Any:
         arrays = [torch.from_numpy(np.ascontiguousarray(a)) for a in as_arrays(inputs)]
-        rows = [self._run.run(*(a[i : i + 1] for a in arrays)) for i in range(len(arrays[0]))]
+        step = self._size
+        rows = [self._run.run(*(a[i : i + step] for a in arrays)) for i in range(0, len(arrays[0]), step)]
         columns = zip(*(row if isinstance(row, tuple | list) else (row,) for row in rows), strict=True)
         outputs = [torch.cat(column).numpy() for column in columns]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)

@@ -3,6 +3,7 @@
 import importlib
 from pathlib import Path
 
+import msgspec
 import torchvision  # noqa: F401  before any converter: see edgekit.child
 
 from edgekit.errors import MissingRuntime
@@ -21,4 +22,5 @@ def export(spec: ExportSpec) -> Artifact:
             raise
         raise MissingRuntime.of(PACKAGES[spec.target.format], f"exporting {spec.target.format}") from error
     out = Path(spec.folder) / f"model{exporter.SUFFIX}"
-    return exporter.export(spec.candidate, spec.target, out)  # type: ignore[no-any-return]
+    artifact: Artifact = exporter.export(spec.candidate, spec.target, out)
+    return msgspec.structs.replace(artifact, float_layers=len(spec.candidate.float_layers))

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.quant.batched import BatchedSimulation, together
 from edgekit.quant.calibrate import Batch
 from edgekit.quant.layers import Network
-from edgekit.quant.simulate import Simulation, answers
+from edgekit.quant.simulate import answers
 from edgekit.records import Record
 
 log = logging.getLogger("edgekit")
@@ -51,11 +52,12 @@ def measure(prepared: GraphModule, network: Network, samples: Sequence[Batch]) -
     run = _Alone(prepared)
     behind = [_behind(prepared, set(group)) for group in groups]
     noise, signal = [0.0] * len(groups), 0.0
-    for number, sample in enumerate(samples, 1):
+    batches = together(run, samples)
+    for number, sample in enumerate(batches, 1):
         added, power = _one_sample(run, list(zip(groups, behind, strict=True)), sample)
         noise = [a + b for a, b in zip(noise, added, strict=True)]
         signal += power
-        log.info("sensitivity: sample %d of %d, %d observers", number, len(samples), len(groups))
+        log.info("sensitivity: batch %d of %d, %d observers", number, len(batches), len(groups))
     ratios = [n / signal if signal else 0.0 for n in noise]
     count = len(network.layers)
     return Harm(
@@ -74,7 +76,7 @@ def _one_sample(
     return noise, float(reference.square().sum())
 
 
-class _Alone(Simulation):
+class _Alone(BatchedSimulation):
     """The float graph with one group of observers rounding; what does not depend on them is not run again."""
 
     def __init__(self, prepared: GraphModule) -> None:

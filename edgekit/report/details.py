@@ -48,6 +48,7 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
     groups = (
         _decision(attempt),
         _figures(attempt),
+        _float_layers(attempt),
         _outcome(attempt, target, report),
         *((_parity(attempt.verdict.parity), _lint(attempt.verdict.lint)) if attempt.verdict else ()),
         *(
@@ -68,6 +69,20 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
         ops=tuple(sorted(ops, key=lambda item: (-item[1], item[0]))),
         doubts=_doubts(attempt),
     )
+
+
+def _float_layers(attempt: Attempt) -> Group:
+    """Every layer of an integer file that computes in float, and why."""
+    kept = attempt.candidate.float_layers if attempt.candidate else ()
+    facts = [
+        Fact(
+            label=layer.origin,
+            value="not counted" if layer.macs_ratio is None else f"{layer.macs_ratio:.1%} of the MACs",
+            note=layer.reason,
+        )
+        for layer in kept
+    ]
+    return Group(heading="Layers that stay float", facts=tuple(facts))
 
 
 def stages(times: tuple[StageTime, ...]) -> Group:

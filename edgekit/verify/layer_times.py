@@ -9,6 +9,7 @@ The profiler counts whole microseconds, rounded down, so that small layers come 
 """
 
 import importlib
+import platform
 import re
 from collections.abc import Sequence
 from statistics import median
@@ -16,8 +17,8 @@ from types import ModuleType
 
 import numpy as np
 from edgekit_runner.backends import OpCall
+from edgekit_runner.environment import local_isa
 
-from edgekit.bench import machine_name
 from edgekit.records import Artifact, LayerTime, LayerTimes
 from edgekit.specs import LayerTimesSpec
 
@@ -52,12 +53,16 @@ def layer_times(spec: LayerTimesSpec) -> LayerTimes:
         ),
         border_s_per_element=border_s_per_element(integer, spec.artifact),
         runs=ROUNDS * RUNS,
-        measured_on=machine_name(),
+        measured_on=_here(),
     )
 
 
+def _here() -> str:
+    return f"{platform.machine()} {local_isa()}"
+
+
 def _unknown(reason: str) -> LayerTimes:
-    return LayerTimes(layers=(), border_s_per_element=0.0, runs=0, measured_on=machine_name(), reason=reason)
+    return LayerTimes(layers=(), border_s_per_element=0.0, runs=0, measured_on=_here(), reason=reason)
 
 
 def _profile(backend: ModuleType, artifact: Artifact) -> list[list[OpCall]]:

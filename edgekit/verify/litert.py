@@ -19,11 +19,11 @@ def open_session(path: str, exact: bool = False) -> Session:
 def lint(artifact: Artifact) -> Lint:
     """Counts "OP:in->out" over the file, read without a delegate so that every operator shows.
 
-    A full-integer file must also take and return int8; a float16 file is one of storage, widened at load.
+    A full-integer file must also take and return int8, unless layers stay float; a float16 file is one of storage, widened at load.
     """
     ops = op_counts(artifact.path)
     findings = []
-    if artifact.precision == "int8":
+    if artifact.precision == "int8" and not artifact.float_layers:
         sides = {"input": artifact.inputs, "output": artifact.outputs}
         findings = [
             f"{side} {t.name} is {t.dtype}, not int8"
