@@ -19,11 +19,13 @@ log = logging.getLogger("edgekit")
 
 Batch = tuple[torch.Tensor, ...]
 
+#: key of a graph module's `meta`: how many samples it may be given at once, though it was exported for one
+TOGETHER = "samples together"
 NO_BATCH = "the task's calibration yields no batch; give at least one, better 100, typical inputs"
 
 
 def calibrate(model: GraphModule, batches: Iterable[object], like: Batch, limit: int) -> tuple[int, int]:
-    """Runs up to `limit` batches through `model`; returns (batches, runs of the model).
+    """Runs up to `limit` batches through `model`; returns (batches, inputs as the program takes them).
 
     like: the model's inputs, for shapes and types. Raises TaskError on a batch that does not fit, and on none.
     """
@@ -40,12 +42,12 @@ def calibrate(model: GraphModule, batches: Iterable[object], like: Batch, limit:
 
 
 def _run(model: GraphModule, source: Iterator[object], like: Batch, number: int) -> int:
-    """Takes the next batch and forgets it before another one is made; returns the runs, 0 at the end."""
-    runs = 0
+    """Takes the next batch and forgets it before another one is made; returns the inputs run, 0 at the end."""
+    runs, together = 0, model.meta.get(TOGETHER, 1)
     for batch in islice(source, 1):
-        for piece in pieces(batch, like, number):
+        for piece in pieces(batch, like, number, together):
             model(*piece)
-            runs += 1
+            runs += piece[0].shape[0] // like[0].shape[0] if like[0].dim() else 1
     return runs
 
 
@@ -66,16 +68,20 @@ def progress(done: int, total: int) -> None:
         log.info("calibration: batch %d of at most %d", done, total)
 
 
-def pieces(batch: object, like: Batch, number: int) -> Iterator[Batch]:
-    """Cuts a checked batch into the model's own batch size; the last piece overlaps where N is no multiple."""
+def pieces(batch: object, like: Batch, number: int, together: int = 1) -> Iterator[Batch]:
+    """Cuts a checked batch into the model's own batch size; the last piece overlaps where N is no multiple.
+
+    A model of batch 1 gets up to `together` samples a piece.
+    """
     tensors = checked(batch, like, number)
     if not like[0].dim():
         yield tensors
         return
     size, total = like[0].shape[0], tensors[0].shape[0]
-    for start in range(0, total, size):
-        start = min(start, total - size)
-        yield tuple(tensor[start : start + size] for tensor in tensors)
+    step = together if size == 1 else size
+    for start in range(0, total, step):
+        start = start if size == 1 else min(start, total - size)
+        yield tuple(tensor[start : start + step] for tensor in tensors)
 
 
 def checked(batch: object, like: Batch, number: int) -> Batch:

@@ -5,7 +5,8 @@ The observers, weights and biases are those of the prepared graph, shared, not c
 - images go through it channels last, as convolution kernels want them, instead of being reordered at every layer;
 - an activation behind a layer overwrites the layer's output: no second tensor;
 - a weight is observed once, before the first input;
-- what only moves or averages values of an observed tensor (pools, reshapes, a concatenation) is not observed again.
+- what only moves or averages values of an observed tensor (pools, reshapes, a concatenation) is not observed again;
+- where samples cannot meet, several small ones go through it at once (`together`).
 
 Results of a convolution may differ in the last bit, because its products are added in another order.
 """
@@ -15,7 +16,8 @@ import copy
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.quant import rules, tensors
+from edgekit.quant import rules, tensors, together
+from edgekit.quant.calibrate import TOGETHER
 from edgekit.quant.program import calls
 
 ATEN = rules.ATEN
@@ -33,6 +35,8 @@ def observing(prepared: GraphModule) -> GraphModule:
     for rewrite in (_drop_guards, _observe_constants, _observe_once, _overwrite, _channels_last):
         rewrite(module)
     module.graph.eliminate_dead_code()
+    alone = any(getattr(observer, "one_by_one", False) for observer in _observed(module).values())
+    module.meta[TOGETHER] = 1 if alone else together.widen(module)
     module.recompile()
     return module
 

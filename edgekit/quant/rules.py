@@ -12,26 +12,26 @@ from torch.fx import Node
 ATEN = torch.ops.aten
 
 
-def _known(*names: str) -> set[Any]:
+def known(*names: str) -> set[Any]:
     """The overloads called `op.overload` that this torch has."""
     pairs = [name.split(".") for name in names]
     return {getattr(getattr(ATEN, op), over) for op, over in pairs if hasattr(getattr(ATEN, op, None), over)}
 
 
 #: multiply and accumulate with a constant weight: where int8 pays
-MAC = _known("conv1d.default", "conv2d.default", "conv3d.default", "linear.default")
+MAC = known("conv1d.default", "conv2d.default", "conv3d.default", "linear.default")
 #: the same work that this quantizer leaves float; counted, so that a report can say so
-FLOAT_MAC = _known(
+FLOAT_MAC = known(
     "conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input", "matmul.default", "bmm.default",
     "mm.default", "addmm.default", "baddbmm.default", "einsum.default", "scaled_dot_product_attention.default",
     "lstm.input", "gru.input", "conv1d.padding", "conv2d.padding", "conv3d.padding",
 )  # fmt: skip
-NORM = _known("batch_norm.default")
+NORM = known("batch_norm.default")
 #: an activation that every runtime merges into the layer before it
-FUSED = _known("relu.default", "relu6.default", "hardtanh.default")
-BINARY = _known("add.Tensor", "mul.Tensor")
+FUSED = known("relu.default", "relu6.default", "hardtanh.default")
+BINARY = known("add.Tensor", "mul.Tensor")
 #: elementwise, quantized only where the input already is
-UNARY = FUSED | _known(
+UNARY = FUSED | known(
     "hardswish.default",
     "hardsigmoid.default",
     "gelu.default",
@@ -42,7 +42,7 @@ UNARY = FUSED | _known(
 #: output range known beforehand, and demanded by TFLite: (low, high)
 FIXED = {ATEN.sigmoid.default: (0.0, 1.0), ATEN.tanh.default: (-1.0, 1.0)}
 #: the output lives on the grid of the input
-SHARE = _known(
+SHARE = known(
     "max_pool1d.default", "max_pool2d.default", "max_pool3d.default", "avg_pool1d.default", "avg_pool2d.default",
     "avg_pool3d.default", "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "mean.dim", "mean.default",
     "view.default", "reshape.default", "flatten.using_ints", "unflatten.int", "permute.default", "transpose.int",
@@ -51,7 +51,7 @@ SHARE = _known(
     "alias.default", "detach.default", "expand.default", "pixel_shuffle.default", "channel_shuffle.default",
     "upsample_nearest2d.vec", "upsample_bilinear2d.vec",
 )  # fmt: skip
-PADS = _known("pad.default", "constant_pad_nd.default")
+PADS = known("pad.default", "constant_pad_nd.default")
 
 
 def is_float(value: object) -> bool:

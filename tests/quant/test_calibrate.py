@@ -2,22 +2,24 @@
 
 import logging
 import weakref
+from collections import deque
 
 import numpy as np
 import pytest
 import torch
 
 from edgekit.errors import TaskError
-from edgekit.quant.calibrate import calibrate, checked, pieces
+from edgekit.quant.calibrate import TOGETHER, calibrate, checked, pieces
 
 LIKE = (torch.zeros(2, 3),)
 TWO = (torch.zeros(1, 3), torch.zeros(1, 4, dtype=torch.int64))
 
 
 class Seen(torch.nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, together: int = 1) -> None:
         super().__init__()
-        self.batches: list[torch.Tensor] = []
+        self.meta = {TOGETHER: together}
+        self.batches: list[torch.Tensor] | deque[torch.Tensor] = []
 
     def forward(self, *x: torch.Tensor) -> None:
         self.batches.append(x[0])
@@ -37,6 +39,12 @@ def test_no_more_than_the_limit_is_read() -> None:
     assert calibrate(Seen(), endless(), LIKE, limit=3) == (3, 3)  # type: ignore[arg-type]
 
 
+def test_samples_that_may_go_together_do() -> None:
+    model, x = Seen(together=3), torch.arange(15.0).view(5, 3)
+    assert calibrate(model, [x, x[:2]], (torch.zeros(1, 3),), limit=10) == (2, 7)  # type: ignore[arg-type]
+    assert [b[:, 0].tolist() for b in model.batches] == [[0, 3, 6], [9, 12], [0, 3]]
+
+
 def test_a_batch_is_forgotten_before_the_next_one_is_made() -> None:
     alive: list[weakref.ref[torch.Tensor]] = []
 
@@ -48,7 +56,9 @@ def test_a_batch_is_forgotten_before_the_next_one_is_made() -> None:
             yield batch
             del batch
 
-    assert calibrate(torch.nn.Identity(), batches(), LIKE, limit=3) == (3, 6)  # type: ignore[arg-type]
+    model = Seen()
+    model.batches = deque(maxlen=0)
+    assert calibrate(model, batches(), LIKE, limit=3) == (3, 6)  # type: ignore[arg-type]
 
 
 def test_arrays_tensors_and_tuples() -> None:

@@ -2,11 +2,11 @@
 
 Its bins are aligned to zero, so that when a larger value comes, two neighbours merge into one exactly: nothing seen
 before is smeared, and memory stays at BINS numbers however many batches come. `mse`, `percentile` and `entropy`
-choose a range from it at the end; zero is always inside. The smallest and the largest value are those of all values;
-counted are at most SAMPLES of them, evenly spread, each time: a hundred inputs still make a million counts, enough for
-the shape of a distribution.
+choose a range from it at the end; zero is always inside. Of a large tensor at most SAMPLES values are counted, evenly
+spread and others each time: a hundred inputs still make a million counts, enough for the shape of a distribution, and
+a value too rare to be met weighs nothing in any of the three choices.
 
-Cost: one min-max pass over each tensor, some milliseconds per tensor at the end.
+Cost: a pass over SAMPLES values of each tensor, some milliseconds per tensor at the end.
 """
 
 import math
@@ -37,23 +37,22 @@ class StreamingHistogram(UniformQuantizationObserverBase):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.numel() == 0:
             return x
-        values = flat(x).float()
-        low, high = (float(end) for end in torch.aminmax(values))
+        sample = self._sample(flat(x))
+        low, high = (float(end) for end in torch.aminmax(sample))
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._grow(max(-low, high))
         if self.limit > 0:
-            sample = values[self._sample(len(values))]
             bins = (sample * (BINS / 2 / self.limit) + BINS / 2).int().clamp_(0, BINS - 1)
             self.counts += torch.bincount(bins, minlength=BINS)
         return x
 
-    def _sample(self, count: int) -> slice:
-        """At most SAMPLES of `count` values, of every row and channel, others each time, the same in each run."""
-        step = -(-count // SAMPLES)
-        while math.gcd(step, count) > 1:
+    def _sample(self, values: torch.Tensor) -> torch.Tensor:
+        """At most SAMPLES values, of every row and channel, others each time, the same in each run."""
+        step = -(-len(values) // SAMPLES)
+        while math.gcd(step, len(values)) > 1:
             step += 1
         self.seen += 1
-        return slice(self.seen * 7919 % step, None, step)
+        return values[self.seen * 7919 % step :: step].float().contiguous()
 
     def _grow(self, largest: float) -> None:
         if self.limit == 0:

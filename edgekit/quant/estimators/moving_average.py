@@ -23,6 +23,7 @@ fake_quantize = True
 class MeanRange(MovingAverageMinMaxObserver):
     """The mean over all batches: the n-th one counts 1 / n."""
 
+    one_by_one = True  # what counts as a batch changes the mean
     seen = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,67 @@
+"""Several samples in one run of a graph that was exported for one: fewer calls, and convolutions that fill the caches.
+
+A rule, not a trial: a graph is widened only if each of its operators is known to treat the first dimension as samples
+that do not meet. Shapes that fix it, as in `view(x, [1, -1])`, are rewritten. How many samples run together
+depends on the largest tensor, so that memory stays near that of one image.
+"""
+
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from edgekit.quant import rules
+from edgekit.quant.program import calls
+
+ATEN = rules.ATEN
+
+LARGEST_BYTES = 10_000_000  # of one tensor of a run, where more than one sample is in it
+MOST = 32
+
+_SHAPED = rules.known("view.default", "reshape.default")
+_APART = (
+    rules.MAC | rules.NORM | rules.UNARY | rules.BINARY | rules.FIXED.keys()
+    | rules.known(
+        "max_pool1d.default", "max_pool2d.default", "max_pool3d.default", "avg_pool1d.default", "avg_pool2d.default",
+        "avg_pool3d.default", "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "dropout.default",
+        "clone.default", "contiguous.default", "relu_.default", "relu6_.default", "hardtanh_.default",
+        "pixel_shuffle.default", "upsample_nearest2d.vec", "upsample_bilinear2d.vec",
+    )
+)  # fmt: skip
+
+
+def widen(module: GraphModule) -> int:
+    """Rewrites `module` in place where that is right; returns how many samples it may be given at once, 1 if it is not."""
+    nodes = [n for n in module.graph.nodes if n.op == "placeholder"] + calls(module)
+    if not all(_is_one_sample(node) and _keeps_apart(node) for node in nodes):
+        return 1
+    for node in nodes:
+        if node.target in _SHAPED:
+            node.args = (node.args[0], [-1, *node.meta["val"].shape[1:]])
+    largest = max(node.meta["val"].numel() * node.meta["val"].element_size() for node in nodes)
+    return max(1, min(MOST, LARGEST_BYTES // largest))
+
+
+def _is_one_sample(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dim() >= 2 and value.shape[0] == 1
+
+
+def _keeps_apart(node: Node) -> bool:
+    rank, args = node.meta["val"].dim(), node.args
+    if node.op == "placeholder" or node.target in _APART | _SHAPED:
+        return True
+    if node.target in rules.PADS:
+        return len(args[1]) < 2 * rank
+    if node.target is ATEN.flatten.using_ints:
+        return len(args) > 1 and args[1] >= 1
+    if node.target is ATEN.mean.dim:
+        return bool(args[1]) and all(d % _rank(args[0]) for d in args[1])
+    if node.target is ATEN.cat.default:
+        samples = all(_is_one_sample(n) and n.op != "get_attr" for n in args[0])
+        return samples and len(args) > 1 and args[1] % rank != 0
+    return node.target is ATEN.slice.Tensor and len(args) > 1 and args[1] % rank != 0
+
+
+def _rank(value: Any) -> int:
+    return int(value.meta["val"].dim())
