@@ -25,15 +25,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 import torch
 
-from edgekit.arrays import as_arrays
 from edgekit.compress import ptq
+from edgekit.compress._score import predictor
 from edgekit.errors import ConversionError, UserError
 from edgekit.quant import knapsack, sensitivity, simulate
-from edgekit.quant.batched import MOST, BatchedSimulation, together
-from edgekit.quant.calibrate import Batch
+from edgekit.quant.batched import widened
 from edgekit.quant.knapsack import Choice, Costs
 from edgekit.quant.layers import Network, network
 from edgekit.quant.sensitivity import Harm, db
@@ -83,7 +81,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     harm = sensitivity.measure(calibrated.model, net, samples)
     costs = costs_of(net, context.times)
     floor = context.traced.metric - context.budget.max_drop * options.share
-    judge = Judge(calibrated.model, net, samples, lambda predict: score(task, predict))
+    judge = Judge(calibrated.model, net, lambda predict: score(task, predict))
     choice, metric = choose(net, harm, costs, judge, floor)
     done = ptq.apply(candidate, task, _skipping(settings, choice), context)
     reasons = {row.name: row for row in explain(net, harm, costs, choice, context.times)}
@@ -140,11 +138,10 @@ class Judge:
         self,
         model: torch.fx.GraphModule,
         net: Network,
-        samples: Sequence[Batch],
         metric: Callable[[Callable[..., Any]], float],
     ) -> None:
-        self._run = BatchedSimulation(model)
-        self._size = MOST if len(together(self._run, samples)) < len(samples) else 1
+        module, self._size = widened(model)
+        self._run = simulate.Simulation(module)
         self._all, self._net, self._metric = self._run.roundings, net, metric
         self._known: dict[tuple[str, ...], float] = {}
 
@@ -153,17 +150,8 @@ class Judge:
             off = {layer.weight for layer in self._net.layers if layer.name in choice.float_layers}
             off |= {name for i in choice.quiet for name in self._net.tensors[i].observers}
             self._run.roundings = {n: None if n in off else rounding for n, rounding in self._all.items()}
-            self._known[choice.float_layers] = self._metric(self._predict)
+            self._known[choice.float_layers] = self._metric(predictor(self._run, self._size))
         return self._known[choice.float_layers]
-
-    @torch.no_grad()
-    def _predict(self, *inputs: Any) -> Any:
-        arrays = [torch.from_numpy(np.ascontiguousarray(a)) for a in as_arrays(inputs)]
-        step = self._size
-        rows = [self._run.run(*(a[i : i + step] for a in arrays)) for i in range(0, len(arrays[0]), step)]
-        columns = zip(*(row if isinstance(row, tuple | list) else (row,) for row in rows), strict=True)
-        outputs = [torch.cat(column).numpy() for column in columns]
-        return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
 def choose(

@@ -49,7 +49,8 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     if precision == "int8":
         program = programs.fold_weights(program)
     inputs, outputs = (tuple(map(_narrow, group)) for group in programs.specs(program))
-    model = _convert(program, inputs, outputs, precision, target.deployment.min_ios or DEFAULT_IOS)
+    computing = _arithmetic(precision, frozenset(layer.name for layer in candidate.float_layers))
+    model = _convert(program, inputs, outputs, computing, target.deployment.min_ios or DEFAULT_IOS)
     model.user_defined_metadata.update({"edgekit.version": __version__, "edgekit.precision": precision})
     _save(model, out)
     info = describe(out, "coreml")
@@ -67,6 +68,17 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     )
 
 
+def _arithmetic(precision: Precision, floats: frozenset[str]) -> Any:
+    """What coremltools computes in: float16 except where an operator, named after its node, stays float32."""
+    if precision == "float32":
+        return ct.precision.FLOAT32
+    if precision == "int8" or not floats:
+        return ct.precision.FLOAT16
+    return ct.transform.FP16ComputePrecision(
+        op_selector=lambda op: not any(output.name in floats for output in op.outputs)
+    )
+
+
 def _narrow(spec: TensorSpec) -> TensorSpec:
     """Core ML has no 64-bit integers."""
     if spec.dtype not in _TYPES:
@@ -78,7 +90,7 @@ def _convert(
     program: torch.export.ExportedProgram,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
-    precision: Precision,
+    computing: Any,
     ios: int,
 ) -> Any:
     register_missing()
@@ -94,7 +106,7 @@ def _convert(
                 convert_to="mlprogram",
                 inputs=[ct.TensorType(name=s.name, shape=s.shape, dtype=_TYPES[s.dtype]) for s in inputs],
                 outputs=[ct.TensorType(name=s.name, dtype=_TYPES[s.dtype]) for s in outputs],
-                compute_precision=ct.precision.FLOAT32 if precision == "float32" else ct.precision.FLOAT16,
+                compute_precision=computing,
                 minimum_deployment_target=_ios(ios),
                 skip_model_load=True,
             )

@@ -1,59 +1,32 @@
-"""A prepared graph of batch 1 that runs several samples at once, where that gives what it gives one by one.
+"""A prepared graph of batch 1 that runs several samples at once, where `edgekit.quant.together` knows that they
+cannot meet."""
 
-Programs are exported for one sample. Almost every operator takes any number of them; what fixes the number are the shapes
-written into view, reshape and expand. These are widened here. Whether the whole graph then treats samples apart
-is tried, not assumed.
-"""
-
+import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
+from torch.fx import GraphModule
 
+from edgekit.quant import together
 from edgekit.quant.calibrate import Batch
-from edgekit.quant.simulate import Simulation, answers
+from edgekit.quant.observing import drop_guards
 
-ATEN = torch.ops.aten
-SHAPED = {ATEN.view.default, ATEN.reshape.default, ATEN._unsafe_view.default, ATEN.expand.default}
-GUARDS = "_guards_fn"  # what torch.export checks shapes with
-MOST = 16
-TOLERANCE = 1e-3  # of the largest output: sums in another order
+AT_ONCE = 16
 
 
-class BatchedSimulation(Simulation):
-    """As Simulation, for inputs [N, ...] of a program that was exported for [1, ...]."""
-
-    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if target in SHAPED and len(args[1]) and args[1][0] == 1 and args[0].dim() and args[0].shape[0] > 1:
-            args = (args[0], [args[0].shape[0], *args[1][1:]], *args[2:])
-        return super().call_function(target, args, kwargs)
-
-    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return None if target == GUARDS else super().call_module(target, args, kwargs)
-
-
-def together(simulation: BatchedSimulation, samples: Sequence[Batch]) -> list[Batch]:
-    """The samples in batches of up to MOST where the graph answers them as it does one by one, else as they are."""
-    if len(samples) < 2 or any(t.dim() == 0 or t.shape[0] != 1 for t in samples[0]):
-        return list(samples)
-    try:
-        (got,) = answers(simulation, [_join(samples[:2])])
-    except RuntimeError:  # a shape that holds the number of samples somewhere else
-        return list(samples)
-    wanted = answers(simulation, samples[:2])
-    if not _same(got, wanted):
-        return list(samples)
-    return [_join(samples[start : start + MOST]) for start in range(0, len(samples), MOST)]
+def widened(prepared: GraphModule) -> tuple[GraphModule, int]:
+    """A copy with the same observers and weights, and how many samples it may be given at once."""
+    module = GraphModule(prepared, copy.deepcopy(prepared.graph))
+    drop_guards(module)
+    for node in module.graph.nodes:  # an observer hands on what it reads
+        if node.op == "call_module" and "val" in node.args[0].meta:
+            node.meta["val"] = node.args[0].meta["val"]
+    at_once = AT_ONCE if together.widen(module) > 1 else 1
+    module.recompile()
+    return module, at_once
 
 
-def _join(samples: Sequence[Batch]) -> Batch:
-    return tuple(torch.cat(column) for column in zip(*samples, strict=True))
-
-
-def _same(got: torch.Tensor, wanted: Sequence[torch.Tensor]) -> bool:
-    """Compares sums and sizes too: with several outputs the flat answer holds all samples of one output, then the next."""
-    apart = torch.stack(list(wanted))
-    if got.numel() != apart.numel():
-        return False
-    limit = TOLERANCE * float(apart.abs().max().clamp_min(1e-9))
-    return bool((got.sort().values - apart.flatten().sort().values).abs().max() <= limit)
+def joined(samples: Sequence[Batch], at_once: int) -> list[Batch]:
+    """The samples, `at_once` of them in each batch."""
+    parts = [samples[start : start + at_once] for start in range(0, len(samples), at_once)]
+    return [tuple(torch.cat(column) for column in zip(*part, strict=True)) for part in parts]

@@ -17,7 +17,6 @@ from edgekit.quant import rules
 from edgekit.quant.program import calls, module_path, origin
 from edgekit.records import Record
 
-
 #: operators that integers pass through; whatever else makes a tensor makes it in float
 _COMPUTES = rules.BINARY | rules.UNARY | rules.SHARE | set(rules.FIXED) | {torch.ops.aten.cat.default}
 

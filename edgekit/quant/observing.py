@@ -32,7 +32,7 @@ _OVERWRITES = {
 def observing(prepared: GraphModule) -> GraphModule:
     """A module that observes what `prepared` would, with its observers; it answers the same and takes no gradients."""
     module = GraphModule(prepared, copy.deepcopy(prepared.graph))
-    for rewrite in (_drop_guards, _observe_constants, _observe_once, _overwrite, _channels_last):
+    for rewrite in (drop_guards, _observe_constants, _observe_once, _overwrite, _channels_last):
         rewrite(module)
     module.graph.eliminate_dead_code()
     alone = any(getattr(observer, "one_by_one", False) for observer in _observed(module).values())
@@ -41,7 +41,7 @@ def observing(prepared: GraphModule) -> GraphModule:
     return module
 
 
-def _drop_guards(module: GraphModule) -> None:
+def drop_guards(module: GraphModule) -> None:
     """The checks of input shapes, which are done before."""
     for node in list(module.graph.nodes):
         if node.op == "call_module" and node.target == "_guards_fn":

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.quant.batched import BatchedSimulation, together
+from edgekit.quant.batched import joined, widened
 from edgekit.quant.calibrate import Batch
 from edgekit.quant.layers import Network
-from edgekit.quant.simulate import answers
+from edgekit.quant.simulate import Simulation, answers
 from edgekit.records import Record
 
 log = logging.getLogger("edgekit")
@@ -49,10 +49,11 @@ def db(noise_ratio: float) -> float:
 def measure(prepared: GraphModule, network: Network, samples: Sequence[Batch]) -> Harm:
     """The harm of every weight and tensor of `network` on `samples`."""
     groups = [(layer.weight,) for layer in network.layers] + [t.observers for t in network.tensors]
-    run = _Alone(prepared)
-    behind = [_behind(prepared, set(group)) for group in groups]
+    module, at_once = widened(prepared)
+    run = _Alone(module)
+    behind = [_behind(module, set(group)) for group in groups]
     noise, signal = [0.0] * len(groups), 0.0
-    batches = together(run, samples)
+    batches = joined(samples, at_once)
     for number, sample in enumerate(batches, 1):
         added, power = _one_sample(run, list(zip(groups, behind, strict=True)), sample)
         noise = [a + b for a, b in zip(noise, added, strict=True)]
@@ -76,7 +77,7 @@ def _one_sample(
     return noise, float(reference.square().sum())
 
 
-class _Alone(BatchedSimulation):
+class _Alone(Simulation):
     """The float graph with one group of observers rounding; what does not depend on them is not run again."""
 
     def __init__(self, prepared: GraphModule) -> None:
