@@ -7,7 +7,8 @@ from edgekit.records import LayerHarm
 from edgekit.verify._compression import Compression
 from edgekit.verify._units import readers
 
-MANY_RATIO = 1 / 3  # more harmful layers than this share: skipping them is no remedy
+MANY_RATIO = 1 / 3  # of the units harmed, and more than FEW: skipping them is no remedy
+FEW = 4
 
 
 def conversion(
@@ -58,7 +59,7 @@ def compression(
 def skip(compressed: Compression, rows: Sequence[LayerHarm]) -> str:
     """The `skip` option for ptq: harmed units and the layers that would quantize their output again when they read it."""
     wrong = [row for row in rows if row.wrong]
-    if not wrong or len(wrong) > max(1.0, MANY_RATIO * len(rows)):
+    if not wrong or len(wrong) > max(FEW, MANY_RATIO * len(rows)):
         return ""
     names = [row.node for row in wrong if row.op != "input"]
     for row in wrong:
