@@ -7,15 +7,20 @@ one, behind layers already rounded. With the bias free, the integers Q at scale 
     E |W (x - E x) - s Q (x' - E x')|^2 = tr((s Q - T) H (s Q - T)^T) + const,    H = cov(x'),
 
 where T = W + W cov(x - x', x') H^-1 is the layer that least squares would choose: it takes back what the layers before
-did wrong. Then, GPTQ: column by column, in the order of H's diagonal, round to nearest and move the error onto the columns
-not yet rounded, in proportion to the Cholesky factor of H^-1. The bias takes what is left of the mean error.
+did wrong. Then, GPTQ: column by column, in the order of H's diagonal, round to nearest and move the error onto the
+columns not yet rounded, in proportion to the Cholesky factor of H^-1. The bias takes what is left of the mean error.
 For a convolution x is a patch (im2col): H is 9 x 9 for each channel of a depthwise 3 x 3, C x C for a pointwise one.
+
+64 photos do not determine 1280 x 1280 numbers. So H is damped, for T by as much as makes each half of the samples
+predict the other best: without that, outputs fit the samples (EfficientNet-Lite0, 7 bits: 35 dB of signal to noise) and
+nothing else (21 dB on other photos; 24 dB with it, 20 dB rounded to nearest).
 
 Frantar et al. 2022, "GPTQ" (arXiv:2210.17323); Hassibi and Stork 1993 (Optimal Brain Surgeon); the target T as in
 Li et al. 2025, "GPTAQ" (arXiv:2504.02692). Scales, zero points and formats stay: every target gains, no kernel changes.
 
-Cost: PASSES runs of float and integer model side by side over at most SAMPLES inputs, and a Cholesky factor per layer;
-memory is two D x D matrices for each layer of a pass, however many samples come.
+Cost: one run of the float and the integer model side by side over at most SAMPLES inputs, fewer where the activations
+between two layers exceed MEMORY_BYTES, and some D x D Cholesky factors per layer. Memory does not grow with the number of
+calibration inputs. CPU seconds: half a minute for EfficientNet-Lite0, three for a ResNet-20 of 32 x 32 pixels.
 """
 
 import logging
@@ -40,7 +45,8 @@ SAMPLES = 64
 FEWEST = 8
 MEMORY_BYTES = 512 << 20  # what the activations between two layers may take: it limits the samples
 POSITIONS = 256  # patches taken of one sample, evenly spread
-DAMPINGS = (0.01, 0.03, 0.1, 0.3, 1.0)  # shares of H's mean diagonal, added to it
+DAMPING = 0.1  # of H's mean diagonal, added to it when rounding: few samples do not know the small directions
+DAMPINGS = (0.01, 0.1, 1.0, 10.0)  # tried for T
 BLOCK = 64  # columns that are rounded before the error moves on to the rest
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -158,9 +164,9 @@ def _round(
     scale = observer.calculate_qparams()[0].double().reshape(-1, 1)
     scale = scale.expand(stored[path].shape[0], 1).reshape(groups, -1, 1)
     weight = stored[path].double().reshape(groups, -1, columns)
-    damping, target = repaired(weight, [half.spread(centred) for half in halves], moments.spread(centred))
-    hessian = damped(moments.spread(centred)[0], damping)
-    integers = gptq(target / scale, hessian, observer.quant_min, observer.quant_max)
+    both = moments.spread(centred)
+    target = repaired(weight, [half.spread(centred) for half in halves], both)
+    integers = gptq(target / scale, damped(both[0], DAMPING), observer.quant_min, observer.quant_max)
     tensors.write(prepared, path, (integers * scale).reshape(stored[path].shape).float())
     if biases and bias:
         shift = weight @ x[:, :, None] - integers * scale @ y[:, :, None]
@@ -169,10 +175,10 @@ def _round(
     return int((integers != nearest).sum())
 
 
-def repaired(weight: torch.Tensor, halves: Sequence[Pair], both: Pair) -> tuple[float, torch.Tensor]:
-    """(damping, T): the least squares weight of `both`, at the damping with which each half predicts the other best.
+def repaired(weight: torch.Tensor, halves: Sequence[Pair], both: Pair) -> torch.Tensor:
+    """T, the least squares weight of `both`, at the damping with which each half of the samples predicts the other best.
 
-    Where none does better than the weight itself, T is the weight.
+    Where none does better than the weight itself, it is the weight.
     """
     losses = {math.inf: 0.0}
     for damping in DAMPINGS:
@@ -181,9 +187,7 @@ def repaired(weight: torch.Tensor, halves: Sequence[Pair], both: Pair) -> tuple[
             _loss(weight, change, other) for change, other in zip(changes, reversed(halves), strict=True)
         )
     best = min(losses, key=lambda damping: losses[damping])
-    if best == math.inf:
-        return DAMPINGS[-1], weight
-    return best, weight + _change(weight, both, best)
+    return weight if best == math.inf else weight + _change(weight, both, best)
 
 
 def _change(weight: torch.Tensor, moments: Pair, damping: float) -> torch.Tensor:

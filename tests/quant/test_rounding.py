@@ -176,3 +176,30 @@ def test_samples_follow_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rounding.FEWEST <= rounding.samples_within(graph) < rounding.SAMPLES
     monkeypatch.setattr(rounding, "MEMORY_BYTES", 1)
     assert rounding.samples_within(graph) == rounding.FEWEST
+
+
+def moments(x: torch.Tensor, y: torch.Tensor) -> list[rounding.Moments]:
+    """Of the even and the odd samples of [1, D, n]."""
+    halves = [rounding.Moments(), rounding.Moments()]
+    for index, half in enumerate(halves):
+        half.add(x[:, :, index::2], y[:, :, index::2])
+    return halves
+
+
+def test_the_target_takes_back_what_earlier_layers_did() -> None:
+    torch.manual_seed(0)
+    y, weight = torch.randn(1, 6, 4000), torch.randn(1, 3, 6, dtype=torch.float64)
+    mixed = torch.eye(6) + 0.2 * torch.randn(6, 6)
+    first, second = moments(mixed @ y + 3, y)  # x = M y + 3
+    pairs = [half.spread(True) for half in (first, second)]
+    target = rounding.repaired(weight, pairs, (first + second).spread(True))
+    torch.testing.assert_close(target, weight @ mixed.double(), rtol=0, atol=0.05)
+
+
+def test_the_target_is_the_weight_where_one_half_does_not_predict_the_other() -> None:
+    torch.manual_seed(0)
+    y, weight = torch.randn(1, 40, 24), torch.randn(1, 3, 40, dtype=torch.float64)
+    first, second = moments(y + torch.randn(y.shape), y)
+    pairs = [half.spread(True) for half in (first, second)]
+    target = rounding.repaired(weight, pairs, (first + second).spread(True))
+    assert float((target - weight).abs().max()) < 0.1 * float(weight.abs().max())
