@@ -12,9 +12,10 @@ import torch
 from torch.fx import GraphModule, Node
 
 from edgekit.quant import rules, tensors
+from edgekit.quant.estimators._flat import part
 from edgekit.quant.program import calls
 
-POSITIONS = 256  # of each input that are averaged
+POSITIONS = 1024  # of each input that are averaged
 
 
 class ChannelMean(torch.nn.Module):
@@ -29,7 +30,7 @@ class ChannelMean(torch.nn.Module):
         rows = x.movedim(self.axis, -1)
         if rows.is_contiguous():  # channels last
             rows = rows.reshape(-1, rows.shape[-1])
-            rows = rows[:: max(1, len(rows) // POSITIONS)]
+            rows = rows[part(len(rows), POSITIONS, self.count)]
         self.total = self.total + rows.mean(tuple(range(rows.dim() - 1))).double()
         self.count += 1
         return x

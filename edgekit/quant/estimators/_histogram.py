@@ -9,13 +9,12 @@ a value too rare to be met weighs nothing in any of the three choices.
 Cost: a pass over SAMPLES values of each tensor, some milliseconds per tensor at the end.
 """
 
-import math
 from typing import Any
 
 import torch
 from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 
-from edgekit.quant.estimators._flat import flat
+from edgekit.quant.estimators._flat import flat, part
 
 BINS = 4096  # half of them below zero
 SAMPLES = 1 << 14  # values counted of one tensor, each time
@@ -37,7 +36,9 @@ class StreamingHistogram(UniformQuantizationObserverBase):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.numel() == 0:
             return x
-        sample = self._sample(flat(x))
+        self.seen += 1
+        values = flat(x)
+        sample = values[part(len(values), SAMPLES, self.seen)].float().contiguous()
         low, high = (float(end) for end in torch.aminmax(sample))
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._grow(max(-low, high))
@@ -45,14 +46,6 @@ class StreamingHistogram(UniformQuantizationObserverBase):
             bins = (sample * (BINS / 2 / self.limit) + BINS / 2).int().clamp_(0, BINS - 1)
             self.counts += torch.bincount(bins, minlength=BINS)
         return x
-
-    def _sample(self, values: torch.Tensor) -> torch.Tensor:
-        """At most SAMPLES values, of every row and channel, others each time, the same in each run."""
-        step = -(-len(values) // SAMPLES)
-        while math.gcd(step, len(values)) > 1:
-            step += 1
-        self.seen += 1
-        return values[self.seen * 7919 % step :: step].float().contiguous()
 
     def _grow(self, largest: float) -> None:
         if self.limit == 0:
