@@ -5,7 +5,8 @@ torch computes. Integers may differ by rounding ties, so a step or two is no err
 or by half a step on average, is. Floating results are judged by their signal-to-error ratio.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from edgekit.verify._match import Match, Run, same_grid
 from edgekit.verify._units import squeezed
 from edgekit.verify._walk import Difference, Hook, Program, codes, real
 
-Feeds = Callable[[Sequence[np.ndarray]], dict[str, np.ndarray]]
 MAX_STEPS = 2.0
 RMS_STEPS = 0.5
 FLOAT_DB = 70.0
@@ -29,25 +29,43 @@ def tolerance_db(artifact: Artifact) -> float:
     return HALF_DB if half else FLOAT_DB
 
 
-def compare(
-    program: Program,
-    matches: Sequence[Match],
-    run: Run,
-    feeds: Feeds,
-    samples: Sequence[Sequence[np.ndarray]],
-    limit_db: float,
-) -> tuple[LayerHarm, ...]:
-    """A row for each match, in the order of the program."""
-    free, alone = ({m.at: Difference(_step(m)) for m in matches} for _ in range(2))
-    for sample in samples:
-        arrays = run(feeds(sample))
-        given = {m.at: _real(arrays[m.tensor.name], m) for m in matches}
-        own = program.values(sample, list(given))
-        for m in matches:
-            right = _value(own[m.at], m)
-            free[m.at].add(right, fit(given[m.at], right))
-        program.walk(sample, {m.at: _judge(alone[m.at], given[m.at], m) for m in matches})
-    return tuple(_row(m, free[m.at], alone[m.at], limit_db) for m in matches)
+@dataclass(frozen=True)
+class Watched:
+    """One way to run a file: what it shows, and how."""
+
+    matches: Sequence[Match]
+    run: Run
+
+
+class Conversion:
+    """The rows of each way, in the order of the program, and the answers of its outputs."""
+
+    def __init__(self, program: Program, ways: Sequence[Watched], limit_db: float) -> None:
+        self._program, self._ways, self._limit_db = program, ways, limit_db
+        self._free, self._alone = (
+            [{m.at: Difference(_step(m)) for m in way.matches} for way in ways] for _ in range(2)
+        )
+        self.outputs = Difference()
+
+    def add(
+        self, sample: Sequence[np.ndarray], feeds: Mapping[str, np.ndarray], answers: Sequence[np.ndarray]
+    ) -> None:
+        """One sample as arrays of the model, as feeds of the file, and what the runtime answers an app."""
+        program, places = self._program, {m.at for way in self._ways for m in way.matches}
+        own = program.values(sample, places.union(program.outputs))
+        for name, answer in zip(program.outputs, answers, strict=True):
+            self.outputs.add(own[name], fit(np.asarray(answer), own[name]))
+        for way, free, alone in zip(self._ways, self._free, self._alone, strict=True):
+            arrays = way.run(feeds)
+            given = {m.at: _real(arrays[m.tensor.name], m) for m in way.matches}
+            for m in way.matches:
+                right = _value(own[m.at], m)
+                free[m.at].add(right, fit(given[m.at], right))
+            program.walk(sample, {m.at: _judge(alone[m.at], given[m.at], m) for m in way.matches})
+
+    def rows(self, way: int) -> tuple[LayerHarm, ...]:
+        free, alone = self._free[way], self._alone[way]
+        return tuple(_row(m, free[m.at], alone[m.at], self._limit_db) for m in self._ways[way].matches)
 
 
 def _judge(difference: Difference, given: np.ndarray, match: Match) -> Hook:

@@ -81,13 +81,13 @@ class Difference:
         self._errors, self._signals, self._largest = (torch.zeros(1, dtype=torch.float64) for _ in range(3))
 
     def add(self, reference: torch.Tensor, got: torch.Tensor) -> None:
-        """float32 differences, summed in float64."""
+        """One sample; its sums are float32, those over samples float64."""
         right, error = reference.float(), got.float() - reference.float()
         largest = float(error.abs().max()) if error.numel() else 0.0
         self.max_abs = max(self.max_abs, largest if math.isfinite(largest) else math.inf)
         self._elements += error.numel()
         rest = [i for i in range(right.dim()) if i != self._axis]
-        errors, signals = (torch.sum(t * t, rest, dtype=torch.float64) for t in (error, right))
+        errors, signals = (torch.sum(t * t, rest).double() for t in (error, right))
         self._error += float(errors.sum())
         self._signal += float(signals.sum())
         if self._axis is not None:

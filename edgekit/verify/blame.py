@@ -23,13 +23,13 @@ import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.child
 
 from edgekit.errors import MissingRuntime, VerificationError
-from edgekit.records import Blame, LayerHarm
+from edgekit.records import Blame
 from edgekit.specs import BlameSpec
 from edgekit.verify import _blame_text as text
-from edgekit.verify import _conversion
 from edgekit.verify._compression import Compression
-from edgekit.verify._match import Match, match
-from edgekit.verify._walk import Difference, Program
+from edgekit.verify._conversion import Conversion, Watched, tolerance_db
+from edgekit.verify._match import Match, Run, match
+from edgekit.verify._walk import Program
 from edgekit.verify.predict import Predictor
 from edgekit.verify.prove import check_content, load_backend
 
@@ -88,12 +88,15 @@ class _Converted:
                 f"no operator of {spec.artifact.path} could be matched to one of {spec.candidate.program}; "
                 "give the candidate that the artifact was exported from"
             )
-        self.rows = self._compare(self._matches, fused=False)
-        self.fused_only = False
         self._changed_by_watching = False
-        self.outputs = self._outputs()
-        if spec.runtime == "onnxruntime" and spec.artifact.precision == "int8":
-            self._fused()
+        ways = [Watched(self._matches, self._open(self._matches, fused=False)), *self._fused()]
+        found = Conversion(program, ways, tolerance_db(spec.artifact))
+        for sample in samples:
+            found.add(sample, predictor.feeds(sample), predictor.run(sample))
+        self.outputs, self.rows = found.outputs, found.rows(0)
+        fused = found.rows(1) if len(ways) > 1 and not any(row.wrong for row in self.rows) else ()
+        self.fused_only = any(row.wrong for row in fused)
+        self.rows = fused if self.fused_only else self.rows
 
     def matched(self) -> str:
         """How tensors were found, and how many the values confirm."""
@@ -113,37 +116,22 @@ class _Converted:
             "asking for intermediate tensors changed what the runtime fuses: its fused kernels were not judged one by one",
         )
 
-    def _compare(self, matches: list[Match], fused: bool) -> tuple[LayerHarm, ...]:
-        run = self._values.open_values(self._spec.artifact.path, [m.tensor.name for m in matches], fused)
-        limit = _conversion.tolerance_db(self._spec.artifact)
-        return _conversion.compare(self._program, matches, run, self._predictor.feeds, self._samples, limit)
+    def _open(self, matches: list[Match], fused: bool, others: Sequence[str] = ()) -> Run:
+        names = [m.tensor.name for m in matches]
+        return self._values.open_values(self._spec.artifact.path, [*names, *others], fused)
 
-    def _fused(self) -> None:
-        """Integer kernels, watched at their integers; only where watching leaves the answers as they are."""
-        if any(row.wrong for row in self.rows):
-            return
+    def _fused(self) -> list[Watched]:
+        """ONNX Runtime's integer kernels, watched at their integers; not where watching changes the answers."""
+        if self._spec.runtime != "onnxruntime" or self._spec.artifact.precision != "int8":
+            return []
         codes = [m for m in self._matches if m.at == m.unit.codes]
         outputs = [spec.name for spec in self._spec.artifact.outputs]
-        run = self._values.open_values(
-            self._spec.artifact.path, [m.tensor.name for m in codes] + outputs, True
-        )
-        watched = run(self._predictor.feeds(self._samples[0]))
+        watched = self._open(codes, True, outputs)(self._predictor.feeds(self._samples[0]))
         plain = self._predictor.run(self._samples[0])
         self._changed_by_watching = not all(
             np.array_equal(watched[name], array) for name, array in zip(outputs, plain, strict=True)
         )
-        rows = self._compare(codes, fused=True)
-        self.fused_only = not self._changed_by_watching and any(row.wrong for row in rows)
-        self.rows = rows if self.fused_only else self.rows
-
-    def _outputs(self) -> Difference:
-        """The answers of the runtime, as an app gets them, against those of the candidate's program."""
-        difference = Difference()
-        for sample in self._samples:
-            right = self._program.values(sample, self._program.outputs)
-            for name, got in zip(self._program.outputs, self._predictor.run(sample), strict=True):
-                difference.add(right[name], _conversion.fit(np.asarray(got), right[name]))
-        return difference
+        return [] if self._changed_by_watching else [Watched(codes, self._open(codes, fused=True))]
 
 
 def _compressed(spec: BlameSpec, samples: Sequence[Sequence[np.ndarray]]) -> Compression:
