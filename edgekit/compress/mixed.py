@@ -7,7 +7,7 @@ keeps in float the set that meets the budget at the least time:
 1. The harm of each weight and tensor: noise that it alone adds to the outputs (`edgekit.quant.sensitivity`).
 2. The cost of each layer in float: seconds from the runtime's profiler where the target's kind of machine measured
    (`edgekit.verify.layer_times`), else its share of the multiply-accumulates, and said to be an estimate.
-3. A ladder of noise limits, from none to 20 dB below plain PTQ; for each the cheapest set, an exact knapsack
+3. A ladder of noise limits, from none to 20 dB below plain PTQ or an SNR of 40 dB; for each the cheapest set, an exact knapsack
    (`edgekit.quant.knapsack`).
 4. The metric confirms: the quantized program of a set is scored in torch, and the loosest limit that stays within
    the budget is taken. The artifact is proven in its own runtime afterwards, as always.
@@ -25,9 +25,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import torch
 
 from edgekit.compress import ptq
+from edgekit.compress._choices import Trial
 from edgekit.compress._score import predictor
 from edgekit.errors import ConversionError, UserError
 from edgekit.quant import knapsack, sensitivity, simulate
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgekit")
 
-#: how much quieter than plain PTQ the outputs must be, decibels; -inf: only time counts
-LIMITS_DB = (-math.inf, 0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0, 13.0, 16.0, 20.0)
+#: limits of noise that are tried: decibels below plain PTQ, and signal-to-noise ratios of the outputs
+QUIETER_DB = (0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0, 13.0, 16.0, 20.0)
+SNR_DB = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0)
 #: what turning one number into an integer and back is estimated at
 MULTIPLIES_PER_CONVERSION = 4.0
 
@@ -75,13 +76,14 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         raise UserError("mixed needs a target with a [quant] table and the traced float model")
     start = time.perf_counter()
     settings = ptq.Options(estimator=options.estimator, batches=options.batches)
-    calibrated = ptq.calibrated(candidate, task, settings)
-    net = network(calibrated.model)
+    calibrated, trial = ptq.decided(candidate, task, settings)
+    model = trial.model
+    net = network(model)
     samples = simulate.spread(task.calibration or (), calibrated.like, calibrated.runs, options.samples)
-    harm = sensitivity.measure(calibrated.model, net, samples)
+    harm = sensitivity.measure(model, net, samples, trial.floats)
     costs = costs_of(net, context.times)
     floor = context.traced.metric - context.budget.max_drop * options.share
-    judge = Judge(calibrated.model, net, lambda predict: score(task, predict))
+    judge = Judge(trial, net, lambda predict: score(task, predict))
     choice, metric = choose(net, harm, costs, judge, floor)
     done = ptq.apply(candidate, task, _skipping(settings, choice), context)
     reasons = {row.name: row for row in explain(net, harm, costs, choice, context.times)}
@@ -136,12 +138,12 @@ class Judge:
 
     def __init__(
         self,
-        model: torch.fx.GraphModule,
+        trial: Trial,
         net: Network,
         metric: Callable[[Callable[..., Any]], float],
     ) -> None:
-        module, self._size = widened(model)
-        self._run = simulate.Simulation(module)
+        module, self._size = widened(trial.model)
+        self._run, self._floats = simulate.Simulation(module), trial.floats
         self._all, self._net, self._metric = self._run.roundings, net, metric
         self._known: dict[tuple[str, ...], float] = {}
 
@@ -149,6 +151,8 @@ class Judge:
         if choice.float_layers not in self._known:
             off = {layer.weight for layer in self._net.layers if layer.name in choice.float_layers}
             off |= {name for i in choice.quiet for name in self._net.tensors[i].observers}
+            biases = {layer.bias for layer in self._net.layers if layer.name in choice.float_layers}
+            self._run.stored = {path: value for path, value in self._floats.items() if path in biases}
             self._run.roundings = {n: None if n in off else rounding for n, rounding in self._all.items()}
             self._known[choice.float_layers] = self._metric(predictor(self._run, self._size))
         return self._known[choice.float_layers]
@@ -184,9 +188,9 @@ def choose(
 
 def _ladder(net: Network, harm: Harm, costs: Costs) -> list[Choice]:
     """The cheapest choice under each limit, each once, quieter and quieter; one with every layer in float is none."""
+    limits = {harm.total * 10 ** (-db / 10) for db in QUIETER_DB} | {10 ** (-db / 10) for db in SNR_DB}
     found: list[Choice] = []
-    for limit_db in LIMITS_DB:
-        limit = harm.total * 10 ** (-limit_db / 10) if math.isfinite(limit_db) else math.inf
+    for limit in (math.inf, *sorted((x for x in limits if x < harm.total), reverse=True)):
         choice = knapsack.solve(net, harm, costs, limit)
         if choice is None or len(choice.float_layers) == len(net.layers):
             break

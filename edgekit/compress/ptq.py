@@ -24,7 +24,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from edgekit.compress._choices import choose
+from edgekit.compress._choices import Trial, choose
 from edgekit.errors import UserError
 from edgekit.quant import bias
 from edgekit.quant import program as programs
@@ -107,14 +107,19 @@ def _calibrated(
     return Calibrated(model=model, watchers=watchers, like=like, batches=batches, runs=runs)
 
 
+def decided(candidate: Candidate, task: "Task", options: Options) -> tuple[Calibrated, Trial]:
+    """The calibrated graph with what measurably helps it, still in float: what `apply` converts."""
+    found = calibrated(candidate, task, options)
+    return found, choose(found, lambda: equalized(candidate, task, options), task, options)
+
+
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
     """Calibrates `candidate.program` and writes the quantized one to program.pt2 of the work folder, weights unfolded.
 
     Raises what `calibrated` raises.
     """
     start = time.perf_counter()
-    found = calibrated(candidate, task, options)
-    trial = choose(found, lambda: equalized(candidate, task, options), task, options)
+    found, trial = decided(candidate, task, options)
     model = convert_pt2e(trial.model, fold_quantize=False)
     quantized, left = count_layers(model)
     path = Path(context.work) / "program.pt2"

@@ -22,13 +22,14 @@ _COMPUTES = rules.BINARY | rules.UNARY | rules.SHARE | set(rules.FIXED) | {torch
 
 
 class Layer(Record):
-    """weight: the name of its observer. macs: multiply-accumulates of one run of the program."""
+    """weight: the name of its observer. bias: the path of the stored tensor, if it has one. macs: multiply-accumulates of one run of the program."""
 
     name: str
     module: str
     origin: str
     weight: str
     macs: int
+    bias: str | None = None
 
 
 class Tensor(Record):
@@ -92,8 +93,14 @@ def _layer(node: Node) -> Layer:
         module=module_path(node),
         origin=origin(node) or node.name,
         weight=str(weight.target),
+        bias=_bias(node),
         macs=prod(node.meta["val"].shape) * prod(shape[1:]),
     )
+
+
+def _bias(node: Node) -> str | None:
+    bias = node.args[2] if len(node.args) > 2 else None
+    return str(bias.target) if isinstance(bias, Node) and bias.op == "get_attr" else None
 
 
 def _value(node: Node, watched: dict[Node, bool]) -> Node:

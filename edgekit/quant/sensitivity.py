@@ -12,7 +12,7 @@ take some ten seconds.
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -46,19 +46,34 @@ def db(noise_ratio: float) -> float:
     return -10 * math.log10(noise_ratio) if noise_ratio > 0 else math.inf
 
 
-def measure(prepared: GraphModule, network: Network, samples: Sequence[Batch]) -> Harm:
-    """The harm of every weight and tensor of `network` on `samples`."""
-    groups = [(layer.weight,) for layer in network.layers] + [t.observers for t in network.tensors]
+class Part(Record):
+    """What rounds alone: observers, and the bias that was corrected for it."""
+
+    observers: tuple[str, ...]
+    bias: str | None = None
+
+
+def measure(
+    prepared: GraphModule,
+    network: Network,
+    samples: Sequence[Batch],
+    floats: Mapping[str, torch.Tensor] | None = None,
+) -> Harm:
+    """The harm of every weight and tensor of `network` on `samples`. floats: biases before they were corrected, by path:
+    a layer whose weight is not rounded needs no correction."""
+    parts = [Part(observers=(layer.weight,), bias=layer.bias) for layer in network.layers]
+    parts += [Part(observers=tensor.observers) for tensor in network.tensors]
     module, at_once = widened(prepared)
-    run = _Alone(module)
-    behind = [_behind(module, set(group)) for group in groups]
-    noise, signal = [0.0] * len(groups), 0.0
+    run = _Alone(module, floats or {})
+    behind = [_behind(module, part) for part in parts]
+    noise, signal = [0.0] * len(parts), 0.0
     batches = joined(samples, at_once)
     for number, sample in enumerate(batches, 1):
-        added, power = _one_sample(run, list(zip(groups, behind, strict=True)), sample)
-        noise = [a + b for a, b in zip(noise, added, strict=True)]
-        signal += power
-        log.info("sensitivity: batch %d of %d, %d observers", number, len(batches), len(groups))
+        reference = run.reference(sample)
+        for i, part in enumerate(parts):
+            noise[i] += float((run.alone(part, behind[i], sample) - reference).square().sum())
+        signal += float(reference.square().sum())
+        log.info("sensitivity: batch %d of %d, %d observers", number, len(batches), len(parts))
     ratios = [n / signal if signal else 0.0 for n in noise]
     count = len(network.layers)
     return Harm(
@@ -68,33 +83,25 @@ def measure(prepared: GraphModule, network: Network, samples: Sequence[Batch]) -
     )
 
 
-def _one_sample(
-    run: "_Alone", groups: Sequence[tuple[tuple[str, ...], set[Node]]], sample: Batch
-) -> tuple[list[float], float]:
-    """(noise power of each group of observers, signal power) of one sample."""
-    reference = run.reference(sample)
-    noise = [float((run.alone(group, behind, sample) - reference).square().sum()) for group, behind in groups]
-    return noise, float(reference.square().sum())
-
-
 class _Alone(Simulation):
-    """The float graph with one group of observers rounding; what does not depend on them is not run again."""
+    """The float graph with one part rounding; what does not depend on it is not run again."""
 
-    def __init__(self, prepared: GraphModule) -> None:
+    def __init__(self, prepared: GraphModule, floats: Mapping[str, torch.Tensor]) -> None:
         super().__init__(prepared)
         self.garbage_collect_values = False
-        self._all = self.roundings
+        self._all, self._floats = self.roundings, floats
         self._kept: dict[Node, Any] = {}
 
     def reference(self, sample: Batch) -> torch.Tensor:
         """The float outputs; every value on the way is kept."""
-        self.roundings, self._kept = dict.fromkeys(self._all), {}
+        self.roundings, self.stored, self._kept = dict.fromkeys(self._all), self._floats, {}
         (found,) = answers(self, [sample])
         self._kept = {node: value for node, value in self.env.items() if node.op != "output"}
         return found
 
-    def alone(self, group: tuple[str, ...], behind: set[Node], sample: Batch) -> torch.Tensor:
-        self.roundings = dict.fromkeys(self._all) | {name: self._all[name] for name in group}
+    def alone(self, part: Part, behind: set[Node], sample: Batch) -> torch.Tensor:
+        self.roundings = dict.fromkeys(self._all) | {name: self._all[name] for name in part.observers}
+        self.stored = {path: value for path, value in self._floats.items() if path != part.bias}
         kept, self._kept = self._kept, {n: v for n, v in self._kept.items() if n not in behind}
         (found,) = answers(self, [sample])
         self._kept = kept
@@ -104,11 +111,11 @@ class _Alone(Simulation):
         return super().run(*args, initial_env=dict(self._kept))
 
 
-def _behind(prepared: GraphModule, active: set[str]) -> set[Node]:
-    """The observers themselves and every node that depends on them."""
+def _behind(prepared: GraphModule, part: Part) -> set[Node]:
+    """What the part changes, and every node that depends on it."""
     found: set[Node] = set()
     for node in prepared.graph.nodes:
-        is_active = node.op == "call_module" and str(node.target) in active
-        if is_active or any(source in found for source in node.all_input_nodes):
+        own = {"call_module": part.observers, "get_attr": (part.bias,)}.get(node.op, ())
+        if str(node.target) in own or any(source in found for source in node.all_input_nodes):
             found.add(node)
     return found

@@ -80,6 +80,10 @@ def make(name: str, build: Callable[[], nn.Module]) -> ek.Task:
     )
 
 
+def plain() -> ek.Task:
+    return make("plain", float_net)
+
+
 def outlier() -> ek.Task:
     return make("outlier", outlier_net)
 
