@@ -17,13 +17,15 @@ def conversion(
     wrong = [row for row in rows if row.wrong]
     if not wrong:
         return (
-            f"The file computes the candidate's program in {runtime}: each of {len(rows)} operators alone is within "
+            f"The file computes the candidate's program in {runtime}: each of {len(rows)} operators, given the same inputs, is within "
             f"{_worst(rows)}, and the answers keep {_db(output_snr_db)} to it (n = {samples})."
         )
     first = wrong[0]
     more = f"; so are {len(wrong) - 1} after it" if len(wrong) > 1 else "; every other operator is right"
     cause = (
-        "with the runtime's own fused kernels only, so they saturate or are wrong" if fused_only else "alone"
+        "with the runtime's own fused kernels only, so they saturate or are wrong"
+        if fused_only
+        else "given the same inputs"
     )
     return (
         f"{first.op} of {named(first)} is the first operator that {runtime} computes differently from the candidate's "
@@ -80,16 +82,15 @@ def named(row: LayerHarm) -> str:
 
 
 def _report(row: LayerHarm) -> str:
-    return (
-        "Report it to the converter with this operator, or keep it out of the conversion: "
-        f"skip = {row.node!r} leaves it in float."
-    )
+    if row.max_steps is None:
+        return "Report it to the converter with this operator, or replace the operator in the model."
+    return f"Report it to the converter with this operator, or leave it in float: skip = {row.node!r}."
 
 
 def _worst(rows: Sequence[LayerHarm]) -> str:
     steps = [row.max_steps for row in rows if row.max_steps is not None]
     snrs = [row.local_snr_db for row in rows if row.max_steps is None and row.local_snr_db is not None]
-    parts = [f"{max(steps):.0f} quantization steps"] if steps else []
+    parts = [f"{max(steps):.0f} quantization step(s)"] if steps else []
     parts += [f"{min(snrs):.0f} dB"] if snrs else []
     return " and ".join(parts) or "no error at all"
 

@@ -76,7 +76,7 @@ class Difference:
 
     def __init__(self, step: float | None = None, axis: int | None = None) -> None:
         self._step, self._axis = step, axis
-        self._elements = 0
+        self.elements = 0
         self._error = self._signal = self.max_abs = 0.0
         self._errors, self._signals, self._largest = (torch.zeros(1, dtype=torch.float64) for _ in range(3))
 
@@ -85,7 +85,7 @@ class Difference:
         right, error = reference.float(), got.float() - reference.float()
         largest = float(error.abs().max()) if error.numel() else 0.0
         self.max_abs = max(self.max_abs, largest if math.isfinite(largest) else math.inf)
-        self._elements += error.numel()
+        self.elements += error.numel()
         rest = [i for i in range(right.dim()) if i != self._axis]
         errors, signals = (torch.sum(t * t, rest).double() for t in (error, right))
         self._error += float(errors.sum())
@@ -125,7 +125,7 @@ class Difference:
     def rms_steps(self) -> float | None:
         if self._step is None:
             return None
-        return math.sqrt(self._error / self._elements) / self._step if self._elements else 0.0
+        return math.sqrt(self._error / self.elements) / self._step if self.elements else 0.0
 
 
 def real(codes: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from edgekit.records import LayerHarm
 from edgekit.verify import _blame_text as text
-from edgekit.verify._conversion import fit
+from edgekit.verify._conversion import _reason, fit
 from edgekit.verify._match import Tensor, align, groups, match, same_grid
 from edgekit.verify._units import Unit, family, units
 from edgekit.verify._walk import Difference, channel_axis
@@ -136,6 +136,28 @@ def test_one_loud_channel_does_not_hide_the_others() -> None:
     assert difference.snr_db is not None and difference.snr_db > 50
     assert difference.channel_snr_db == pytest.approx(0.0)
     assert difference.outlier == (2, pytest.approx(1000.0))
+
+
+@pytest.mark.parametrize(
+    ("elements", "off", "steps", "wrong"),
+    [(100, 100, 1, True), (100, 20, 1, False), (100, 1, 2, False), (100, 1, 3, True), (8, 8, 1, False)],
+)
+def test_rounding_ties_are_no_fault_but_a_shift_is(elements: int, off: int, steps: int, wrong: bool) -> None:
+    right, difference = torch.arange(float(elements)), Difference(step=1.0)
+    got = right.clone()
+    got[:off] += steps
+    difference.add(right, got)
+    assert bool(_reason(difference, 40.0)) == wrong
+
+
+def test_floats_are_judged_in_decibels_and_nan_is_named() -> None:
+    close, far, broken = (Difference() for _ in range(3))
+    close.add(torch.tensor([1.0]), torch.tensor([1.001]))
+    far.add(torch.tensor([1.0]), torch.tensor([1.1]))
+    broken.add(torch.tensor([1.0]), torch.tensor([math.inf]))
+    assert _reason(close, 40.0) == ""
+    assert _reason(far, 40.0) == "its output keeps 20.0 dB, at least 40 dB is expected"
+    assert _reason(broken, 40.0) == "it answers NaN or infinity"
 
 
 def test_a_file_that_holds_channels_last_fits() -> None:
