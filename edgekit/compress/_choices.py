@@ -9,21 +9,16 @@ Cost: a handful of runs over JUDGES inputs; one more calibration where there are
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from edgekit.quant import bias, rounding, tensors
 from edgekit.quant.calibrate import Batch
 from edgekit.quant.equalize import Equalized
 from edgekit.quant.simulate import Compared, Simulation, answers, snr_db, spread
-
-if TYPE_CHECKING:
-    from edgekit.compress.ptq import Calibrated, Options
-    from edgekit.task import Task
 
 log = logging.getLogger("edgekit")
 
@@ -31,6 +26,18 @@ JUDGES = 16
 
 Figures = dict[str, tuple[float, str]]
 Tensors = Mapping[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A prepared graph whose observers know their ranges. watchers: the means that bias correction needs, not yet
+    applied. like: zeros in the shape of its inputs. runs: of the model while calibrating."""
+
+    model: GraphModule
+    watchers: list[Node]
+    like: tuple[torch.Tensor, ...]
+    batches: int
+    runs: int
 
 
 @dataclass
@@ -64,25 +71,26 @@ class Judge:
 
 
 def choose(
-    found: "Calibrated",
-    equalized: "Callable[[], tuple[Equalized, Calibrated | None]]",
-    task: "Task",
-    options: "Options",
+    found: Calibrated,
+    calibration: Iterable[object],
+    equalized: Callable[[], tuple[Equalized, Calibrated | None]] | None,
+    rounds: bool,
 ) -> Trial:
-    """The graph to convert, and what was measured. `equalized` calibrates the other graph, if there is one."""
+    """The graph to convert, and what was measured. `equalized` calibrates the other graph, if there is one; `rounds`
+    asks for rounding by second moments, which moves the biases too, where they may be corrected."""
     trial = Trial(found.model, bias.correct(found.model, found.watchers))
-    fitted = rounding.samples_within(found.model) if options.rounding == "gptq" else 0
-    samples = spread(task.calibration or (), found.like, found.runs, JUDGES + fitted)
+    fitted = rounding.samples_within(found.model) if rounds else 0
+    samples = spread(calibration, found.like, found.runs, JUDGES + fitted)
     if not samples:  # an iterable that gives its batches once
         return trial
     judges = samples[:: max(1, len(samples) // JUDGES)][:JUDGES]
     judge = Judge(trial, judges)
     _judge_biases(trial, judge)
-    if options.equalize == "auto":
+    if equalized is not None:
         trial = _judge_equalized(trial, *equalized(), judge)
-    if options.rounding == "gptq":
+    if rounds:
         others = [sample for sample in samples if all(sample is not other for other in judges)]
-        _judge_rounding(trial, others or judges, judge, options.bias_correction == "auto")
+        _judge_rounding(trial, others or judges, judge, bool(found.watchers))
     trial.figures |= {"output SNR": (trial.db, "dB"), "samples that judged": (len(judges), "count")}
     return trial
 
@@ -99,7 +107,7 @@ def _judge_biases(trial: Trial, judge: Judge) -> None:
         _swap(trial.model, corrected)
 
 
-def _judge_equalized(plain: Trial, done: Equalized, found: "Calibrated | None", judge: Judge) -> Trial:
+def _judge_equalized(plain: Trial, done: Equalized, found: Calibrated | None, judge: Judge) -> Trial:
     """The better of the plain graph and the equalized one, both with the biases that suit them."""
     reasons = {f"layers not equalized: {why}": (n, "count") for why, n in done.left_out.items()}
     plain.figures |= {"pairs of layers to equalize": (len(done.pairs), "count"), **reasons}

@@ -15,7 +15,6 @@ of batches. What it can lose: depthwise networks with wide channel ranges, which
 """
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,7 +23,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from edgekit.compress._choices import Trial, choose
+from edgekit.compress._choices import Calibrated, Trial, choose
 from edgekit.errors import UserError
 from edgekit.quant import bias
 from edgekit.quant import program as programs
@@ -55,18 +54,6 @@ class Options(Record):
     def __post_init__(self) -> None:
         if self.batches < 1:
             raise UserError(f"ptq option batches is {self.batches}; it must be at least 1")
-
-
-@dataclass(frozen=True)
-class Calibrated:
-    """A prepared graph whose observers know their ranges. watchers: the means that bias correction needs, not yet
-    applied. like: zeros in the shape of its inputs. runs: of the model while calibrating."""
-
-    model: GraphModule
-    watchers: list[Node]
-    like: tuple[torch.Tensor, ...]
-    batches: int
-    runs: int
 
 
 def calibrated(candidate: Candidate, task: "Task", options: Options) -> Calibrated:
@@ -110,7 +97,8 @@ def _calibrated(
 def decided(candidate: Candidate, task: "Task", options: Options) -> tuple[Calibrated, Trial]:
     """The calibrated graph with what measurably helps it, still in float: what `apply` converts."""
     found = calibrated(candidate, task, options)
-    return found, choose(found, lambda: equalized(candidate, task, options), task, options)
+    other = (lambda: equalized(candidate, task, options)) if options.equalize == "auto" else None
+    return found, choose(found, task.calibration or (), other, options.rounding == "gptq")
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
