@@ -147,6 +147,18 @@ def test_the_skip_that_it_names_is_a_cure(
     assert after.outputs.snr_db > before.outputs.snr_db + 10
 
 
+def test_layers_that_were_changed_before_are_compared_with_themselves_unrounded(folder: Path) -> None:
+    """As after equalization or training: `wide` of the candidate is not that of float."""
+    spec, other = spec_of(folder, "planted-tflite"), spec_of(folder, "clean-tflite")
+    found = blame(
+        msgspec.structs.replace(
+            spec, traced=msgspec.structs.replace(spec.traced, program=other.traced.program)
+        )
+    )
+    assert found.harmful_layer is not None and found.harmful_layer.module == "wide (Conv2d)"
+    assert found.doubts[0].startswith("a step before quantizing changed the layers")
+
+
 # ------------------------------------------------------------------------------------------------ conversion
 def negate_weight(path: Path) -> None:
     """The largest weight of `deep` in an ONNX file changes its sign."""
