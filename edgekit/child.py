@@ -16,6 +16,7 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ GLIBC_ENV = {
 # OpenMP threads that spin at barriers made a small training 5x slower beside two busy processes.
 PASSIVE_ENV = {"OMP_WAIT_POLICY": "PASSIVE"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM_BYTES = 1 << 20  # native writers abort on a full disk: a crash with less than this left is one
 DISK_FULL = 74  # exit code of a child that has no room left to write even its error
 SPEC, RESULT, LOG, PARTIAL = "spec.json", "result.json", "log.txt", ".partial"
 POLL_S = 0.1  # how often a waiting parent looks whether it is to stop
@@ -145,9 +147,10 @@ def _environment(tuned: bool) -> dict[str, str]:
 def _collect(
     stage: str, code: int, paths: dict[str, Path], result: type[R], wall_s: float
 ) -> tuple[R, StageTime]:
-    if code == DISK_FULL:
+    crashed = not paths[RESULT].is_file()
+    if code == DISK_FULL or (crashed and shutil.disk_usage(paths[RESULT].parent).free < NO_ROOM_BYTES):
         raise DiskFull(f"{stage}: the disk is full. Free some space and run again")
-    if not paths[RESULT].is_file():
+    if crashed:
         raise ChildCrash(f"{stage}: {_describe_exit(code)}; {last_words(paths[LOG])}")
     answer = json.loads(paths[RESULT].read_bytes())
     if "error" in answer:

@@ -146,6 +146,9 @@ def plan(
     show_default=True,
     help="Stages at once; each takes 1 to 4 GB.",
 )
+@click.option(
+    "--explore", is_flag=True, help="Try every recipe and ship the best accepted one, not the first."
+)
 @click.option("--resume", is_flag=True, help="Go on from the finished stages of a stopped run.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
 @json_option
@@ -157,6 +160,7 @@ def export(
     out: Path,
     seed: int,
     jobs: int,
+    explore: bool,
     resume: bool,
     quiet: bool,
     as_json: bool,
@@ -176,6 +180,7 @@ def export(
             settings=read_settings(settings),
             seed=seed,
             jobs=jobs,
+            explore=explore,
             resume=resume,
             on_event=listener,
         )

@@ -5,16 +5,17 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 from edgekit_runner import __version__
 from edgekit_runner.environment import local_isa
 
-from edgekit import fingerprint, requirements
+from edgekit import contradiction, fingerprint, requirements
 from edgekit.doctor import PACKAGES, installed
 from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import Request, walk
 from edgekit.machine import machine_facts
 from edgekit.package import folder as folders
-from edgekit.plan import budget_for
+from edgekit.plan import budget_for, plan
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, TargetReport, Traced
 from edgekit.specs import TraceSpec
 from edgekit.stages import Event, EventLog, Stages
@@ -36,6 +37,7 @@ def deploy(
     settings: dict[str, str] | None = None,
     seed: int = 0,
     jobs: int = JOBS,
+    explore: bool = False,
     resume: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> Report:
@@ -44,20 +46,22 @@ def deploy(
     task: a Task, or a reference "file.py:task" (`settings` go to its function). targets: names of profiles, paths
     of TOML files, or "all". budget: in place of the profile's, or a mapping that overrides some of its fields.
     isa: the instruction-set level of the machine that will serve, for the targets that admit it; "host" is this
-    machine's. resume: goes on from the stages that a stopped run on `out` finished. Raises UserError and its kin for anything wrong with what was given, MissingRuntime; a target without
+    machine's. explore: tries every recipe and ships the best accepted one, not the first. resume: goes on from the stages that a stopped run on `out` finished. Raises UserError and its kin for anything wrong with what was given, MissingRuntime; a target without
     an accepted artifact is a refusal in the report.
     """
     profiles = load_targets(targets)
     levels = [choose_isa(target, isa, profiles) for target in profiles]
     for target in profiles:
-        budget_for(target, budget)  # refused before any work
+        contradiction.check(budget_for(target, budget), target)  # refused before any work
     requirements.check(profiles)
     check_output(Path(out))
     log = EventLog(on_event)
     with work_folder(Path(out), resume, log.note) as work, output_folder(Path(out), work) as partial:
         stages = Stages(work, jobs, log)
         request, time = _trace(task, settings or {}, stages, work, seed)
+        request = msgspec.structs.replace(request, explore=explore)
         settle(work, _fingerprint(request), log.note)
+        _raise_if_impossible(profiles, levels, budget, request)
         results = _walk_all(profiles, levels, budget, request, stages)
         _raise_if_nothing_converts(results)
         placed = [
@@ -135,6 +139,17 @@ def _trace(
         "edgekit.trace:trace", lambda folder: TraceSpec(source=source, work=str(folder), seed=seed), Traced
     )
     return Request(source=source, traced=traced, host_isa=local_isa(), seed=seed), time
+
+
+def _raise_if_impossible(
+    profiles: list[Target], levels: list[str], budget: Budget | Mapping[str, float] | None, request: Request
+) -> None:
+    """A size that no target can reach is the user's to mend; one that some can is their report's to tell."""
+    traced = request.traced
+    plans = [plan(traced.facts, t, budget, level) for t, level in zip(profiles, levels, strict=True)]
+    found = [contradiction.too_small(made, traced) for made in plans]
+    if all(found):
+        raise UserError("; ".join(dict.fromkeys(found)))
 
 
 def _raise_if_nothing_converts(results: list[TargetReport]) -> None:

@@ -4,11 +4,21 @@ It never decides on a number that was not measured on the target's own kind of m
 as `not_measured` and the decision rests on accuracy, size and the precision lint.
 """
 
-from edgekit.records import Artifact, Budget, Decision, Measurement, Verdict
+from typing import NamedTuple
+
+from edgekit.records import Artifact, Budget, Decision, Measurement, Shortfall, Verdict
 
 # A difference within this of the limit is not told apart from noise: the whole 95 % interval must lie beyond it.
 SPEED_TOLERANCE_RATIO = 0.02
 ROUNDING = 1e-9  # 0.9 - 0.89 is a little more than 0.01 in binary
+SMALL_DROP = 0.001  # what a limit of 0 is counted as where drops are compared
+
+
+class Failure(NamedTuple):
+    """A limit that is broken, in words and in figures."""
+
+    why: str
+    shortfall: Shortfall
 
 
 def decide(
@@ -22,37 +32,54 @@ def decide(
     ]
     speed_failures, not_measured = _speed(budget, measurement)
     failures += speed_failures
-    if failures:
-        return Decision(accepted=False, reasons=tuple(failures), not_measured=tuple(not_measured))
-    return Decision(accepted=True, reasons=(_why(verdict, measurement),), not_measured=tuple(not_measured))
+    return Decision(
+        accepted=not failures,
+        reasons=tuple(f.why for f in failures) or (_why(verdict, measurement),),
+        not_measured=tuple(not_measured),
+        shortfalls=tuple(f.shortfall for f in failures),
+    )
 
 
-def _accuracy(budget: Budget, verdict: Verdict) -> list[str]:
+def _above(limit: str, allowed: float, found: float) -> Shortfall:
+    """A figure above its limit."""
+    return Shortfall(limit=limit, allowed=allowed, found=found, excess=found / allowed - 1)
+
+
+def _accuracy(budget: Budget, verdict: Verdict) -> list[Failure]:
     if verdict.drop <= budget.max_drop + ROUNDING:
         return []
-    return [
+    why = (
         f"metric {verdict.metric:.4f} is {verdict.drop:.4f} below float's {verdict.float_metric:.4f}; "
         f"the budget allows {budget.max_drop:g} (n={verdict.parity.samples})"
+    )
+    excess = (verdict.drop - budget.max_drop) / max(budget.max_drop, SMALL_DROP)
+    shortfall = Shortfall(limit="max_drop", allowed=budget.max_drop, found=verdict.drop, excess=excess)
+    return [Failure(why, shortfall)]
+
+
+def _promise(verdict: Verdict) -> list[Failure]:
+    failures = [
+        Failure(f"precision lint: {finding}", Shortfall(limit="precision lint"))
+        for finding in verdict.lint.findings
     ]
-
-
-def _promise(verdict: Verdict) -> list[str]:
-    failures = [f"precision lint: {finding}" for finding in verdict.lint.findings]
     if verdict.saturation is not None and verdict.saturation.harmful:
-        failures.append(f"saturation: {verdict.saturation.conclusion}")
+        why = f"saturation: {verdict.saturation.conclusion}"
+        failures.append(Failure(why, Shortfall(limit="saturation")))
     return failures
 
 
-def _size(budget: Budget, artifact: Artifact, baseline: Artifact) -> list[str]:
-    failures = []
-    if artifact.precision != "float32" and artifact.size_bytes >= baseline.size_bytes:
-        failures.append(f"{artifact.size_bytes} bytes are not smaller than float's {baseline.size_bytes}")
-    if budget.max_size_bytes is not None and artifact.size_bytes > budget.max_size_bytes:
-        failures.append(f"{artifact.size_bytes} bytes exceed the budget of {budget.max_size_bytes}")
+def _size(budget: Budget, artifact: Artifact, baseline: Artifact) -> list[Failure]:
+    failures, size = [], artifact.size_bytes
+    if artifact.precision != "float32" and size >= baseline.size_bytes:
+        why = f"{size} bytes are not smaller than float's {baseline.size_bytes}"
+        failures.append(Failure(why, _above("the float file's size", baseline.size_bytes, size)))
+    if budget.max_size_bytes is not None and size > budget.max_size_bytes:
+        why = f"{size} bytes exceed the budget of {budget.max_size_bytes}"
+        failures.append(Failure(why, _above("max_size_bytes", budget.max_size_bytes, size)))
     return failures
 
 
-def _speed(budget: Budget, m: Measurement) -> tuple[list[str], list[str]]:
+def _speed(budget: Budget, m: Measurement) -> tuple[list[Failure], list[str]]:
     """(limits broken, limits that nobody could judge)."""
     figures: dict[str, float | None] = {"speed against float": m.cpu_ratio}
     if budget.max_latency_s is not None:
@@ -70,7 +97,7 @@ def _speed(budget: Budget, m: Measurement) -> tuple[list[str], list[str]]:
     return failures, missing
 
 
-def _too_slow(budget: Budget, m: Measurement) -> list[str]:
+def _too_slow(budget: Budget, m: Measurement) -> list[Failure]:
     """A machine like the serving one refuses what is surely slower; a stronger one also what is not surely faster."""
     if m.cpu_ratio is None or m.cpu_ratio_low is None or m.cpu_ratio_high is None or not budget.min_speedup:
         return []
@@ -80,22 +107,30 @@ def _too_slow(budget: Budget, m: Measurement) -> list[str]:
         f"{m.cpu_ratio:.2f} of float's CPU time [{m.cpu_ratio_low:.2f}, {m.cpu_ratio_high:.2f}] "
         f"on {m.measured_on} (n={m.rounds} rounds){asked}"
     )
+    shortfall = Shortfall(
+        limit="min_speedup",
+        allowed=budget.min_speedup,
+        found=1 / m.cpu_ratio,
+        excess=max(m.cpu_ratio / limit - 1, 0),
+    )
     if m.cpu_ratio_low > limit * (1 + SPEED_TOLERANCE_RATIO):
-        return [f"slower than float: {figures}" if budget.min_speedup <= 1 else f"too slow: {figures}"]
+        why = f"slower than float: {figures}" if budget.min_speedup <= 1 else f"too slow: {figures}"
+        return [Failure(why, shortfall)]
     if m.stronger and m.cpu_ratio_high > limit:
-        return [f"not surely faster than float even here, and int8 is slower on the serving level: {figures}"]
+        why = f"not surely faster than float even here, and int8 is slower on the serving level: {figures}"
+        return [Failure(why, shortfall)]
     return []
 
 
-def _too_much(budget: Budget, m: Measurement) -> list[str]:
+def _too_much(budget: Budget, m: Measurement) -> list[Failure]:
     failures = []
     if budget.max_latency_s is not None and m.cpu_s is not None and m.cpu_s > budget.max_latency_s:
-        failures.append(
-            f"{m.cpu_s * 1e3:.2f} ms CPU exceed the budget of {budget.max_latency_s * 1e3:.2f} ms"
-        )
+        why = f"{m.cpu_s * 1e3:.2f} ms CPU exceed the budget of {budget.max_latency_s * 1e3:.2f} ms"
+        failures.append(Failure(why, _above("max_latency_s", budget.max_latency_s, m.cpu_s)))
     peak = m.peak_memory_bytes
     if budget.max_memory_bytes is not None and peak is not None and peak > budget.max_memory_bytes:
-        failures.append(f"peak memory of {peak} bytes exceeds the budget of {budget.max_memory_bytes}")
+        why = f"peak memory of {peak} bytes exceeds the budget of {budget.max_memory_bytes}"
+        failures.append(Failure(why, _above("max_memory_bytes", budget.max_memory_bytes, peak)))
     return failures
 
 

@@ -1,37 +1,44 @@
 """One target's ladder: each recipe is built, exported, proven, measured and judged, until one is accepted."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from platform import machine
 
+import msgspec
 from edgekit_runner.isa import int8_saturates
 
-from edgekit import bench, gate
-from edgekit.compress import AT_EXPORT
+from edgekit import bench, choose, contradiction, gate
+from edgekit.compress import AT_EXPORT, NEEDS_TIMES
 from edgekit.errors import ChildCrash, ConversionError, VerificationError
 from edgekit.machine import machine_facts
 from edgekit.plan import plan
 from edgekit.records import (
     Artifact,
     Attempt,
+    Blame,
     Budget,
     Candidate,
     Decision,
+    LayerTimes,
     Measurement,
     Plan,
     Recipe,
     Record,
+    Skipped,
     StageTime,
     Step,
     TargetReport,
     Traced,
     Verdict,
 )
-from edgekit.specs import CompressSpec, Context, ExportSpec, MeasureSpec, ProveSpec
+from edgekit.report import pareto, text
+from edgekit.specs import BlameSpec, CompressSpec, Context, ExportSpec, LayerTimesSpec, MeasureSpec, ProveSpec
 from edgekit.stages import Stages
 from edgekit.target import Target
 from edgekit.task import TaskSource
 
 FLOAT = Recipe(name="float32", precision="float32", steps=())
+UNCHANGED_BY_RANGES = {"min_speedup", "max_latency_s", "max_size_bytes", "max_memory_bytes"}
 # What one recipe may fail with while the ladder goes on; anything else is the user's to mend and ends the run.
 RUNG_ERRORS = (ConversionError, VerificationError, ChildCrash)
 
@@ -43,54 +50,113 @@ class Request(Record):
     traced: Traced
     host_isa: str
     seed: int
+    explore: bool = False
 
 
 def walk(
     target: Target, isa: str, budget: Budget | Mapping[str, float] | None, request: Request, stages: Stages
 ) -> TargetReport:
-    """The rungs in order until one is accepted."""
+    """The rungs in order, until one is accepted or, exploring, all of them."""
     ladder = plan(request.traced.facts, target, budget, isa)
+    impossible = contradiction.too_small(ladder, request.traced)
+    if impossible:
+        stages.note(target.name, impossible)
+        return _refused(target, ladder, impossible)
     attempts: list[Attempt] = []
+    left_out: list[Skipped] = []
     baseline: Artifact | None = None
     for recipe in ladder.recipes:
-        rung = Rung(target, ladder, recipe, request, stages)
+        reason = "" if request.explore else _pointless(recipe, attempts)
+        if reason:
+            stages.note(target.name, f"{recipe.name} left out: {reason}")
+            left_out.append(Skipped(technique=recipe.name, reason=reason))
+            continue
+        rung = Rung(target, ladder, recipe, request, stages, attempts)
         attempts.append(rung.climb())
         baseline = rung.baseline or baseline
         stages.note(target.name, f"{recipe.name}: {'; '.join(attempts[-1].decision.reasons)}")
-        if attempts[-1].decision.accepted:
+        if attempts[-1].decision.accepted and not request.explore:
             break
+    shipped = choose.to_ship(attempts)
     return TargetReport(
         target=target.name,
         isa=isa,
         runtime=target.runtime,
-        accepted=bool(attempts) and attempts[-1].decision.accepted,
+        accepted=shipped is not None,
+        shipped=shipped,
+        explored=request.explore,
         attempts=tuple(attempts),
-        plan=ladder,
+        points=pareto.points(attempts, baseline),
+        plan=msgspec.structs.replace(ladder, skipped=(*ladder.skipped, *left_out)),
         baseline=baseline,
-        summary=_summary(ladder, attempts),
+        summary=_summary(ladder, attempts, shipped),
     )
 
 
-def _summary(ladder: Plan, attempts: list[Attempt]) -> str:
+def _refused(target: Target, ladder: Plan, why: str) -> TargetReport:
+    """Without a try."""
+    return TargetReport(
+        target=target.name,
+        isa=ladder.isa,
+        runtime=target.runtime,
+        accepted=False,
+        attempts=(),
+        plan=ladder,
+        summary=why,
+    )
+
+
+def _summary(ladder: Plan, attempts: list[Attempt], shipped: int | None) -> str:
     if not attempts:
         return "no recipe is possible: " + "; ".join(f"{s.technique}: {s.reason}" for s in ladder.skipped)
+    if shipped is not None:
+        best = attempts[shipped]
+        return f"accepted {best.recipe.name}: {'; '.join(best.decision.reasons)}"
+    refused = f"refused {text.count(len(attempts), 'recipe')}"
+    best_found = choose.nearest(attempts)
+    if best_found is not None:
+        return f"{refused}; best found: {choose.describe(best_found)}"
     last = attempts[-1]
-    word = "accepted" if last.decision.accepted else f"refused after {len(attempts)} recipes, the last"
-    return f"{word} {last.recipe.name}: {'; '.join(last.decision.reasons)}"
+    return f"{refused}, the last {last.recipe.name}: {'; '.join(last.decision.reasons)}"
+
+
+def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
+    """Why a recipe that only chooses other integers is not tried: these change accuracy, never time, size or memory."""
+    if [step.technique for step in recipe.steps] != ["ptq"]:
+        return ""
+    for attempt in attempts:
+        broken = sorted({s.limit for s in attempt.decision.shortfalls} & UNCHANGED_BY_RANGES)
+        if broken and [step.technique for step in attempt.recipe.steps] == ["ptq"]:
+            return f"{attempt.recipe.name} broke {' and '.join(broken)}, which other ranges or rounding do not change"
+    return ""
+
+
+def _is_all_integers(attempt: Attempt) -> bool:
+    made = attempt.candidate
+    return made is not None and made.recipe.precision == "int8" and not made.float_layers
 
 
 class Rung:
     """One recipe for one target: every stage of it, as far as it gets."""
 
     def __init__(
-        self, target: Target, ladder: Plan, recipe: Recipe, request: Request, stages: Stages
+        self,
+        target: Target,
+        ladder: Plan,
+        recipe: Recipe,
+        request: Request,
+        stages: Stages,
+        earlier: Sequence[Attempt],
     ) -> None:
         self._target, self._plan, self._recipe = target, ladder, recipe
         self._request, self._stages = request, stages
+        self._blamed = any(a.blame is not None for a in earlier)
+        self._integers = next((a.artifact for a in earlier if _is_all_integers(a)), None)
         self._times: list[StageTime] = []
         self._candidate: Candidate | None = None
         self._artifact: Artifact | None = None
         self._verdict: Verdict | None = None
+        self._wrong = False
         self._measurement: Measurement | None = None
         self.baseline: Artifact | None = None
 
@@ -101,10 +167,13 @@ class Rung:
             decision = self._judge()
         except RUNG_ERRORS as caught:
             error = str(caught)
+            self._wrong = isinstance(caught, VerificationError)
             decision = Decision(accepted=False, reasons=(error,))
+        blame = self._blame(decision)
         return Attempt(
             recipe=self._recipe,
             decision=decision,
+            blame=blame,
             candidate=self._candidate,
             artifact=self._artifact,
             verdict=self._verdict,
@@ -122,6 +191,33 @@ class Rung:
         self._verdict = self._prove(self._artifact)
         self._measurement = self._measure(self._artifact, self.baseline, str(self._verdict.golden))
         return gate.decide(self._plan.budget, self._artifact, self.baseline, self._verdict, self._measurement)
+
+    def _blame(self, decision: Decision) -> Blame | None:
+        """Which layer is to blame for a wrong answer; of answers that are only worse, the first attempt's is enough."""
+        inaccurate = any(s.limit == "max_drop" for s in decision.shortfalls) and not self._blamed
+        if decision.accepted or not (inaccurate or self._wrong):
+            return None
+        artifact, candidate = self._artifact, self._candidate
+        if artifact is None or candidate is None:
+            return None
+        spec = BlameSpec(
+            artifact=artifact, candidate=candidate, traced=self._request.traced, runtime=self._target.runtime
+        )
+        try:
+            blame, time = self._stages.run(
+                self._target.name,
+                "blame",
+                "edgekit.verify.blame:blame",
+                lambda _folder: spec,
+                Blame,
+                name="blame",
+            )
+        except RUNG_ERRORS as error:
+            self._stages.note(self._target.name, f"no layer to blame was found: {error}")
+            return None
+        self._times.append(time)
+        self._stages.note(self._target.name, f"blame: {blame.conclusion}")
+        return blame
 
     def _compress(self) -> Candidate:
         quant = self._target.quant_for(self._plan.isa) if self._recipe.precision == "int8" else None
@@ -141,6 +237,8 @@ class Rung:
         return candidate
 
     def _compress_spec(self, candidate: Candidate, step: Step) -> Callable[[Path], Record]:
+        times = self._layer_times() if step.technique in NEEDS_TIMES else None
+
         def spec(folder: Path) -> Record:
             context = Context(
                 work=str(folder),
@@ -149,10 +247,31 @@ class Rung:
                 budget=self._plan.budget,
                 isa=self._plan.isa,
                 seed=self._request.seed,
+                times=times,
             )
             return CompressSpec(candidate=candidate, step=step, source=self._request.source, context=context)
 
         return spec
+
+    def _layer_times(self) -> LayerTimes | None:
+        """Of an earlier integer file against the float one, where this machine is one of the target's."""
+        artifact, baseline = self._integers, self.baseline
+        if artifact is None or baseline is None or not self._target.admits(machine(), self._request.host_isa):
+            return None
+        spec = LayerTimesSpec(
+            artifact=artifact, baseline=baseline, runtime=self._target.runtime, machine=machine_facts()
+        )
+        times, time = self._stages.run(
+            self._target.name,
+            "time layers",
+            "edgekit.verify.layer_times:layer_times",
+            lambda _folder: spec,
+            LayerTimes,
+            name="layer-times",
+            alone=True,
+        )
+        self._times.append(time)
+        return times
 
     def _float_artifact(self) -> Artifact:
         """The float32 file of this format, shared by all targets that use it."""

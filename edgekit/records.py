@@ -10,7 +10,7 @@ from typing import Any, Literal, dataclass_transform
 
 import msgspec
 
-from edgekit.errors import BudgetError
+from edgekit.errors import BudgetError, UserError
 
 Precision = Literal["int8", "float16", "float32"]
 Scalar = bool | int | float | str
@@ -30,11 +30,16 @@ class Record(msgspec.Struct, metaclass=_KeywordOnly, frozen=True, forbid_unknown
     """Base of all records."""
 
 
+class OutOfRange(UserError, ValueError):
+    """A limit that no artifact could meet, or that is no number."""
+
+
 class Budget(Record):
     """What an artifact must keep to be accepted. `None` means: not limited.
 
-    max_drop: the metric may fall by so much below the float model's, in the metric's own unit.
-    min_speedup: float time / artifact time in the same runtime must reach this; 1.0 = not slower than float.
+    max_drop: the metric may fall by so much below the float model's, in the metric's own unit; 0 = not at all.
+    min_speedup: float time / artifact time in the same runtime must reach this; 1.0 = not slower than float,
+    0 = speed does not count. The other limits must be above 0. Raises OutOfRange, a UserError.
     """
 
     max_drop: float = 0.01
@@ -45,9 +50,17 @@ class Budget(Record):
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is not None and (not math.isfinite(value) or value < 0):
-                raise ValueError(f"budget {name} is {value}; it must be a finite number of at least 0")
+            self._check(name, getattr(self, name))
+
+    @staticmethod
+    def _check(name: str, value: Any) -> None:
+        zero = name in ("max_drop", "min_speedup")
+        if value is None and not zero:
+            return
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value < 0 or (value == 0 and not zero):
+            allowed = "a finite number of at least 0" if zero else "a finite number above 0, or None"
+            raise OutOfRange(f"budget {name} is {value!r}; it must be {allowed}")
 
 
 class TensorSpec(Record):
@@ -133,7 +146,8 @@ class Traced(Record):
 
     program: a torch.export file. predictions: an .npz that maps the hash of each input of the metric to the
     float model's output. samples_file: an .npz with input_i and output_i, the first samples of the metric and what the float model answered.
-    fingerprint: what the model, the data and the task's code are -> a hash of their content.
+    fingerprint: what the model, the data and the task's code are -> a hash of their content. weights: numbers in the
+    weight tensors that the program uses, without biases and the like.
     """
 
     facts: TaskFacts
@@ -148,6 +162,7 @@ class Traced(Record):
     parameters: int
     doubts: tuple[str, ...] = ()
     fingerprint: dict[str, str] = {}
+    weights: int = 0
 
 
 class Figure(Record):
@@ -159,18 +174,59 @@ class Figure(Record):
     unit: str
 
 
+class FloatLayer(Record):
+    """A layer that an integer candidate computes in float, and why.
+
+    name: its node in the program. origin: the torch module, "features.0 (Conv2d)". macs_ratio: its share of the
+    multiply-accumulates of all layers, where that was counted.
+    """
+
+    name: str
+    origin: str
+    macs_ratio: float | None
+    reason: str
+
+
+class LayerTime(Record):
+    """Seconds of one layer, with what follows it up to the next layer, in the integer and in the float file."""
+
+    name: str
+    int8_s: float
+    float_s: float
+
+
+class LayerTimes(Record):
+    """What the runtime's own profiler says of each layer; no layers and the reason where that cannot be told.
+
+    border_s_per_element: one number of a tensor turned from float into an integer or back.
+    """
+
+    layers: tuple[LayerTime, ...]
+    border_s_per_element: float
+    runs: int
+    measured_on: str
+    reason: str = ""
+
+
 class Candidate(Record):
-    """A model after the steps of a recipe: an exported program on disk, ready to be lowered."""
+    """A model after the steps of a recipe: an exported program on disk, ready to be lowered.
+
+    float_layers: those of an integer candidate that stay float.
+    """
 
     program: str
     recipe: Recipe
     quant: Quant | None = None
+    float_layers: tuple[FloatLayer, ...] = ()
     figures: tuple[Figure, ...] = ()
     doubts: tuple[str, ...] = ()
 
 
 class Artifact(Record):
-    """The exported file (a folder for Core ML). `sha256` covers the content, see edgekit_runner.hashing."""
+    """The exported file (a folder for Core ML). `sha256` covers the content, see edgekit_runner.hashing.
+
+    float_layers: how many layers of an integer file compute in float, by choice or for want of a kernel.
+    """
 
     path: str
     format: Literal["onnx", "tflite", "coreml"]
@@ -181,6 +237,7 @@ class Artifact(Record):
     outputs: tuple[TensorSpec, ...]
     layout: Literal["NCHW", "NHWC", "as the model"]
     toolchain: dict[str, str]
+    float_layers: int = 0
     doubts: tuple[str, ...] = ()
 
 
@@ -313,12 +370,25 @@ class Measurement(Record):
     doubts: tuple[str, ...] = ()
 
 
+class Shortfall(Record):
+    """A limit that an attempt broke. limit: a field of Budget, or what has no number (precision lint, saturation).
+
+    excess: by how much of the limit it was missed, 0.5 = by half; None where that has no number.
+    """
+
+    limit: str
+    allowed: float | None = None
+    found: float | None = None
+    excess: float | None = None
+
+
 class Decision(Record):
     """The gate's word on one attempt. `reasons` holds every limit that failed, or why it was accepted."""
 
     accepted: bool
     reasons: tuple[str, ...]
     not_measured: tuple[str, ...] = ()
+    shortfalls: tuple[Shortfall, ...] = ()
 
 
 class StageTime(Record):
@@ -334,7 +404,8 @@ class StageTime(Record):
 
 
 class Attempt(Record):
-    """One rung of the ladder, as far as it got. `error` is the sentence of a stage that failed."""
+    """One rung of the ladder, as far as it got. error: the sentence of a stage that failed. blame: where it leaves
+    the float model, looked for when the answers are wrong and at the first that misses the accuracy budget."""
 
     recipe: Recipe
     decision: Decision
@@ -342,12 +413,33 @@ class Attempt(Record):
     artifact: Artifact | None = None
     verdict: Verdict | None = None
     measurement: Measurement | None = None
+    blame: Blame | None = None
     error: str | None = None
     stages: tuple[StageTime, ...] = ()
 
 
+class ParetoPoint(Record):
+    """One executed artifact among those of its target. attempt: its index, None for the float file.
+
+    on_front: no other is at least as good in size, time and accuracy and better in one. missing: the figures it
+    lacks; it is compared by the others.
+    """
+
+    name: str
+    attempt: int | None
+    size_bytes: int
+    cpu_ratio: float | None
+    drop: float | None
+    on_front: bool
+    missing: tuple[str, ...] = ()
+
+
 class TargetReport(Record):
-    """One target: the ladder as walked. The last attempt is the accepted one, if `accepted`."""
+    """One target: the ladder as walked.
+
+    shipped: the index of the attempt that was placed in the folder. explored: every recipe was tried, and the best
+    of the accepted ones is shipped. points: all executed artifacts, and which of them are on the Pareto front.
+    """
 
     target: str
     isa: str
@@ -355,13 +447,23 @@ class TargetReport(Record):
     accepted: bool
     attempts: tuple[Attempt, ...]
     plan: Plan
+    shipped: int | None = None
+    explored: bool = False
+    points: tuple[ParetoPoint, ...] = ()
     baseline: Artifact | None = None
     folder: str | None = None
     summary: str = ""
 
+    def __post_init__(self) -> None:
+        if self.accepted != (self.shipped is not None):
+            raise ValueError(f"accepted is {self.accepted} but shipped is {self.shipped}")
+        if self.shipped is not None and not 0 <= self.shipped < len(self.attempts):
+            raise ValueError(f"shipped is {self.shipped}; there are {len(self.attempts)} attempts")
+
     @property
     def chosen(self) -> Attempt | None:
-        return next((a for a in self.attempts if a.decision.accepted), None)
+        """The attempt that is shipped."""
+        return None if self.shipped is None else self.attempts[self.shipped]
 
 
 class Report(Record):

@@ -59,6 +59,7 @@ def trace(spec: TraceSpec) -> Traced:
         metric=metric,
         samples=recorder.samples,
         parameters=sum(p.numel() for p in model.parameters()),
+        weights=_weights(exported),
         doubts=(*doubts, *likeness.doubts(read.statistics, recorder.statistics)),
         fingerprint={
             "the model's graph": fingerprint.of_text(exported.graph_module.code),
@@ -213,6 +214,15 @@ def _export(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> torch
             f"torch.export cannot trace the model: {type(error).__name__}: {first}. "
             "Data-dependent control flow and non-tensor state are the usual causes"
         ) from error
+
+
+def _weights(exported: torch.export.ExportedProgram) -> int:
+    """Numbers that a file cannot do without: the tensors of two or more dimensions that some operator reads."""
+    names = exported.graph_signature.inputs_to_parameters
+    read = {
+        names[n.name] for n in exported.graph.nodes if n.op == "placeholder" and n.name in names and n.users
+    }
+    return sum(t.numel() for name in read if (t := exported.state_dict[name]).dim() >= 2)
 
 
 def _call(

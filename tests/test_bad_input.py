@@ -7,6 +7,7 @@ without its four seconds of imports. A few cases go through real children and a 
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -143,8 +144,18 @@ def test_task_reference(reference: str, expected: str, out: Path) -> None:
         (["-t", "x86-server", "--set", "depth=3"], "takes no setting 'depth'; allowed: width"),
         (["-t", "x86-server", "--set", "width=wide"], "expected int"),
         (["-t", "x86-server", "--set", "width"], "--set 'width' is not KEY=VALUE"),
-        (["-t", "x86-server", "--max-drop", "nan"], "budget max_drop is nan; it must be a finite number"),
-        (["-t", "x86-server", "--max-size", "-1"], "budget max_size_bytes is -1"),
+        (
+            ["-t", "x86-server", "--max-drop", "nan"],
+            "budget max_drop is nan; it must be a finite number of at least 0",
+        ),
+        (
+            ["-t", "x86-server", "--max-size", "-1"],
+            "budget max_size_bytes is -1; it must be a finite number above 0",
+        ),
+        (
+            ["-t", "x86-server", "--max-latency", "0"],
+            "budget max_latency_s is 0.0; it must be a finite number above 0",
+        ),
     ],
 )
 def test_options(arguments: list[str], expected: str, out: Path, in_process: None) -> None:
@@ -257,6 +268,67 @@ def test_metric_that_asks_for_other_samples_each_time(float_only: str, out: Path
     result = edgekit("export", f"{SMALL}:metric_random", "-t", float_only, "-q", "-o", out)
     assert "it is not deterministic. Fix its random seed" in sentence(result)
     nothing_written(out)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_doubts_about_the_task_are_shown(float_only: str, out: Path) -> None:
+    for function, doubt in [
+        ("metric_noisy", "the metric is not deterministic: 0.9 and then 0.7, to the same answers"),
+        ("calibration_raw", "the same preprocessing?"),
+    ]:
+        reference = f"{SMALL}:{function}"
+        result = edgekit("export", reference, "-t", float_only, "--max-drop", "1", "-q", "-o", out)
+        assert result.exit_code == 0, result.stderr
+        assert doubt in " ".join(result.stdout.split())
+        assert doubt in (out / "report.html").read_text()
+
+
+# -- budgets that cannot be met
+
+
+def test_speed_that_the_profile_cannot_give_is_refused_before_any_work(float_only: str, out: Path) -> None:
+    arguments = [
+        "export",
+        f"{SMALL}:nothing_is_read",
+        "-t",
+        float_only,
+        "--min-speedup",
+        "1.5",
+        "-q",
+        "-o",
+        out,
+    ]
+    assert sentence(edgekit(*arguments)) == (
+        "edgekit: budget min_speedup is 1.5, but the ladder of float-only holds only float32, which is as fast as "
+        "float; allowed: at most 1, or a profile with other techniques"
+    )
+    nothing_written(out)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_size_below_that_of_the_weights_is_refused_after_the_trace(out: Path) -> None:
+    arguments = ["export", f"{SMALL}:task", "-t", "x86-server", "--max-size", "1000", "-q", "-o", out]
+    assert sentence(edgekit(*arguments)) == (
+        "edgekit: budget max_size_bytes 1000 cannot be met: 2368 weights take at least 2368 bytes in int8, the "
+        "smallest that x86-server offers here; allowed: more than 2368"
+    )
+    nothing_written(out)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_budget_that_nothing_meets_names_the_best_found_and_what_limits_it(
+    float_only: str, out: Path
+) -> None:
+    arguments = ["export", f"{SMALL}:task", "-t", float_only, "--max-size", "9600", "-q", "-o", out]
+    result = edgekit(*arguments)
+    assert result.exit_code == 1
+    said = result.stderr.splitlines()[-1]
+    assert re.fullmatch(
+        r"edgekit: no artifact meets the budget for float-only: refused 1 recipe; best found: float32, metric "
+        r"drop 0, (\d+) bytes(, [\d.]+ of float's CPU time)?, limited by max_size_bytes 9600 \(found \1\)",
+        said,
+    )
+    assert (out / "report.json").is_file(), "the report tells what was tried"
 
 
 # -- the converters

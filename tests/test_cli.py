@@ -33,6 +33,8 @@ OPTIONS = {
         "--max-memory",
         "--seed",
         "--jobs",
+        "--explore",
+        "--resume",
         "--quiet",
         "--json",
     ],

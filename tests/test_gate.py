@@ -168,7 +168,9 @@ WORSE: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("change", "reason"), [w[1:] for w in WORSE], ids=[w[0] for w in WORSE])
 def test_made_worse_in_one_way(change: dict[str, Any], reason: str) -> None:
-    assert decide(**change) == Decision(accepted=False, reasons=(reason,))
+    found = decide(**change)
+    assert (found.accepted, found.reasons, found.not_measured) == (False, (reason,), ())
+    assert len(found.shortfalls) == 1
 
 
 def test_made_worse_in_every_way_names_every_limit() -> None:
@@ -278,3 +280,37 @@ def test_a_stronger_machine_may_refuse_but_not_vouch(low: float, high: float, ac
     decision = decide(measured={**ratios, "stronger": True})
     assert decision.accepted is accepted
     assert "speed against float on the serving level" in decision.not_measured[0]
+
+
+# -- what broke, in figures
+
+
+@pytest.mark.parametrize(
+    ("change", "limit", "allowed", "found", "excess"),
+    [
+        ({"verdict": {"metric": 0.864}}, "max_drop", 0.01, 0.03, 2.0),
+        ({"budget": Budget(max_drop=0), "verdict": {"metric": 0.892}}, "max_drop", 0, 0.002, 2.0),
+        ({"budget": Budget(max_size_bytes=800)}, "max_size_bytes", 800, 1000, 0.25),
+        ({"artifact": {"size_bytes": 5000}}, "the float file's size", 4000, 5000, 0.25),
+        ({"budget": Budget(min_speedup=2)}, "min_speedup", 2, 1 / 0.62, 0.24),
+        ({"budget": Budget(max_latency_s=0.005)}, "max_latency_s", 0.005, 0.0062, 0.24),
+        ({"budget": Budget(max_memory_bytes=40_000_000)}, "max_memory_bytes", 4e7, 5e7, 0.25),
+    ],
+)
+def test_a_refusal_holds_its_figures(
+    change: dict[str, Any], limit: str, allowed: float, found: float, excess: float
+) -> None:
+    (shortfall,) = decide(**change).shortfalls
+    assert shortfall.limit == limit
+    assert (shortfall.allowed, shortfall.found) == (pytest.approx(allowed), pytest.approx(found))
+    assert shortfall.excess == pytest.approx(excess)
+
+
+def test_a_broken_promise_has_no_figure() -> None:
+    bad = msgspec.structs.replace(LINT, findings=("float ops",), passed=False)
+    (shortfall,) = decide(verdict={"lint": bad}).shortfalls
+    assert (shortfall.limit, shortfall.excess) == ("precision lint", None)
+
+
+def test_an_accepted_attempt_falls_short_of_nothing() -> None:
+    assert decide().shortfalls == ()

@@ -19,7 +19,7 @@ RUNNER = ROOT / "runner" / "edgekit_runner"
 LAYERS = (
     ("errors", "machine", "demo_task"),
     ("records", "store", "arrays", "likeness"),
-    ("target", "task", "child", "golden", "device", "recorder"),
+    ("target", "task", "child", "golden", "device", "recorder", "choose"),
     ("plan", "specs", "requirements", "stages", "workfolder", "fingerprint"),
     ("quant", "train"),
     ("trace",),
@@ -29,7 +29,7 @@ LAYERS = (
     ("bench_input",),  # > package: a folder's manifest says what there is to measure
     ("bench",),
     ("bench_table", "measure"),
-    ("gate", "recheck", "doctor", "progress", "cli_options"),
+    ("gate", "contradiction", "recheck", "doctor", "progress", "cli_options"),
     ("ladder",),
     ("deploy",),
     ("cli",),

@@ -2,12 +2,13 @@
 
 import inspect
 import math
+from typing import Any
 
 import msgspec
 import pytest
 
 from edgekit import records
-from edgekit.errors import BudgetError
+from edgekit.errors import BudgetError, UserError
 from edgekit.records import (
     SCHEMA_VERSION,
     Attempt,
@@ -45,12 +46,24 @@ def test_units_are_in_the_names(kind: type[Record]) -> None:
 
 
 @pytest.mark.parametrize("name", Budget.__struct_fields__)
-@pytest.mark.parametrize("value", [-1, math.nan, math.inf])
-def test_a_budget_is_finite_and_not_negative(name: str, value: float) -> None:
-    with pytest.raises(
-        ValueError, match=f"budget {name} is {value}; it must be a finite number of at least 0"
-    ):
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf, "0.1", True])
+def test_a_budget_is_a_finite_number_and_not_negative(name: str, value: Any) -> None:
+    with pytest.raises(UserError) as caught:
         Budget(**{name: value})
+    zero = name in ("max_drop", "min_speedup")
+    allowed = "a finite number of at least 0" if zero else "a finite number above 0, or None"
+    assert str(caught.value) == f"budget {name} is {value!r}; it must be {allowed}"
+
+
+@pytest.mark.parametrize("name", ["max_size_bytes", "max_latency_s", "max_memory_bytes"])
+def test_a_limit_of_nothing_is_refused_and_none_is_no_limit(name: str) -> None:
+    with pytest.raises(UserError, match=f"budget {name} is 0; it must be a finite number above 0, or None"):
+        Budget(**{name: 0})
+    assert getattr(Budget(**{name: None}), name) is None
+
+
+def test_no_drop_and_no_speed_limit_are_budgets() -> None:
+    assert Budget(max_drop=0, min_speedup=0).min_speedup == 0
 
 
 @pytest.mark.parametrize(("bits", "fine"), [(1, False), (2, True), (8, True), (9, False)])
@@ -81,6 +94,7 @@ def target(name: str, *accepted: bool) -> TargetReport:
         isa="i",
         runtime="litert",
         accepted=any(accepted),
+        shipped=accepted.index(True) if any(accepted) else None,
         attempts=attempts,
         plan=plan(),
         summary=f"{name} because",
@@ -108,11 +122,20 @@ def test_a_report_crosses_json_unchanged() -> None:
         msgspec.convert({**msgspec.to_builtins(made), "colour": 1}, Report)
 
 
-def test_the_chosen_attempt_is_the_accepted_one() -> None:
-    made = target("a", False, True)
+def test_the_chosen_attempt_is_the_shipped_one() -> None:
+    made = target("a", False, True, True)
     assert made.chosen is made.attempts[1]
+    best = msgspec.structs.replace(made, shipped=2)
+    assert best.chosen is made.attempts[2]
     assert target("a", False, False).chosen is None
     assert target("a").chosen is None
+
+
+@pytest.mark.parametrize(("accepted", "shipped"), [(True, None), (False, 0), (True, 2), (True, -1)])
+def test_what_is_shipped_is_there_and_accepted(accepted: bool, shipped: int | None) -> None:
+    fields = {**msgspec.to_builtins(target("a", False, True)), "accepted": accepted, "shipped": shipped}
+    with pytest.raises(msgspec.ValidationError, match="shipped is "):
+        msgspec.convert(fields, TargetReport)
 
 
 def test_raise_for_budget_names_every_target_without_an_artifact() -> None:

@@ -49,6 +49,7 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
         _decision(attempt),
         _figures(attempt),
         _float_layers(attempt),
+        _blame(attempt),
         _outcome(attempt, target, report),
         *((_parity(attempt.verdict.parity), _lint(attempt.verdict.lint)) if attempt.verdict else ()),
         *(
@@ -69,6 +70,14 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
         ops=tuple(sorted(ops, key=lambda item: (-item[1], item[0]))),
         doubts=_doubts(attempt),
     )
+
+
+def _blame(attempt: Attempt) -> Group:
+    """Where it leaves the float model, if that was looked for."""
+    found = attempt.blame
+    facts = [] if found is None else [Fact(label="conclusion", value=found.conclusion, note=found.matched)]
+    facts += [Fact(label=MISSING, value=doubt) for doubt in (found.doubts if found else ())]
+    return Group(heading="Layer blame", facts=tuple(facts))
 
 
 def _float_layers(attempt: Attempt) -> Group:

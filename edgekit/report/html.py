@@ -6,7 +6,7 @@ from pathlib import Path
 import jinja2
 
 from edgekit.records import Record, Report, TargetReport
-from edgekit.report import details, text
+from edgekit.report import details, text, tried
 from edgekit.report.cells import Cell
 from edgekit.report.details import Card, Group
 from edgekit.report.files import write_whole
@@ -38,6 +38,7 @@ class _Section(Record, frozen=True):
     lead: str
     rows: tuple[Row, ...]
     stars: tuple[str, ...]
+    tried: tuple[tried.Tried, ...]
     plot: Plot | None
     targets: tuple[_Target, ...]
     run: Group
@@ -63,7 +64,9 @@ def page(reports: Sequence[Report]) -> str:
         lstrip_blocks=True,
     )
     sections = [_section(report) for report in reports]
-    return environment.get_template(TEMPLATE).render(sections=sections, headings=HEADINGS, words=_words)
+    return environment.get_template(TEMPLATE).render(
+        sections=sections, headings=HEADINGS, words=_words, tried_headings=tried.HEADINGS, legend=tried.LEGEND
+    )
 
 
 def _section(report: Report) -> _Section:
@@ -74,6 +77,7 @@ def _section(report: Report) -> _Section:
         lead=f"float metric {text.metric(report.float_metric)}, n={report.samples}",
         rows=table,
         stars=tuple(note for note in footnotes(table) if note.startswith("*")),
+        tried=tried.tried(report),
         plot=plot(report),
         targets=tuple(_target(target, report) for target in report.targets),
         run=details.run(report),

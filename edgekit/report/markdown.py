@@ -4,6 +4,7 @@ import re
 
 from edgekit.records import Report
 from edgekit.report import text as words
+from edgekit.report import tried
 from edgekit.report.table import HEADINGS, Row, footnotes, refusals, rows
 
 
@@ -16,6 +17,11 @@ def text(report: Report) -> str:
         float_metric,
         _table(table) if table else "No target was asked for.",
     ]
+    everything = tried.tried(report)
+    if everything:
+        drawn = [_line(list(tried.HEADINGS.values())), _line(["---"] * len(tried.HEADINGS))]
+        drawn += [_line([_escaped(cell) for cell in row.cells]) for row in everything]
+        parts.append(f"Every recipe:\n\n{chr(10).join(drawn)}\n\n{tried.LEGEND}")
     refused = [f"- {_escaped(f'{item.target}, {item.recipe}: {item.why}')}" for item in refusals(report)]
     if refused:
         parts.append("Refused recipes:\n\n" + "\n".join(refused))

@@ -7,6 +7,8 @@ import math
 import re
 from typing import Literal
 
+import msgspec
+
 from edgekit.records import Attempt, Record, Report, TargetReport
 from edgekit.report import text
 from edgekit.report.table import why
@@ -31,6 +33,15 @@ class Point(Record, frozen=True):
     colour: int
     kind: Literal["accepted", "refused", "float"]
     off_scale: bool
+    title: str
+    front: bool = False
+
+
+class Front(Record, frozen=True):
+    """The Pareto front of one target, its points joined in the order of their size. points: as SVG takes them."""
+
+    colour: int
+    points: str
     title: str
 
 
@@ -66,6 +77,7 @@ class Plot(Record, frozen=True):
     labels: tuple[Label, ...]
     lines: tuple[Line, ...]
     left_out: tuple[str, ...]
+    fronts: tuple[Front, ...] = ()
 
 
 class _Spot(Record, frozen=True):
@@ -76,6 +88,7 @@ class _Spot(Record, frozen=True):
     metric: float
     kind: Literal["accepted", "refused", "float"]
     title: str
+    fronts: tuple[int, ...] = ()  # the targets on whose front it is
 
 
 class _Scale(Record, frozen=True):
@@ -111,7 +124,23 @@ def plot(report: Report) -> Plot | None:
         labels=_labels(points),
         lines=_lines(report, limits, x, y),
         left_out=left_out,
+        fronts=_fronts(report, spots, points),
     )
+
+
+def _fronts(report: Report, spots: list[_Spot], points: tuple[Point, ...]) -> tuple[Front, ...]:
+    found = []
+    for index, target in enumerate(report.targets):
+        mine = [point for spot, point in zip(spots, points, strict=True) if index in spot.fronts]
+        line = " ".join(f"{point.x},{point.y}" for point in sorted(mine, key=lambda p: (p.x, p.y)))
+        if mine:
+            found.append(Front(colour=index % 6, points=line, title=f"Pareto front of {target.target}"))
+    return tuple(found)
+
+
+def _on_front(target: TargetReport, attempt: int | None) -> bool:
+    """Only where every recipe was tried: elsewhere the front is that of what happened to come first."""
+    return target.explored and any(p.on_front for p in target.points if p.attempt == attempt)
 
 
 def _spots(report: Report) -> tuple[list[_Spot], tuple[str, ...]]:
@@ -119,8 +148,8 @@ def _spots(report: Report) -> tuple[list[_Spot], tuple[str, ...]]:
     spots: list[_Spot] = []
     left_out: list[str] = []
     for index, target in enumerate(report.targets):
-        for attempt in target.attempts:
-            spot = _attempted(index, target, attempt)
+        for number, attempt in enumerate(target.attempts):
+            spot = _attempted(index, target, number)
             if spot is None:
                 left_out.append(f"{target.target}, {attempt.recipe.name}: {why(attempt)}")
             else:
@@ -136,11 +165,14 @@ def _float_files(report: Report) -> list[_Spot]:
             kind, size = target.baseline.format, target.baseline.size_bytes
             words = f"float model as {kind}: {text.size(size)}, {text.metric(report.float_metric)}"
             spot = _Spot(target=index, size_bytes=size, metric=report.float_metric, kind="float", title=words)
-            found.setdefault((kind, size), spot)
+            first = found.setdefault((kind, size), spot)
+            if _on_front(target, None):
+                found[kind, size] = msgspec.structs.replace(first, fronts=(*first.fronts, index))
     return list(found.values())
 
 
-def _attempted(index: int, target: TargetReport, attempt: Attempt) -> _Spot | None:
+def _attempted(index: int, target: TargetReport, number: int) -> _Spot | None:
+    attempt: Attempt = target.attempts[number]
     if attempt.artifact is None or attempt.verdict is None:
         return None
     kind: Literal["accepted", "refused"] = "accepted" if attempt.decision.accepted else "refused"
@@ -152,6 +184,7 @@ def _attempted(index: int, target: TargetReport, attempt: Attempt) -> _Spot | No
         metric=attempt.verdict.metric,
         kind=kind,
         title=words,
+        fronts=(index,) if _on_front(target, number) else (),
     )
 
 
@@ -220,6 +253,7 @@ def _point(number: int, spot: _Spot, x: _Scale, y: _Scale) -> Point:
         kind=spot.kind,
         off_scale=off_scale,
         title=spot.title + (" (below the scale of the plot)" if off_scale else ""),
+        front=bool(spot.fronts),
     )
 
 

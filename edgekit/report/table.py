@@ -7,6 +7,7 @@ carries a star whose text follows the table.
 
 from typing import Literal
 
+from edgekit.choose import nearest
 from edgekit.records import Attempt, Record, Report, TargetReport
 from edgekit.report import text
 from edgekit.report.cells import Cell, agreement_cell, latency_cell, memory_cell, metric_cell, size_cell
@@ -77,9 +78,9 @@ def row(target: TargetReport, report: Report) -> Row:
 
 
 def shown(target: TargetReport) -> Attempt | None:
-    """What stands for `target`: the accepted attempt, else the last executed one, else the last."""
+    """What stands for `target`: the shipped attempt, else the one that came nearest, the last executed, the last."""
     executed = [attempt for attempt in target.attempts if attempt.verdict is not None]
-    return target.chosen or next(reversed(executed or target.attempts), None)
+    return target.chosen or nearest(executed) or next(reversed(executed or target.attempts), None)
 
 
 def refusals(report: Report) -> tuple[Refusal, ...]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from edgekit.records import Report
 from edgekit.report import text as words
+from edgekit.report import tried
 from edgekit.report.cells import Cell
 from edgekit.report.table import HEADINGS, Row, footnotes, refusals, rows
 
@@ -25,6 +26,9 @@ def render(report: Report) -> RenderableType:
         parts += [_table(table), *(_why(line) for line in table)]
     else:
         parts.append(Text("no target was asked for"))
+    everything = tried.tried(report)
+    if everything:
+        parts += [Text(""), _tried(everything), Text(tried.LEGEND, style="dim")]
     refused = [Text(f"refused  {item.target}  {item.recipe}: {item.why}") for item in refusals(report)]
     notes = [
         Text(note, style="dim") for note in (*footnotes(table), *(f"* {doubt}" for doubt in report.doubts))
@@ -64,6 +68,15 @@ def _table(lines: tuple[Row, ...]) -> Table:
             Text(f"{line.recipe.figure}\n{line.precision}"),
             *(_cell(cell) for _, cell in line.cells),
         )
+    return table
+
+
+def _tried(lines: tuple[tried.Tried, ...]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False)
+    for heading in tried.HEADINGS.values():
+        table.add_column(heading, overflow="fold")
+    for line in lines:
+        table.add_row(*line.cells, style="bold" if line.verdict == "shipped" else "")
     return table
 
 

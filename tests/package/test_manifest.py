@@ -92,7 +92,13 @@ def build(folder: Path, **changes: Any) -> dict[str, Any]:
         task="t", target="x86-server", isa="avx2", budget=Budget(), recipes=(done.recipe,), skipped=()
     )
     report = TargetReport(
-        target="x86-server", isa="avx2", runtime="onnxruntime", accepted=True, attempts=(done,), plan=plan
+        target="x86-server",
+        isa="avx2",
+        runtime="onnxruntime",
+        accepted=True,
+        shipped=0,
+        attempts=(done,),
+        plan=plan,
     )
     return manifest.build(report, done, load_target("x86-server"), "my task", IMAGE, 0.125, folder)
 

@@ -130,6 +130,7 @@ def target(
         isa=isa,
         runtime=runtime,
         accepted=attempts[-1].decision.accepted if attempts else False,
+        shipped=len(attempts) - 1 if attempts and attempts[-1].decision.accepted else None,
         attempts=attempts,
         plan=Plan(
             task="imagenet-lite0", target=name, isa=isa, budget=BUDGET, recipes=recipes, skipped=skipped

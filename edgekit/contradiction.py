@@ -1,0 +1,35 @@
+"""Budgets that no artifact can meet, whatever is tried: said before the work, not after it. Pure functions."""
+
+from edgekit.errors import UserError
+from edgekit.records import Budget, Plan, Traced
+from edgekit.target import Target
+
+# Techniques that keep every weight, in the width of the recipe's precision; what others may leave out is not known here.
+KEEP_WEIGHTS = {"ptq", "qat", "mixed", "fp16", "float32"}
+WEIGHT_BYTES = {"int8": 1, "float16": 2, "float32": 4}
+
+
+def check(budget: Budget, target: Target) -> None:
+    """Before any work. Raises UserError for a speed that only another technique than the profile's could give."""
+    techniques = {rung.technique for rung in target.ladder if rung.precision in target.precisions}
+    if techniques == {"float32"} and budget.min_speedup > 1:
+        raise UserError(
+            f"budget min_speedup is {budget.min_speedup:g}, but the ladder of {target.name} holds only float32, which "
+            "is as fast as float; allowed: at most 1, or a profile with other techniques"
+        )
+
+
+def too_small(plan: Plan, traced: Traced) -> str:
+    """Why no recipe of the plan can make a file that small, or "". Known as soon as the model is traced."""
+    limit = plan.budget.max_size_bytes
+    techniques = {step.technique for recipe in plan.recipes for step in recipe.steps}
+    if limit is None or not plan.recipes or not techniques <= KEEP_WEIGHTS:
+        return ""
+    precision = min((recipe.precision for recipe in plan.recipes), key=WEIGHT_BYTES.__getitem__)
+    least = traced.weights * WEIGHT_BYTES[precision]
+    if least <= limit:
+        return ""
+    return (
+        f"budget max_size_bytes {limit} cannot be met: {traced.weights} weights take at least {least} bytes "
+        f"in {precision}, the smallest that {plan.target} offers here; allowed: more than {least}"
+    )
