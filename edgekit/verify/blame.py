@@ -8,11 +8,11 @@ Two things can go wrong between a float model and a file, and they are told apar
    `edgekit.verify._compression` compares layer by layer.
 
 Back ends are found by module name: edgekit/verify/_values_<runtime>.py has `tensors(path)` and
-`open_values(path, names, fused)`. Cost: a few walks of both programs in torch for each of 8 samples, seconds for a
-small network, half a minute for EfficientNet-Lite0, and memory for the activations of one sample.
+`open_values(path, names, fused)`. Cost: a few walks of both programs in torch for each of 8 samples. EfficientNet-Lite0:
+45 s of CPU time in float16, about two minutes in int8, 1.1 GiB; a small network takes seconds.
 
-The idea of comparing a converted model layer by layer is that of TensorFlow Lite's quantization debugger and of
-ONNX Runtime's `qdq_loss_debug`; both report accumulated errors, or need their own quantizer.
+TensorFlow Lite's quantization debugger and ONNX Runtime's `qdq_loss_debug` also compare a converted model layer by
+layer; here every operator gets the inputs that the file had, so one fault is one row.
 """
 
 import importlib
