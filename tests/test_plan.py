@@ -31,8 +31,8 @@ def facts(calibration: bool = True, training: bool = False) -> TaskFacts:
         ("arm-mobile", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
         ("tflite-int8", True, (*INT8, "fp16", "float32"), {}),
         ("tflite-int8", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
-        ("coreml-fp16", True, ("fp16", "float32"), {"ptq": FP16_ONLY}),
-        ("coreml-fp16", False, ("fp16", "float32"), {"ptq": FP16_ONLY}),
+        ("coreml-fp16", True, ("fp16", "mixed_half", "float32"), {"ptq": FP16_ONLY}),
+        ("coreml-fp16", False, ("fp16", "float32"), {"ptq": FP16_ONLY, "mixed_half": NO_DATA}),
     ],
 )
 def test_ladders(target: str, calibration: bool, recipes: tuple[str, ...], skipped: dict[str, str]) -> None:
