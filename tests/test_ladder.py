@@ -1,0 +1,44 @@
+"""What the ladder leaves out, and what it looks into: pure parts, without a stage."""
+
+from edgekit.ladder import _is_all_integers, _pointless
+from edgekit.records import Attempt, Candidate, Decision, FloatLayer, Recipe, Shortfall, Step
+
+
+def recipe(technique: str, name: str = "") -> Recipe:
+    return Recipe(name=name or technique, precision="int8", steps=(Step(technique=technique),))
+
+
+def refused(technique: str, *limits: str) -> Attempt:
+    shortfalls = tuple(Shortfall(limit=limit) for limit in limits)
+    decision = Decision(accepted=False, reasons=("no",), shortfalls=shortfalls)
+    return Attempt(recipe=recipe(technique, f"{technique}(mse)"), decision=decision)
+
+
+def test_other_ranges_are_not_tried_where_integers_are_too_slow() -> None:
+    reason = _pointless(recipe("ptq"), [refused("ptq", "max_drop", "min_speedup")])
+    assert reason == "ptq(mse) broke min_speedup, which other ranges or rounding do not change"
+
+
+def test_other_ranges_are_tried_where_accuracy_alone_failed() -> None:
+    assert _pointless(recipe("ptq"), [refused("ptq", "max_drop")]) == ""
+    assert _pointless(recipe("ptq"), []) == ""
+
+
+def test_mixed_precision_is_tried_where_integers_are_too_slow() -> None:
+    assert _pointless(recipe("mixed"), [refused("ptq", "min_speedup")]) == ""
+    assert _pointless(recipe("ptq"), [refused("mixed", "min_speedup")]) == ""
+
+
+def test_layers_are_timed_on_a_file_that_is_integers_throughout() -> None:
+    plain = Candidate(program="p", recipe=recipe("ptq"))
+    kept = FloatLayer(name="conv2d", origin="conv (Conv2d)", macs_ratio=None, reason="r")
+    for candidate, right in (
+        (plain, True),
+        (Candidate(program="p", recipe=recipe("mixed"), float_layers=(kept,)), False),
+        (Candidate(program="p", recipe=Recipe(name="fp16", precision="float16", steps=())), False),
+        (None, False),
+    ):
+        attempt = Attempt(
+            recipe=recipe("ptq"), decision=Decision(accepted=False, reasons=("no",)), candidate=candidate
+        )
+        assert _is_all_integers(attempt) == right
