@@ -52,14 +52,14 @@ def work_folder(out: Path, resume: bool, say: Say) -> Iterator[Path]:
 def stages(work: Path) -> Iterator[Path]:
     """The folders of finished stages that a later run may reuse: all but the trace, which is always run."""
     for result in work.glob(f"*/*/{RESULT}"):
-        if result.parent.name != TRACE and "error" not in _read(result):
+        if result.parent.name != TRACE and "result" in _read(result):
             yield result.parent
 
 
 def settle(work: Path, fingerprint: Mapping[str, str], say: Say) -> None:
     """Drops the stages of an earlier run whose fingerprint differs, and says in what; then writes this one's."""
     place = work / FINGERPRINT
-    earlier = _read(place) if place.exists() else {}
+    earlier = _read(place)
     if earlier != fingerprint:
         changed = [name for name in {**earlier, **fingerprint} if earlier.get(name) != fingerprint.get(name)]
         if earlier:
@@ -74,11 +74,12 @@ def settle(work: Path, fingerprint: Mapping[str, str], say: Say) -> None:
 
 
 def _read(place: Path) -> dict[str, Any]:
-    """A JSON object; an unreadable one reads as a failed one."""
+    """A JSON object; nothing where there is none that can be read."""
     try:
-        return dict(json.loads(place.read_bytes()))
+        found = json.loads(place.read_bytes())
     except (OSError, ValueError):
-        return {"error": "unreadable"}
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _begin(work: Path, resume: bool, say: Say) -> None:
