@@ -16,12 +16,14 @@ import click
 import msgspec
 
 from edgekit.cli_options import (
+    RUN,
     budget_options,
     device_options,
     json_option,
     read_given,
     read_settings,
     read_threads,
+    run_options,
     task_options,
 )
 from edgekit.errors import EdgekitError, Stopped
@@ -132,25 +134,7 @@ def plan(
     help="Folder to write; replaced if it is edgekit's.",
 )
 @budget_options
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of every random generator.",
-)
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    default=2,
-    show_default=True,
-    help="Stages at once; each takes 1 to 4 GB.",
-)
-@click.option(
-    "--explore", is_flag=True, help="Try every recipe and ship the best accepted one, not the first."
-)
-@click.option("--resume", is_flag=True, help="Go on from the finished stages of a stopped run.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")
+@run_options
 @json_option
 def export(
     task: str,
@@ -158,32 +142,18 @@ def export(
     isa: str | None,
     settings: tuple[str, ...],
     out: Path,
-    seed: int,
-    jobs: int,
-    explore: bool,
-    resume: bool,
     quiet: bool,
     as_json: bool,
-    **budget: float | None,
+    **options: Any,
 ) -> None:
     """Export TASK (file.py:attr) for every target, each artifact proven in its runtime."""
     from edgekit.deploy import deploy
     from edgekit.progress import progress
 
+    how = {name: options.pop(name) for name in RUN}
+    budget, given = read_given(options), read_settings(settings)
     with _stoppable(), progress(quiet) as listener:
-        report = deploy(
-            task,
-            targets,
-            out,
-            budget=read_given(budget),
-            isa=isa,
-            settings=read_settings(settings),
-            seed=seed,
-            jobs=jobs,
-            explore=explore,
-            resume=resume,
-            on_event=listener,
-        )
+        report = deploy(task, targets, out, budget=budget, isa=isa, settings=given, on_event=listener, **how)
     _show(report, out, as_json)
 
 

@@ -10,6 +10,12 @@ from edgekit.device.run import TIMEOUT_S
 from edgekit.errors import UserError
 
 F = Callable[..., Any]
+RUN = (
+    "seed",
+    "jobs",
+    "explore",
+    "resume",
+)  # the options of `run_options` that deploy takes under the same names
 
 
 def budget_options(command: F) -> F:
@@ -51,6 +57,34 @@ def task_options(command: F) -> F:
             metavar="KEY=VALUE",
             help="An argument of the task's function.",
         ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def run_options(command: F) -> F:
+    """How a run goes about it: RUN, and whether it is told on stderr."""
+    options = [
+        click.option(
+            "--seed",
+            type=click.IntRange(0, 2**32 - 1),
+            default=0,
+            show_default=True,
+            help="Seed of every random generator.",
+        ),
+        click.option(
+            "--jobs",
+            type=click.IntRange(1),
+            default=2,
+            show_default=True,
+            help="Stages at once; each takes 1 to 4 GB.",
+        ),
+        click.option(
+            "--explore", is_flag=True, help="Try every recipe and ship the best accepted one, not the first."
+        ),
+        click.option("--resume", is_flag=True, help="Go on from the finished stages of a stopped run."),
+        click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
     ]
     for option in reversed(options):
         command = option(command)
