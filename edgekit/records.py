@@ -307,7 +307,8 @@ class LayerHarm(Record):
 
     node: its name in the program. module: the torch module it came from. tensor: what it is called in the file.
     snr_db: signal to error with everything before it as it really ran; local_snr_db: the operator alone, given the
-    right inputs. Both are None where there is no error at all. Steps are quantization steps of an integer tensor.
+    right inputs. Both are None where there is no error at all, -200 where the tensor holds infinity or NaN; other
+    figures are None there. Steps are quantization steps of an integer tensor.
     """
 
     node: str
@@ -317,7 +318,7 @@ class LayerHarm(Record):
     matched: Literal["name", "order"]
     snr_db: float | None
     local_snr_db: float | None
-    max_abs_error: float
+    max_abs_error: float | None
     max_steps: float | None = None
     rms_steps: float | None = None
     wrong: bool = False

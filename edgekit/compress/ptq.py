@@ -41,12 +41,13 @@ if TYPE_CHECKING:
 
 class Options(Record):
     """estimator: how ranges are found. batches: at most so many calibration batches. skip: layers left float,
-    node names or module paths separated by commas. equalize, bias_correction: "auto" keeps them where they measurably
-    help (`edgekit.quant.equalize`, `edgekit.quant.bias`). rounding: "gptq" is `edgekit.quant.rounding`."""
+    node names or module paths separated by commas. equalize, bias_correction: kept where they measurably help
+    (`edgekit.quant.equalize`, `edgekit.quant.bias`); equalize "auto" is tried where weights have one scale for the
+    whole tensor, and with rounding "gptq" (`edgekit.quant.rounding`)."""
 
     estimator: str = "mse"
     batches: int = 100
-    equalize: Literal["auto", "off"] = "auto"
+    equalize: Literal["auto", "on", "off"] = "auto"
     bias_correction: Literal["auto", "off"] = "auto"
     rounding: Literal["nearest", "gptq"] = "nearest"
     skip: str = ""
@@ -97,8 +98,17 @@ def _calibrated(
 def decided(candidate: Candidate, task: "Task", options: Options) -> tuple[Calibrated, Trial]:
     """The calibrated graph with what measurably helps it, still in float: what `apply` converts."""
     found = calibrated(candidate, task, options)
-    other = (lambda: equalized(candidate, task, options)) if options.equalize == "auto" else None
+    other = (lambda: equalized(candidate, task, options)) if _tries_equalizing(candidate, options) else None
     return found, choose(found, task.calibration or (), other, options.rounding == "gptq")
+
+
+def _tries_equalizing(candidate: Candidate, options: Options) -> bool:
+    """It costs a second calibration. With a scale for each channel of the weights it gained nothing on three nets, so
+    that "auto" leaves it to the recipe that takes its time."""
+    if options.equalize != "auto":
+        return options.equalize == "on"
+    per_tensor = candidate.quant is not None and candidate.quant.granularity == "per_tensor"
+    return per_tensor or options.rounding == "gptq"
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:

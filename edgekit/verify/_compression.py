@@ -18,7 +18,7 @@ from torch.fx import GraphModule
 from edgekit.records import LayerHarm
 from edgekit.verify._match import align
 from edgekit.verify._units import Unit
-from edgekit.verify._walk import Difference, Hook, Program, channel_axis, real
+from edgekit.verify._walk import Difference, Hook, Program, channel_axis, real, written
 
 LAYER_DB = 20.0  # the median channel of a healthy 8-bit layer alone: 26 to 50 dB in every network tried
 OUTLIER_RATIO = 20.0  # a channel this many times the median one is worth a word
@@ -101,7 +101,7 @@ class Compression:
             matched="name" if self.own_float else "order",
             snr_db=free.snr_db,
             local_snr_db=snr,
-            max_abs_error=alone.max_abs,
+            max_abs_error=written(alone.max_abs),
             wrong=wrong,
             reason=_outlier(alone) if wrong else "",
         )

@@ -15,7 +15,7 @@ from edgekit.arrays import from_layout
 from edgekit.records import Artifact, LayerHarm
 from edgekit.verify._match import Match, Run, same_grid
 from edgekit.verify._units import squeezed
-from edgekit.verify._walk import Difference, Hook, Program, codes, real
+from edgekit.verify._walk import Difference, Hook, Program, codes, real, written
 
 MAX_STEPS = 2.0
 RMS_STEPS = 0.5
@@ -132,9 +132,9 @@ def _row(match: Match, free: Difference, alone: Difference, limit_db: float) -> 
         matched=match.by,
         snr_db=free.snr_db,
         local_snr_db=alone.snr_db,
-        max_abs_error=alone.max_abs,
-        max_steps=alone.max_steps,
-        rms_steps=alone.rms_steps,
+        max_abs_error=written(alone.max_abs),
+        max_steps=written(alone.max_steps),
+        rms_steps=written(alone.rms_steps),
         wrong=bool(reason),
         reason=reason,
     )

@@ -108,6 +108,8 @@ class Difference:
         """Signal to error of the median channel: one channel that outshouts all others does not hide what they lost."""
         live = self._signals > 0
         typical = float((self._errors[live] / self._signals[live]).median()) if bool(live.any()) else 0.0
+        if not math.isfinite(typical):
+            return -SNR_LIMIT_DB
         return -10 * math.log10(typical) if typical > 0 else None
 
     @property
@@ -126,6 +128,11 @@ class Difference:
         if self._step is None:
             return None
         return math.sqrt(self._error / self.elements) / self._step if self.elements else 0.0
+
+
+def written(value: float | None) -> float | None:
+    """As a record holds it: None where it is no finite number, which JSON cannot say."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def real(codes: torch.Tensor, grid: Grid) -> torch.Tensor:

@@ -175,7 +175,7 @@ def test_what_does_not_help_is_left_out_and_said(tmp_path) -> None:
         model[2].weight.mul_(
             torch.logspace(1, -2, 8).view(1, -1, 1, 1)
         )  # the second layer evens the first out
-    found = figures(apply(saved(model, tmp_path), batches(20), tmp_path))
+    found = figures(apply(saved(model, tmp_path), batches(20), tmp_path, equalize="on"))
     assert found["layers not equalized: hardtanh"] == 1
     words = [name for name in found if name.startswith("output SNR with ")]
     assert sorted(word.partition(" (")[0] for word in words) == [
