@@ -111,7 +111,9 @@ def _summary(ladder: Plan, attempts: list[Attempt], shipped: int | None) -> str:
         return "no recipe is possible: " + "; ".join(f"{s.technique}: {s.reason}" for s in ladder.skipped)
     if shipped is not None:
         best = attempts[shipped]
-        return f"accepted {best.recipe.name}: {'; '.join(best.decision.reasons)}"
+        accepted = sum(attempt.decision.accepted for attempt in attempts)
+        among = f", the best of {accepted} accepted" if accepted > 1 else ""
+        return f"accepted {best.recipe.name}: {'; '.join(best.decision.reasons)}{among}"
     refused = f"refused {text.count(len(attempts), 'recipe')}"
     best_found = choose.nearest(attempts)
     if best_found is not None:

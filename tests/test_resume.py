@@ -39,6 +39,7 @@ def start(package: Path, out: Path, *more: str) -> subprocess.Popen[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=package,  # of `-m`, the current folder comes first
         env={**os.environ, "PYTHONPATH": str(package)},
     )
 
