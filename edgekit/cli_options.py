@@ -22,6 +22,9 @@ def budget_options(command: F) -> F:
     """The options that make a Budget; what is not given comes from the profile."""
     options = [
         click.option("--max-drop", type=float, help="Allowed fall of the metric below float's, e.g. 0.01."),
+        click.option(
+            "--min-agreement", type=float, help="Share of samples with float's answer at least, e.g. 0.985."
+        ),
         click.option("--min-speedup", type=float, help="Float time / artifact time at least, e.g. 1.5."),
         click.option("--max-size", "max_size_bytes", type=int, help="Bytes of the artifact at most."),
         click.option(

@@ -27,6 +27,7 @@ def decide(
     """Accepts the attempt, or lists every limit it breaks."""
     failures = [
         *_accuracy(budget, verdict),
+        *_agreement(budget, verdict),
         *_promise(verdict),
         *_size(budget, artifact, baseline),
     ]
@@ -55,6 +56,18 @@ def _accuracy(budget: Budget, verdict: Verdict) -> list[Failure]:
     excess = (verdict.drop - budget.max_drop) / max(budget.max_drop, SMALL_DROP)
     shortfall = Shortfall(limit="max_drop", allowed=budget.max_drop, found=verdict.drop, excess=excess)
     return [Failure(why, shortfall)]
+
+
+def _agreement(budget: Budget, verdict: Verdict) -> list[Failure]:
+    wanted, found = budget.min_agreement, verdict.parity.agreement
+    if wanted is None or (found is not None and found >= wanted - ROUNDING):
+        return []
+    if found is None:
+        why = "the output is no [N, classes] array, so that agreement with float, which the budget limits, has no meaning"
+        return [Failure(why, Shortfall(limit="min_agreement", allowed=wanted))]
+    why = f"{found:.2%} of the samples get float's answer; the budget asks for {wanted:.2%} (n={verdict.parity.samples})"
+    excess = (wanted - found) / wanted
+    return [Failure(why, Shortfall(limit="min_agreement", allowed=wanted, found=found, excess=excess))]
 
 
 def _promise(verdict: Verdict) -> list[Failure]:

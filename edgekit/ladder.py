@@ -196,7 +196,9 @@ class Rung:
 
     def _blame(self, decision: Decision) -> Blame | None:
         """Which layer is to blame for a wrong answer; of answers that are only worse, the first attempt's is enough."""
-        inaccurate = any(s.limit == "max_drop" for s in decision.shortfalls) and not self._blamed
+        inaccurate = (
+            any(s.limit in ("max_drop", "min_agreement") for s in decision.shortfalls) and not self._blamed
+        )
         if decision.accepted or not (inaccurate or self._wrong):
             return None
         artifact, candidate = self._artifact, self._candidate

@@ -39,7 +39,8 @@ class Budget(Record):
 
     max_drop: the metric may fall by so much below the float model's, in the metric's own unit; 0 = not at all.
     min_speedup: float time / artifact time in the same runtime must reach this; 1.0 = not slower than float,
-    0 = speed does not count. The other limits must be above 0. Raises OutOfRange, a UserError.
+    0 = speed does not count. min_agreement: the share of samples that must get the float model's answer, for a model
+    whose output is [N, classes]. The other limits must be above 0. Raises OutOfRange, a UserError.
     """
 
     max_drop: float = 0.01
@@ -47,10 +48,13 @@ class Budget(Record):
     max_size_bytes: int | None = None
     max_latency_s: float | None = None
     max_memory_bytes: int | None = None
+    min_agreement: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             self._check(name, getattr(self, name))
+        if self.min_agreement is not None and self.min_agreement > 1:
+            raise OutOfRange(f"budget min_agreement is {self.min_agreement!r}; it must be a share, at most 1")
 
     @staticmethod
     def _check(name: str, value: Any) -> None:

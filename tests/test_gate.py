@@ -1,12 +1,14 @@
 """The gate on artifacts made worse on purpose: one way at a time, each refused with its figures."""
 
 import math
+import re
 from typing import Any
 
 import msgspec
 import pytest
 
 from edgekit import gate
+from edgekit.errors import UserError
 from edgekit.records import (
     Artifact,
     Budget,
@@ -314,3 +316,26 @@ def test_a_broken_promise_has_no_figure() -> None:
 
 def test_an_accepted_attempt_falls_short_of_nothing() -> None:
     assert decide().shortfalls == ()
+
+
+@pytest.mark.parametrize(
+    ("agreement", "text"),
+    [
+        (0.98, r"98.00% of the samples get float's answer; the budget asks for 98.50% \(n=500\)"),
+        (None, r"the output is no \[N, classes\] array"),
+    ],
+)
+def test_agreement_with_float(agreement: float | None, text: str) -> None:
+    parity = msgspec.structs.replace(GOOD.parity, agreement=agreement)
+    verdict = msgspec.structs.replace(GOOD, parity=parity)
+    decision = gate.decide(Budget(min_agreement=0.985), INT8, FLOAT, verdict, FAST)
+    assert not decision.accepted
+    assert re.search(text, decision.reasons[0])
+    assert decision.shortfalls[0].limit == "min_agreement"
+    assert gate.decide(Budget(min_agreement=0.985), INT8, FLOAT, GOOD, FAST).accepted
+    assert gate.decide(Budget(), INT8, FLOAT, verdict, FAST).accepted
+
+
+def test_agreement_is_a_share() -> None:
+    with pytest.raises(UserError, match=r"min_agreement is 98\.5; it must be a share, at most 1"):
+        Budget(min_agreement=98.5)

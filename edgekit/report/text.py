@@ -80,6 +80,8 @@ def budget(value: Budget) -> tuple[str, ...]:
         terms.append(f"latency at most {seconds(value.max_latency_s)}")
     if value.max_memory_bytes is not None:
         terms.append(f"peak memory at most {size(value.max_memory_bytes)}")
+    if value.min_agreement is not None:
+        terms.append(f"at least {value.min_agreement:.2%} of the samples get float's answer")
     return tuple(terms)
 
 
