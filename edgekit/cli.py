@@ -38,9 +38,6 @@ class Verbs(click.Group):
         except EdgekitError as error:
             click.echo(f"edgekit: {_with_notes(error)}", err=True)
             ctx.exit(error.exit_code)
-        except KeyboardInterrupt as error:
-            click.echo(f"edgekit: {_with_notes(error)}", err=True)
-            ctx.exit(Stopped.exit_code)
 
 
 def _with_notes(error: BaseException) -> str:
@@ -54,6 +51,9 @@ def _stoppable() -> Iterator[None]:
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
+    except KeyboardInterrupt as error:
+        click.echo(f"edgekit: {_with_notes(error)}", err=True)
+        sys.exit(Stopped.exit_code)
     finally:
         signal.signal(signal.SIGTERM, former)
 

@@ -100,7 +100,7 @@ def stages(times: tuple[StageTime, ...]) -> Group:
         Fact(
             label=time.stage,
             value=f"{text.seconds(time.wall_s)} wall",
-            note=f"peak memory {_size(time.peak_memory_bytes)}",
+            note=f"peak memory {_size(time.peak_memory_bytes)}{', done before and reused' if time.reused else ''}",
         )
         for time in times
     ]

@@ -159,3 +159,9 @@ def test_a_place_that_cannot_be_written(report: Report, tmp_path: Path) -> None:
         UserError, match=r"cannot write .*report\.html: No such file or directory; name a folder"
     ):
         html.write(report, tmp_path / "absent" / "report.html")
+
+
+def test_a_reused_stage_is_marked(report: Report) -> None:
+    assert "reused" not in html.page([report])
+    again = REPLACE(report, stages=tuple(REPLACE(time, reused=True) for time in report.stages))
+    assert "peak memory 800 MB, done before and reused" in html.page([again])
