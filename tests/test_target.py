@@ -168,8 +168,7 @@ TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multipl
         (
             changed("max_drop = 0.02", "max_drop = 0.02\nmax_loss = 1"),
             "unknown key 'max_loss' in [budget]; allowed: max_drop, min_speedup, max_size_bytes, max_latency_s, "
-            "max_memory_bytes",
-            "min_agreement",
+            "max_memory_bytes, min_agreement",
         ),
         (
             COMPLETE + "\n[deployment]\nios = 17\n",
