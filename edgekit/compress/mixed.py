@@ -187,17 +187,18 @@ def choose(
 
 
 def _ladder(net: Network, harm: Harm, costs: Costs) -> list[Choice]:
-    """The cheapest choice under each limit, each once, quieter and quieter; one with every layer in float is none."""
+    """The cheapest choice under each limit, each once, quieter and quieter. No layer or every layer in float is no
+    choice: other recipes are that."""
     limits = {harm.total * 10 ** (-db / 10) for db in QUIETER_DB} | {10 ** (-db / 10) for db in SNR_DB}
     found: list[Choice] = []
     for limit in (math.inf, *sorted((x for x in limits if x < harm.total), reverse=True)):
         choice = knapsack.solve(net, harm, costs, limit)
         if choice is None or len(choice.float_layers) == len(net.layers):
             break
-        if not found or choice.float_layers != found[-1].float_layers:
+        if choice.float_layers and (not found or choice.float_layers != found[-1].float_layers):
             found.append(choice)
     if not found:
-        raise ConversionError("no layer gains from integers: float is the cheapest for all of them")
+        raise ConversionError("no layer gains from being float, or all do: this is plain ptq, or float32")
     return found
 
 

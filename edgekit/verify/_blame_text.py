@@ -23,7 +23,7 @@ def conversion(
     first = wrong[0]
     more = f"; so are {len(wrong) - 1} after it" if len(wrong) > 1 else "; every other operator is right"
     cause = (
-        "with the runtime's own fused kernels only, so they saturate or are wrong"
+        "with the runtime's own fused kernels only, so they saturate, round a bias to coarse integers, or are wrong"
         if fused_only
         else "given the same inputs"
     )

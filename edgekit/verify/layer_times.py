@@ -16,6 +16,7 @@ from statistics import median
 from types import ModuleType
 
 import numpy as np
+import onnx
 from edgekit_runner.backends import OpCall
 from edgekit_runner.environment import local_isa
 
@@ -26,8 +27,8 @@ ROUNDS = 3
 RUNS = 60
 MACS = re.compile(r"^(Fused|QLinear)?(Conv|Gemm|MatMul|QGemm|MatMulInteger)")
 BORDER = re.compile(r"^(QuantizeLinear|DequantizeLinear|Transpose|Reorder(Input|Output))$")
-#: "node_conv2d_3_token_17": the exporter's name of a layer, and what the optimizer put behind it
-LAYER = re.compile(r"^node_((?:conv\dd|linear)(?:_\d+)?)(?:_token_\d+)?$")
+#: what the optimizer puts behind the name of a node that it merged with others
+TOKEN = re.compile(r"_token_\d+$")
 #: where no conversion is seen: about half a nanosecond a number on one core
 USUAL_BORDER_S = 0.5e-9
 
@@ -42,12 +43,16 @@ def layer_times(spec: LayerTimesSpec) -> LayerTimes:
     pairs = [(_profile(backend, spec.artifact), _profile(backend, spec.baseline)) for _ in range(ROUNDS)]
     integer, floats = (_medians([pair[side] for pair in pairs]) for side in (0, 1))
     layers, plain = segments(integer), segments(floats)
-    names = [LAYER.match(name) for name, _ in layers]
-    if len(layers) != len(plain) or not all(names):
-        return _unknown(f"the int8 file has {len(layers)} layers, the float file {len(plain)}")
+    nodes = _node_names(spec.artifact)
+    names = [nodes.get(TOKEN.sub("", name)) for name, _ in layers]
+    if len(layers) != len(plain) or None in names:
+        unknown = names.count(None)
+        return _unknown(
+            f"the int8 file runs {len(layers)} layers, {unknown} of them unknown by name, the float file {len(plain)}"
+        )
     return LayerTimes(
         layers=tuple(
-            LayerTime(name=name[1], int8_s=int8_s, float_s=float_s)
+            LayerTime(name=name, int8_s=int8_s, float_s=float_s)
             for name, (_, int8_s), (_, float_s) in zip(names, layers, plain, strict=True)
             if name is not None
         ),
@@ -55,6 +60,11 @@ def layer_times(spec: LayerTimesSpec) -> LayerTimes:
         runs=ROUNDS * RUNS,
         measured_on=_here(),
     )
+
+
+def _node_names(artifact: Artifact) -> dict[str, str]:
+    """Node of the file -> node of the program: the exporter names a tensor after what made it."""
+    return {node.name: node.output[0] for node in onnx.load(artifact.path).graph.node if node.output}
 
 
 def _here() -> str:

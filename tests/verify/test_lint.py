@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgekit.records import Artifact, Precision, TensorSpec
@@ -129,3 +130,10 @@ def test_a_back_ends_own_findings_come_first_and_fail_the_lint() -> None:
 def test_the_dtypes_at_the_border_are_those_of_the_file() -> None:
     lint = build_lint(artifact("int8", "int8"), {}, [])
     assert (lint.input_dtypes, lint.output_dtypes) == (("int8",), ("int8", "int8"))
+
+
+@pytest.mark.parametrize(("float_layers", "passed"), [(0, False), (7, True), (6, False)])
+def test_a_recipe_may_leave_as_many_layers_float_as_it_says(float_layers: int, passed: bool) -> None:
+    mixed = msgspec.structs.replace(artifact("int8"), float_layers=float_layers)
+    lint = build_lint(mixed, {"QLinearConv:uint8": 3, "Conv:float32": 7}, [])
+    assert lint.passed is passed
