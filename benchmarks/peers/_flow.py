@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 from edgekit_runner.environment import local_isa
 from ptq_task import is_random
 
@@ -70,7 +69,7 @@ class Flow:
         folder = self._work / name
         runs, files = [], []
         for number in range(self._settings.repeat):
-            stages, out = self._quantize(name, module, row, folder / f"run-{number}")
+            stages, out = self._quantize(name, module, folder / f"run-{number}")
             runs.append(stages)
             files.append(out)
         judged = self._judge(row, files[0], folder)
@@ -94,30 +93,35 @@ class Flow:
             doubts=tuple(dict.fromkeys(doubts)),
         )
 
-    def _quantize(self, name: str, module: str, row: Row, folder: Path) -> tuple[tuple[StageRun, ...], Path]:
-        """Every stage of a row, each in a process of its own."""
-        folder.mkdir(parents=True)
+    def job(self, name: str, stage: str, folder: Path) -> Job:
+        """A stage of a row, that works in `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        module, row = peers.rows()[name]
         format, suffix = FORMATS[row.runtime]
-        out = folder / f"model{suffix}"
-        job = Job(
+        return Job(
             module=module,
             name=name,
-            stage="",
+            stage=stage,
             row=row,
             source=self._source,
             traced=self._traced,
             float_file=self._float(format),
             isa=self._settings.isa,
             work=str(folder),
-            out=str(out),
+            out=str(folder / f"model{suffix}"),
             seed=self._settings.seed,
         )
-        runs = []
-        for stage in peers.load(module).STAGES:
-            spec = msgspec.structs.replace(job, stage=stage)
-            run, _ = child.run(f"{name} {stage}", "peers._stage:run", spec, StageRun, folder / f"log-{stage}")
-            runs.append(run)
-        return tuple(runs), out
+
+    def run(self, name: str, stage: str, folder: Path) -> StageRun:
+        """One stage of a row in a process of its own."""
+        job = self.job(name, stage, folder)
+        run, _ = child.run(f"{name} {stage}", "peers._stage:run", job, StageRun, folder / f"log-{stage}")
+        return run
+
+    def _quantize(self, name: str, module: str, folder: Path) -> tuple[tuple[StageRun, ...], Path]:
+        """Every stage of a row."""
+        runs = tuple(self.run(name, stage, folder) for stage in peers.load(module).STAGES)
+        return runs, Path(self.job(name, "", folder).out)
 
     def _judge(self, row: Row, file: Path, folder: Path) -> Judged:
         spec = JudgeSpec(

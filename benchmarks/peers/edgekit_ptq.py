@@ -61,6 +61,23 @@ def calibrate(job: Job) -> Callable[[], str]:
     return call
 
 
+def ranges(job: Job) -> Callable[[], None]:
+    """The calibration alone: the observed graph and the range of every tensor, without writing a program."""
+    from edgekit.compress import ptq
+    from edgekit.quant import program
+    from edgekit.quant.simulate import Simulation
+
+    target, isa, recipe = _recipe(job)
+    options = msgspec.convert(recipe.steps[0].options, ptq.Options)
+    task, loaded = job.source.load(), program.load(job.traced.program)
+
+    def call(_held: object = loaded) -> None:
+        candidate = Candidate(program=job.traced.program, recipe=recipe, quant=target.quant_for(isa))
+        Simulation(ptq.calibrated(candidate, task, options).model)  # finds the range of every observer
+
+    return call
+
+
 def export(job: Job) -> Callable[[], None]:
     from edgekit.export import _stage, onnx, tflite  # noqa: F401
     from edgekit.quant import program

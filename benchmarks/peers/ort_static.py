@@ -55,6 +55,27 @@ def calibrate(job: Job) -> Callable[[], None]:
     return call
 
 
+def ranges(job: Job) -> Callable[[], None]:
+    """The calibration alone, without writing the quantized file."""
+    import onnx
+    from onnxruntime.quantization import CalibrationMethod
+    from onnxruntime.quantization.calibrate import create_calibrator
+
+    samples = Samples(job.source.load(), [spec.name for spec in job.float_file.inputs], job.float_file.layout)
+    loaded = onnx.load(job.float_file.path)
+    method = CalibrationMethod[str(job.row.settings["calibrate_method"])]
+
+    def call(_held: object = loaded) -> None:
+        augmented = str(Path(job.work) / "augmented.onnx")
+        calibrator = create_calibrator(
+            job.float_file.path, augmented_model_path=augmented, calibrate_method=method
+        )
+        calibrator.collect_data(reader(samples))
+        calibrator.compute_data()
+
+    return call
+
+
 def reader(samples: Samples) -> Any:
     """What ONNX Runtime calls a CalibrationDataReader."""
     from onnxruntime.quantization import CalibrationDataReader
