@@ -41,8 +41,11 @@ def test_an_outlier_channel(name: str, tmp_path: Path) -> None:
     assert first.blame is not None and first.blame.harmful_layer is not None
     assert first.blame.harmful_layer.module == "spread (Conv2d)"
     assert chosen is not None and chosen.recipe.name == "mixed(mse)" and chosen.candidate is not None
-    assert {layer.origin for layer in chosen.candidate.float_layers} == CULPRITS
-    assert sum(layer.macs_ratio or 1 for layer in chosen.candidate.float_layers) < 0.1
+    kept = {layer.origin: layer for layer in chosen.candidate.float_layers}
+    assert set(kept) >= CULPRITS
+    others = [kept[origin].reason for origin in set(kept) - CULPRITS]
+    assert all("float is faster" in reason or "borders" in reason for reason in others), others
+    assert sum(layer.macs_ratio or 1 for layer in kept.values()) < 0.1
     page = (tmp_path / "out" / "report.html").read_text()
     assert "Layers that stay float" in page and "Layer blame" in page
 
