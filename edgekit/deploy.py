@@ -12,11 +12,12 @@ from edgekit_runner.environment import local_isa
 from edgekit import contradiction, fingerprint, requirements
 from edgekit.doctor import PACKAGES, installed
 from edgekit.errors import ConversionError, UserError
-from edgekit.ladder import Request, walk
+from edgekit.ladder import walk
 from edgekit.machine import machine_facts
 from edgekit.package import folder as folders
 from edgekit.plan import budget_for, plan
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, TargetReport, Traced
+from edgekit.rung import Request
 from edgekit.specs import TraceSpec
 from edgekit.stages import Event, EventLog, Stages
 from edgekit.store import check_output, output_folder

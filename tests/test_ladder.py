@@ -1,7 +1,8 @@
 """What the ladder leaves out, and what it looks into: pure parts, without a stage."""
 
-from edgekit.ladder import _is_all_integers, _pointless
+from edgekit.ladder import _pointless
 from edgekit.records import Attempt, Candidate, Decision, FloatLayer, Recipe, Shortfall, Step
+from edgekit.rung import _is_all_integers
 
 
 def recipe(technique: str, name: str = "") -> Recipe:

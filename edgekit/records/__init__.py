@@ -1,0 +1,65 @@
+"""Every record of the flow, in order: Task + Target -> Plan -> Candidate -> Artifact -> Verdict -> Measurement -> Report.
+
+Records are frozen, keyword-only and closed: a stage returns a new one, a field that nobody declared is an
+error. They cross process borders as JSON. Units are in the names: `_s` seconds, `_bytes`, `_ratio` plain
+quotients, `_db` decibels. Paths are strings, so that a record stays JSON.
+"""
+
+from edgekit.records._base import Record
+from edgekit.records.found import Blame, LayerHarm, Lint, Measurement, Parity, Saturation, Verdict
+from edgekit.records.given import (
+    Budget,
+    OutOfRange,
+    Plan,
+    Precision,
+    Preprocessing,
+    Quant,
+    Recipe,
+    Scalar,
+    Skipped,
+    Step,
+    TaskFacts,
+    TensorSpec,
+)
+from edgekit.records.made import Artifact, Candidate, Figure, FloatLayer, LayerTime, LayerTimes, Traced
+from edgekit.records.told import Attempt, Decision, ParetoPoint, Report, Shortfall, StageTime, TargetReport
+
+SCHEMA_VERSION = 1
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Artifact",
+    "Attempt",
+    "Blame",
+    "Budget",
+    "Candidate",
+    "Decision",
+    "Figure",
+    "FloatLayer",
+    "LayerHarm",
+    "LayerTime",
+    "LayerTimes",
+    "Lint",
+    "Measurement",
+    "OutOfRange",
+    "ParetoPoint",
+    "Parity",
+    "Plan",
+    "Precision",
+    "Preprocessing",
+    "Quant",
+    "Recipe",
+    "Record",
+    "Report",
+    "Saturation",
+    "Scalar",
+    "Shortfall",
+    "Skipped",
+    "StageTime",
+    "Step",
+    "TargetReport",
+    "TaskFacts",
+    "TensorSpec",
+    "Traced",
+    "Verdict",
+]

@@ -1,0 +1,136 @@
+"""What executing and measuring an artifact found: verdict, layer blame, measurement."""
+
+from typing import Literal
+
+from edgekit.records._base import Record
+from edgekit.records.given import Precision
+
+
+class Parity(Record):
+    """Artifact against float model on the samples of the metric (or the golden input when `samples` is 1).
+
+    agreement: share of samples with the same top-1, None where the output is no [N, classes] array.
+    snr_db: 10 log10(signal power / error power) over all outputs; None when there is no error at all.
+    """
+
+    samples: int
+    max_abs_error: float
+    rms_error: float
+    snr_db: float | None
+    agreement: float | None
+
+
+class Lint(Record):
+    """What the runtime really executes. `ops` maps "OP:dtype" to a count, after the runtime's own optimizer."""
+
+    promised: Precision
+    ops: dict[str, int]
+    ops_in_precision: int
+    ops_float: int
+    conversions: int
+    transposes: int
+    input_dtypes: tuple[str, ...]
+    output_dtypes: tuple[str, ...]
+    passed: bool
+    findings: tuple[str, ...]
+
+
+class Saturation(Record):
+    """u8 x s8 products in 16-bit sums (x86 without VNNI): fused kernels against the same file unfused.
+
+    bound_holds: 255 * (largest sum of two adjacent |weights|) fits int16, so that no pair of products can
+    saturate on any machine. agreement and max_abs_error compare the two runs on this machine.
+    """
+
+    bound_holds: bool
+    agreement: float | None
+    max_abs_error: float
+    samples: int
+    conclusion: str
+    harmful: bool
+
+
+class Verdict(Record):
+    """What executing the artifact in its runtime proved."""
+
+    runtime: str
+    metric: float
+    float_metric: float
+    parity: Parity
+    lint: Lint
+    saturation: Saturation | None = None
+    golden: str | None = None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def drop(self) -> float:
+        return self.float_metric - self.metric
+
+
+class LayerHarm(Record):
+    """One operator of the candidate's program, and how far its output is from what it is compared with.
+
+    node: its name in the program. module: the torch module it came from. tensor: what it is called in the file.
+    snr_db: signal to error with everything before it as it really ran; local_snr_db: the operator alone, given the
+    right inputs. Both are None where there is no error at all, -200 where the tensor holds infinity or NaN; other
+    figures are None there. Steps are quantization steps of an integer tensor.
+    """
+
+    node: str
+    module: str
+    op: str
+    tensor: str
+    matched: Literal["name", "order"]
+    snr_db: float | None
+    local_snr_db: float | None
+    max_abs_error: float | None
+    max_steps: float | None = None
+    rms_steps: float | None = None
+    wrong: bool = False
+    reason: str = ""
+
+
+class Blame(Record):
+    """Where an artifact leaves the float model: in the file or its runtime (conversion), or in the numbers (compression).
+
+    conversion: the artifact against the candidate's program; compression: that program against float. Rows are in the
+    order of execution. wrong_operator, harmful_layer: the first row out of tolerance, if any. skip: the option that
+    leaves the harmful layer in float. matched: how tensors of the file were found to be those of the program.
+    """
+
+    runtime: str
+    samples: int
+    conversion: tuple[LayerHarm, ...]
+    compression: tuple[LayerHarm, ...]
+    wrong_operator: LayerHarm | None
+    harmful_layer: LayerHarm | None
+    skip: str
+    matched: str
+    conclusion: str
+    doubts: tuple[str, ...] = ()
+
+
+class Measurement(Record):
+    """The runner's interleaved A/B of the artifact against the float file of the same runtime, one thread.
+
+    ratio: CPU time of the artifact / CPU time of float; interval: 95 % interval of that median over rounds.
+    peak_memory_bytes: VmHWM of a fresh process; model_memory_bytes: the same less what the process held before
+    it imported the runtime. decides: whether the machine that measured is one the target admits. stronger:
+    it is, but it multiplies int8 faster than the level that will serve, so that it can refuse but not vouch.
+    """
+
+    cpu_ratio: float | None
+    cpu_ratio_low: float | None
+    cpu_ratio_high: float | None
+    rounds: int
+    cpu_s: float | None
+    float_cpu_s: float | None
+    peak_memory_bytes: int | None
+    float_peak_memory_bytes: int | None
+    measured_on: str
+    decides: bool
+    reason: str
+    stronger: bool = False
+    model_memory_bytes: int | None = None
+    float_model_memory_bytes: int | None = None
+    doubts: tuple[str, ...] = ()

@@ -1,0 +1,125 @@
+"""What a run is given, and the plan made of it: Task + Target -> Plan."""
+
+import math
+from typing import Any, Literal
+
+from edgekit.errors import UserError
+from edgekit.records._base import Record
+
+Precision = Literal["int8", "float16", "float32"]
+Scalar = bool | int | float | str
+
+
+class OutOfRange(UserError, ValueError):
+    """A limit that no artifact could meet, or that is no number."""
+
+
+class Budget(Record):
+    """What an artifact must keep to be accepted. `None` means: not limited.
+
+    max_drop: the metric may fall by so much below the float model's, in the metric's own unit; 0 = not at all.
+    min_speedup: float time / artifact time in the same runtime must reach this; 1.0 = not slower than float,
+    0 = speed does not count. min_agreement: the share of samples that must get the float model's answer, for a model
+    whose output is [N, classes]. The other limits must be above 0. Raises OutOfRange, a UserError.
+    """
+
+    max_drop: float = 0.01
+    min_speedup: float = 1.0
+    max_size_bytes: int | None = None
+    max_latency_s: float | None = None
+    max_memory_bytes: int | None = None
+    min_agreement: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            self._check(name, getattr(self, name))
+        if self.min_agreement is not None and self.min_agreement > 1:
+            raise OutOfRange(f"budget min_agreement is {self.min_agreement!r}; it must be a share, at most 1")
+
+    @staticmethod
+    def _check(name: str, value: Any) -> None:
+        zero = name in ("max_drop", "min_speedup")
+        if value is None and not zero:
+            return
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or value < 0 or (value == 0 and not zero):
+            allowed = "a finite number of at least 0" if zero else "a finite number above 0, or None"
+            raise OutOfRange(f"budget {name} is {value!r}; it must be {allowed}")
+
+
+class TensorSpec(Record):
+    """One input or output. `scale` and `zero_point` only where the file holds integers: real = (q - zero_point) * scale."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class Quant(Record):
+    """The arithmetic of an integer target, what the quantizer reads."""
+
+    activation_dtype: Literal["int8", "uint8"]
+    weight_bits: int
+    granularity: Literal["per_channel", "per_tensor"]
+    symmetric_activations: bool
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.weight_bits <= 8:
+            raise ValueError(f"weight_bits is {self.weight_bits}; allowed are 2 to 8")
+
+
+class Step(Record):
+    """A technique with its options, and why the plan chose it."""
+
+    technique: str
+    options: dict[str, Scalar] = {}
+    reason: str = ""
+
+
+class Recipe(Record):
+    """An ordered tuple of steps; the name is what reports print."""
+
+    name: str
+    precision: Precision
+    steps: tuple[Step, ...]
+
+
+class Skipped(Record):
+    """A technique the plan left out, and why."""
+
+    technique: str
+    reason: str
+
+
+class Plan(Record):
+    """The ladder for one task and one target: the first recipe that meets the budget is shipped."""
+
+    task: str
+    target: str
+    isa: str
+    budget: Budget
+    recipes: tuple[Recipe, ...]
+    skipped: tuple[Skipped, ...]
+
+
+class Preprocessing(Record):
+    """What the app must do to an image before the model sees it; lands in the manifest.
+
+    mean, std: per channel or one number for all, on pixels scaled to [0, 1]. labels: class names in the order
+    of the outputs.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    labels: tuple[str, ...] = ()
+
+
+class TaskFacts(Record):
+    """What the plan must know of a task, without its code or data."""
+
+    name: str
+    calibration: bool
+    training: bool

@@ -1,0 +1,106 @@
+"""What is made of a model: the traced program, candidates, artifacts."""
+
+from typing import Literal
+
+from edgekit.records._base import Record
+from edgekit.records.given import Precision, Preprocessing, Quant, Recipe, TaskFacts, TensorSpec
+
+
+class Traced(Record):
+    """The float model as one exported program, with what it answers: the reference for everything after it.
+
+    program: a torch.export file. predictions: an .npz that maps the hash of each input of the metric to the
+    float model's output. samples_file: an .npz with input_i and output_i, the first samples of the metric and what the float model answered.
+    fingerprint: what the model, the data and the task's code are -> a hash of their content. weights: numbers in the
+    weight tensors that the program uses, without biases and the like.
+    """
+
+    facts: TaskFacts
+    preprocessing: Preprocessing
+    program: str
+    predictions: str
+    samples_file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    metric: float
+    samples: int
+    parameters: int
+    doubts: tuple[str, ...] = ()
+    fingerprint: dict[str, str] = {}
+    weights: int = 0
+
+
+class Figure(Record):
+    """One measured number of a step, with its unit."""
+
+    step: str
+    name: str
+    value: float
+    unit: str
+
+
+class FloatLayer(Record):
+    """A layer that an integer candidate computes in float, and why.
+
+    name: its node in the program. origin: the torch module, "features.0 (Conv2d)". macs_ratio: its share of the
+    multiply-accumulates of all layers, where that was counted.
+    """
+
+    name: str
+    origin: str
+    macs_ratio: float | None
+    reason: str
+
+
+class LayerTime(Record):
+    """Seconds of one layer, with what follows it up to the next layer, in the integer and in the float file."""
+
+    name: str
+    int8_s: float
+    float_s: float
+
+
+class LayerTimes(Record):
+    """What the runtime's own profiler says of each layer; no layers and the reason where that cannot be told.
+
+    border_s_per_element: one number of a tensor turned from float into an integer or back.
+    """
+
+    layers: tuple[LayerTime, ...]
+    border_s_per_element: float
+    runs: int
+    measured_on: str
+    reason: str = ""
+
+
+class Candidate(Record):
+    """A model after the steps of a recipe: an exported program on disk, ready to be lowered.
+
+    float_layers: those of an integer candidate that stay float.
+    """
+
+    program: str
+    recipe: Recipe
+    quant: Quant | None = None
+    float_layers: tuple[FloatLayer, ...] = ()
+    figures: tuple[Figure, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
+class Artifact(Record):
+    """The exported file (a folder for Core ML). `sha256` covers the content, see edgekit_runner.hashing.
+
+    float_layers: how many layers of an integer file compute in float, by choice or for want of a kernel.
+    """
+
+    path: str
+    format: Literal["onnx", "tflite", "coreml"]
+    precision: Precision
+    size_bytes: int
+    sha256: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    layout: Literal["NCHW", "NHWC", "as the model"]
+    toolchain: dict[str, str]
+    float_layers: int = 0
+    doubts: tuple[str, ...] = ()
