@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import UserError
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
