@@ -6,7 +6,8 @@ keeps in float the set that meets the budget at the least time:
 
 1. The harm of each weight and tensor: noise that it alone adds to the outputs (`edgekit.quant.sensitivity`).
 2. The cost of each layer in float: seconds from the runtime's profiler where the target's kind of machine measured
-   (`edgekit.verify.layer_times`), else its share of the multiply-accumulates, and said to be an estimate.
+   (`edgekit.verify.layer_times`), else its shares of the multiply-accumulates and of the weights, and
+   said to be an estimate.
 3. A ladder of noise limits, from none to 20 dB below plain PTQ or an SNR of 40 dB; for each the cheapest set, an exact knapsack
    (`edgekit.quant.knapsack`).
 4. The metric confirms: the quantized program of a set is scored in torch, and the loosest limit that stays within
@@ -47,6 +48,7 @@ log = logging.getLogger("edgekit")
 #: limits of noise that are tried: decibels below plain PTQ, and signal-to-noise ratios of the outputs
 QUIETER_DB = (0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0, 13.0, 16.0, 20.0)
 SNR_DB = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0)
+ESTIMATED = "share of MACs + share of weights"
 #: what turning one number into an integer and back is estimated at
 MULTIPLIES_PER_CONVERSION = 4.0
 
@@ -113,11 +115,12 @@ def _doubts(times: LayerTimes | None) -> tuple[str, ...]:
     if times is not None and times.layers:
         return ()
     reason = times.reason if times is not None else "this machine is not one of the target's"
-    return (f"float layers were chosen by multiply-accumulates, not by measured time: {reason}",)
+    return (f"float layers were chosen by multiply-accumulates and weights, not by measured time: {reason}",)
 
 
 def costs_of(net: Network, times: LayerTimes | None) -> Costs:
-    """What each layer costs in float above integers: measured seconds, or its share of the multiply-accumulates."""
+    """What each layer costs in float above integers: measured seconds; or its share of the
+    multiply-accumulates plus that of the weights, which stay three bytes a number larger and are read in every run."""
     measured = {t.name: t.float_s - t.int8_s for t in times.layers} if times is not None else {}
     if times is not None and all(layer.name in measured for layer in net.layers):
         return Costs(
@@ -125,11 +128,11 @@ def costs_of(net: Network, times: LayerTimes | None) -> Costs:
             border_per_element=times.border_s_per_element,
             unit="s",
         )
-    total = max(net.macs, 1)
+    total, weights = max(net.macs, 1), max(sum(layer.weights for layer in net.layers), 1)
     return Costs(
-        layers={layer.name: layer.macs / total for layer in net.layers},
+        layers={layer.name: layer.macs / total + layer.weights / weights for layer in net.layers},
         border_per_element=MULTIPLIES_PER_CONVERSION / total,
-        unit="share of MACs",
+        unit=ESTIMATED,
     )
 
 

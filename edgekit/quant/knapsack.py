@@ -23,7 +23,7 @@ TIME_LIMIT_S = 20.0
 
 class Costs(Record):
     """What float costs more than integers. layers: by name, negative where float is faster. border_per_element: one
-    number of a tensor converted between the two. unit: "s" measured, or "share of MACs" estimated."""
+    number of a tensor converted between the two. unit: "s" measured, or shares estimated."""
 
     layers: dict[str, float]
     border_per_element: float

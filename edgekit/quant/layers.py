@@ -22,13 +22,15 @@ _COMPUTES = rules.BINARY | rules.UNARY | rules.SHARE | set(rules.FIXED) | {torch
 
 
 class Layer(Record):
-    """weight: the name of its observer. bias: the path of the stored tensor, if it has one. macs: multiply-accumulates of one run of the program."""
+    """weight: the name of its observer. bias: the path of the stored tensor, if it has one. macs: multiply-accumulates of one run of the
+    program. weights: numbers in the weight."""
 
     name: str
     module: str
     origin: str
     weight: str
     macs: int
+    weights: int
     bias: str | None = None
 
 
@@ -95,6 +97,7 @@ def _layer(node: Node) -> Layer:
         weight=str(weight.target),
         bias=_bias(node),
         macs=prod(node.meta["val"].shape) * prod(shape[1:]),
+        weights=prod(shape),
     )
 
 

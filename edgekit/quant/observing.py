@@ -102,7 +102,7 @@ def _channels_last(module: GraphModule) -> None:
             with module.graph.inserting_after(node):
                 last = module.graph.call_function(ATEN.contiguous.default, (node,))
             node.replace_all_uses_with(last, delete_user_cb=lambda user, last=last: user is not last)
-            last.kwargs = {"memory_format": torch.channels_last}
+            last.kwargs, last.meta = {"memory_format": torch.channels_last}, dict(node.meta)
 
 
 def _observed(module: GraphModule) -> dict[Node, torch.nn.Module]:

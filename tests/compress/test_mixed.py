@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 
@@ -82,7 +83,7 @@ def test_only_the_planted_layers_stay_float_and_the_record_says_why(done: Candid
 def test_an_estimate_is_called_one(done: Candidate) -> None:
     assert any("not by measured time" in doubt for doubt in done.doubts)
     figures = {figure.name: figure for figure in done.figures}
-    assert figures["predicted cost of float"].unit == "share of MACs"
+    assert figures["predicted cost of float"].unit == mixed.ESTIMATED
     assert figures["noise predicted"].value < figures["noise of all integers"].value - 5
 
 
@@ -104,7 +105,7 @@ def test_options_out_of_range() -> None:
 
 
 LAYERS = tuple(
-    Layer(name=f"conv2d_{i}", module=f"m{i}", origin=f"m{i} (Conv2d)", weight=f"w{i}", macs=100)
+    Layer(name=f"conv2d_{i}", module=f"m{i}", origin=f"m{i} (Conv2d)", weight=f"w{i}", macs=100, weights=9)
     for i in range(3)
 )
 NET = Network(layers=LAYERS, tensors=())
@@ -121,7 +122,14 @@ def test_measured_seconds_are_the_costs_where_there_are_any() -> None:
     assert costs == Costs(
         layers={"conv2d_0": -2.0, "conv2d_1": 3.0, "conv2d_2": 1.0}, border_per_element=1e-9, unit="s"
     )
-    assert mixed.costs_of(NET, times((1.0, 1.0))).unit == "share of MACs", "a layer is missing"
+    assert mixed.costs_of(NET, times((1.0, 1.0))).unit == mixed.ESTIMATED, "a layer is missing"
+
+
+def test_an_estimate_counts_the_weights_that_stay_large() -> None:
+    last = msgspec.structs.replace(LAYERS[2], weights=982)
+    costs = mixed.costs_of(Network(layers=(*LAYERS[:2], last), tensors=()), None)
+    assert math.isclose(costs.layers["conv2d_0"], 1 / 3 + 0.009)
+    assert math.isclose(costs.layers["conv2d_2"], 1 / 3 + 0.982)
 
 
 def test_the_loosest_choice_that_the_metric_confirms() -> None:

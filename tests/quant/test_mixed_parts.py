@@ -75,7 +75,7 @@ def test_layers_in_order_with_their_work(prepared) -> None:
         "head",
     ]
     assert net.layers[0].macs == 16 * 16 * 16 * 3 * 9
-    assert net.layers[-1].macs == 160
+    assert net.layers[-1].macs == net.layers[-1].weights == 160
     assert net.layers[1].origin == "spread (Conv2d)"
 
 
