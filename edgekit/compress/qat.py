@@ -16,14 +16,16 @@ section 3.2: 4-bit weights within 5 % of float, depthwise nets at 8 bits within 
 - Ranges train too, up to `freeze_ranges` of the budget; the last weights settle on grids that stand still.
 
 The metric that decides is the artifact's, in its own runtime; the two figures here explain it.
-Cost: `images` forward and backward, and forward of the float model; the graph, its gradients and two moments of each weight in memory.
+Cost: `images` forward and backward, and forward of the float model; gradients and two moments of each weight in memory. ResNet-20 of
+CIFAR on one core: 4 s to prepare, 5 ms an image, 1.0 GB at most, of which 0.6 are the libraries. `prepare_qat_pt2e` and its convert
+took over 100 s and 2.8 to 4.1 GB without any training.
 """
 
 import logging
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from torch import nn
 from torch.fx import GraphModule
@@ -52,10 +54,10 @@ log = logging.getLogger("edgekit")
 
 class Options(Record):
     """images: samples to train on. learning_rate: the peak, 0 = found by a probe. alpha: weight of the task's loss, the rest is
-    distillation at `temperature`. freeze_ranges, freeze_norms: shares of the budget after
-    which they stand still. estimator, batches, skip: of the calibration, as in `ptq`."""
+    distillation at `temperature`. freeze_ranges, freeze_norms: shares of the budget after which they stand still. estimator,
+    batches, skip: of the calibration, as in `ptq`. accumulate, ema: as in `edgekit.train.options`."""
 
-    images: int = 20_000
+    images: int = 10_000
     learning_rate: float = 0.0
     alpha: float = 0.1
     temperature: float = 4.0
@@ -66,7 +68,6 @@ class Options(Record):
     skip: str = ""
     accumulate: int = 1
     ema: float = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
         for name in ("alpha", "freeze_ranges", "freeze_norms"):
@@ -82,7 +83,6 @@ class Options(Record):
             learning_rate=self.learning_rate,
             accumulate=self.accumulate,
             ema=self.ema,
-            precision=self.precision,
             seed=seed,
         )
 

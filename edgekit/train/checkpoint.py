@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from edgekit.errors import UserError
-from edgekit.train.distributed import fill, like, whole
+from edgekit.train.distributed import fill, gathered, like, whole
 
 State = dict[str, torch.Tensor]
 
@@ -34,14 +34,16 @@ PREFIX, PARTIAL = "step-", "partial"
 
 def state_of(model: nn.Module) -> State:
     """Every parameter and buffer that is saved, whole and on the CPU."""
-    return {name: whole(tensor) for name, tensor in model.state_dict().items()}
+    with gathered(model):
+        return {name: whole(tensor) for name, tensor in model.state_dict().items()}
 
 
 def put(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """The opposite of `state_of`."""
-    own = model.state_dict(keep_vars=True)
-    for name, tensor in state.items():
-        fill(own[name], tensor)
+    with gathered(model):
+        own = model.state_dict(keep_vars=True)
+        for name, tensor in state.items():
+            fill(own[name], tensor)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

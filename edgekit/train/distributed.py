@@ -131,6 +131,19 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     return full.detach().to("cpu", copy=True).contiguous()
 
 
+@contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Every parameter whole in every process, where ZeRO-3 has shared them out; what is written meanwhile is kept."""
+    shared = [p for p in model.parameters() if hasattr(p, "ds_id")]
+    if not shared:
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(shared, modifier_rank=0):
+        yield
+
+
 @torch.no_grad()
 def fill(target: torch.Tensor, value: torch.Tensor) -> None:
     """Writes a whole tensor into one that may be shared out."""

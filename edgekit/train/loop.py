@@ -83,7 +83,8 @@ def fit(
     """Trains `model` in place. objective: (model, inputs, labels) -> mean loss; None is the task's own loss.
 
     folder: where checkpoints are written, and found again. With `validate` or patience the best weights are the result, else
-    the last. With strategy fsdp the model stays shared out: `checkpoint.state_of` gathers it.
+    the last. With strategy fsdp the model stays shared out: `checkpoint.state_of` gathers it. DeepSpeed's strategies
+    write no checkpoints.
     Raises TaskError for data that does not fit, UserError for a checkpoint of something else, Diverged, WorkerLost.
     """
     started = time.perf_counter()

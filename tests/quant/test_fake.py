@@ -3,6 +3,8 @@
 import pytest
 import torch
 from torch import nn
+from torchao.quantization.pt2e.fake_quantize import FusedMovingAvgObsFakeQuantize
+from torchao.quantization.pt2e.observer import MovingAverageMinMaxObserver
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgekit.quant.estimators import _weights
@@ -61,6 +63,17 @@ def test_frozen_it_takes_no_gradient() -> None:
     x = torch.randn(4, 6, requires_grad=True)
     grid(x).sum().backward()
     assert grid.growth.grad is None and x.grad is not None
+
+
+def test_why_not_torchaos_module() -> None:
+    """It rounds to other scales while it trains than it hands to the converter, where weights have few bits."""
+    fused = FusedMovingAvgObsFakeQuantize(
+        MovingAverageMinMaxObserver, -3, 3, dtype=torch.int8, qscheme=torch.per_tensor_symmetric, eps=2.0**-20
+    )
+    fused(torch.tensor([-1.2, 0.3, 0.6]))
+    trained, converted = float(fused.scale), float(fused.calculate_qparams()[0])
+    assert converted == pytest.approx(1.2 / 3)
+    assert trained == pytest.approx(1.2 / 4), "mended: then fake.py may say so"
 
 
 @pytest.mark.parametrize("granularity", ["per_tensor", "per_channel"])
