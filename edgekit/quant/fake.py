@@ -8,8 +8,8 @@ changes it by a share of itself and it stays positive.
 
 Ranges that follow the smallest and largest value of each batch (Jacob et al. 2018, arXiv:1712.05877) are not used. They undo what
 calibration chose, and torchao's module for them (`FusedMovingAvgObsFakeQuantize`) trains other scales than `convert_pt2e` reads from
-it: for weights of b bits the kernel may divide a range by 2^(b-1), the converter divides it by 2^(b-1) - 1. That is the gap between
-trained and converted model of the usual recipe: 0.4 % of a scale at 8 bits, a third at 3 bits.
+it: the kernel lays a symmetric range over one integer more than a narrow grid has. That is a gap between the trained and the converted
+model of the usual recipe: 0.4 % of a scale at 8 bits, an eighth at 3 bits.
 
 `convert_pt2e` reads the numbers of this module as it reads an observer's: the converted program rounds as the trained one did.
 """

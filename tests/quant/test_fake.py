@@ -73,7 +73,7 @@ def test_why_not_torchaos_module() -> None:
     fused(torch.tensor([-1.2, 0.3, 0.6]))
     trained, converted = float(fused.scale), float(fused.calculate_qparams()[0])
     assert converted == pytest.approx(1.2 / 3)
-    assert trained == pytest.approx(1.2 / 4), "mended: then fake.py may say so"
+    assert trained == pytest.approx(7 / 8 * converted), "mended? Then fake.py is to say so"
 
 
 @pytest.mark.parametrize("granularity", ["per_tensor", "per_channel"])

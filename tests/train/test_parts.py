@@ -122,9 +122,9 @@ def test_alpha_weighs_task_and_teacher() -> None:
     x, y = torch.randn(5, 3), torch.tensor([0, 1, 2, 3, 0])
 
     def value(alpha: float) -> float:
-        return float(Distillation(teacher, F.cross_entropy, alpha, 4.0)(model, (x,), y))
+        return Distillation(teacher, F.cross_entropy, alpha, 4.0)(model, (x,), y).item()
 
-    task = float(TaskLoss(F.cross_entropy)(model, (x,), y))
+    task = TaskLoss(F.cross_entropy)(model, (x,), y).item()
     assert value(1.0) == pytest.approx(task)
     assert value(0.25) == pytest.approx(0.25 * task + 0.75 * value(0.0), rel=1e-5)
     assert not any(p.requires_grad for p in teacher.parameters())
