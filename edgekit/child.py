@@ -211,7 +211,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
     return {"kind": ChildCrash.__name__, "message": f"{type(error).__name__}: {text} ({place})"}
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """A parent that is killed takes its child along: PR_SET_PDEATHSIG, where there is such a thing."""
     if sys.platform == "linux":
         import ctypes
@@ -224,7 +224,7 @@ def _die_with(parent: int) -> None:
 def main(spec_path: str, result_path: str, parent: str) -> None:
     import logging
 
-    _die_with(int(parent))
+    die_with(int(parent))
     started = time.perf_counter()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     given = {name: os.environ.get(name, "") for name in _environment(tuned=True)}

@@ -9,6 +9,9 @@ EdgekitError
 ├── VerificationError      exit 1   an artifact is not what it claims to be
 ├── ConversionError        exit 2   a converter cannot express the model; names the operator
 ├── ChildCrash             exit 1   a child process died (signal, memory); holds the end of its log
+├── TrainingError          exit 1   a training did not reach its end
+│   ├── Diverged                    its loss or its gradients are no numbers any more
+│   └── WorkerLost                  one of its processes died
 ├── Stopped                exit 130 a stage was ended because its run was interrupted
 ├── DeviceError            exit 1   a device cannot be reached, refused, vanished, ran full or fell silent
 └── MissingRuntime         exit 3   a package is not installed; the message holds the pip line
@@ -52,6 +55,18 @@ class ConversionError(EdgekitError):
 
 
 class ChildCrash(EdgekitError):
+    pass
+
+
+class TrainingError(EdgekitError):
+    pass
+
+
+class Diverged(TrainingError):
+    pass
+
+
+class WorkerLost(TrainingError):
     pass
 
 

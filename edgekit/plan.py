@@ -14,7 +14,7 @@ from edgekit.target import Rung, Target
 from edgekit.task import Task
 
 # Known techniques that no ladder of a profile names are still accounted for, with the profile's own limits.
-NAMES = ("ptq", "fp16", "float32")
+NAMES = ("ptq", "qat", "fp16", "float32")
 
 
 def plan(

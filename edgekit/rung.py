@@ -8,7 +8,7 @@ from edgekit_runner.isa import int8_saturates
 
 from edgekit import bench, gate
 from edgekit.compress import AT_EXPORT, NEEDS_TIMES
-from edgekit.errors import ChildCrash, ConversionError, VerificationError
+from edgekit.errors import ChildCrash, ConversionError, TrainingError, VerificationError
 from edgekit.machine import machine_facts
 from edgekit.records import (
     Artifact,
@@ -33,7 +33,7 @@ from edgekit.task import TaskSource
 
 FLOAT = Recipe(name="float32", precision="float32", steps=())
 # What one recipe may fail with while the ladder goes on; anything else is the user's to mend and ends the run.
-RUNG_ERRORS = (ConversionError, VerificationError, ChildCrash)
+RUNG_ERRORS = (ConversionError, VerificationError, ChildCrash, TrainingError)
 
 
 class Request(Record):

@@ -23,6 +23,7 @@ from edgekit.records import Record, StageTime
 R = TypeVar("R", bound=Record)
 
 
+CHECKPOINT = "checkpoint"  # in the folder of a stage that trains, as long as it does
 SHARED = "shared"  # the folder of what belongs to no single target
 
 
@@ -142,8 +143,7 @@ class Stages:
     def _fresh(
         self, stage: str, function: str, spec: Record, result: type[R], folder: Path, tuned: bool
     ) -> tuple[R, StageTime]:
-        if folder.exists():
-            shutil.rmtree(folder)  # unfinished: nothing in it can be relied on
+        _clear(folder)
         return child.run(stage, function, spec, result, folder, tuned=tuned, stop=self._stop)
 
     def once(self, key: str, make: Callable[[], R]) -> R:
@@ -176,6 +176,15 @@ class Stages:
             )
             raise
         self._on_event(Event(target=target, stage=stage, state="done", wall_s=_since(started)))
+
+
+def _clear(folder: Path) -> None:
+    """Of an unfinished stage nothing can be relied on but its checkpoints, which are written whole."""
+    for left in folder.iterdir() if folder.is_dir() else ():
+        if left.is_dir() and left.name != CHECKPOINT:
+            shutil.rmtree(left)
+        elif left.name != CHECKPOINT:
+            left.unlink()
 
 
 def _since(started: float) -> float:

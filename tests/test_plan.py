@@ -13,6 +13,8 @@ from edgekit.target import Isa, Rung, Target, load_target, target_names
 from edgekit.task import Task
 
 NO_DATA = "no calibration data in the task"
+NO_LABELS = {"qat": "no training data in the task"}
+NOTHING = {"qat": "no calibration and no training data in the task"}
 PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)", "ptq(percentile)", "ptq(entropy)", "ptq(mse, gptq)")
 INT8 = (*PTQ, "mixed(mse)", "mixed(mse, 0.5)")
 FP16_ONLY = "profile coreml-fp16 admits float16 and float32 only"
@@ -25,14 +27,19 @@ def facts(calibration: bool = True, training: bool = False) -> TaskFacts:
 @pytest.mark.parametrize(
     ("target", "calibration", "recipes", "skipped"),
     [
-        ("x86-server", True, (*INT8, "fp16", "float32"), {}),
-        ("x86-server", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
-        ("arm-mobile", True, (*INT8, "fp16", "float32"), {}),
-        ("arm-mobile", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
-        ("tflite-int8", True, (*INT8, "fp16", "float32"), {}),
-        ("tflite-int8", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
-        ("coreml-fp16", True, ("fp16", "mixed_half", "float32"), {"ptq": FP16_ONLY}),
-        ("coreml-fp16", False, ("fp16", "float32"), {"ptq": FP16_ONLY, "mixed_half": NO_DATA}),
+        ("x86-server", True, (*INT8, "fp16", "float32"), NO_LABELS),
+        ("x86-server", False, ("fp16", "float32"), {**dict.fromkeys(INT8, NO_DATA), **NOTHING}),
+        ("arm-mobile", True, (*INT8, "fp16", "float32"), NO_LABELS),
+        ("arm-mobile", False, ("fp16", "float32"), {**dict.fromkeys(INT8, NO_DATA), **NOTHING}),
+        ("tflite-int8", True, (*INT8, "fp16", "float32"), NO_LABELS),
+        ("tflite-int8", False, ("fp16", "float32"), {**dict.fromkeys(INT8, NO_DATA), **NOTHING}),
+        ("coreml-fp16", True, ("fp16", "mixed_half", "float32"), {"ptq": FP16_ONLY, "qat": FP16_ONLY}),
+        (
+            "coreml-fp16",
+            False,
+            ("fp16", "float32"),
+            {"ptq": FP16_ONLY, "qat": FP16_ONLY, "mixed_half": NO_DATA},
+        ),
     ],
 )
 def test_ladders(target: str, calibration: bool, recipes: tuple[str, ...], skipped: dict[str, str]) -> None:
@@ -40,6 +47,12 @@ def test_ladders(target: str, calibration: bool, recipes: tuple[str, ...], skipp
     assert tuple(r.name for r in made.recipes) == recipes
     assert {s.technique: s.reason for s in made.skipped} == skipped
     assert (made.task, made.target, made.budget) == ("t", target, load_target(target).budget)
+
+
+@pytest.mark.parametrize("target", ["x86-server", "arm-mobile", "tflite-int8"])
+def test_training_data_opens_qat_after_all_that_only_calibrates(target: str) -> None:
+    made = plan(facts(training=True), load_target(target))
+    assert tuple(r.name for r in made.recipes) == (*INT8, "qat", "fp16", "float32") and not made.skipped
 
 
 @pytest.mark.parametrize(
@@ -119,7 +132,7 @@ def test_every_plan(target: Target, calibration: bool, training: bool, data: st.
     ], "recipes are exactly the rungs whose needs are met, in the order of the ladder"
     assert all(r.name and len(r.steps) == 1 and r.steps[0].reason for r in made.recipes)
 
-    unnamed = {"ptq", "fp16", "float32"} - {rung.technique for rung in target.ladder}
+    unnamed = {"ptq", "qat", "fp16", "float32"} - {rung.technique for rung in target.ladder}
     assert len(made.recipes) + len(made.skipped) == len(target.ladder) + len(unnamed)
     assert unnamed <= {s.technique for s in made.skipped}
     assert all(s.reason.strip() for s in made.skipped)

@@ -217,8 +217,10 @@ def test_what_an_unfinished_stage_left_is_not_met_by_the_next(tmp_path: Path) ->
     file_of(tmp_path, "result.json").unlink()
     left = file_of(tmp_path, "written.bin").with_name("half.onnx")
     left.write_text("half")
+    kept = left.with_name("checkpoint")
+    kept.mkdir()
     echo(make(tmp_path)[0], text="a")
-    assert not left.exists()
+    assert not left.exists() and kept.exists(), "a training goes on from its checkpoints"
 
 
 def test_a_failure_is_not_kept(tmp_path: Path) -> None:

@@ -5,19 +5,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.fx import Interpreter
 
 from edgekit.arrays import as_arrays
 
 
-def predictor(run: Interpreter, at_once: int = 1) -> Callable[..., Any]:
+def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
     """A predict function as the metric expects it; `run` is given `at_once` samples at a time."""
 
     @torch.no_grad()
     def predict(*inputs: Any) -> Any:
         arrays = [torch.from_numpy(np.ascontiguousarray(a)) for a in as_arrays(inputs)]
         starts = range(0, len(arrays[0]), at_once)
-        rows = [run.run(*(a[start : start + at_once] for a in arrays)) for start in starts]
+        rows = [run(*(a[start : start + at_once] for a in arrays)) for start in starts]
         columns = zip(*(row if isinstance(row, tuple | list) else (row,) for row in rows), strict=True)
         outputs = [torch.cat(column).numpy() for column in columns]
         return outputs[0] if len(outputs) == 1 else tuple(outputs)

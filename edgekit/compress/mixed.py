@@ -157,7 +157,7 @@ class Judge:
             biases = {layer.bias for layer in self._net.layers if layer.name in choice.float_layers}
             self._run.stored = {path: value for path, value in self._floats.items() if path in biases}
             self._run.roundings = {n: None if n in off else rounding for n, rounding in self._all.items()}
-            self._known[choice.float_layers] = self._metric(predictor(self._run, self._size))
+            self._known[choice.float_layers] = self._metric(predictor(self._run.run, self._size))
         return self._known[choice.float_layers]
 
 

@@ -128,7 +128,7 @@ def _by_harm(module: GraphModule, rows: Rows, samples: list[Batch]) -> list[tupl
 
 
 def _metric(module: GraphModule, keep: Iterable[str], task: "Task") -> float:
-    return score(task, predictor(HalfSimulation(module, keep)))
+    return score(task, predictor(HalfSimulation(module, keep).run))
 
 
 def _float_layers(module: GraphModule, rows: Rows) -> tuple[FloatLayer, ...]:

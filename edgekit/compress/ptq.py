@@ -15,6 +15,7 @@ of batches. What it can lose: depthwise networks with wide channel ranges, which
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +26,7 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 from edgekit.compress._choices import Calibrated, Trial, choose
 from edgekit.errors import UserError
-from edgekit.quant import bias
+from edgekit.quant import bias, rules
 from edgekit.quant import program as programs
 from edgekit.quant.calibrate import calibrate
 from edgekit.quant.equalize import Equalized, equalize
@@ -118,42 +119,66 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     """
     start = time.perf_counter()
     found, trial = decided(candidate, task, options)
-    model = convert_pt2e(trial.model, fold_quantize=False)
-    quantized, left = count_layers(model)
-    path = Path(context.work) / "program.pt2"
-    programs.save(programs.export(model, found.like), path)
     figures = {
         "calibration batches": (found.batches, "count"),
         "calibration runs": (found.runs, "count"),
-        "layers quantized": (quantized, "count"),
-        "layers left float": (len(left), "count"),
         **trial.figures,
-        "seconds": (time.perf_counter() - start, "s"),
     }
+    done = written(candidate, converted(trial.model), found.like, Path(context.work), "ptq", options.skip)
+    return noted(done, "ptq", {**figures, "seconds": (time.perf_counter() - start, "s")})
+
+
+def converted(prepared: GraphModule) -> GraphModule:
+    """The quantized graph, weights unfolded. Norms that no layer took in are hidden meanwhile: where torchao sees one it
+    searches the graph for pairs of layer and norm, 20 s for four layers, and there are none left."""
+    for node in programs.calls(prepared):
+        if node.target in rules.NORM:
+            node.target = _norm
+    model = convert_pt2e(prepared, fold_quantize=False)
+    for node in programs.calls(model):
+        if node.target is _norm:
+            node.target = rules.ATEN.batch_norm.default
+    model.recompile()
+    return model
+
+
+def _norm(*args: object) -> torch.Tensor:
+    """Stands for a batch norm in a graph that is not run."""
+    raise NotImplementedError
+
+
+def written(
+    candidate: Candidate, model: GraphModule, like: tuple[torch.Tensor, ...], work: Path, step: str, skip: str
+) -> Candidate:
+    """The candidate with a converted graph as its program: program.pt2 in `work`, weights unfolded; what stayed float."""
+    quantized, left = count_layers(model)
+    path = work / "program.pt2"
+    programs.save(programs.export(model, like), path)
     doubts = (
         ()
         if quantized
-        else ("no layer was quantized: the model has no convolution or linear that ptq knows",)
+        else ("no layer was quantized: the model has no convolution or linear that the quantizer knows",)
     )
-    return msgspec.structs.replace(
+    done = msgspec.structs.replace(
         candidate,
         program=str(path),
-        float_layers=tuple(_float_layer(node, options) for node in left),
-        figures=(*candidate.figures, *(_figure(name, *pair) for name, pair in figures.items())),
+        float_layers=tuple(_float_layer(node, skip) for node in left),
         doubts=(*candidate.doubts, *doubts),
     )
+    counts = {"layers quantized": (quantized, "count"), "layers left float": (len(left), "count")}
+    return noted(done, step, counts)
 
 
-def _float_layer(node: Node, options: Options) -> FloatLayer:
+def noted(candidate: Candidate, step: str, figures: Mapping[str, tuple[float, str]]) -> Candidate:
+    """The candidate with more figures of a step."""
+    more = (
+        Figure(step=step, name=name, value=float(value), unit=unit) for name, (value, unit) in figures.items()
+    )
+    return msgspec.structs.replace(candidate, figures=(*candidate.figures, *more))
+
+
+def _float_layer(node: Node, skip: str) -> FloatLayer:
     """Of a layer that the quantizer left alone."""
     operator = str(node.target).removeprefix("aten.")
-    reason = (
-        "asked for by skip"
-        if options.skip
-        else f"the quantizer has no rule that makes {operator} integers here"
-    )
+    reason = "asked for by skip" if skip else f"the quantizer has no rule that makes {operator} integers here"
     return FloatLayer(name=node.name, origin=origin(node) or node.name, macs_ratio=None, reason=reason)
-
-
-def _figure(name: str, value: float, unit: str) -> Figure:
-    return Figure(step="ptq", name=name, value=float(value), unit=unit)

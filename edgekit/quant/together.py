@@ -8,10 +8,10 @@ depends on the largest tensor, so that memory stays near that of one image.
 from typing import Any
 
 import torch
+import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401  registers the quantized_decomposed operators
 from torch.fx import GraphModule, Node
 
 from edgekit.quant import rules
-from edgekit.quant.program import calls
 
 ATEN = rules.ATEN
 
@@ -28,18 +28,38 @@ _APART = (
         "pixel_shuffle.default", "upsample_nearest2d.vec", "upsample_bilinear2d.vec",
     )
 )  # fmt: skip
+#: what a converted graph has around each of them
+ROUNDING = {
+    torch.ops.quantized_decomposed.quantize_per_tensor.default,
+    torch.ops.quantized_decomposed.dequantize_per_tensor.default,
+}
 
 
 def widen(module: GraphModule) -> int:
     """Rewrites `module` in place where that is right; returns how many samples it may be given at once, 1 if it is not."""
-    nodes = [n for n in module.graph.nodes if n.op == "placeholder"] + calls(module)
-    if not all(_is_one_sample(node) and _keeps_apart(node) for node in nodes):
+    if not free(module):
         return 1
+    largest = max(node.meta["val"].numel() * node.meta["val"].element_size() for node in _moving(module))
+    return max(1, min(MOST, LARGEST_BYTES // largest))
+
+
+def free(module: GraphModule) -> bool:
+    """Rewrites `module` in place to take any number of samples; False, and nothing is changed, where they might meet."""
+    nodes = _moving(module)
+    if not all(_is_one_sample(node) and _keeps_apart(node) for node in nodes):
+        return False
     for node in nodes:
         if node.target in _SHAPED:
             node.args = (node.args[0], [-1, *node.meta["val"].shape[1:]])
-    largest = max(node.meta["val"].numel() * node.meta["val"].element_size() for node in nodes)
-    return max(1, min(MOST, LARGEST_BYTES // largest))
+    return True
+
+
+def _moving(module: GraphModule) -> list[Node]:
+    """The inputs and the calls that depend on one; a stored weight that is rounded is the same for all samples."""
+    found = {node: node.op == "placeholder" for node in module.graph.nodes if node.op != "output"}
+    for node in found:
+        found[node] = found[node] or any(found[source] for source in node.all_input_nodes)
+    return [node for node, moves in found.items() if moves and node.op in ("placeholder", "call_function")]
 
 
 def _is_one_sample(node: Node) -> bool:
@@ -49,7 +69,7 @@ def _is_one_sample(node: Node) -> bool:
 
 def _keeps_apart(node: Node) -> bool:
     rank, args = node.meta["val"].dim(), node.args
-    if node.op == "placeholder" or node.target in _APART | _SHAPED:
+    if node.op == "placeholder" or node.target in _APART | _SHAPED | ROUNDING:
         return True
     if node.target in rules.PADS:
         return len(args[1]) < 2 * rank

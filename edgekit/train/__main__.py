@@ -1,0 +1,132 @@
+"""Fine-tunes the model of a task with its own training data; the same command on one process and on many.
+
+    python -m edgekit.train TASK -o DIR --option images=50000
+    torchrun --nproc-per-node 2 -m edgekit.train TASK -o DIR --option strategy=fsdp
+
+DIR gets `weights.safetensors`, `trained.json` with the loss of every step, and `checkpoint/` while it runs: the same
+command with --resume goes on from there. `edgekit.train.options` lists the options.
+"""
+
+import json
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import torch
+import torchvision  # noqa: F401  before any converter: see edgekit.child
+
+from edgekit import child
+from edgekit.errors import EdgekitError, TaskError, UserError
+from edgekit.task import Task, load_task
+from edgekit.train import checkpoint, distributed
+from edgekit.train.data import seed_step
+from edgekit.train.loop import Trained, fit
+from edgekit.train.options import Options
+
+WEIGHTS, RECORD, CHECKPOINT = "weights.safetensors", "trained.json", "checkpoint"
+
+
+@click.command(help=(__doc__ or "").replace("\n    ", "\n\n    "))
+@click.argument("task")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Folder to write to.")
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="An option of the training.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An argument of the task's function."
+)
+@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
+def main(task: str, out: Path, options: tuple[str, ...], settings: tuple[str, ...], resume: bool) -> None:
+    _with_its_launcher()
+    level = logging.INFO if _rank() == 0 else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
+    try:
+        trained = run(task, out, read_options(options), pairs("--set", settings), resume)
+    except EdgekitError as error:
+        click.echo(f"error: {error}", err=True)
+        _leave(error.exit_code)
+    if _rank() == 0:
+        click.echo(
+            f"{trained.steps} steps, {trained.images} images, loss {trained.losses[-1]:.4f}: {out / WEIGHTS}"
+        )
+    _leave(0)
+
+
+def run(reference: str, out: Path, options: Options, settings: dict[str, str], resume: bool) -> Trained:
+    """Trains and writes. Raises what `fit` raises, TaskError for a task without training data."""
+    task = load_task(reference, settings)
+    if task.training is None:
+        raise TaskError(
+            f"task {task.name!r} has no training data; give it training=Training(batches=..., loss=...)"
+        )
+    if not resume:
+        _fresh(out)
+    model = model_of(task, options.seed)
+    trained = fit(model, task.training, options, folder=out / CHECKPOINT)
+    state = checkpoint.state_of(model)
+    if _rank() == 0:
+        checkpoint.save(state, out / WEIGHTS)
+        text = json.dumps(msgspec.to_builtins(trained), indent=1)
+        (out / RECORD).write_text(text, encoding="utf-8")
+        shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
+    return trained
+
+
+def model_of(task: Task, seed: int) -> torch.nn.Module:
+    """The same weights in every process, also where the task's function draws them."""
+    seed_step(seed, 0, 0)
+    model = task.model if isinstance(task.model, torch.nn.Module) else task.model()
+    if not isinstance(model, torch.nn.Module):
+        raise TaskError(
+            f"the model of task {task.name!r} is a {type(model).__name__}; it must be a torch.nn.Module"
+        )
+    return model.float().requires_grad_(True)
+
+
+def read_options(texts: tuple[str, ...]) -> Options:
+    """Raises UserError that lists the options there are."""
+    try:
+        return msgspec.convert(pairs("--option", texts), Options, strict=False)
+    except msgspec.ValidationError as error:
+        raise UserError(f"training: {error}; allowed: {', '.join(Options.__struct_fields__)}") from error
+
+
+def pairs(flag: str, texts: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UserError(f"{flag} {text!r} is not KEY=VALUE")
+        found[key] = value
+    return found
+
+
+def _fresh(out: Path) -> None:
+    """Refuses to write over a training; what an older one of this folder left is not gone on from."""
+    if checkpoint.latest(out / CHECKPOINT) is not None or (out / WEIGHTS).exists():
+        raise UserError(f"{out} holds a training; give --resume to go on with it, or another -o")
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def _with_its_launcher() -> None:
+    """Under torchrun a process does not outlive the launcher, however that one ends."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        child.die_with(os.getppid())
+        distributed.end_with_the_others()
+
+
+def _leave(code: int) -> Any:
+    distributed.stop()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # gloo's threads may hang where another process is gone
+
+
+if __name__ == "__main__":
+    main()

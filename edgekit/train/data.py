@@ -1,0 +1,236 @@
+"""Training batches on their way into the model: checked, shared out over processes, in an order that can be found again.
+
+A batch of the task is one step of all processes together. Each takes its part of the rows, so that two processes
+with half a batch each do what one process does with the whole, and a budget in images stays what it is.
+
+Random numbers come from two places that do not meet. What the data draws (order, crops, flips) is seeded with the epoch; what
+the model draws (dropout) with the step and the process. A resumed training therefore needs no saved generators: it
+reads the epoch again up to where it was.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from edgekit.errors import EdgekitError, TaskError
+from edgekit.task import Training, describe
+
+log = logging.getLogger("edgekit")
+
+EXPECTED = "a training batch is a pair (inputs, labels); inputs are a tensor, an array or a tuple of them"
+_MIX = 1_000_003
+
+
+class Batch(NamedTuple):
+    """The part of one process. rows: of the whole batch. share: how much the mean loss of this part counts for the
+    mean over processes; 1 where the rows divide evenly."""
+
+    inputs: tuple[torch.Tensor, ...]
+    labels: Any
+    rows: int
+    share: float
+
+    def to(self, device: torch.device) -> "Batch":
+        moved = [
+            pytree.tree_map(lambda v: v.to(device) if isinstance(v, torch.Tensor) else v, part)
+            for part in (self.inputs, self.labels)
+        ]
+        return Batch(moved[0], moved[1], self.rows, self.share)
+
+
+def seed_step(seed: int, number: int, rank: int) -> None:
+    """What the model draws in one step depends on nothing before it."""
+    _seed(((seed * _MIX + number) * _MIX + rank) % 2**32)
+
+
+def _seed(value: int) -> None:
+    random.seed(value)
+    np.random.seed(value)
+    torch.manual_seed(value)
+
+
+class Stream:
+    """Batches without end, epoch after epoch; `epoch` and `index` say where it is."""
+
+    def __init__(
+        self,
+        batches: Iterable[Any],
+        seed: int,
+        rank: int = 0,
+        processes: int = 1,
+        epoch: int = 0,
+        index: int = 0,
+    ) -> None:
+        self.epoch, self.index = epoch, index
+        self._batches, self._seed = batches, seed
+        self._rank, self._processes = rank, processes
+        self._inside: tuple[Any, ...] | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        skip = self.index
+        while True:
+            self._inside, self.index = None, 0
+            for number, batch in enumerate(self._read()):
+                self.index = number + 1
+                if number >= skip:
+                    yield part(pair(batch, number), self._rank, self._processes)
+            if not self.index:
+                raise TaskError(
+                    "the task's training yields no batch; give at least one, better thousands of samples"
+                )
+            self.epoch, skip = self.epoch + 1, 0
+
+    def _read(self) -> Iterator[Any]:
+        """One epoch, each batch made with the data's own generators."""
+        done = object()
+        try:
+            with self._drawing(first=True):
+                source = iter(self._batches)
+            while True:
+                with self._drawing():
+                    batch = next(source, done)
+                if batch is done:
+                    return
+                yield batch
+        except EdgekitError:
+            raise
+        except Exception as error:
+            raise TaskError(f"the task's training batches raised {describe(error)}") from error
+
+    @contextmanager
+    def _drawing(self, first: bool = False) -> Iterator[None]:
+        outside = _states()
+        if first:
+            _seed((self._seed * _MIX + self.epoch) % 2**32)
+        elif self._inside is not None:
+            _restore(self._inside)
+        try:
+            yield
+        finally:
+            self._inside = _states()
+            _restore(outside)
+
+
+def _states() -> tuple[Any, ...]:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _restore(states: tuple[Any, ...]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+
+
+def pair(batch: Any, number: int) -> tuple[tuple[torch.Tensor, ...], Any, int]:
+    """(inputs, labels, rows). Raises TaskError that names the batch and what it is."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        kind = (
+            f"{type(batch).__name__} of {len(batch)}"
+            if isinstance(batch, tuple | list)
+            else type(batch).__name__
+        )
+        raise TaskError(f"training batch {number} is a {kind}; {EXPECTED}")
+    given = batch[0] if isinstance(batch[0], tuple | list) else (batch[0],)
+    if not given or not all(isinstance(value, torch.Tensor | np.ndarray) and value.ndim for value in given):
+        kinds = ", ".join(type(value).__name__ for value in given) or "nothing"
+        raise TaskError(f"training batch {number} has inputs of {kinds}; {EXPECTED}")
+    inputs = tuple(torch.as_tensor(value) for value in given)
+    labels = pytree.tree_map(lambda v: torch.as_tensor(v) if isinstance(v, np.ndarray) else v, batch[1])
+    rows = len(inputs[0])
+    counts = {
+        len(value)
+        for value in (*inputs, *pytree.tree_leaves(labels))
+        if isinstance(value, torch.Tensor) and value.dim()
+    }
+    if counts != {rows} or not rows:
+        raise TaskError(
+            f"training batch {number} holds {rows} inputs and labels for {sorted(counts)} samples; "
+            "both must be the same number, at least 1"
+        )
+    return inputs, labels, rows
+
+
+def part(whole: tuple[tuple[torch.Tensor, ...], Any, int], rank: int, processes: int) -> Batch:
+    """The rows of one process; one that gets none computes on a row that counts nothing, so that all keep in step."""
+    inputs, labels, rows = whole
+    start, stop = rows * rank // processes, rows * (rank + 1) // processes
+    share = (stop - start) * processes / rows
+    chosen = slice(start, stop) if stop > start else slice(0, 1)
+
+    def cut(value: Any) -> Any:
+        return value[chosen] if isinstance(value, torch.Tensor) and value.dim() else value
+
+    return Batch(tuple(cut(x) for x in inputs), pytree.tree_map(cut, labels), rows, share)
+
+
+def first(training: Training, seed: int, count: int) -> list[Batch]:
+    """The first batches of the first epoch, whole."""
+    return list(islice(Stream(training.batches, seed), count))
+
+
+def check(model: nn.Module, training: Training, batch: Batch) -> None:
+    """One forward pass before the first step. Raises TaskError naming what was given and what is expected."""
+    if isinstance(training.batches, Iterator):
+        raise TaskError(
+            "the task's training batches are a one-shot iterator; give something that can be iterated again: "
+            "a list, a DataLoader, or an object with __iter__"
+        )
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            outputs = model.eval()(*batch.inputs)
+    except Exception as error:
+        given = ", ".join(f"{list(x.shape)} {str(x.dtype).removeprefix('torch.')}" for x in batch.inputs)
+        raise TaskError(
+            f"the model cannot take the inputs of training batch 0 ({given}): {describe(error)}"
+        ) from error
+    finally:
+        model.train(was_training)
+    check_labels(outputs, batch.labels)
+    _check_loss(training.loss, outputs, batch.labels)
+
+
+def check_labels(outputs: Any, labels: Any) -> None:
+    """Of a classifier: whole numbers [N] that name one of the columns of outputs [N, classes]."""
+    if not (isinstance(outputs, torch.Tensor) and isinstance(labels, torch.Tensor)):
+        return
+    if outputs.dim() < 2 or labels.dim() != 1 or labels.is_floating_point() or outputs.shape[1] < 2:
+        return
+    low, high, classes = int(labels.min()), int(labels.max()), outputs.shape[1]
+    if low < 0 or high >= classes:
+        raise TaskError(
+            f"training labels are {low} to {high}; the model has {classes} outputs, so that 0 to {classes - 1} are "
+            "allowed. Give labels of these classes, or a model with more outputs"
+        )
+
+
+def _check_loss(loss: Callable[[Any, Any], Any], outputs: Any, labels: Any) -> None:
+    def shape(value: Any) -> str:
+        tensors = [v for v in pytree.tree_leaves(value) if isinstance(v, torch.Tensor)]
+        return (
+            ", ".join(f"{list(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors)
+            or type(value).__name__
+        )
+
+    given = f"outputs {shape(outputs)} and labels {shape(labels)}"
+    try:
+        value = loss(outputs, labels)
+    except Exception as error:
+        raise TaskError(f"the task's training loss, given {given}, raised {describe(error)}") from error
+    if not isinstance(value, torch.Tensor) or value.numel() != 1:
+        found = (
+            f"a tensor {list(value.shape)}"
+            if isinstance(value, torch.Tensor)
+            else f"a {type(value).__name__}"
+        )
+        raise TaskError(
+            f"the task's training loss returned {found} for {given}; it must return one number, the mean"
+        )

@@ -1,0 +1,195 @@
+"""Where a training runs, and how its weights are spread: accelerate's `Accelerator`, made from the options.
+
+| strategy | weights | gradients, optimizer | for |
+|---|---|---|---|
+| ddp | a copy in every process | copies | what fits one device; one process is the same thing |
+| fsdp | shared out over the processes, gathered layer by layer | shared out | models that do not fit (`fully_shard`, FSDP2) |
+| zero2, zero3 | DeepSpeed: copies, shared out | shared out, on the CPU with `offload` | one GPU with little memory |
+
+FSDP2 is applied here and not by accelerate's plugin, which 1.15 ignores on CPUs: so the same lines are tested on a laptop
+and run on GPUs. Zhao et al. 2023 (arXiv:2304.11277); Rajbhandari et al. 2020, "ZeRO" (arXiv:1910.02054).
+
+A process that dies takes the others along: gloo and NCCL fail in its neighbours, which `watched` turns into a sentence,
+and torchrun ends whoever is left.
+"""
+
+import importlib.util
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.fx import GraphModule
+
+from edgekit.errors import MissingRuntime, UserError, WorkerLost
+from edgekit.train.options import Options
+
+_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+#: what torch says when another process is gone
+_LOST = (
+    "connection closed by peer",
+    "connection reset",
+    "broken pipe",
+    "connection refused",
+    "socket",
+    "nccl",
+    "gloo",
+)
+
+
+def start(options: Options) -> Accelerator:
+    """The place of this process among all. Raises MissingRuntime without DeepSpeed where it is asked for."""
+    zero = options.strategy in ("zero2", "zero3")
+    if zero and importlib.util.find_spec("deepspeed") is None:
+        raise MissingRuntime(
+            f"deepspeed is not installed, but strategy {options.strategy} needs it: pip install 'edgekit[zero]'"
+        )
+    cpu = options.device == "cpu" or not torch.cuda.is_available()
+    if cpu and options.precision == "float16":
+        raise UserError(
+            "training option precision is float16, which CPUs do not train in; use bfloat16 or float32"
+        )
+    AcceleratorState._reset_state()  # else a second training of one process keeps the precision of the first
+    accelerator = Accelerator(
+        cpu=cpu and not zero,
+        mixed_precision=_PRECISION[options.precision],
+        gradient_accumulation_steps=options.accumulate,
+        deepspeed_plugin=_plugin(options) if zero else None,
+        step_scheduler_with_optimizer=False,
+    )
+    if options.strategy == "fsdp" and accelerator.num_processes == 1:
+        raise UserError(
+            "training option strategy is fsdp, but this is one process: start several with torchrun, or use ddp"
+        )
+    return accelerator
+
+
+def zero_config(options: Options) -> dict[str, Any]:
+    """DeepSpeed's configuration. The micro batch is nominal: batches come as the task makes them."""
+    stage = 2 if options.strategy == "zero2" else 3
+    zero: dict[str, Any] = {"stage": stage, "overlap_comm": True, "contiguous_gradients": True}
+    if options.offload:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+        if stage == 3:
+            zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
+    return {
+        "zero_optimization": zero,
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": options.accumulate,
+        "gradient_clipping": options.clip_norm,
+        "bf16": {"enabled": options.precision == "bfloat16"},
+        "fp16": {"enabled": options.precision == "float16"},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }
+
+
+def _plugin(options: Options) -> Any:
+    from accelerate import DeepSpeedPlugin
+
+    return DeepSpeedPlugin(hf_ds_config=zero_config(options))
+
+
+def spread(model: nn.Module, accelerator: Accelerator, options: Options) -> None:
+    """Shares the weights out, in place, where the strategy is fsdp."""
+    if options.strategy != "fsdp":
+        return
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
+
+    mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
+    offloads = options.offload and accelerator.device.type != "cpu"
+    policy: OffloadPolicy = CPUOffloadPolicy() if offloads else OffloadPolicy()
+    model.to(accelerator.device)
+    for block in blocks(model):
+        fully_shard(block, mesh=mesh, offload_policy=policy)
+    fully_shard(model, mesh=mesh, offload_policy=policy)
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """What is gathered at a time: the outermost members of lists of modules; of a graph only the whole."""
+    if isinstance(model, GraphModule):
+        return []
+    found: list[nn.Module] = []
+    for child in model.children():
+        if isinstance(child, nn.ModuleList | nn.Sequential):
+            found += [member for member in child if any(True for _ in member.parameters())]
+        else:
+            found += blocks(child)
+    return found
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU, gathered from all processes where it is shared out: all must ask at once."""
+    full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return full.detach().to("cpu", copy=True).contiguous()
+
+
+@contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """Every parameter whole in every process, where ZeRO-3 has shared them out; what is written meanwhile is kept."""
+    shared = [p for p in model.parameters() if hasattr(p, "ds_id")]
+    if not shared:
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(shared, modifier_rank=0):
+        yield
+
+
+@torch.no_grad()
+def fill(target: torch.Tensor, value: torch.Tensor) -> None:
+    """Writes a whole tensor into one that may be shared out."""
+    target.copy_(like(value, target))
+
+
+def like(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """A whole tensor, on the device of `target` and shared out as that is."""
+    moved = value.to(target.device, target.dtype)
+    if isinstance(target, DTensor):
+        return distribute_tensor(moved, target.device_mesh, target.placements)
+    return moved
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Turns what torch raises when another process died into WorkerLost."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = " ".join(str(error).split())
+        alone = not torch.distributed.is_available() or not torch.distributed.is_initialized()
+        if alone or not any(sign in text.lower() for sign in _LOST):
+            raise
+        raise _lost(text[:200]) from error
+
+
+def end_with_the_others() -> None:
+    """torchrun asks who is left to end, once a process died: the same sentence, whichever is told first."""
+
+    def told(*_: object) -> None:
+        raise _lost("torchrun ends the others")
+
+    signal.signal(signal.SIGTERM, told)
+
+
+def _lost(how: str) -> WorkerLost:
+    rank = os.environ.get("RANK", "?")
+    return WorkerLost(
+        f"process {rank} of the training lost another one, which died or was killed: {how}. "
+        "Start it again with the same command and --resume: it goes on from the last checkpoint"
+    )
+
+
+def stop() -> None:
+    """Leaves the group of processes, so that torch does not complain at exit."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    PartialState._reset_state()

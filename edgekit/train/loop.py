@@ -1,0 +1,381 @@
+"""The loop: `fit` trains a module in place, on whatever the options say, and returns what happened.
+
+One update: some batches (accumulation), a global mean loss, clipped gradients, a rate that is a function of the budget used
+up. At each check: the mean loss since the last one, the caller's own figure, the best weights, a checkpoint, a
+line in the log. A loss or a gradient that is no number ends it: the best weights so far go back into the model
+and `Diverged` is raised.
+
+Killed anywhere and started again with the same folder, it ends with the same weights, bit for bit on the same machine: the rate,
+the random numbers and the order of the data are functions of seed and step alone.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from edgekit.errors import Diverged
+from edgekit.records import Record
+from edgekit.task import Training
+from edgekit.train import checkpoint, data, distributed, schedule
+from edgekit.train.data import Batch
+from edgekit.train.ema import Average
+from edgekit.train.objective import TaskLoss
+from edgekit.train.options import Options
+
+log = logging.getLogger("edgekit")
+
+#: told at the start of each update how much of the budget is used up, 0 to 1; must depend on nothing else
+OnStep = Callable[[float], None]
+#: scores the module, in eval mode and with the weights that would be the result; higher is better
+Validate = Callable[[nn.Module], float]
+
+
+class Check(Record):
+    """loss: the mean since the check before. metric: what `validate` said."""
+
+    step: int
+    images: int
+    loss: float
+    learning_rate: float
+    metric: float | None = None
+
+
+class Trained(Record):
+    """What a training did. epochs: begun. learning_rate: the peak. probe: the loss after each rate tried. losses: of every update.
+
+    best: the check whose weights were kept; None where the last ones were. resumed_at: the step it went on from.
+    """
+
+    steps: int
+    images: int
+    epochs: int
+    learning_rate: float
+    checks: tuple[Check, ...]
+    losses: tuple[float, ...]
+    probe: dict[str, float] = {}
+    best: Check | None = None
+    stopped_early: bool = False
+    resumed_at: int = 0
+    processes: int = 1
+    seconds: float = 0.0
+
+
+def fit(
+    model: nn.Module,
+    training: Training,
+    options: Options,
+    *,
+    objective: schedule.Objective | None = None,
+    validate: Validate | None = None,
+    on_step: OnStep | None = None,
+    folder: Path | None = None,
+) -> Trained:
+    """Trains `model` in place. objective: (model, inputs, labels) -> mean loss; None is the task's own loss.
+
+    folder: where checkpoints are written, and found again. With `validate` or patience the best weights are the result, else
+    the last. With strategy fsdp the model stays shared out: `checkpoint.state_of` gathers it. DeepSpeed's strategies
+    write no checkpoints.
+    Raises TaskError for data that does not fit, UserError for a checkpoint of something else, Diverged, WorkerLost.
+    """
+    started = time.perf_counter()
+    accelerator = distributed.start(options)
+    with distributed.watched():
+        run = _Run(model, training, options, objective, validate, on_step, folder, accelerator)
+        run.prepare()
+        run.train()
+        run.finish()
+    return run.result(time.perf_counter() - started)
+
+
+class _Run:
+    """The state of one training."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        training: Training,
+        options: Options,
+        objective: schedule.Objective | None,
+        validate: Validate | None,
+        on_step: OnStep | None,
+        folder: Path | None,
+        accelerator: Accelerator,
+    ) -> None:
+        self.options, self.training, self.folder, self.accelerator = options, training, folder, accelerator
+        self.objective = objective or TaskLoss(training.loss)
+        self.validate, self.on_step = validate, on_step
+        self.plain = model
+        self.steps = self.images = self.micro = self.resumed_at = self.stale = 0
+        self.peak, self.tried = options.learning_rate, dict[str, float]()
+        self.checks, self.losses = list[Check](), list[float]()
+        self.best: Check | None = None
+        self.best_state: checkpoint.State | None = None
+        self.stopped_early = False
+        self.stream = self._stream(0, 0)
+
+    @property
+    def keeps_best(self) -> bool:
+        return self.validate is not None or self.options.patience > 0
+
+    @property
+    def progress(self) -> float:
+        return self.options.progress(self.images, self.steps)
+
+    # -- before the first step
+
+    def prepare(self) -> None:
+        place = checkpoint.latest(self.folder)
+        progress = checkpoint.read_progress(place, self.plain, self._belongs()) if place else None
+        if progress:
+            self.peak = progress["peak"]
+        else:
+            self._look()
+        self._set_up()
+        if place is not None and progress is not None:
+            self._resume(place, progress)
+        else:
+            self.best_state = checkpoint.state_of(self.plain)
+
+    def _look(self) -> None:
+        """Checks the data against the model, and finds the rate, before anything is wrapped or shared out."""
+        (batch,) = data.first(self.training, self.options.seed, 1)
+        device = self.accelerator.device
+        self.plain.to(device)
+        data.check(self.plain, self.training, batch.to(device))
+        if self.peak:
+            return
+        count = schedule.updates_of_probe(self.options, batch.rows) + schedule.JUDGES
+        batches = [b.to(device) for b in data.first(self.training, self.options.seed, count)]
+        found = schedule.probe(self.plain, self.objective, batches, self.options)
+        self.tried = {f"{rate:g}": loss for rate, loss in found.items() if math.isfinite(loss)}
+        self.peak = self._mean(schedule.highest(found))
+
+    def _set_up(self) -> None:
+        distributed.spread(self.plain, self.accelerator, self.options)
+        optimizer = schedule.optimizer_of(self.plain, self.options, self.peak)
+        if self.options.strategy == "fsdp":
+            self.model = self.accelerator.prepare_model(self.plain, evaluation_mode=True)
+            self.optimizer = self.accelerator.prepare_optimizer(optimizer)
+        else:
+            self.model, self.optimizer = self.accelerator.prepare(self.plain, optimizer)
+        self.average = Average(self.plain, self.options.ema) if self.options.ema else None
+
+    def _resume(self, place: Path, progress: dict[str, Any]) -> None:
+        checkpoint.put(self.plain, checkpoint.read(place, checkpoint.MODEL) or {})
+        checkpoint.put_optimizer(self.optimizer.optimizer, checkpoint.read_optimizer(place))
+        average = checkpoint.read(place, checkpoint.AVERAGE)
+        if self.average is not None and average is not None:
+            self.average.updates = progress["steps"]
+            for name, value in average.items():
+                distributed.fill(self.average.tensors[name], value)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(progress["scaler"])
+        for name in ("steps", "images", "micro", "stale", "stopped_early", "tried", "losses"):
+            setattr(self, name, progress[name])
+        self.checks = [msgspec.convert(row, Check) for row in progress["checks"]]
+        self.best = msgspec.convert(progress["best"], Check | None)
+        self.best_state = checkpoint.read(place, checkpoint.BEST)
+        self.resumed_at = self.steps
+        self.stream = self._stream(progress["epoch"], progress["index"])
+        log.info("training: goes on from step %d of %s", self.steps, place)
+
+    def _stream(self, epoch: int, index: int) -> data.Stream:
+        place = self.accelerator
+        return data.Stream(
+            self.training.batches, self.options.seed, place.process_index, place.num_processes, epoch, index
+        )
+
+    def _belongs(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be gone on from."""
+        ignored = {"strategy", "offload", "device"}
+        return {k: v for k, v in msgspec.to_builtins(self.options).items() if k not in ignored}
+
+    # -- the loop
+
+    def train(self) -> None:
+        batches = iter(self.stream)
+        self.model.train()
+        while self.progress < 1 and not self.stopped_early:
+            before = self.progress
+            self._update(list(islice(batches, self.options.accumulate)))
+            if (
+                int(self.progress * self.options.checks) > int(before * self.options.checks)
+                or self.progress >= 1
+            ):
+                self._check()
+
+    def _update(self, batches: list[Batch]) -> None:
+        if self.on_step is not None:
+            self.on_step(self.progress)
+        rate = schedule.rate(self.options, self.peak, self.progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses = [self._backward(batch.to(self.accelerator.device)) for batch in batches]
+        self.losses.append(sum(losses) / len(losses))
+        self.steps += 1
+        self.images += sum(batch.rows for batch in batches)
+        if self.average is not None:
+            self.average.update(self.plain)
+
+    def _backward(self, batch: Batch) -> float:
+        """One batch, and after the last of an update the step; the mean loss over all processes."""
+        data.seed_step(self.options.seed, self.micro, self.accelerator.process_index)
+        self.micro += 1
+        with self.accelerator.accumulate(self.model):
+            with self.accelerator.autocast():
+                loss = self.objective(self.model, batch.inputs, batch.labels)
+            value = self._mean(float(loss.detach()) * batch.share)
+            if not math.isfinite(value):
+                self._diverged(f"the loss became {value}")
+            self.accelerator.backward(loss * batch.share)
+            if self.accelerator.sync_gradients:
+                self._clip()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return value
+
+    def _clip(self) -> None:
+        limit = self.options.clip_norm or math.inf
+        norm = self.accelerator.clip_grad_norm_(self.plain.parameters(), limit)
+        scaled = self.accelerator.scaler is not None  # which skips such a step and lowers its scale
+        if norm is not None and not scaled:
+            size = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+            if not math.isfinite(size):
+                self._diverged(f"the gradient's norm became {size}")
+
+    def _diverged(self, what: str) -> None:
+        """The best weights so far, back in the model and on disk; then the error."""
+        kept = f"step {self.best.step}" if self.best is not None else "the start"
+        place = ""
+        if self.best_state is not None:
+            checkpoint.put(self.plain, self.best_state)
+            if self.folder is not None and self.accelerator.is_main_process:
+                checkpoint.save(self.best_state, self.folder / checkpoint.BEST)
+                place = f" in {self.folder / checkpoint.BEST}"
+        raise Diverged(
+            f"the training diverged: {what} after {self.steps} steps at learning rate "
+            f"{schedule.rate(self.options, self.peak, self.progress):.3g}. The weights of {kept} are kept{place}. "
+            "Give a lower learning_rate or a smaller clip_norm"
+        )
+
+    def _mean(self, value: float) -> float:
+        """Over all processes."""
+        if self.accelerator.num_processes == 1:
+            return value
+        tensor = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
+        return float(self.accelerator.reduce(tensor, "mean"))
+
+    # -- now and then
+
+    def _check(self) -> None:
+        since = self.checks[-1].step if self.checks else 0
+        loss = sum(self.losses[since:]) / max(1, self.steps - since)
+        found = Check(
+            step=self.steps,
+            images=self.images,
+            loss=loss,
+            learning_rate=self.optimizer.param_groups[0]["lr"],
+            metric=self._metric(),
+        )
+        self.checks.append(found)
+        self._judge(found)
+        log.info("training: %s", self._line(found))
+        self._write()
+
+    def _metric(self) -> float | None:
+        if self.validate is None:
+            return None
+        self.plain.eval()
+        with self._averaged(), torch.no_grad():
+            value = self._mean(float(self.validate(self.plain)))
+        self.plain.train()
+        return value
+
+    def _averaged(self) -> Any:
+        return self.average.applied(self.plain) if self.average is not None else nullcontext()
+
+    def _judge(self, found: Check) -> None:
+        """The best by `validate`, else by the loss; kept for a divergence even where the last weights are the result."""
+        if self.best is None or _worth(found) > _worth(self.best):
+            self.best, self.stale = found, 0
+            with self._averaged():
+                self.best_state = checkpoint.state_of(self.plain)
+        else:
+            self.stale += 1
+        self.stopped_early = 0 < self.options.patience <= self.stale and self.progress < 1
+
+    def _line(self, found: Check) -> str:
+        metric = f", metric {found.metric:.4f}" if found.metric is not None else ""
+        early = f"; no gain in {self.stale} checks, it stops" if self.stopped_early else ""
+        return (
+            f"{100 * self.progress:.0f} %, step {found.step}, {found.images} images, "
+            f"loss {found.loss:.4f}{metric}, rate {found.learning_rate:.2g}{early}"
+        )
+
+    def _write(self) -> None:
+        if self.folder is None or self.options.strategy in ("zero2", "zero3"):
+            return
+        state = checkpoint.state_of(self.plain)
+        optimizer = checkpoint.optimizer_state(self.optimizer.optimizer)
+        average = self.average
+        tensors = (
+            {n: distributed.whole(t) for n, t in average.tensors.items()} if average is not None else None
+        )
+        if not self.accelerator.is_main_process:
+            return
+        names = ("steps", "images", "micro", "stale", "stopped_early", "tried", "losses", "peak")
+        scaler = self.accelerator.scaler
+        progress = {
+            **{name: getattr(self, name) for name in names},
+            "epoch": self.stream.epoch,
+            "index": self.stream.index,
+            "checks": msgspec.to_builtins(self.checks),
+            "best": msgspec.to_builtins(self.best),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "belongs": self._belongs(),
+            "tensors": checkpoint.signature(self.plain),
+        }
+        checkpoint.write(self.folder, self.steps, progress, state, optimizer, tensors, self.best_state)
+
+    # -- at the end
+
+    def finish(self) -> None:
+        if self.keeps_best and self.best_state is not None:
+            checkpoint.put(self.plain, self.best_state)
+        elif self.average is not None:
+            self.average.exchange(self.plain)
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.accelerator.free_memory()
+        for mark in ("_is_accelerate_prepared", "_original_forward", "forward"):
+            vars(self.plain).pop(mark, None)
+        self.plain.eval()
+
+    def result(self, seconds: float) -> Trained:
+        return Trained(
+            steps=self.steps,
+            images=self.images,
+            epochs=self.stream.epoch + 1,
+            learning_rate=self.peak,
+            checks=tuple(self.checks),
+            losses=tuple(self.losses),
+            probe=self.tried,
+            best=self.best if self.keeps_best else None,
+            stopped_early=self.stopped_early,
+            resumed_at=self.resumed_at,
+            processes=self.accelerator.num_processes,
+            seconds=seconds,
+        )
+
+
+def _worth(check: Check) -> float:
+    return check.metric if check.metric is not None else -check.loss

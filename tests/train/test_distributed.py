@@ -1,0 +1,196 @@
+"""Several processes for real, gloo on this machine's CPU: the same losses as one, killed workers, shared-out weights."""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from train_nets import net
+
+from edgekit.errors import MissingRuntime
+from edgekit.train import distributed
+from edgekit.train.options import Options
+
+FOLDER = Path(__file__).parent
+TASK = f"{FOLDER / 'train_nets.py'}:task"
+BASE = ("learning_rate=0.01", "images=640", "checks=4", "device=cpu")
+
+
+def command(
+    out: Path, processes: int, options: tuple[str, ...] = (), task: str = TASK, **settings: Any
+) -> list[str]:
+    launch = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        if processes > 1
+        else []
+    )
+    given = [part for option in (*BASE, *options) for part in ("--option", option)]
+    chosen = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return [sys.executable, *launch, "-m", "edgekit.train", task, "-o", str(out), *given, *chosen]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+
+
+def run(argv: list[str], code: int = 0) -> str:
+    done = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr[-3000:]
+    return done.stderr + done.stdout
+
+
+def trained(out: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
+    losses = json.loads((out / "trained.json").read_text())["losses"]
+    return losses, load_file(str(out / "weights.safetensors"))
+
+
+def close(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(
+        torch.allclose(v, second[k], atol=1e-4) for k, v in first.items()
+    )
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[float], dict[str, torch.Tensor]]:
+    out = tmp_path_factory.mktemp("alone") / "out"
+    text = run(command(out, 1, size=15))
+    assert "learning-rate probe" not in text and f": {out / 'weights.safetensors'}" in text
+    assert not (out / "checkpoint").exists()
+    return trained(out)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_do_what_one_does_with_twice_the_batch(alone, tmp_path: Path, strategy: str) -> None:
+    """Batches of 15: the parts are of 7 and 8 samples."""
+    run(command(tmp_path / "out", 2, (f"strategy={strategy}",), size=15))
+    losses, weights = trained(tmp_path / "out")
+    assert losses == pytest.approx(alone[0], rel=1e-3, abs=1e-4) and close(weights, alone[1])
+    assert json.loads((tmp_path / "out" / "trained.json").read_text())["processes"] == 2
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_a_killed_worker_ends_the_run_and_resuming_ends_the_same(tmp_path: Path, strategy: str) -> None:
+    options = (f"strategy={strategy}", "ema=0.9")
+    run(command(tmp_path / "whole", 2, options, dropout=0.1))
+    out = tmp_path / "killed"
+    argv = command(out, 2, options, slow="true", dropout=0.1)
+    launcher = subprocess.Popen(argv, env=environment(), stderr=subprocess.PIPE, text=True)
+    workers = wait_for_checkpoint(launcher, out / "checkpoint")
+    workers[-1].send_signal(signal.SIGKILL)
+    _, text = launcher.communicate(timeout=90)
+    assert launcher.returncode == 1
+    assert "lost another one, which died or was killed" in text and "--resume" in text
+    gone, alive = psutil.wait_procs(workers, timeout=10)
+    assert len(gone) == 2 and not alive
+    assert not (out / "weights.safetensors").exists()
+    refused = run(command(out, 1, options, dropout=0.1), code=2)
+    assert "holds a training; give --resume to go on with it, or another -o" in refused
+    text = run([*command(out, 2, options, dropout=0.1), "--resume"])
+    assert "goes on from step" in text
+    first, second = trained(tmp_path / "whole"), trained(out)
+    assert first[0] == second[0]
+    assert all(torch.equal(first[1][k], second[1][k]) for k in first[1])
+
+
+def wait_for_checkpoint(launcher: "subprocess.Popen[str]", folder: Path) -> list[psutil.Process]:
+    """The workers, as soon as something is kept."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until and launcher.poll() is None:
+        if list(folder.glob("step-*")):
+            return psutil.Process(launcher.pid).children(recursive=True)[:2]
+        time.sleep(0.05)
+    raise AssertionError("no checkpoint was written")
+
+
+def test_workers_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
+    launcher = subprocess.Popen(
+        command(tmp_path / "out", 2, slow="true"), env=environment(), stderr=subprocess.DEVNULL, text=True
+    )
+    workers = wait_for_checkpoint(launcher, tmp_path / "out" / "checkpoint")
+    launcher.kill()
+    launcher.wait()
+    assert not psutil.wait_procs(workers, timeout=15)[1]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--option", "image=3"), "unknown field `image`; allowed: images, steps, learning_rate"),
+        (("--option", "images"), "--option 'images' is not KEY=VALUE"),
+        (("--option", "optimizer=lion"), "Invalid enum value 'lion'"),
+    ],
+)
+def test_options_that_are_refused(tmp_path: Path, argv: tuple[str, ...], message: str) -> None:
+    assert message in run([*command(tmp_path / "out", 1), *argv], code=2)
+
+
+def test_a_task_without_training_data(tmp_path: Path) -> None:
+    reference = f"{FOLDER / 'train_nets.py'}:without_training"
+    assert "'none' has no training data; give it training=" in run(
+        command(tmp_path / "out", 1, task=reference), code=2
+    )
+
+
+def test_blocks_are_what_lists_hold() -> None:
+    model = net()
+    assert distributed.blocks(torch.nn.Module()) == []
+    holder = torch.nn.Module()
+    holder.layers = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.ReLU()])
+    holder.inner = torch.nn.Module()
+    holder.inner.deep = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    holder.head = torch.nn.Linear(2, 2)
+    assert distributed.blocks(holder) == [holder.layers[0], holder.inner.deep[0]]
+    assert distributed.blocks(model) == [model[3][0]]
+
+
+# -- DeepSpeed
+
+
+def test_zero_by_configuration() -> None:
+    two = distributed.zero_config(Options(strategy="zero2", offload=True, accumulate=4, precision="bfloat16"))
+    assert two["zero_optimization"]["stage"] == 2
+    assert two["zero_optimization"]["offload_optimizer"]["device"] == "cpu"
+    assert "offload_param" not in two["zero_optimization"]
+    assert (two["gradient_accumulation_steps"], two["gradient_clipping"]) == (4, 1.0)
+    assert (two["bf16"]["enabled"], two["fp16"]["enabled"]) == (True, False)
+    three = distributed.zero_config(Options(strategy="zero3", offload=True))
+    assert (
+        three["zero_optimization"]["stage"] == 3
+        and three["zero_optimization"]["offload_param"]["device"] == "cpu"
+    )
+    assert "offload_optimizer" not in distributed.zero_config(Options(strategy="zero3"))["zero_optimization"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is not None, reason="deepspeed is installed")
+def test_zero_without_deepspeed() -> None:
+    with pytest.raises(MissingRuntime, match=r"strategy zero2 needs it: pip install 'edgekit\[zero\]'"):
+        distributed.start(Options(strategy="zero2"))
+
+
+def why_no_deepspeed() -> str:
+    if importlib.util.find_spec("deepspeed") is None:
+        return "deepspeed is not installed: pip install 'edgekit[zero]'"
+    missing = [tool for tool in ("g++", "ninja") if shutil.which(tool) is None]
+    return (
+        f"deepspeed builds its kernels when it first runs, and {', '.join(missing)} is missing"
+        if missing
+        else ""
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(why_no_deepspeed()), reason=why_no_deepspeed())
+@pytest.mark.parametrize("strategy", ["zero2", "zero3"])
+def test_zero_with_offload(tmp_path: Path, strategy: str) -> None:
+    text = run(command(tmp_path / "out", 2, (f"strategy={strategy}", "offload=true", "images=64")))
+    assert "4 steps" in text
