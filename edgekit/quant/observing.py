@@ -11,8 +11,6 @@ The observers, weights and biases are those of the prepared graph, shared, not c
 Results of a convolution may differ in the last bit, because its products are added in another order.
 """
 
-import copy
-
 import torch
 from torch.fx import GraphModule, Node
 
@@ -31,21 +29,14 @@ _OVERWRITES = {
 
 def observing(prepared: GraphModule) -> GraphModule:
     """A module that observes what `prepared` would, with its observers; it answers the same and takes no gradients."""
-    module = GraphModule(prepared, copy.deepcopy(prepared.graph))
-    for rewrite in (drop_guards, _observe_constants, _observe_once, _overwrite, _channels_last):
+    module = together.copied(prepared)
+    for rewrite in (_observe_constants, _observe_once, _overwrite, _channels_last):
         rewrite(module)
     module.graph.eliminate_dead_code()
     alone = any(getattr(observer, "one_by_one", False) for observer in _observed(module).values())
     module.meta[TOGETHER] = 1 if alone else together.widen(module)
     module.recompile()
     return module
-
-
-def drop_guards(module: GraphModule) -> None:
-    """The checks of input shapes, which are done before."""
-    for node in list(module.graph.nodes):
-        if node.op == "call_module" and node.target == "_guards_fn":
-            module.graph.erase_node(node)
 
 
 def _observe_constants(module: GraphModule) -> None:

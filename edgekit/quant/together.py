@@ -5,6 +5,7 @@ that do not meet. Shapes that fix it, as in `view(x, [1, -1])`, are rewritten. H
 depends on the largest tensor, so that memory stays near that of one image.
 """
 
+import copy
 from typing import Any
 
 import torch
@@ -33,6 +34,24 @@ ROUNDING = {
     torch.ops.quantized_decomposed.quantize_per_tensor.default,
     torch.ops.quantized_decomposed.dequantize_per_tensor.default,
 }
+
+
+def copied(prepared: GraphModule) -> GraphModule:
+    """A graph of its own on the same modules and tensors, without the checks of input shapes."""
+    module = GraphModule(prepared, copy.deepcopy(prepared.graph))
+    _drop_guards(module)
+    for node in module.graph.nodes:  # an observer, or what it became, hands on the shape of what it reads
+        rounds = node.op == "call_module" or node.target in ROUNDING
+        if rounds and "val" not in node.meta and "val" in node.args[0].meta:
+            node.meta["val"] = node.args[0].meta["val"]
+    return module
+
+
+def _drop_guards(module: GraphModule) -> None:
+    """The checks of input shapes, which are done before."""
+    for node in list(module.graph.nodes):
+        if node.op == "call_module" and node.target == "_guards_fn":
+            module.graph.erase_node(node)
 
 
 def widen(module: GraphModule) -> int:

@@ -16,7 +16,6 @@ from torch.fx import GraphModule, Node
 from torch.nn import functional as F
 
 from edgekit.quant import rules, tensors, together
-from edgekit.quant.batched import copied
 from edgekit.quant.program import calls
 
 ATEN = rules.ATEN
@@ -57,7 +56,7 @@ class OneByOne(nn.Module):
 
 def trainable(graph: GraphModule) -> GraphModule | OneByOne:
     """A module on the same tensors that trains. It shares modules with `graph`; parameters it may have to make anew."""
-    module = copied(graph)
+    module = together.copied(graph)
     apart = together.free(module)
     for number, node in enumerate(calls(module)):
         if node.target is ATEN.dropout.default:
