@@ -40,6 +40,8 @@ GLIBC_ENV = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "268435456",
 }
+# A Keras model is an nn.Module with this backend, and edgekit computes on the CPU. Keras reads both when it is imported.
+KERAS_ENV = {"KERAS_BACKEND": "torch", "KERAS_TORCH_DEVICE": "cpu"}
 # OpenMP threads that spin at barriers made a small training 5x slower beside two busy processes.
 PASSIVE_ENV = {"OMP_WAIT_POLICY": "PASSIVE"}
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -141,7 +143,7 @@ def _environment(tuned: bool) -> dict[str, str]:
     }  # so that the task's modules are found
     if not tuned:
         return path
-    return {**quiet, **path, **PASSIVE_ENV, **(GLIBC_ENV if sys.platform == "linux" else {})}
+    return {**quiet, **path, **KERAS_ENV, **PASSIVE_ENV, **(GLIBC_ENV if sys.platform == "linux" else {})}
 
 
 def _collect(

@@ -1,7 +1,7 @@
 """Budgets that no artifact can meet, whatever is tried: said before the work, not after it. Pure functions."""
 
 from edgekit.errors import UserError
-from edgekit.records import Budget, Plan, Traced
+from edgekit.records import Budget, Plan, TaskFacts, Traced
 from edgekit.target import Target
 
 # Techniques that keep every weight, in the width of the recipe's precision; what others may leave out is not known here.
@@ -17,6 +17,16 @@ def check(budget: Budget, target: Target) -> None:
             f"budget min_speedup is {budget.min_speedup:g}, but the ladder of {target.name} holds only float32, which "
             "is as fast as float; allowed: at most 1, or a profile with other techniques"
         )
+
+
+def no_program(facts: TaskFacts, target: Target) -> str:
+    """Why a SavedModel cannot go to `target`; empty where it can, and for any other model."""
+    if facts.torch or target.format == "tflite":
+        return ""
+    return (
+        f"{target.name} needs a torch program, which a SavedModel does not have: TensorFlow's own converter writes TFLite "
+        "files alone. Give the Keras model, or its .keras file, to reach this target"
+    )
 
 
 def too_small(plan: Plan, traced: Traced) -> str:

@@ -28,7 +28,9 @@ def walk(
 ) -> TargetReport:
     """The rungs in order, until one is accepted or, exploring, all of them."""
     ladder = plan(request.traced.facts, target, budget, isa)
-    impossible = contradiction.too_small(ladder, request.traced)
+    impossible = contradiction.no_program(request.traced.facts, target) or contradiction.too_small(
+        ladder, request.traced
+    )
     if impossible:
         stages.note(target.name, impossible)
         return _refused(target, ladder, impossible)

@@ -14,6 +14,8 @@ from edgekit.target import Rung, Target
 from edgekit.task import Task
 
 # Known techniques that no ladder of a profile names are still accounted for, with the profile's own limits.
+# What an exporter does by itself: it takes a SavedModel as well.
+WITHOUT_PROGRAM = frozenset({"fp16", "float32"})
 NAMES = ("ptq", "qat", "fp16", "float32")
 
 
@@ -65,7 +67,11 @@ def budget_for(target: Target, budget: Budget | Mapping[str, float] | None) -> B
 def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
     if rung.precision not in target.precisions:
         return f"profile admits {' and '.join(target.precisions)} only"
-    brought = {"calibration": facts.calibration, "training": facts.training}
+    if "tensorflow" in rung.needs and not facts.tensorflow:
+        return "no Keras model or SavedModel in the task"
+    if not facts.torch and "tensorflow" not in rung.needs and rung.technique not in WITHOUT_PROGRAM:
+        return "a SavedModel has no torch program"
+    brought = {"calibration": facts.calibration, "training": facts.training, "tensorflow": facts.tensorflow}
     missing = [need for need in rung.needs if not brought[need]]
     return f"no {' and no '.join(missing)} data in the task" if missing else ""
 

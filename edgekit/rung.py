@@ -7,7 +7,7 @@ from platform import machine
 from edgekit_runner.isa import int8_saturates
 
 from edgekit import bench, gate
-from edgekit.compress import AT_EXPORT, NEEDS_TIMES
+from edgekit.compress import AT_EXPORT, BY_TENSORFLOW, NEEDS_TIMES
 from edgekit.errors import ChildCrash, ConversionError, TrainingError, VerificationError
 from edgekit.machine import machine_facts
 from edgekit.records import (
@@ -26,7 +26,17 @@ from edgekit.records import (
     Traced,
     Verdict,
 )
-from edgekit.specs import BlameSpec, CompressSpec, Context, ExportSpec, LayerTimesSpec, MeasureSpec, ProveSpec
+from edgekit.specs import (
+    BlameSpec,
+    CompressSpec,
+    Context,
+    ExportSpec,
+    LayerTimesSpec,
+    MeasureSpec,
+    ProveSpec,
+    SavedModel,
+    SavedModelSpec,
+)
 from edgekit.stages import Stages
 from edgekit.target import Target
 from edgekit.task import TaskSource
@@ -48,7 +58,9 @@ class Request(Record):
 
 def _is_all_integers(attempt: Attempt) -> bool:
     made = attempt.candidate
-    return made is not None and made.recipe.precision == "int8" and not made.float_layers
+    if made is None or made.saved_model:  # no layer of such a file is known by a name of the program
+        return False
+    return made.recipe.precision == "int8" and not made.float_layers
 
 
 class Rung:
@@ -115,7 +127,9 @@ class Rung:
         if decision.accepted or not (inaccurate or self._wrong):
             return None
         artifact, candidate = self._artifact, self._candidate
-        if artifact is None or candidate is None:
+        if (
+            artifact is None or candidate is None or candidate.saved_model
+        ):  # without a program to compare with
             return None
         spec = BlameSpec(
             artifact=artifact, candidate=candidate, traced=self._request.traced, runtime=self._target.runtime
@@ -138,7 +152,12 @@ class Rung:
 
     def _compress(self) -> Candidate:
         quant = self._target.quant_for(self._plan.isa) if self._recipe.precision == "int8" else None
-        candidate = Candidate(program=self._request.traced.program, recipe=self._recipe, quant=quant)
+        candidate = Candidate(
+            program=self._request.traced.program,
+            recipe=self._recipe,
+            quant=quant,
+            saved_model=self._saved_model(),
+        )
         for step in self._recipe.steps:
             if step.technique in AT_EXPORT:
                 continue
@@ -191,10 +210,34 @@ class Rung:
         return times
 
     def _float_artifact(self) -> Artifact:
-        """The float32 file of this format, shared by all targets that use it."""
-        candidate = Candidate(program=self._request.traced.program, recipe=FLOAT)
-        key = f"float-{self._target.format}-{self._target.deployment.min_ios}"
+        """The float32 file of this format by the same converter, shared by all targets that use it."""
+        saved_model = self._saved_model()
+        candidate = Candidate(program=self._request.traced.program, recipe=FLOAT, saved_model=saved_model)
+        key = f"float-{self._target.format}-{self._target.deployment.min_ios}-{bool(saved_model)}"
         return self._stages.once(key, lambda: self._export(candidate, ""))
+
+    def _saved_model(self) -> str:
+        """What TensorFlow's converter starts from; empty for recipes that go another way."""
+        traced = self._request.traced
+        if traced.program and not any(step.technique in BY_TENSORFLOW for step in self._recipe.steps):
+            return ""
+        if not traced.tensorflow.endswith(".keras"):
+            return traced.tensorflow
+        return self._stages.once("saved-model", self._make_saved_model).path
+
+    def _make_saved_model(self) -> SavedModel:
+        made, time = self._stages.run(
+            "",
+            "saved model",
+            "edgekit.export._saved_model:make",
+            lambda folder: SavedModelSpec(
+                source=self._request.source, keras_file=self._request.traced.tensorflow, work=str(folder)
+            ),
+            SavedModel,
+            name="saved-model",
+        )
+        self._times.append(time)
+        return made
 
     def _export(self, candidate: Candidate, owner: str | None = None) -> Artifact:
         artifact, time = self._stages.run(

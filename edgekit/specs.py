@@ -47,6 +47,20 @@ class CompressSpec(Record):
     context: Context
 
 
+class SavedModelSpec(Record):
+    """For edgekit.export._saved_model:make. source: the task, for the layers that it registers."""
+
+    source: TaskSource
+    keras_file: str
+    work: str
+
+
+class SavedModel(Record):
+    """A folder that TensorFlow reads."""
+
+    path: str
+
+
 class ExportSpec(Record):
     """For edgekit.export._stage:export."""
 

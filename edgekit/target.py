@@ -14,7 +14,7 @@ import msgspec
 from edgekit.errors import TargetError
 from edgekit.records import Budget, Precision, Quant, Record, Scalar
 
-Need = Literal["calibration", "training"]
+Need = Literal["calibration", "training", "tensorflow"]
 Runtime = Literal["onnxruntime", "litert", "coreml"]
 
 

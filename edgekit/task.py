@@ -39,8 +39,9 @@ class Training:
 class Task:
     """One trained model, its example input, and the data that compresses and judges it.
 
-    model: an nn.Module, or a function without arguments that returns one. example_inputs: a tuple of tensors
-    with batch 1, shapes as [1, C, H, W]. calibration: a re-iterable of unlabelled input batches (tensor, array,
+    model: an nn.Module, a Keras 3 model, a function without arguments that returns one of them, or the path of a
+    `.keras` file or of a TensorFlow SavedModel folder (TFLite targets only). example_inputs: a tuple of tensors with batch 1, in the model's own layout: [1, C, H, W] of an image
+    in torch, [1, H, W, C] in Keras. calibration: a re-iterable of unlabelled input batches (tensor, array,
     or a tuple of them). metric: metric(predict) -> float, higher is better; `predict` takes and returns numpy
     arrays as the torch model does, for any batch size.
     """
@@ -65,8 +66,11 @@ class Task:
             raise TaskError(
                 "metric is not callable; give a function metric(predict) -> float, higher is better"
             )
-        if not callable(self.model):
-            raise TaskError("model is neither a torch.nn.Module nor a function that returns one")
+        if not callable(self.model) and not isinstance(self.model, str | Path):
+            raise TaskError(
+                f"model is a {type(self.model).__name__}; give a torch.nn.Module, a Keras model, a function that returns "
+                "one, or the path of a .keras file or a SavedModel folder"
+            )
         if self.calibration is not None and not _iterates_again(self.calibration):
             kind = (
                 "one-shot iterator"
@@ -79,8 +83,14 @@ class Task:
             )
 
     def facts(self) -> TaskFacts:
+        """As far as they show without building the model; the trace stage knows whether a function returns Keras."""
+        path = self.model if isinstance(self.model, str | Path) else None
         return TaskFacts(
-            name=self.name, calibration=self.calibration is not None, training=self.training is not None
+            name=self.name,
+            calibration=self.calibration is not None,
+            training=self.training is not None,
+            torch=path is None or not Path(path).is_dir(),
+            tensorflow=path is not None,
         )
 
 

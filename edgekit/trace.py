@@ -11,16 +11,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.child
 
 from edgekit import fingerprint, likeness
 from edgekit.arrays import check_shapes, digest, save_arrays
-from edgekit.errors import ConversionError, EdgekitError, TaskError
+from edgekit.errors import ConversionError, EdgekitError, MissingRuntime, TaskError
 from edgekit.quant import calibrate, prepare, program
+from edgekit.quant.prepare_keras import prepare_keras
 from edgekit.recorder import Recorder, Replay
 from edgekit.records import TensorSpec, Traced
+from edgekit.sources import keras
+from edgekit.sources.subject import Subject
 from edgekit.specs import TraceSpec
 from edgekit.task import Task, describe
 
@@ -36,39 +40,73 @@ def trace(spec: TraceSpec) -> Traced:
     """
     seed_everything(spec.seed)
     task, work = spec.source.load(), Path(spec.work)
-    model = _model_of(task)
     examples = _examples_of(task)
-    outputs = _forward(model, examples)
-    exported = _export(model, examples)
-    program.save(exported, work / "program.pt2")
-    recorder = Recorder(lambda *arrays: _call(model, arrays, examples))
+    subject = _subject(task, examples, work)
+    recorder = Recorder(lambda *arrays: _call(subject, arrays, examples))
     metric = score(task, recorder)
     samples = recorder.kept()
-    doubts = (*recorder.doubts(), *_replay(task, recorder, metric))
+    doubts = (*subject.doubts, *recorder.doubts(), *_replay(task, recorder, metric))
     read = _read_calibration(task, examples)
     save_arrays(work / "predictions.npz", recorder.predictions)
     save_arrays(work / "samples.npz", samples)
+    facts = msgspec.structs.replace(
+        task.facts(), torch=bool(subject.program), tensorflow=bool(subject.tensorflow)
+    )
     return Traced(
-        facts=task.facts(),
+        facts=facts,
         preprocessing=task.preprocessing,
-        program=str(work / "program.pt2"),
+        program=subject.program,
+        tensorflow=subject.tensorflow,
         predictions=str(work / "predictions.npz"),
         samples_file=str(work / "samples.npz"),
         inputs=tuple(_spec(f"input_{i}", t) for i, t in enumerate(examples)),
-        outputs=tuple(_spec(f"output_{i}", t) for i, t in enumerate(outputs)),
+        outputs=subject.outputs,
         metric=metric,
         samples=recorder.samples,
-        parameters=sum(p.numel() for p in model.parameters()),
-        weights=_weights(exported),
+        parameters=subject.parameters,
+        weights=subject.weights,
         doubts=(*doubts, *likeness.doubts(read.statistics, recorder.statistics)),
         fingerprint={
-            "the model's graph": fingerprint.of_text(exported.graph_module.code),
-            "the model's weights": fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
+            **subject.content,
             "what the metric asks": fingerprint.of_text(*recorder.questions(), repr(metric)),
             "the calibration data": read.content,
             **fingerprint.of_task(task, lambda: seed_everything(spec.seed)),
         },
     )
+
+
+def _subject(task: Task, examples: tuple[torch.Tensor, ...], work: Path) -> Subject:
+    """The model, checked and exported; its files go to `work`."""
+    if isinstance(task.model, str | Path) and (Path(task.model).is_dir() or not Path(task.model).suffix):
+        return _saved_model(Path(task.model), examples)
+    model = _model_of(task)
+    outputs = _forward(model, examples)
+    exported = _export(model, examples)
+    program.save(exported, work / "program.pt2")
+    keras_file, doubts = keras.keep(model, work / "model.keras")
+    return Subject(
+        call=_torch_call(model),
+        outputs=tuple(_spec(f"output_{i}", t) for i, t in enumerate(outputs)),
+        program=str(work / "program.pt2"),
+        tensorflow=keras_file,
+        parameters=sum(p.numel() for p in model.parameters()),
+        weights=_weights(exported),
+        content={
+            "the model's graph": fingerprint.of_text(exported.graph_module.code),
+            "the model's weights": fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
+        },
+        doubts=doubts,
+    )
+
+
+def _saved_model(path: Path, examples: tuple[torch.Tensor, ...]) -> Subject:
+    try:
+        from edgekit.sources import tensorflow
+    except ModuleNotFoundError as error:
+        if error.name and error.name.startswith("edgekit"):
+            raise
+        raise MissingRuntime.of("tensorflow", "a SavedModel") from error
+    return tensorflow.read(path, examples)
 
 
 class Read(NamedTuple):
@@ -148,8 +186,11 @@ def score(task: Task, predict: Callable[..., Any]) -> float:
 
 
 def _model_of(task: Task) -> torch.nn.Module:
+    """The user's model in eval mode; a Keras model with the call of a torch module."""
     model = task.model
-    if not isinstance(model, torch.nn.Module):
+    if isinstance(model, str | Path):
+        model = keras.load(Path(model))
+    elif not isinstance(model, torch.nn.Module):
         try:
             model = model()
         except EdgekitError:
@@ -158,8 +199,11 @@ def _model_of(task: Task) -> torch.nn.Module:
             raise TaskError(f"the model function of task {task.name!r} raised {describe(error)}") from error
     if not isinstance(model, torch.nn.Module):
         raise TaskError(
-            f"the model of task {task.name!r} is a {type(model).__name__}; it must be a torch.nn.Module"
+            f"the model of task {task.name!r} is a {type(model).__name__}; it must be a torch.nn.Module or a Keras model"
+            f"{keras.other_backend(model)}"
         )
+    if keras.is_model(model):
+        model = keras.KerasModule(model)
     return model.eval().float()
 
 
@@ -182,8 +226,10 @@ def _examples_of(task: Task) -> tuple[torch.Tensor, ...]:
 def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
     shapes = ", ".join(f"{list(e.shape)} {str(e.dtype).removeprefix('torch.')}" for e in examples)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), keras.layers_named(model):
             outputs = model(*examples)
+    except ConversionError:
+        raise
     except Exception as error:
         raise TaskError(
             f"the model's forward, called with example_inputs ({shapes}), raised {describe(error)}"
@@ -206,8 +252,14 @@ def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list
 def _export(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
     """torch.export, then the graph preparation that every target profits from."""
     try:
-        exported = torch.export.export(model, examples)
-        return torch.export.export(prepare.prepare_graph(exported.module()), examples)
+        with keras.layers_named(model):
+            graph = torch.export.export(model, examples).module()
+        if keras.has_layers(model):
+            keras.note_origins(graph)
+            prepare_keras(graph)
+        return torch.export.export(prepare.prepare_graph(graph), examples)
+    except ConversionError:
+        raise
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise ConversionError(
@@ -226,13 +278,20 @@ def _weights(exported: torch.export.ExportedProgram) -> int:
 
 
 def _call(
-    model: torch.nn.Module, arrays: tuple[np.ndarray, ...], examples: tuple[torch.Tensor, ...]
+    subject: Subject, arrays: tuple[np.ndarray, ...], examples: tuple[torch.Tensor, ...]
 ) -> list[np.ndarray]:
-    """The user's own module on a whole batch of arrays."""
+    """The user's own model on a whole batch of arrays."""
     check_shapes(arrays, [tuple(e.shape) for e in examples])
-    with torch.inference_mode():
-        outputs = model(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
-    return [t.numpy().copy() for t in ([outputs] if isinstance(outputs, torch.Tensor) else outputs)]
+    return subject.call(*(np.ascontiguousarray(a) for a in arrays))
+
+
+def _torch_call(model: torch.nn.Module) -> Callable[..., list[np.ndarray]]:
+    def call(*arrays: np.ndarray) -> list[np.ndarray]:
+        with torch.inference_mode():
+            outputs = model(*map(torch.from_numpy, arrays))
+        return [t.numpy().copy() for t in ([outputs] if isinstance(outputs, torch.Tensor) else outputs)]
+
+    return call
 
 
 def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:

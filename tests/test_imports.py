@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FRAMEWORKS = {
     "torch", "torchvision", "torchao", "tensorflow", "coremltools", "onnx", "onnxruntime", "onnxscript",
-    "ai_edge_litert", "ai_edge_quantizer", "litert_torch", "accelerate", "safetensors", "sklearn", "jax",
+    "ai_edge_litert", "ai_edge_quantizer", "litert_torch", "accelerate", "safetensors", "sklearn", "jax", "keras",
 }  # fmt: skip
 HEAVY = FRAMEWORKS | {"numpy", "rich", "plotly", "jinja2", "cloudpickle", "scipy"}
 VERBS = ("targets", "plan", "export", "verify", "bench", "report", "doctor", "demo")

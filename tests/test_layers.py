@@ -21,7 +21,7 @@ LAYERS = (
     ("records", "store", "arrays", "likeness"),
     ("target", "task", "child", "golden", "device", "recorder", "choose"),
     ("plan", "specs", "requirements", "stages", "workfolder", "fingerprint"),
-    ("quant", "train"),
+    ("quant", "train", "sources"),
     ("trace",),
     ("compress", "export"),
     ("verify", "report"),
@@ -40,9 +40,10 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 FRAMEWORKS = {
     "torch", "torchvision", "torchao", "tensorflow", "coremltools", "onnx", "onnxruntime", "onnxscript",
     "ai_edge_litert", "ai_edge_quantizer", "litert_torch", "accelerate", "safetensors", "deepspeed", "sklearn", "jax",
+    "keras",
 }  # fmt: skip
 # the only parts that know a framework, at their top or inside a function
-LEAVES = {"trace", "quant", "train", "compress", "export", "verify"}
+LEAVES = {"trace", "sources", "quant", "train", "compress", "export", "verify"}
 RUNTIME_BACKENDS = {"onnxruntime": "onnxruntime", "litert": "ai_edge_litert", "coreml": "coremltools"}
 
 

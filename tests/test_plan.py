@@ -15,6 +15,7 @@ from edgekit.task import Task
 NO_DATA = "no calibration data in the task"
 NO_LABELS = {"qat": "no training data in the task"}
 NOTHING = {"qat": "no calibration and no training data in the task"}
+NO_SOURCE = {"ptq_tensorflow": "no Keras model or SavedModel in the task"}
 PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)", "ptq(percentile)", "ptq(entropy)", "ptq(mse, gptq)")
 INT8 = (*PTQ, "mixed(mse)", "mixed(mse, 0.5)")
 FP16_ONLY = "profile coreml-fp16 admits float16 and float32 only"
@@ -31,8 +32,13 @@ def facts(calibration: bool = True, training: bool = False) -> TaskFacts:
         ("x86-server", False, ("fp16", "float32"), {**dict.fromkeys(INT8, NO_DATA), **NOTHING}),
         ("arm-mobile", True, (*INT8, "fp16", "float32"), NO_LABELS),
         ("arm-mobile", False, ("fp16", "float32"), {**dict.fromkeys(INT8, NO_DATA), **NOTHING}),
-        ("tflite-int8", True, (*INT8, "fp16", "float32"), NO_LABELS),
-        ("tflite-int8", False, ("fp16", "float32"), {**dict.fromkeys(INT8, NO_DATA), **NOTHING}),
+        ("tflite-int8", True, (*INT8, "fp16", "float32"), NO_LABELS | NO_SOURCE),
+        (
+            "tflite-int8",
+            False,
+            ("fp16", "float32"),
+            {**dict.fromkeys(INT8, NO_DATA), **NOTHING, **NO_SOURCE},
+        ),
         ("coreml-fp16", True, ("fp16", "mixed_half", "float32"), {"ptq": FP16_ONLY, "qat": FP16_ONLY}),
         (
             "coreml-fp16",
@@ -80,6 +86,23 @@ def test_an_instruction_set_that_is_not_admitted() -> None:
 def test_a_task_gives_the_same_plan_as_its_facts() -> None:
     task = Task(name="t", model=lambda: None, example_inputs=(0,), metric=lambda p: 1.0, calibration=[0])
     assert plan(task, load_target("x86-server")) == plan(task.facts(), load_target("x86-server"))
+
+
+def test_a_keras_model_may_go_through_tensorflow_and_a_savedmodel_must() -> None:
+    target = load_target("tflite-int8")
+    keras, saved = (
+        TaskFacts(name="t", calibration=True, training=False, tensorflow=True, torch=t) for t in (True, False)
+    )
+    assert [r.name for r in plan(keras, target).recipes] == [
+        INT8[0],
+        "ptq_tensorflow",
+        *INT8[1:],
+        "fp16",
+        "float32",
+    ]
+    made = plan(saved, target)
+    assert [r.name for r in made.recipes] == ["ptq_tensorflow", "fp16", "float32"]
+    assert {s.reason for s in made.skipped} == {"a SavedModel has no torch program"}
 
 
 # ------------------------------------------------------------------------------------------------------ properties

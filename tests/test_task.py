@@ -66,7 +66,7 @@ def test_facts(changes: dict[str, Any], facts: tuple[bool, bool]) -> None:
         ({"example_inputs": [0]}, "example_inputs is a list; give a tuple of tensors, e.g. (torch.zeros("),
         ({"example_inputs": ()}, "example_inputs is a tuple; give a tuple of tensors"),
         ({"metric": 0.5}, "metric is not callable; give a function metric(predict) -> float, higher is better"),
-        ({"model": "resnet"}, "model is neither a torch.nn.Module nor a function that returns one"),
+        ({"model": 5}, "model is a int; give a torch.nn.Module, a Keras model, a function that returns one"),
         ({"calibration": iter([1])}, "calibration is a one-shot iterator; give something that can be iterated"),
         ({"calibration": (x for x in [1])}, "calibration is a one-shot iterator"),
         ({"calibration": 5}, "calibration is a int; give something that can be iterated again"),

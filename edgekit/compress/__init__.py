@@ -2,5 +2,7 @@
 
 # Nothing to compute before the exporter, which reads the recipe's precision: no child process is started for these.
 AT_EXPORT = frozenset({"fp16", "float32"})
+# These go through TensorFlow's own converter, which starts from a Keras model or a SavedModel.
+BY_TENSORFLOW = frozenset({"ptq_tensorflow"})
 # What each layer costs in integers and in float is measured for these, where the target's own kind of machine is here.
 NEEDS_TIMES = frozenset({"mixed"})

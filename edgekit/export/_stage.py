@@ -15,8 +15,9 @@ PACKAGES = {"onnx": "onnx onnxscript", "tflite": "litert-torch ai-edge-litert", 
 
 def export(spec: ExportSpec) -> Artifact:
     """Lowers the candidate to `folder/model<suffix>`. Raises ConversionError, MissingRuntime."""
+    name = "_tflite_tensorflow" if spec.candidate.saved_model else spec.target.format
     try:
-        exporter = importlib.import_module(f"edgekit.export.{spec.target.format}")
+        exporter = importlib.import_module(f"edgekit.export.{name}")
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("edgekit"):
             raise

@@ -73,7 +73,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         sha256=info.sha256,
         inputs=inputs,
         outputs=outputs,
-        layout=programs.layout(inputs),
+        layout=programs.layout(program),
         toolchain={name: version(name) for name in PACKAGES},
     )
 

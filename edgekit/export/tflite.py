@@ -1,7 +1,8 @@
 """Lowers a candidate to a TFLite flatbuffer with litert-torch.
 
 Layout: where an input is of rank 4, every rank-4 input and output of the file is [N, H, W, C], which is what
-TFLite kernels and camera pipelines want; the artifact says "NHWC". Otherwise shapes are the model's.
+TFLite kernels and camera pipelines want; the artifact says "NHWC". Otherwise shapes are the model's: so of a Keras
+model, whose inputs are [N, H, W, C] already and are permuted before anything else.
 
 Precision:
     float32   the flatbuffer as converted
@@ -15,11 +16,10 @@ Measured, EfficientNet-Lite0, int8 against float, XNNPACK, one thread: no TRANSP
 Runs in a child process: tensorflow, which litert-torch loads, must come after torch and torchvision.
 """
 
-import hashlib
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401  registers the operators of a quantized program
@@ -27,16 +27,16 @@ import torchvision  # noqa: F401  before tensorflow, which crashes the process o
 
 # isort: split
 import litert_torch
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_quantizer import qtyping, quantizer
 from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
 from litert_torch.quantize.quant_config import QuantConfig
 
-from edgekit.errors import ConversionError
 from edgekit.export._tflite_errors import explain
+from edgekit.export._tflite_file import artifact
 from edgekit.export._tflite_flatten import flatten_channels_last
 from edgekit.export._tflite_layout import pads_join_nhwc
-from edgekit.records import Artifact, Candidate, Precision, TensorSpec
+from edgekit.quant import program as programs
+from edgekit.records import Artifact, Candidate, Precision
 
 if TYPE_CHECKING:
     from edgekit.target import Target
@@ -52,26 +52,16 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     """
     precision = candidate.recipe.precision
     program = torch.export.load(candidate.program)
-    channels_last = any(len(shape) == 4 for shape, _ in _inputs(program))
+    channels_last = any(
+        len(shape) == 4 for shape, _ in _inputs(program)
+    ) and not programs.takes_channels_last(program)
     model = _lower(program, precision, channels_last)
     if precision == "float16":
         _save_float16(model, out)
     else:
         model.export(str(out))
-    inputs, outputs = _interfaces(out)
-    content = out.read_bytes()
-    return Artifact(
-        path=str(out),
-        format="tflite",
-        precision=precision,
-        size_bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        inputs=inputs,
-        outputs=outputs,
-        layout="NHWC" if channels_last else "as the model",
-        toolchain={name: version(name) for name in PACKAGES},
-        doubts=_doubts(precision, inputs + outputs),
-    )
+    layout: Literal["NHWC", "as the model"] = "NHWC" if channels_last else "as the model"
+    return artifact(out, precision, layout, {name: version(name) for name in PACKAGES})
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...], torch.dtype]]:
@@ -84,7 +74,7 @@ def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...]
 def _lower(program: torch.export.ExportedProgram, precision: Precision, channels_last: bool) -> Any:
     """The litert-torch model, with rank-4 inputs and outputs in NHWC if `channels_last`."""
     module, examples = program.module(), []
-    if channels_last:
+    if channels_last or programs.takes_channels_last(program):
         module = flatten_channels_last(module)
     for shape, dtype in _inputs(program):
         last = channels_last and len(shape) == 4
@@ -136,40 +126,3 @@ def _save_float16(model: Any, out: Path) -> None:
             algorithm_key="float_casting",
         )
         out.write_bytes(casting.quantize().quantized_model)
-
-
-def _interfaces(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs as the finished file declares them, read without any delegate."""
-    try:
-        interpreter = Interpreter(
-            str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        )
-        interpreter.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
-        raise ConversionError(
-            f"litert-torch wrote {path.name}, but TFLite cannot load it: {error}"
-        ) from error
-    inputs = tuple(_spec(detail) for detail in interpreter.get_input_details())
-    return inputs, tuple(_spec(detail) for detail in interpreter.get_output_details())
-
-
-def _spec(detail: dict[str, Any]) -> TensorSpec:
-    scale, zero_point = detail["quantization"]
-    quantized = scale != 0.0
-    return TensorSpec(
-        name=detail["name"],
-        shape=tuple(int(n) for n in detail["shape"]),
-        dtype=detail["dtype"].__name__,
-        scale=float(scale) if quantized else None,
-        zero_point=int(zero_point) if quantized else None,
-    )
-
-
-def _doubts(precision: Precision, specs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
-    if precision != "int8":
-        return ()
-    return tuple(
-        f"{s.name} of an int8 file is {s.dtype}: its operator is not quantized"
-        for s in specs
-        if s.dtype != "int8"
-    )

@@ -92,8 +92,29 @@ def specs(program: ExportedProgram) -> tuple[tuple[TensorSpec, ...], tuple[Tenso
     return inputs, outputs
 
 
-def layout(inputs: tuple[TensorSpec, ...]) -> Literal["NCHW", "as the model"]:
-    return "NCHW" if any(len(spec.shape) == 4 for spec in inputs) else "as the model"
+def layout(program: ExportedProgram) -> Literal["NCHW", "as the model"]:
+    """How the inputs of a file are laid out that takes them as `program` does."""
+    images = any(value.ndim == 4 for value in _values(program, program.graph_signature.user_inputs))
+    return "NCHW" if images and not takes_channels_last(program) else "as the model"
+
+
+def takes_channels_last(program: ExportedProgram) -> bool:
+    """Whether images come as [N, H, W, C], as in Keras: some input of rank 4 is read by permutes to [N, C, H, W] alone."""
+    names = set(program.graph_signature.user_inputs)
+    inputs = [n for n in program.graph.nodes if n.name in names and n.meta["val"].ndim == 4]
+    return any(readers and all(map(_is_to_first, readers)) for readers in map(_readers, inputs))
+
+
+def _readers(node: Node) -> list[Node]:
+    """What reads a tensor, behind its quantize and dequantize."""
+    found: list[Node] = []
+    for user in node.users:
+        found += _readers(user) if "quantized_decomposed" in str(user.target) else [user]
+    return found
+
+
+def _is_to_first(node: Node) -> bool:
+    return node.target is torch.ops.aten.permute.default and list(node.args[1]) == [0, 3, 1, 2]
 
 
 def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:

@@ -118,8 +118,14 @@ class Preprocessing(Record):
 
 
 class TaskFacts(Record):
-    """What the plan must know of a task, without its code or data."""
+    """What the plan must know of a task, without its code or data.
+
+    torch: whether the model becomes a torch program; a SavedModel does not. tensorflow: whether TensorFlow's own
+    converter has something to start from, a Keras model or a SavedModel.
+    """
 
     name: str
     calibration: bool
     training: bool
+    torch: bool = True
+    tensorflow: bool = False

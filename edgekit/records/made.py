@@ -12,7 +12,8 @@ class Traced(Record):
     program: a torch.export file. predictions: an .npz that maps the hash of each input of the metric to the
     float model's output. samples_file: an .npz with input_i and output_i, the first samples of the metric and what the float model answered.
     fingerprint: what the model, the data and the task's code are -> a hash of their content. weights: numbers in the
-    weight tensors that the program uses, without biases and the like.
+    weight tensors that the program uses, without biases and the like. tensorflow: the `.keras` file or SavedModel folder
+    that TensorFlow's converter can start from. program and tensorflow are "" where there is none.
     """
 
     facts: TaskFacts
@@ -28,6 +29,7 @@ class Traced(Record):
     doubts: tuple[str, ...] = ()
     fingerprint: dict[str, str] = {}
     weights: int = 0
+    tensorflow: str = ""
 
 
 class Figure(Record):
@@ -76,12 +78,15 @@ class LayerTimes(Record):
 class Candidate(Record):
     """A model after the steps of a recipe: an exported program on disk, ready to be lowered.
 
-    float_layers: those of an integer candidate that stay float.
+    float_layers: those of an integer candidate that stay float. saved_model: the folder that TensorFlow's converter
+    lowers in place of the program, with the inputs in the file `calibration` for its ranges.
     """
 
     program: str
     recipe: Recipe
     quant: Quant | None = None
+    saved_model: str = ""
+    calibration: str = ""
     float_layers: tuple[FloatLayer, ...] = ()
     figures: tuple[Figure, ...] = ()
     doubts: tuple[str, ...] = ()

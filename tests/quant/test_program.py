@@ -41,7 +41,7 @@ def test_interfaces_keep_the_names_of_the_arguments() -> None:
     inputs, outputs = programs.specs(traced(*build("residual")))
     assert [(s.name, s.shape, s.dtype) for s in inputs] == [("x", (1, 3, 16, 16), "float32")]
     assert [(s.name, s.shape) for s in outputs] == [("output_0", (1, 5))]
-    assert programs.layout(inputs) == "NCHW"
+    assert programs.layout(traced(*build("residual"))) == "NCHW"
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,67 @@
+"""A finished TFLite file, whoever wrote it, as an artifact: read without any delegate."""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from edgekit.errors import ConversionError
+from edgekit.records import Artifact, Precision, TensorSpec
+
+
+def artifact(
+    out: Path, precision: Precision, layout: Literal["NHWC", "as the model"], toolchain: dict[str, str]
+) -> Artifact:
+    """What the file really holds. Raises ConversionError if TFLite cannot load it."""
+    inputs, outputs = _interfaces(out)
+    content = out.read_bytes()
+    return Artifact(
+        path=str(out),
+        format="tflite",
+        precision=precision,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        inputs=inputs,
+        outputs=outputs,
+        layout=layout,
+        toolchain=toolchain,
+        doubts=_doubts(precision, inputs + outputs),
+    )
+
+
+def _interfaces(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs as the finished file declares them, read without any delegate."""
+    try:
+        interpreter = Interpreter(
+            str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
+        interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise ConversionError(
+            f"the converter wrote {path.name}, but TFLite cannot load it: {error}"
+        ) from error
+    inputs = tuple(_spec(detail) for detail in interpreter.get_input_details())
+    return inputs, tuple(_spec(detail) for detail in interpreter.get_output_details())
+
+
+def _spec(detail: dict[str, Any]) -> TensorSpec:
+    scale, zero_point = detail["quantization"]
+    quantized = scale != 0.0
+    return TensorSpec(
+        name=detail["name"],
+        shape=tuple(int(n) for n in detail["shape"]),
+        dtype=detail["dtype"].__name__,
+        scale=float(scale) if quantized else None,
+        zero_point=int(zero_point) if quantized else None,
+    )
+
+
+def _doubts(precision: Precision, specs: tuple[TensorSpec, ...]) -> tuple[str, ...]:
+    if precision != "int8":
+        return ()
+    return tuple(
+        f"{s.name} of an int8 file is {s.dtype}: its operator is not quantized"
+        for s in specs
+        if s.dtype != "int8"
+    )
