@@ -58,7 +58,8 @@ def test_ladders(target: str, calibration: bool, recipes: tuple[str, ...], skipp
 @pytest.mark.parametrize("target", ["x86-server", "arm-mobile", "tflite-int8"])
 def test_training_data_opens_qat_after_all_that_only_calibrates(target: str) -> None:
     made = plan(facts(training=True), load_target(target))
-    assert tuple(r.name for r in made.recipes) == (*INT8, "qat", "fp16", "float32") and not made.skipped
+    assert tuple(r.name for r in made.recipes) == (*INT8, "qat", "fp16", "float32")
+    assert {s.technique for s in made.skipped} <= set(NO_SOURCE)
 
 
 @pytest.mark.parametrize(
