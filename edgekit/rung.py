@@ -48,7 +48,8 @@ class Request(Record):
 
 def _is_all_integers(attempt: Attempt) -> bool:
     made = attempt.candidate
-    return made is not None and made.recipe.precision == "int8" and not made.float_layers
+    integers = made is not None and made.recipe.precision == "int8" and made.scheme == "static"
+    return made is not None and integers and not made.float_layers
 
 
 class Rung:

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.child
@@ -18,9 +19,9 @@ import torchvision  # noqa: F401  before any converter: see edgekit.child
 from edgekit import fingerprint, likeness
 from edgekit.arrays import check_shapes, digest, save_arrays
 from edgekit.errors import ConversionError, EdgekitError, TaskError
-from edgekit.quant import calibrate, prepare, program
+from edgekit.quant import calibrate, macs, prepare, program
 from edgekit.recorder import Recorder, Replay
-from edgekit.records import TensorSpec, Traced
+from edgekit.records import TaskFacts, TensorSpec, Traced
 from edgekit.specs import TraceSpec
 from edgekit.task import Task, describe
 
@@ -49,7 +50,7 @@ def trace(spec: TraceSpec) -> Traced:
     save_arrays(work / "predictions.npz", recorder.predictions)
     save_arrays(work / "samples.npz", samples)
     return Traced(
-        facts=task.facts(),
+        facts=_facts(task, exported),
         preprocessing=task.preprocessing,
         program=str(work / "program.pt2"),
         predictions=str(work / "predictions.npz"),
@@ -69,6 +70,20 @@ def trace(spec: TraceSpec) -> Traced:
             **fingerprint.of_task(task, lambda: seed_everything(spec.seed)),
         },
     )
+
+
+def look(spec: TraceSpec) -> TaskFacts:
+    """Only what the plan must know: the model is built and exported, nothing is run or scored, nothing is written.
+
+    Raises what `trace` raises for such a model.
+    """
+    seed_everything(spec.seed)
+    task = spec.source.load()
+    return _facts(task, _export(_model_of(task), _examples_of(task)))
+
+
+def _facts(task: Task, exported: torch.export.ExportedProgram) -> TaskFacts:
+    return msgspec.structs.replace(task.facts(), macs=macs.count(exported))
 
 
 class Read(NamedTuple):

@@ -8,31 +8,59 @@ from hypothesis import strategies as st
 
 from edgekit.errors import TargetError, UserError
 from edgekit.plan import budget_for, plan
-from edgekit.records import Budget, Precision, Quant, Record, TaskFacts
+from edgekit.records import Budget, Macs, Precision, Quant, Record, TaskFacts
 from edgekit.target import Isa, Rung, Target, load_target, target_names
 from edgekit.task import Task
 
 NO_DATA = "no calibration data in the task"
 PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)", "ptq(percentile)", "ptq(entropy)", "ptq(mse, gptq)")
 INT8 = (*PTQ, "mixed(mse)", "mixed(mse, 0.5)")
+KINDS = "linear layers, recurrent cells, attention"
+SLOW = {
+    "x86-server": "dynamic quantization of a CNN is 8x slower than float in ONNX Runtime",
+    "arm-mobile": "dynamic quantization of a CNN is 8x slower than float in ONNX Runtime",
+    "tflite-int8": "dynamic quantization of a CNN is 1.6x slower than float in LiteRT",
+}
+UNKNOWN = {
+    name: {"dynamic": f"only for a network of {KINDS}, which is known once the model is traced: {why}"}
+    for name, why in SLOW.items()
+}
+CELLS = "calibrated integers do not reach into recurrent cells"
 FP16_ONLY = "profile coreml-fp16 admits float16 and float32 only"
 
 
-def facts(calibration: bool = True, training: bool = False) -> TaskFacts:
-    return TaskFacts(name="t", calibration=calibration, training=training)
+CNN = Macs(count=100, convolution=0.98, linear=0.02)
+LSTM = Macs(count=100, recurrent=0.97, linear=0.03)
+TRANSFORMER = Macs(count=100, convolution=0.01, linear=0.9, attention=0.09)
+CRNN = Macs(count=100, convolution=0.45, recurrent=0.55)
+MLP = Macs(count=100, linear=1.0)
+
+
+def facts(calibration: bool = True, training: bool = False, macs: Macs | None = None) -> TaskFacts:
+    return TaskFacts(name="t", calibration=calibration, training=training, macs=macs)
 
 
 @pytest.mark.parametrize(
     ("target", "calibration", "recipes", "skipped"),
     [
-        ("x86-server", True, (*INT8, "fp16", "float32"), {}),
-        ("x86-server", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
-        ("arm-mobile", True, (*INT8, "fp16", "float32"), {}),
-        ("arm-mobile", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
-        ("tflite-int8", True, (*INT8, "fp16", "float32"), {}),
-        ("tflite-int8", False, ("fp16", "float32"), dict.fromkeys(INT8, NO_DATA)),
-        ("coreml-fp16", True, ("fp16", "mixed_half", "float32"), {"ptq": FP16_ONLY}),
-        ("coreml-fp16", False, ("fp16", "float32"), {"ptq": FP16_ONLY, "mixed_half": NO_DATA}),
+        ("x86-server", True, (*INT8, "fp16", "float32"), UNKNOWN["x86-server"]),
+        ("x86-server", False, ("fp16", "float32"), {**dict.fromkeys(INT8, NO_DATA), **UNKNOWN["x86-server"]}),
+        ("arm-mobile", True, (*INT8, "fp16", "float32"), UNKNOWN["arm-mobile"]),
+        ("arm-mobile", False, ("fp16", "float32"), {**dict.fromkeys(INT8, NO_DATA), **UNKNOWN["arm-mobile"]}),
+        ("tflite-int8", True, (*INT8, "fp16", "float32"), UNKNOWN["tflite-int8"]),
+        (
+            "tflite-int8",
+            False,
+            ("fp16", "float32"),
+            {**dict.fromkeys(INT8, NO_DATA), **UNKNOWN["tflite-int8"]},
+        ),
+        ("coreml-fp16", True, ("fp16", "mixed_half", "float32"), {"ptq": FP16_ONLY, "dynamic": FP16_ONLY}),
+        (
+            "coreml-fp16",
+            False,
+            ("fp16", "float32"),
+            {"ptq": FP16_ONLY, "dynamic": FP16_ONLY, "mixed_half": NO_DATA},
+        ),
     ],
 )
 def test_ladders(target: str, calibration: bool, recipes: tuple[str, ...], skipped: dict[str, str]) -> None:
@@ -40,6 +68,54 @@ def test_ladders(target: str, calibration: bool, recipes: tuple[str, ...], skipp
     assert tuple(r.name for r in made.recipes) == recipes
     assert {s.technique: s.reason for s in made.skipped} == skipped
     assert (made.task, made.target, made.budget) == ("t", target, load_target(target).budget)
+
+
+@pytest.mark.parametrize("target", SLOW)
+def test_a_cnn_is_never_quantized_dynamically(target: str) -> None:
+    made = plan(facts(macs=CNN), load_target(target))
+    assert tuple(r.name for r in made.recipes) == (*INT8, "fp16", "float32"), "the ladder of a CNN"
+    assert [(s.technique, s.reason) for s in made.skipped] == [
+        ("dynamic", f"98 % of the multiply-accumulates are convolutions: {SLOW[target]}")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("macs", "calibration", "first"),
+    [
+        (LSTM, True, ("dynamic", "fp16", "float32")),
+        (LSTM, False, ("dynamic", "fp16", "float32")),
+        (CRNN, True, ("dynamic", "fp16", "float32")),
+        (TRANSFORMER, True, ("ptq(mse)", "dynamic", "ptq(minmax)")),
+        (TRANSFORMER, False, ("dynamic", "fp16", "float32")),
+        (MLP, True, ("ptq(mse)", "dynamic", "ptq(minmax)")),
+    ],
+    ids=["lstm", "lstm without data", "crnn", "transformer", "transformer without data", "mlp"],
+)
+@pytest.mark.parametrize("target", SLOW)
+def test_sequence_models(target: str, macs: Macs, calibration: bool, first: tuple[str, ...]) -> None:
+    made = plan(facts(calibration, macs=macs), load_target(target))
+    assert tuple(r.name for r in made.recipes)[:3] == first
+
+
+def test_why_calibrated_integers_are_not_for_an_lstm() -> None:
+    made = plan(facts(macs=LSTM), load_target("x86-server"))
+    reasons = {s.technique: s.reason for s in made.skipped}
+    assert reasons == dict.fromkeys(INT8, f"97 % of the multiply-accumulates are recurrent cells: {CELLS}")
+
+
+def test_a_model_of_which_nothing_was_counted_is_taken_for_a_cnn() -> None:
+    made = plan(facts(macs=Macs(count=0)), load_target("x86-server"))
+    assert tuple(r.name for r in made.recipes) == (*INT8, "fp16", "float32")
+    assert "which is not known of this one" in made.skipped[0].reason
+
+
+def test_the_dynamic_recipe_says_its_own_arithmetic() -> None:
+    made = plan(facts(macs=LSTM), load_target("x86-server"), isa="avx-vnni")
+    assert (
+        made.recipes[0]
+        .steps[0]
+        .reason.endswith("; avx-vnni: float inputs and outputs, 8-bit per_channel weights")
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,14 +147,21 @@ def test_a_task_gives_the_same_plan_as_its_facts() -> None:
 
 # ------------------------------------------------------------------------------------------------------ properties
 
+
+def _rung(networks: tuple[str, ...], unfit: str, **fields: Any) -> Rung:
+    return Rung(networks=networks, unfit=unfit if networks else "", **fields)
+
+
 PRECISIONS: tuple[Precision, ...] = ("int8", "float16", "float32")
 rungs = st.builds(
-    Rung,
+    _rung,
     technique=st.sampled_from(["ptq", "qat", "prune", "distill", "fp16", "float32"]),
     precision=st.sampled_from(PRECISIONS),
     reason=st.text(min_size=1, max_size=20),
     options=st.dictionaries(st.sampled_from(["estimator", "share"]), st.sampled_from(["a", 0.5]), max_size=2),
     needs=st.lists(st.sampled_from(["calibration", "training"]), unique=True).map(tuple),
+    networks=st.sampled_from([(), ("linear",), ("convolution", "linear"), ("recurrent", "attention")]),
+    unfit=st.just("it is slower"),
 )
 
 
@@ -109,17 +192,24 @@ profiles = st.sampled_from(target_names()).map(load_target) | st.builds(
 @given(target=profiles, calibration=st.booleans(), training=st.booleans(), data=st.data())
 def test_every_plan(target: Target, calibration: bool, training: bool, data: st.DataObject) -> None:
     isa = data.draw(st.sampled_from([None, *target.isa.levels]))
-    task = facts(calibration, training)
+    macs = data.draw(st.sampled_from([None, CNN, LSTM, TRANSFORMER, CRNN, MLP, Macs(count=0)]))
+    task = facts(calibration, training, macs)
     made = plan(task, target, isa=isa)
     brought = {need for need, there in (("calibration", calibration), ("training", training)) if there}
 
-    possible = [r for r in target.ladder if r.precision in target.precisions and set(r.needs) <= brought]
+    possible = [
+        r
+        for r in target.ladder
+        if r.precision in target.precisions
+        and set(r.needs) <= brought
+        and (not r.networks or (macs if macs and macs.count else CNN).share(r.networks) >= 0.5)
+    ]
     assert [(r.steps[0].technique, r.steps[0].options, r.precision) for r in made.recipes] == [
         (rung.technique, rung.options, rung.precision) for rung in possible
     ], "recipes are exactly the rungs whose needs are met, in the order of the ladder"
     assert all(r.name and len(r.steps) == 1 and r.steps[0].reason for r in made.recipes)
 
-    unnamed = {"ptq", "fp16", "float32"} - {rung.technique for rung in target.ladder}
+    unnamed = {"ptq", "dynamic", "fp16", "float32"} - {rung.technique for rung in target.ladder}
     assert len(made.recipes) + len(made.skipped) == len(target.ladder) + len(unnamed)
     assert unnamed <= {s.technique for s in made.skipped}
     assert all(s.reason.strip() for s in made.skipped)

@@ -8,6 +8,8 @@ Precision:
     float16   the same with weights stored as float16 (ai-edge-quantizer's float casting); float32 in and out
     int8      the program is a converted pt2e graph with unfolded weights (`fold_quantize=False`): the
               converter turns each dequantize -> op -> quantize into the int8 op, with int8 in and out
+    dynamic   an int8 candidate with a float program: ai-edge-quantizer stores the weights of the finished file as
+              int8 (dynamic_wi8_afp32), and kernels round their float inputs; float32 in and out
 
 Measured, EfficientNet-Lite0, int8 against float, XNNPACK, one thread: no TRANSPOSE, no PAD, 5.3 against
 18.6 MB, CPU time 0.46 of float on a core with AVX512-VNNI (`_tflite_layout` removes the transposes).
@@ -19,7 +21,7 @@ import hashlib
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401  registers the operators of a quantized program
@@ -53,9 +55,10 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     precision = candidate.recipe.precision
     program = torch.export.load(candidate.program)
     channels_last = any(len(shape) == 4 for shape, _ in _inputs(program))
-    model = _lower(program, precision, channels_last)
-    if precision == "float16":
-        _save_float16(model, out)
+    dynamic = candidate.scheme == "dynamic"
+    model = _lower(program, "float32" if dynamic else precision, channels_last)
+    if dynamic or precision == "float16":
+        _save_stored(model, out, _DYNAMIC if dynamic else _FLOAT16)
     else:
         model.export(str(out))
     inputs, outputs = _interfaces(out)
@@ -70,7 +73,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         outputs=outputs,
         layout="NHWC" if channels_last else "as the model",
         toolchain={name: version(name) for name in PACKAGES},
-        doubts=_doubts(precision, inputs + outputs),
+        doubts=() if dynamic else _doubts(precision, inputs + outputs),
     )
 
 
@@ -117,25 +120,53 @@ def _quant_config(precision: Precision) -> QuantConfig | None:
     return QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(static))
 
 
-def _save_float16(model: Any, out: Path) -> None:
-    """Stores weights as float16 behind a DEQUANTIZE, which every runtime reads; arithmetic is float."""
-    weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-    config = qtyping.OpQuantizationConfig(
-        weight_tensor_config=weights,
+class _Stored(NamedTuple):
+    """How ai-edge-quantizer stores the weights of a float file, and of which operators."""
+
+    config: qtyping.OpQuantizationConfig
+    algorithm: str
+    operators: tuple[qtyping.TFLOperationName, ...]
+
+
+# Weights as float16 behind a DEQUANTIZE, which every runtime reads; arithmetic is float
+_FLOAT16 = _Stored(
+    qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+        ),
         compute_precision=qtyping.ComputePrecision.FLOAT,
         explicit_dequantize=True,
-    )
+    ),
+    "float_casting",
+    (qtyping.TFLOperationName.ALL_SUPPORTED,),
+)
+# The settings of recipe.dynamic_wi8_afp32; not of convolutions (`edgekit.compress.dynamic`)
+_DYNAMIC = _Stored(
+    qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=8, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
+        ),
+        compute_precision=qtyping.ComputePrecision.INTEGER,
+    ),
+    "min_max_uniform_quantize",
+    (
+        qtyping.TFLOperationName.FULLY_CONNECTED,
+        qtyping.TFLOperationName.BATCH_MATMUL,
+        qtyping.TFLOperationName.EMBEDDING_LOOKUP,
+    ),
+)
+
+
+def _save_stored(model: Any, out: Path, how: _Stored) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "float32.tflite"
         model.export(str(path))
-        casting = quantizer.Quantizer(str(path))
-        casting.update_quantization_recipe(
-            regex=".*",
-            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
-            op_config=config,
-            algorithm_key="float_casting",
-        )
-        out.write_bytes(casting.quantize().quantized_model)
+        storing = quantizer.Quantizer(str(path))
+        for name in how.operators:
+            storing.update_quantization_recipe(
+                regex=".*", operation_name=name, op_config=how.config, algorithm_key=how.algorithm
+            )
+        out.write_bytes(storing.quantize().quantized_model)
 
 
 def _interfaces(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

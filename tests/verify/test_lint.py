@@ -104,7 +104,7 @@ def test_files_that_keep_their_promise(
             {"conv:float32": 3, "matmul:float16": 2},
             "only 2 of 5 multiply-accumulate operators run in float16",
         ),
-        ("int8", {"LSTM:float32": 2, "DequantizeLinear:float32": 6}, "only 0 of 2 operators run in int8"),
+        ("int8", {"LSTM:float32": 2, "DequantizeLinear:float32": 6}, "only 0 of 2 multiply-accumulate operators run in int8"),
     ],
 )
 def test_files_that_break_it(precision: Precision, ops: dict[str, int], finding: str) -> None:
