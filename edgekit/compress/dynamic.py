@@ -8,9 +8,9 @@ and recurrent cells. In a convolution it costs more than the integers save: 8x s
 
 This step notes what the exporter is to do and what that reaches; the runtime's own quantizer does it to the float file:
 
-    ONNX    quantize_dynamic. MatMul and Gemm with stored weights -> MatMulInteger; LSTM -> DynamicQuantizeLSTM; an embedding
-            (Gather) is stored as uint8 with one scale. There are no integer kernels for GRU and RNN cells: their weights are
+    ONNX    quantize_dynamic. MatMul and Gemm with stored weights -> MatMulInteger; LSTM -> DynamicQuantizeLSTM. There are no integer kernels for GRU and RNN cells: their weights are
             stored as int8 and widened when the file runs, at float speed. 7-bit weights where the profile asks for them.
+            Embeddings are stored as int8 with a scale for each row, as in any int8 file.
     TFLite  ai-edge-quantizer, dynamic_wi8_afp32. FULLY_CONNECTED -> the hybrid kernel; the converter unrolls LSTM, GRU and RNN
             cells into FULLY_CONNECTED, so they come with it; embeddings are stored as int8.
 

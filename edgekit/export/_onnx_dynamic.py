@@ -16,7 +16,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from edgekit.export._onnx_passes import drop_unused
 from edgekit.records import Quant
 
-OPERATORS = ("MatMul", "Gemm", "LSTM", "Gather")
+OPERATORS = ("MatMul", "Gemm", "LSTM")  # not Gather: one scale for a whole table, see _onnx_tables
 _CELLS = ("GRU", "RNN")
 
 

@@ -26,6 +26,7 @@ from edgekit_runner.artifact import describe
 from edgekit.export import _onnx_dynamic as dynamic
 from edgekit.export import _onnx_integers as integers
 from edgekit.export import _onnx_passes as passes
+from edgekit.export import _onnx_tables as tables
 from edgekit.export._onnx_errors import conversion_error
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Precision
@@ -47,6 +48,7 @@ PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
         passes.quantize_clips,
         integers.hardswish_in_integers,
         integers.scale_in_grid,
+        tables.store_tables,
         passes.drop_unused,
     ],
 }
@@ -64,6 +66,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     for rewrite in PASSES["float32" if dynamic_quant else precision]:
         rewrite(model)
     if dynamic_quant:
+        tables.store_tables(model)
         dynamic.quantize(model, dynamic_quant)
         passes.strip(model)
     passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision})

@@ -7,7 +7,8 @@ Precision:
     float32   the flatbuffer as converted
     float16   the same with weights stored as float16 (ai-edge-quantizer's float casting); float32 in and out
     int8      the program is a converted pt2e graph with unfolded weights (`fold_quantize=False`): the
-              converter turns each dequantize -> op -> quantize into the int8 op, with int8 in and out
+              converter turns each dequantize -> op -> quantize into the int8 op, with int8 in and out;
+              embedding tables are stored as int8 afterwards
     dynamic   an int8 candidate with a float program: ai-edge-quantizer stores the weights of the finished file as
               int8 (dynamic_wi8_afp32), and kernels round their float inputs; float32 in and out
 
@@ -57,8 +58,11 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     channels_last = any(len(shape) == 4 for shape, _ in _inputs(program))
     dynamic = candidate.scheme == "dynamic"
     model = _lower(program, "float32" if dynamic else precision, channels_last)
-    if dynamic or precision == "float16":
-        _save_stored(model, out, _DYNAMIC if dynamic else _FLOAT16)
+    how = _DYNAMIC if dynamic else _STORED.get(precision)
+    if how is _TABLES and not _looks_up(program):
+        how = None
+    if how is not None:
+        _save_stored(model, out, how)
     else:
         model.export(str(out))
     inputs, outputs = _interfaces(out)
@@ -155,6 +159,15 @@ _DYNAMIC = _Stored(
         qtyping.TFLOperationName.EMBEDDING_LOOKUP,
     ),
 )
+# Tables of an int8 file: the quantized graph holds them in float, a lookup multiplies nothing
+_TABLES = _DYNAMIC._replace(operators=(qtyping.TFLOperationName.EMBEDDING_LOOKUP,))
+
+
+_STORED = {"float16": _FLOAT16, "int8": _TABLES}
+
+
+def _looks_up(program: torch.export.ExportedProgram) -> bool:
+    return any(node.target is torch.ops.aten.embedding.default for node in program.graph.nodes)
 
 
 def _save_stored(model: Any, out: Path, how: _Stored) -> None:
@@ -202,5 +215,5 @@ def _doubts(precision: Precision, specs: tuple[TensorSpec, ...]) -> tuple[str, .
     return tuple(
         f"{s.name} of an int8 file is {s.dtype}: its operator is not quantized"
         for s in specs
-        if s.dtype != "int8"
+        if s.dtype.startswith("float")
     )
