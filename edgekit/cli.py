@@ -102,15 +102,14 @@ def plan(
     **budget: float | None,
 ) -> None:
     """Show which recipes would be tried for TASK, and why."""
-    from edgekit.deploy import choose_isa, load_targets
+    from edgekit.deploy import choose_isa, load_targets, look
     from edgekit.plan import plan as make_plan
-    from edgekit.task import load_task
 
     profiles = load_targets(targets)
     levels = [choose_isa(target, isa, profiles) for target in profiles]
-    loaded = load_task(task, read_settings(settings))
+    facts = look(task, read_settings(settings))
     plans = [
-        make_plan(loaded, target, read_given(budget), level)
+        make_plan(facts, target, read_given(budget), level)
         for target, level in zip(profiles, levels, strict=True)
     ]
     if as_json:

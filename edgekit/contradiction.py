@@ -5,7 +5,7 @@ from edgekit.records import Budget, Plan, TaskFacts, Traced
 from edgekit.target import Target
 
 # Techniques that keep every weight, in the width of the recipe's precision; what others may leave out is not known here.
-KEEP_WEIGHTS = {"ptq", "qat", "mixed", "fp16", "float32"}
+KEEP_WEIGHTS = {"ptq", "qat", "dynamic", "mixed", "fp16", "float32"}
 WEIGHT_BYTES = {"int8": 1, "float16": 2, "float32": 4}
 
 

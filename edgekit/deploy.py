@@ -1,5 +1,6 @@
 """Deploys one task to several targets: trace once, walk each target's ladder side by side, place the results."""
 
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
@@ -9,14 +10,14 @@ import msgspec
 from edgekit_runner import __version__
 from edgekit_runner.environment import local_isa
 
-from edgekit import contradiction, fingerprint, requirements
+from edgekit import child, contradiction, fingerprint, requirements
 from edgekit.doctor import PACKAGES, installed
 from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import walk
 from edgekit.machine import machine_facts
 from edgekit.package import folder as folders
 from edgekit.plan import budget_for, plan
-from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, TargetReport, Traced
+from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, TargetReport, TaskFacts, Traced
 from edgekit.rung import Request
 from edgekit.specs import TraceSpec
 from edgekit.stages import Event, EventLog, Stages
@@ -127,6 +128,14 @@ def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
         allowed = ", ".join(dict.fromkeys(level for profile in profiles for level in profile.isa.levels))
         raise UserError(f"no target given admits the instruction set {wanted!r}; allowed: {allowed}, or host")
     return wanted if wanted in target.isa.levels else target.default_isa
+
+
+def look(task: str, settings: dict[str, str]) -> TaskFacts:
+    """What the plan must know of a task, its model exported and counted in a child process that is gone afterwards."""
+    source = TaskSource(name=task, reference=task, settings=settings)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        spec = TraceSpec(source=source, work=folder)
+        return child.run("look", "edgekit.trace:look", spec, TaskFacts, Path(folder))[0]
 
 
 def _trace(

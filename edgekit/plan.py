@@ -1,7 +1,8 @@
 """The plan: which recipes to try for one task on one target, cheapest first, and why. A pure function.
 
-It looks at what the profile admits and at what the task brings, never at the model's weights; everything
-measured belongs to the gate.
+It looks at what the profile admits, at what the task brings and at what the model's multiply-accumulates are made of,
+never at the weights; everything measured belongs to the gate. A model that was not traced is taken for a convolutional
+net: what would harm one is left out.
 """
 
 from collections.abc import Mapping
@@ -9,14 +10,26 @@ from collections.abc import Mapping
 import msgspec
 
 from edgekit.errors import UserError
-from edgekit.records import Budget, Plan, Recipe, Skipped, Step, TaskFacts
+from edgekit.records import Budget, Kind, Macs, Plan, Recipe, Skipped, Step, TaskFacts
 from edgekit.target import Rung, Target
 from edgekit.task import Task
 
 # Known techniques that no ladder of a profile names are still accounted for, with the profile's own limits.
 # What an exporter does by itself: it takes a SavedModel as well.
 WITHOUT_PROGRAM = frozenset({"fp16", "float32"})
-NAMES = ("ptq", "qat", "fp16", "float32")
+NAMES = ("ptq", "qat", "dynamic", "fp16", "float32")
+# One operator of the graph is a whole recurrent cell: what rounds between operators does not reach into it.
+BETWEEN_OPERATORS = frozenset({"ptq", "mixed", "qat"})
+NO_CELLS: tuple[Kind, ...] = ("convolution", "linear", "attention")
+CELLS = "calibrated integers do not reach into recurrent cells"
+# A rung is for a network when at least this share of its multiply-accumulates is of the kinds it names.
+FITS = 0.5
+KINDS: dict[Kind, str] = {
+    "convolution": "convolutions",
+    "linear": "linear layers",
+    "recurrent": "recurrent cells",
+    "attention": "attention",
+}
 
 
 def plan(
@@ -73,7 +86,27 @@ def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
         return "a SavedModel has no torch program"
     brought = {"calibration": facts.calibration, "training": facts.training, "tensorflow": facts.tensorflow}
     missing = [need for need in rung.needs if not brought[need]]
-    return f"no {' and no '.join(missing)} data in the task" if missing else ""
+    if missing:
+        return f"no {' and no '.join(missing)} data in the task"
+    return _unfit(rung, facts.macs)
+
+
+def _unfit(rung: Rung, macs: Macs | None) -> str:
+    """Why the rung is not for a network of such multiply-accumulates; empty where it is."""
+    networks, unfit = rung.networks, rung.unfit
+    if not networks and rung.technique in BETWEEN_OPERATORS:
+        networks, unfit = NO_CELLS, CELLS
+    if not networks:
+        return ""
+    if macs is None or not macs.count:
+        if "convolution" in networks:
+            return ""
+        known = "known once the model is traced" if macs is None else "not known of this one"
+        return f"only for a network of {', '.join(KINDS[k] for k in networks)}, which is {known}: {unfit}"
+    if macs.share(networks) >= FITS:
+        return ""
+    most = max(set(KINDS) - set(networks), key=lambda kind: macs.share([kind]))
+    return f"{100 * macs.share([most]):.0f} % of the multiply-accumulates are {KINDS[most]}: {unfit}"
 
 
 def _not_named(target: Target) -> str:
@@ -84,7 +117,13 @@ def _recipe(rung: Rung, target: Target, isa: str) -> Recipe:
     quant = target.quant_for(isa)
     reason = rung.reason
     if rung.precision == "int8" and quant is not None:
-        reason += f"; {isa}: {quant.activation_dtype} activations, {quant.weight_bits}-bit {quant.granularity} weights"
+        weights = f"{quant.weight_bits}-bit {quant.granularity} weights"
+        own = (
+            "float inputs and outputs"
+            if rung.technique == "dynamic"
+            else f"{quant.activation_dtype} activations"
+        )
+        reason += f"; {isa}: {own}, {weights}"
     step = Step(technique=rung.technique, options=rung.options, reason=reason)
     return Recipe(name=_label(rung), precision=rung.precision, steps=(step,))
 

@@ -60,7 +60,7 @@ def _is_all_integers(attempt: Attempt) -> bool:
     made = attempt.candidate
     if made is None or made.saved_model:  # no layer of such a file is known by a name of the program
         return False
-    return made.recipe.precision == "int8" and not made.float_layers
+    return made.recipe.precision == "int8" and made.scheme == "static" and not made.float_layers
 
 
 class Rung:

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from edgekit.errors import TargetError
-from edgekit.records import Budget, Precision, Quant, Record, Scalar
+from edgekit.records import Budget, Kind, Precision, Quant, Record, Scalar
 
 Need = Literal["calibration", "training", "tensorflow"]
 Runtime = Literal["onnxruntime", "litert", "coreml"]
@@ -43,13 +43,25 @@ class Isa(Record):
 
 
 class Rung(Record):
-    """One entry of the ladder: a technique, its options, the precision it yields and what it needs from the task."""
+    """One entry of the ladder: a technique, its options, the precision it yields and what it needs from the task.
+
+    networks: the kinds of multiply-accumulates it pays for; without it, any. unfit: what becomes of other networks,
+    the end of a sentence.
+    """
 
     technique: str
     precision: Precision
     reason: str
     options: dict[str, Scalar] = {}
     needs: tuple[Need, ...] = ()
+    networks: tuple[Kind, ...] = ()
+    unfit: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.networks) != bool(self.unfit):
+            raise ValueError(
+                f"{self.technique}: networks and unfit go together: which networks, and what becomes of the others"
+            )
 
 
 class Deployment(Record):

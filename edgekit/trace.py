@@ -19,10 +19,10 @@ import torchvision  # noqa: F401  before any converter: see edgekit.child
 from edgekit import fingerprint, likeness
 from edgekit.arrays import check_shapes, digest, save_arrays
 from edgekit.errors import ConversionError, EdgekitError, MissingRuntime, TaskError
-from edgekit.quant import calibrate, prepare, program
+from edgekit.quant import calibrate, macs, prepare, program
 from edgekit.quant.prepare_keras import prepare_keras
 from edgekit.recorder import Recorder, Replay
-from edgekit.records import TensorSpec, Traced
+from edgekit.records import TaskFacts, TensorSpec, Traced
 from edgekit.sources import keras
 from edgekit.sources.subject import Subject
 from edgekit.specs import TraceSpec
@@ -49,11 +49,8 @@ def trace(spec: TraceSpec) -> Traced:
     read = _read_calibration(task, examples)
     save_arrays(work / "predictions.npz", recorder.predictions)
     save_arrays(work / "samples.npz", samples)
-    facts = msgspec.structs.replace(
-        task.facts(), torch=bool(subject.program), tensorflow=bool(subject.tensorflow)
-    )
     return Traced(
-        facts=facts,
+        facts=_facts(task, subject),
         preprocessing=task.preprocessing,
         program=subject.program,
         tensorflow=subject.tensorflow,
@@ -72,6 +69,19 @@ def trace(spec: TraceSpec) -> Traced:
             "the calibration data": read.content,
             **fingerprint.of_task(task, lambda: seed_everything(spec.seed)),
         },
+    )
+
+
+def look(spec: TraceSpec) -> TaskFacts:
+    """Only what the plan must know: the model is built and exported, nothing is scored. Raises what `trace` raises."""
+    seed_everything(spec.seed)
+    task = spec.source.load()
+    return _facts(task, _subject(task, _examples_of(task), Path(spec.work)))
+
+
+def _facts(task: Task, subject: Subject) -> TaskFacts:
+    return msgspec.structs.replace(
+        task.facts(), torch=bool(subject.program), tensorflow=bool(subject.tensorflow), macs=subject.macs
     )
 
 
@@ -95,6 +105,7 @@ def _subject(task: Task, examples: tuple[torch.Tensor, ...], work: Path) -> Subj
             "the model's graph": fingerprint.of_text(exported.graph_module.code),
             "the model's weights": fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
         },
+        macs=macs.count(exported),
         doubts=doubts,
     )
 

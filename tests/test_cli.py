@@ -108,6 +108,7 @@ def test_plan_as_text() -> None:
     assert lines[0].startswith("x86-server (avx2), budget: ")
     assert lines[1].startswith("  1. ptq(mse) -> int8: ")
     assert "7-bit per_channel weights" in lines[1]
+    assert "  -  dynamic left out: 99 % of the multiply-accumulates are convolutions: " in shown.stdout
     assert any(line.startswith("coreml-fp16 (") for line in lines)
     assert re.search(r"  -  ptq.* left out: profile .*admits float16", shown.stdout)
     assert "0.02" in lines[0]

@@ -1,6 +1,6 @@
 """The plan: tables for each profile, and for any profile and task a property test of what every plan keeps."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgekit.errors import TargetError, UserError
 from edgekit.plan import budget_for, plan
-from edgekit.records import Budget, Precision, Quant, Record, TaskFacts
+from edgekit.records import Budget, Kind, Macs, Precision, Quant, Record, TaskFacts
 from edgekit.target import Isa, Rung, Target, load_target, target_names
 from edgekit.task import Task
 
@@ -18,33 +18,66 @@ NOTHING = {"qat": "no calibration and no training data in the task"}
 NO_SOURCE = {"ptq_tensorflow": "no Keras model or SavedModel in the task"}
 PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)", "ptq(percentile)", "ptq(entropy)", "ptq(mse, gptq)")
 INT8 = (*PTQ, "mixed(mse)", "mixed(mse, 0.5)")
+KINDS = "linear layers, recurrent cells, attention"
+SLOW = {
+    "x86-server": "dynamic quantization of a CNN is 8x slower than float in ONNX Runtime",
+    "arm-mobile": "dynamic quantization of a CNN is 8x slower than float in ONNX Runtime",
+    "tflite-int8": "dynamic quantization of a CNN is 1.6x slower than float in LiteRT",
+}
+UNKNOWN = {
+    name: {"dynamic": f"only for a network of {KINDS}, which is known once the model is traced: {why}"}
+    for name, why in SLOW.items()
+}
+CELLS = "calibrated integers do not reach into recurrent cells"
 FP16_ONLY = "profile coreml-fp16 admits float16 and float32 only"
 
 
-def facts(calibration: bool = True, training: bool = False) -> TaskFacts:
-    return TaskFacts(name="t", calibration=calibration, training=training)
+CNN = Macs(count=100, convolution=0.98, linear=0.02)
+LSTM = Macs(count=100, recurrent=0.97, linear=0.03)
+TRANSFORMER = Macs(count=100, convolution=0.01, linear=0.9, attention=0.09)
+CRNN = Macs(count=100, convolution=0.45, recurrent=0.55)
+MLP = Macs(count=100, linear=1.0)
+
+
+def facts(calibration: bool = True, training: bool = False, macs: Macs | None = None) -> TaskFacts:
+    return TaskFacts(name="t", calibration=calibration, training=training, macs=macs)
 
 
 @pytest.mark.parametrize(
     ("target", "calibration", "recipes", "skipped"),
     [
-        ("x86-server", True, (*INT8, "fp16", "float32"), NO_LABELS),
-        ("x86-server", False, ("fp16", "float32"), {**dict.fromkeys(INT8, NO_DATA), **NOTHING}),
-        ("arm-mobile", True, (*INT8, "fp16", "float32"), NO_LABELS),
-        ("arm-mobile", False, ("fp16", "float32"), {**dict.fromkeys(INT8, NO_DATA), **NOTHING}),
-        ("tflite-int8", True, (*INT8, "fp16", "float32"), NO_LABELS | NO_SOURCE),
+        ("x86-server", True, (*INT8, "fp16", "float32"), UNKNOWN["x86-server"] | NO_LABELS),
+        (
+            "x86-server",
+            False,
+            ("fp16", "float32"),
+            {**dict.fromkeys(INT8, NO_DATA), **NOTHING, **UNKNOWN["x86-server"]},
+        ),
+        ("arm-mobile", True, (*INT8, "fp16", "float32"), UNKNOWN["arm-mobile"] | NO_LABELS),
+        (
+            "arm-mobile",
+            False,
+            ("fp16", "float32"),
+            {**dict.fromkeys(INT8, NO_DATA), **NOTHING, **UNKNOWN["arm-mobile"]},
+        ),
+        ("tflite-int8", True, (*INT8, "fp16", "float32"), UNKNOWN["tflite-int8"] | NO_LABELS | NO_SOURCE),
         (
             "tflite-int8",
             False,
             ("fp16", "float32"),
-            {**dict.fromkeys(INT8, NO_DATA), **NOTHING, **NO_SOURCE},
+            {**dict.fromkeys(INT8, NO_DATA), **NOTHING, **NO_SOURCE, **UNKNOWN["tflite-int8"]},
         ),
-        ("coreml-fp16", True, ("fp16", "mixed_half", "float32"), {"ptq": FP16_ONLY, "qat": FP16_ONLY}),
+        (
+            "coreml-fp16",
+            True,
+            ("fp16", "mixed_half", "float32"),
+            {"ptq": FP16_ONLY, "qat": FP16_ONLY, "dynamic": FP16_ONLY},
+        ),
         (
             "coreml-fp16",
             False,
             ("fp16", "float32"),
-            {"ptq": FP16_ONLY, "qat": FP16_ONLY, "mixed_half": NO_DATA},
+            {"ptq": FP16_ONLY, "qat": FP16_ONLY, "dynamic": FP16_ONLY, "mixed_half": NO_DATA},
         ),
     ],
 )
@@ -59,7 +92,57 @@ def test_ladders(target: str, calibration: bool, recipes: tuple[str, ...], skipp
 def test_training_data_opens_qat_after_all_that_only_calibrates(target: str) -> None:
     made = plan(facts(training=True), load_target(target))
     assert tuple(r.name for r in made.recipes) == (*INT8, "qat", "fp16", "float32")
-    assert {s.technique for s in made.skipped} <= set(NO_SOURCE)
+    assert {s.technique for s in made.skipped} <= {"dynamic", *NO_SOURCE}
+
+
+@pytest.mark.parametrize("target", SLOW)
+def test_a_cnn_is_never_quantized_dynamically(target: str) -> None:
+    made = plan(facts(macs=CNN), load_target(target))
+    assert tuple(r.name for r in made.recipes) == (*INT8, "fp16", "float32"), "the ladder of a CNN"
+    reasons = {s.technique: s.reason for s in made.skipped}
+    assert reasons["dynamic"] == f"98 % of the multiply-accumulates are convolutions: {SLOW[target]}"
+
+
+@pytest.mark.parametrize(
+    ("macs", "calibration", "first"),
+    [
+        (LSTM, True, ("dynamic", "fp16", "float32")),
+        (LSTM, False, ("dynamic", "fp16", "float32")),
+        (CRNN, True, ("dynamic", "fp16", "float32")),
+        (TRANSFORMER, True, ("ptq(mse)", "dynamic", "ptq(minmax)")),
+        (TRANSFORMER, False, ("dynamic", "fp16", "float32")),
+        (MLP, True, ("ptq(mse)", "dynamic", "ptq(minmax)")),
+    ],
+    ids=["lstm", "lstm without data", "crnn", "transformer", "transformer without data", "mlp"],
+)
+@pytest.mark.parametrize("target", SLOW)
+def test_sequence_models(target: str, macs: Macs, calibration: bool, first: tuple[str, ...]) -> None:
+    made = plan(facts(calibration, macs=macs), load_target(target))
+    assert tuple(r.name for r in made.recipes)[:3] == first
+
+
+def test_why_calibrated_integers_are_not_for_an_lstm() -> None:
+    made = plan(facts(macs=LSTM), load_target("x86-server"))
+    reasons = {s.technique: s.reason for s in made.skipped}
+    cells = f"97 % of the multiply-accumulates are recurrent cells: {CELLS}"
+    assert reasons == dict.fromkeys(INT8, cells) | NO_LABELS
+    trained = plan(facts(training=True, macs=LSTM), load_target("x86-server"))
+    assert {s.technique: s.reason for s in trained.skipped}["qat"] == cells
+
+
+def test_a_model_of_which_nothing_was_counted_is_taken_for_a_cnn() -> None:
+    made = plan(facts(macs=Macs(count=0)), load_target("x86-server"))
+    assert tuple(r.name for r in made.recipes) == (*INT8, "fp16", "float32")
+    assert "which is not known of this one" in made.skipped[0].reason
+
+
+def test_the_dynamic_recipe_says_its_own_arithmetic() -> None:
+    made = plan(facts(macs=LSTM), load_target("x86-server"), isa="avx-vnni")
+    assert (
+        made.recipes[0]
+        .steps[0]
+        .reason.endswith("; avx-vnni: float inputs and outputs, 8-bit per_channel weights")
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,14 +191,27 @@ def test_a_keras_model_may_go_through_tensorflow_and_a_savedmodel_must() -> None
 
 # ------------------------------------------------------------------------------------------------------ properties
 
+
+def networks_of(rung: Rung) -> tuple[Kind, ...]:
+    every: tuple[Kind, ...] = get_args(Kind)
+    cells = rung.technique in ("ptq", "qat", "mixed")
+    return rung.networks or tuple(kind for kind in every if not (cells and kind == "recurrent"))
+
+
+def _rung(networks: tuple[str, ...], unfit: str, **fields: Any) -> Rung:
+    return Rung(networks=networks, unfit=unfit if networks else "", **fields)
+
+
 PRECISIONS: tuple[Precision, ...] = ("int8", "float16", "float32")
 rungs = st.builds(
-    Rung,
+    _rung,
     technique=st.sampled_from(["ptq", "qat", "prune", "distill", "fp16", "float32"]),
     precision=st.sampled_from(PRECISIONS),
     reason=st.text(min_size=1, max_size=20),
     options=st.dictionaries(st.sampled_from(["estimator", "share"]), st.sampled_from(["a", 0.5]), max_size=2),
     needs=st.lists(st.sampled_from(["calibration", "training"]), unique=True).map(tuple),
+    networks=st.sampled_from([(), ("linear",), ("convolution", "linear"), ("recurrent", "attention")]),
+    unfit=st.just("it is slower"),
 )
 
 
@@ -146,17 +242,24 @@ profiles = st.sampled_from(target_names()).map(load_target) | st.builds(
 @given(target=profiles, calibration=st.booleans(), training=st.booleans(), data=st.data())
 def test_every_plan(target: Target, calibration: bool, training: bool, data: st.DataObject) -> None:
     isa = data.draw(st.sampled_from([None, *target.isa.levels]))
-    task = facts(calibration, training)
+    macs = data.draw(st.sampled_from([None, CNN, LSTM, TRANSFORMER, CRNN, MLP, Macs(count=0)]))
+    task = facts(calibration, training, macs)
     made = plan(task, target, isa=isa)
     brought = {need for need, there in (("calibration", calibration), ("training", training)) if there}
 
-    possible = [r for r in target.ladder if r.precision in target.precisions and set(r.needs) <= brought]
+    possible = [
+        r
+        for r in target.ladder
+        if r.precision in target.precisions
+        and set(r.needs) <= brought
+        and (macs if macs and macs.count else CNN).share(networks_of(r)) >= 0.5
+    ]
     assert [(r.steps[0].technique, r.steps[0].options, r.precision) for r in made.recipes] == [
         (rung.technique, rung.options, rung.precision) for rung in possible
     ], "recipes are exactly the rungs whose needs are met, in the order of the ladder"
     assert all(r.name and len(r.steps) == 1 and r.steps[0].reason for r in made.recipes)
 
-    unnamed = {"ptq", "qat", "fp16", "float32"} - {rung.technique for rung in target.ladder}
+    unnamed = {"ptq", "qat", "dynamic", "fp16", "float32"} - {rung.technique for rung in target.ladder}
     assert len(made.recipes) + len(made.skipped) == len(target.ladder) + len(unnamed)
     assert unnamed <= {s.technique for s in made.skipped}
     assert all(s.reason.strip() for s in made.skipped)

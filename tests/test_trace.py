@@ -13,7 +13,7 @@ from edgekit.arrays import digest
 from edgekit.errors import ConversionError, TaskError
 from edgekit.quant import program
 from edgekit.recorder import Recorder
-from edgekit.records import Traced
+from edgekit.records import Macs, Traced
 from edgekit.specs import TraceSpec
 from edgekit.task import TaskSource
 
@@ -38,8 +38,19 @@ def test_facts_of_a_good_task(traced: Traced) -> None:
     assert traced.samples == 16
     assert traced.parameters == 3 * 64 * 9 + 64 + 64 * 10 + 10
     assert traced.doubts == ()
+    assert traced.facts.macs == Macs(
+        count=64 * 64 * 27 + 640,
+        convolution=64 * 64 * 27 / (64 * 64 * 27 + 640),
+        linear=640 / (64 * 64 * 27 + 640),
+    )
     assert [(s.name, s.shape, s.dtype) for s in traced.inputs] == [("input_0", (1, 3, 8, 8), "float32")]
     assert [(s.name, s.shape, s.dtype) for s in traced.outputs] == [("output_0", (1, 10), "float32")]
+
+
+def test_looking_gives_the_facts_of_tracing_and_leaves_no_file(traced: Traced, tmp_path: Path) -> None:
+    source = TaskSource(name="task", reference=f"{SMALL}:task")
+    assert tracing.look(TraceSpec(source=source, work=str(tmp_path))) == traced.facts
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_predictions_are_kept_by_the_hash_of_their_input(traced: Traced) -> None:

@@ -24,4 +24,6 @@ def export(spec: ExportSpec) -> Artifact:
         raise MissingRuntime.of(PACKAGES[spec.target.format], f"exporting {spec.target.format}") from error
     out = Path(spec.folder) / f"model{exporter.SUFFIX}"
     artifact: Artifact = exporter.export(spec.candidate, spec.target, out)
-    return msgspec.structs.replace(artifact, float_layers=len(spec.candidate.float_layers))
+    return msgspec.structs.replace(
+        artifact, scheme=spec.candidate.scheme, float_layers=len(spec.candidate.float_layers)
+    )

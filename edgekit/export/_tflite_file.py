@@ -11,9 +11,13 @@ from edgekit.records import Artifact, Precision, TensorSpec
 
 
 def artifact(
-    out: Path, precision: Precision, layout: Literal["NHWC", "as the model"], toolchain: dict[str, str]
+    out: Path,
+    precision: Precision,
+    layout: Literal["NHWC", "as the model"],
+    toolchain: dict[str, str],
+    float_interfaces: bool = False,
 ) -> Artifact:
-    """What the file really holds. Raises ConversionError if TFLite cannot load it."""
+    """What the file really holds. float_interfaces: float inputs and outputs are no doubt. Raises ConversionError if TFLite cannot load it."""
     inputs, outputs = _interfaces(out)
     content = out.read_bytes()
     return Artifact(
@@ -26,7 +30,7 @@ def artifact(
         outputs=outputs,
         layout=layout,
         toolchain=toolchain,
-        doubts=_doubts(precision, inputs + outputs),
+        doubts=() if float_interfaces else _doubts(precision, inputs + outputs),
     )
 
 
@@ -63,5 +67,5 @@ def _doubts(precision: Precision, specs: tuple[TensorSpec, ...]) -> tuple[str, .
     return tuple(
         f"{s.name} of an int8 file is {s.dtype}: its operator is not quantized"
         for s in specs
-        if s.dtype != "int8"
+        if s.dtype.startswith("float")
     )

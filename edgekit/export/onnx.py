@@ -2,7 +2,8 @@
 
 float32: the graph as exported. int8: QuantizeLinear and DequantizeLinear around every operator, weights stored as
 int8 ("QDQ"); onnxruntime merges each group into one integer kernel when it loads the file. Activations are unsigned:
-kernels on x86 multiply u8 by s8, so a signed graph is shifted by 128, exactly. float16: weights stored in half
+kernels on x86 multiply u8 by s8, so a signed graph is shifted by 128, exactly. A dynamic int8 candidate is a float graph
+whose finished file ONNX Runtime's own quantizer rewrites (`_onnx_dynamic`). float16: weights stored in half
 precision behind a Cast that is folded at load; arithmetic and speed stay those of float32.
 
 The same program gives the same bytes: what varies, or names this machine, is dropped.
@@ -22,8 +23,10 @@ import torch
 from edgekit_runner import __version__
 from edgekit_runner.artifact import describe
 
+from edgekit.export import _onnx_dynamic as dynamic
 from edgekit.export import _onnx_integers as integers
 from edgekit.export import _onnx_passes as passes
+from edgekit.export import _onnx_tables as tables
 from edgekit.export._onnx_errors import conversion_error
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Precision
@@ -45,6 +48,7 @@ PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
         passes.quantize_clips,
         integers.hardswish_in_integers,
         integers.scale_in_grid,
+        tables.store_tables,
         passes.drop_unused,
     ],
 }
@@ -57,9 +61,14 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     """
     precision = candidate.recipe.precision
     program = programs.load(candidate.program)
-    model = _convert(programs.fold_weights(program) if precision == "int8" else program)
-    for rewrite in PASSES[precision]:
+    dynamic_quant = candidate.quant if candidate.scheme == "dynamic" else None
+    model = _convert(programs.fold_weights(program) if programs.is_quantized(program) else program)
+    for rewrite in PASSES["float32" if dynamic_quant else precision]:
         rewrite(model)
+    if dynamic_quant:
+        tables.store_tables(model)
+        dynamic.quantize(model, dynamic_quant)
+        passes.strip(model)
     passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision})
     onnx.checker.check_model(model, full_check=True)
     programs.write(out, model.SerializeToString(deterministic=True))

@@ -8,7 +8,10 @@ Precision:
     float32   the flatbuffer as converted
     float16   the same with weights stored as float16 (ai-edge-quantizer's float casting); float32 in and out
     int8      the program is a converted pt2e graph with unfolded weights (`fold_quantize=False`): the
-              converter turns each dequantize -> op -> quantize into the int8 op, with int8 in and out
+              converter turns each dequantize -> op -> quantize into the int8 op, with int8 in and out;
+              embedding tables are stored as int8 afterwards
+    dynamic   an int8 candidate with a float program: ai-edge-quantizer stores the weights of the finished file as
+              int8 (dynamic_wi8_afp32), and kernels round their float inputs; float32 in and out
 
 Measured, EfficientNet-Lite0, int8 against float, XNNPACK, one thread: no TRANSPOSE, no PAD, 5.3 against
 18.6 MB, CPU time 0.46 of float on a core with AVX512-VNNI (`_tflite_layout` removes the transposes).
@@ -19,7 +22,7 @@ Runs in a child process: tensorflow, which litert-torch loads, must come after t
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401  registers the operators of a quantized program
@@ -55,13 +58,18 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     channels_last = any(
         len(shape) == 4 for shape, _ in _inputs(program)
     ) and not programs.takes_channels_last(program)
-    model = _lower(program, precision, channels_last)
-    if precision == "float16":
-        _save_float16(model, out)
+    dynamic = candidate.scheme == "dynamic"
+    model = _lower(program, "float32" if dynamic else precision, channels_last)
+    how = _DYNAMIC if dynamic else _STORED.get(precision)
+    if how is _TABLES and not _looks_up(program):
+        how = None
+    if how is not None:
+        _save_stored(model, out, how)
     else:
         model.export(str(out))
     layout: Literal["NHWC", "as the model"] = "NHWC" if channels_last else "as the model"
-    return artifact(out, precision, layout, {name: version(name) for name in PACKAGES})
+    toolchain = {name: version(name) for name in PACKAGES}
+    return artifact(out, precision, layout, toolchain, float_interfaces=dynamic)
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...], torch.dtype]]:
@@ -107,22 +115,59 @@ def _quant_config(precision: Precision) -> QuantConfig | None:
     return QuantConfig(pt2e_quantizer=PT2EQuantizer().set_global(static))
 
 
-def _save_float16(model: Any, out: Path) -> None:
-    """Stores weights as float16 behind a DEQUANTIZE, which every runtime reads; arithmetic is float."""
-    weights = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-    config = qtyping.OpQuantizationConfig(
-        weight_tensor_config=weights,
+class _Stored(NamedTuple):
+    """How ai-edge-quantizer stores the weights of a float file, and of which operators."""
+
+    config: qtyping.OpQuantizationConfig
+    algorithm: str
+    operators: tuple[qtyping.TFLOperationName, ...]
+
+
+# Weights as float16 behind a DEQUANTIZE, which every runtime reads; arithmetic is float
+_FLOAT16 = _Stored(
+    qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=16, dtype=qtyping.TensorDataType.FLOAT
+        ),
         compute_precision=qtyping.ComputePrecision.FLOAT,
         explicit_dequantize=True,
-    )
+    ),
+    "float_casting",
+    (qtyping.TFLOperationName.ALL_SUPPORTED,),
+)
+# The settings of recipe.dynamic_wi8_afp32; not of convolutions (`edgekit.compress.dynamic`)
+_DYNAMIC = _Stored(
+    qtyping.OpQuantizationConfig(
+        weight_tensor_config=qtyping.TensorQuantizationConfig(
+            num_bits=8, symmetric=True, granularity=qtyping.QuantGranularity.CHANNELWISE
+        ),
+        compute_precision=qtyping.ComputePrecision.INTEGER,
+    ),
+    "min_max_uniform_quantize",
+    (
+        qtyping.TFLOperationName.FULLY_CONNECTED,
+        qtyping.TFLOperationName.BATCH_MATMUL,
+        qtyping.TFLOperationName.EMBEDDING_LOOKUP,
+    ),
+)
+# Tables of an int8 file: the quantized graph holds them in float, a lookup multiplies nothing
+_TABLES = _DYNAMIC._replace(operators=(qtyping.TFLOperationName.EMBEDDING_LOOKUP,))
+
+
+_STORED = {"float16": _FLOAT16, "int8": _TABLES}
+
+
+def _looks_up(program: torch.export.ExportedProgram) -> bool:
+    return any(node.target is torch.ops.aten.embedding.default for node in program.graph.nodes)
+
+
+def _save_stored(model: Any, out: Path, how: _Stored) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "float32.tflite"
         model.export(str(path))
-        casting = quantizer.Quantizer(str(path))
-        casting.update_quantization_recipe(
-            regex=".*",
-            operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
-            op_config=config,
-            algorithm_key="float_casting",
-        )
-        out.write_bytes(casting.quantize().quantized_model)
+        storing = quantizer.Quantizer(str(path))
+        for name in how.operators:
+            storing.update_quantization_recipe(
+                regex=".*", operation_name=name, op_config=how.config, algorithm_key=how.algorithm
+            )
+        out.write_bytes(storing.quantize().quantized_model)

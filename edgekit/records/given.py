@@ -1,6 +1,7 @@
 """What a run is given, and the plan made of it: Task + Target -> Plan."""
 
 import math
+from collections.abc import Iterable
 from typing import Any, Literal
 
 from edgekit.errors import UserError
@@ -8,6 +9,8 @@ from edgekit.records._base import Record
 
 Precision = Literal["int8", "float16", "float32"]
 Scalar = bool | int | float | str
+Scheme = Literal["static", "dynamic"]
+Kind = Literal["convolution", "linear", "recurrent", "attention"]
 
 
 class OutOfRange(UserError, ValueError):
@@ -117,11 +120,28 @@ class Preprocessing(Record):
     labels: tuple[str, ...] = ()
 
 
+class Macs(Record):
+    """What the multiply-accumulates of one inference are made of: `count` of them, and the share of each kind.
+
+    linear: products with stored weights outside cells. recurrent: LSTM, GRU and RNN cells. attention: products of two
+    activations. A model without any has count 0 and no shares.
+    """
+
+    count: int
+    convolution: float = 0.0
+    linear: float = 0.0
+    recurrent: float = 0.0
+    attention: float = 0.0
+
+    def share(self, kinds: Iterable[Kind]) -> float:
+        return sum(getattr(self, kind) for kind in set(kinds))
+
+
 class TaskFacts(Record):
     """What the plan must know of a task, without its code or data.
 
     torch: whether the model becomes a torch program; a SavedModel does not. tensorflow: whether TensorFlow's own
-    converter has something to start from, a Keras model or a SavedModel.
+    converter has something to start from, a Keras model or a SavedModel. macs: None where the model was not traced.
     """
 
     name: str
@@ -129,3 +149,4 @@ class TaskFacts(Record):
     training: bool
     torch: bool = True
     tensorflow: bool = False
+    macs: Macs | None = None

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from edgekit.records._base import Record
-from edgekit.records.given import Precision, Preprocessing, Quant, Recipe, TaskFacts, TensorSpec
+from edgekit.records.given import Precision, Preprocessing, Quant, Recipe, Scheme, TaskFacts, TensorSpec
 
 
 class Traced(Record):
@@ -78,13 +78,16 @@ class LayerTimes(Record):
 class Candidate(Record):
     """A model after the steps of a recipe: an exported program on disk, ready to be lowered.
 
-    float_layers: those of an integer candidate that stay float. saved_model: the folder that TensorFlow's converter
-    lowers in place of the program, with the inputs in the file `calibration` for its ranges.
+    scheme: where an integer candidate gets its ranges, from the program ("static") or from the runtime, inference by
+    inference ("dynamic": the program is still float). float_layers: those of an integer candidate that stay float.
+    saved_model: the folder that TensorFlow's converter lowers in place of the program, with the inputs in the file
+    `calibration` for its ranges.
     """
 
     program: str
     recipe: Recipe
     quant: Quant | None = None
+    scheme: Scheme = "static"
     saved_model: str = ""
     calibration: str = ""
     float_layers: tuple[FloatLayer, ...] = ()
@@ -95,7 +98,8 @@ class Candidate(Record):
 class Artifact(Record):
     """The exported file (a folder for Core ML). `sha256` covers the content, see edgekit_runner.hashing.
 
-    float_layers: how many layers of an integer file compute in float, by choice or for want of a kernel.
+    scheme: as the candidate's. float_layers: how many layers of an integer file compute in float, by choice or for want
+    of a kernel.
     """
 
     path: str
@@ -107,5 +111,6 @@ class Artifact(Record):
     outputs: tuple[TensorSpec, ...]
     layout: Literal["NCHW", "NHWC", "as the model"]
     toolchain: dict[str, str]
+    scheme: Scheme = "static"
     float_layers: int = 0
     doubts: tuple[str, ...] = ()

@@ -161,7 +161,8 @@ def _figures(attempt: Attempt) -> Group:
     if candidate.quant is not None:
         quant = candidate.quant
         sign = "symmetric" if quant.symmetric_activations else "asymmetric"
-        value = f"{quant.weight_bits}-bit {quant.granularity} weights, {sign} {quant.activation_dtype} inputs"
+        ranged = " ranged at run time" if candidate.scheme == "dynamic" else ""
+        value = f"{quant.weight_bits}-bit {quant.granularity} weights, {sign} {quant.activation_dtype} inputs{ranged}"
         facts.insert(0, Fact(label="arithmetic", value=value))
     return Group(heading="Steps", facts=tuple(facts))
 

@@ -10,7 +10,7 @@ from edgekit.records import Artifact, Lint
 
 INTEGER = ("int8", "uint8")
 CONVERSION = re.compile(
-    r"^(QUANTIZE|DEQUANTIZE|CAST|QuantizeLinear|DequantizeLinear|Cast|cast|quantize|dequantize)$"
+    r"^(QUANTIZE|DEQUANTIZE|CAST|QuantizeLinear|DequantizeLinear|Cast|cast|quantize|dequantize|DynamicQuantizeLinear)$"
 )
 # Operators that move or reindex data and compute nothing
 MOVES = re.compile(
@@ -18,7 +18,9 @@ MOVES = re.compile(
     r"Transpose|Reshape|Squeeze|Unsqueeze|Flatten|Slice|Split|Shape|Gather|Expand|Identity|Concat|CONCATENATION|PAD|Pad|"
     r"reshape|transpose|squeeze|expand_dims|slice_by_index|slice_by_size|split|identity|gather|shape|concat|tile|pad)$"
 )
-HEAVY = re.compile(r"(CONV|FULLY_CONNECTED|BATCH_MATMUL|Conv|Gemm|MatMul|conv|linear|matmul)")
+HEAVY = re.compile(r"(CONV|FULLY_CONNECTED|BATCH_MATMUL|Conv|Gemm|MatMul|LSTM|GRU|RNN|conv|linear|matmul)")
+# An operator with float inputs and integer weights, which rounds its input itself: the promise of a dynamic file alone
+HYBRID = "hybrid"
 # of the multiply-accumulate operators must keep the promise, or all but those that the recipe leaves float
 MIN_SHARE = 0.5
 
@@ -32,8 +34,8 @@ def build_lint(
     """
     split = [(*key.partition(":")[::2], count) for key, count in ops.items()]
     compute = [(op, dtype, n) for op, dtype, n in split if not CONVERSION.match(op) and not MOVES.match(op)]
-    kept = sum(n for _, dtype, n in compute if keeps(dtype, artifact.precision))
-    left = [(op, dtype, n) for op, dtype, n in compute if not keeps(dtype, artifact.precision)]
+    kept = sum(n for _, dtype, n in compute if _kept(dtype, artifact))
+    left = [(op, dtype, n) for op, dtype, n in compute if not _kept(dtype, artifact)]
     inputs, outputs = (tuple(t.dtype for t in side) for side in (artifact.inputs, artifact.outputs))
     notes = list(findings)
     if not stored_only:
@@ -42,7 +44,7 @@ def build_lint(
         promised=artifact.precision,
         ops=dict(sorted(ops.items())),
         ops_in_precision=kept,
-        ops_float=sum(n for _, dtype, n in left if "float" in dtype),
+        ops_float=sum(n for _, dtype, n in left if "float" in dtype or dtype == HYBRID),
         conversions=sum(n for op, _, n in split if CONVERSION.match(op)),
         transposes=sum(n for op, _, n in split if op.lower() == "transpose"),
         input_dtypes=inputs,
@@ -58,14 +60,16 @@ def keeps(dtype: str, promised: str) -> bool:
     return all(p in INTEGER for p in parts) if promised == "int8" else all(p == promised for p in parts)
 
 
+def _kept(dtype: str, artifact: Artifact) -> bool:
+    return keeps(dtype, artifact.precision) or (dtype == HYBRID and artifact.scheme == "dynamic")
+
+
 def _shares(compute: list[tuple[str, str, int]], artifact: Artifact) -> list[str]:
     heavy = [(op, dtype, n) for op, dtype, n in compute if HEAVY.search(op)]
     what = "multiply-accumulate operators" if heavy else "operators"
-    heavy = heavy or compute  # a file without any, an LSTM say, is judged by all that computes
+    heavy = heavy or compute  # a file without any is judged by all that computes
     total = sum(n for _, _, n in heavy)
-    kept = sum(
-        n for op, dtype, n in heavy if keeps(dtype, artifact.precision) or _integer_kernel(op, artifact)
-    )
+    kept = sum(n for op, dtype, n in heavy if _kept(dtype, artifact) or _integer_kernel(op, artifact))
     declared = total - artifact.float_layers if artifact.float_layers else total
     if total and kept < min(MIN_SHARE * total, declared):
         return [f"only {kept} of {total} {what} run in {artifact.precision}"]

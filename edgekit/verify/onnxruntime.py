@@ -21,6 +21,9 @@ from edgekit.verify.parity import Comparison
 from edgekit.verify.predict import Predictor, Session, usable_cpus
 
 INT16_MAX = 32767
+# Kernels that take float, round it to u8 themselves (or are given u8), multiply integers, and answer in float
+INTEGER_INSIDE = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat")
+STORED_WEIGHTS = {"MatMulInteger": (1,), "DynamicQuantizeMatMul": (1,), "DynamicQuantizeLSTM": (1, 2)}
 BIG_WEIGHT = 256  # elements; smaller constants are biases and scales
 
 
@@ -62,13 +65,17 @@ def _typed_ops(model: onnx.ModelProto) -> Iterator[tuple[str, str]]:
     for node in model.graph.node:
         dtype = _result_dtype(node, types)
         types.update(dict.fromkeys(node.output, dtype))
-        yield node.op_type, dtype
+        yield node.op_type, "uint8" if node.op_type in INTEGER_INSIDE else dtype
 
 
 def _result_dtype(node: onnx.NodeProto, types: dict[str, str]) -> str:
     if node.op_type == "QuantizeLinear":
         return types.get(node.input[2], "uint8") if len(node.input) > 2 else "uint8"
-    if node.op_type == "DequantizeLinear":
+    if node.op_type == "Where":  # its first input is the condition
+        return types.get(node.input[1], "float32")
+    if node.op_type == "DynamicQuantizeLinear":
+        return "uint8"
+    if node.op_type == "DequantizeLinear" or node.op_type in INTEGER_INSIDE:
         return "float32"
     if node.op_type == "Cast":
         to = next(a.i for a in node.attribute if a.name == "to")
@@ -134,11 +141,9 @@ def _conclusion(holds: bool, isa: str, host_isa: str, agreement: float | None, s
 def pair_bound(path: str) -> int:
     """255 x the largest |w_i| + |w_j| of one output channel: what two u8 x s8 products can sum to at most."""
     graph = onnx.load(path).graph
-    constants = {i.name: i for i in graph.initializer}
     bound = 0
-    for node in graph.node:
-        weight = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
-        if weight is None or weight.data_type != onnx.TensorProto.INT8 or len(weight.dims) < 2:
+    for weight in _multiplied(graph):
+        if weight.data_type != onnx.TensorProto.INT8 or len(weight.dims) < 2:
             continue
         rows = np.abs(onnx.numpy_helper.to_array(weight).astype(np.int64))
         for axis in (
@@ -148,3 +153,16 @@ def pair_bound(path: str) -> int:
             flat = np.sort(np.moveaxis(rows, axis, 0).reshape(rows.shape[axis], -1), axis=1)[:, -2:]
             bound = max(bound, 255 * int(flat.sum(1).max()))
     return bound
+
+
+def _multiplied(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """The stored tensors that integer kernels multiply by: behind a DequantizeLinear, or read by a dynamic operator.
+
+    GRU and RNN have no integer kernel: theirs are widened and multiplied in float.
+    """
+    constants = {i.name: i for i in graph.initializer}
+    widened = {name for node in graph.node if node.op_type in ("GRU", "RNN") for name in node.input}
+    for node in graph.node:
+        integers = node.op_type == "DequantizeLinear" and node.output[0] not in widened
+        places = (0,) if integers else STORED_WEIGHTS.get(node.op_type, ())
+        yield from (constants[node.input[i]] for i in places if node.input[i] in constants)

@@ -141,6 +141,10 @@ def _sample_doubts(comparing: ComparingPredictor) -> tuple[str, ...]:
 
 
 def _mode_doubts(spec: ProveSpec) -> tuple[str, ...]:
+    if spec.exact and spec.artifact.scheme == "dynamic":
+        return (
+            f"scored by the int8 kernels of this {spec.host_isa} machine, which saturate where the target's do not: a dynamic file has no float form",
+        )
     if spec.exact:
         return (
             f"scored with graph optimizations off: the int8 kernels of this {spec.host_isa} machine saturate, the target's do not",

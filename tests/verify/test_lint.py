@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgekit.records import Artifact, Precision, TensorSpec
+from edgekit.records import Artifact, Precision, Scheme, TensorSpec
 from edgekit.verify.lint import build_lint, keeps
 
 
@@ -104,7 +104,11 @@ def test_files_that_keep_their_promise(
             {"conv:float32": 3, "matmul:float16": 2},
             "only 2 of 5 multiply-accumulate operators run in float16",
         ),
-        ("int8", {"LSTM:float32": 2, "DequantizeLinear:float32": 6}, "only 0 of 2 operators run in int8"),
+        (
+            "int8",
+            {"LSTM:float32": 2, "DequantizeLinear:float32": 6},
+            "only 0 of 2 multiply-accumulate operators run in int8",
+        ),
     ],
 )
 def test_files_that_break_it(precision: Precision, ops: dict[str, int], finding: str) -> None:
@@ -130,6 +134,23 @@ def test_a_back_ends_own_findings_come_first_and_fail_the_lint() -> None:
 def test_the_dtypes_at_the_border_are_those_of_the_file() -> None:
     lint = build_lint(artifact("int8", "int8"), {}, [])
     assert (lint.input_dtypes, lint.output_dtypes) == (("int8",), ("int8", "int8"))
+
+
+@pytest.mark.parametrize(("scheme", "passed"), [("dynamic", True), ("static", False)])
+def test_a_hybrid_operator_is_the_promise_of_a_dynamic_file_alone(scheme: Scheme, passed: bool) -> None:
+    file = msgspec.structs.replace(artifact("int8"), scheme=scheme)
+    lint = build_lint(file, {"FULLY_CONNECTED:hybrid": 3, "SOFTMAX:float32->float32": 1}, [])
+    assert lint.passed is passed
+    assert lint.ops_in_precision == (3 if passed else 0)
+    assert lint.ops_float == (1 if passed else 4)
+
+
+def test_a_dynamic_file_whose_layers_stay_float_breaks_its_promise() -> None:
+    file = msgspec.structs.replace(artifact("int8"), scheme="dynamic")
+    ops = {"MatMul:float32": 3, "DynamicQuantizeMatMul:uint8": 1, "DynamicQuantizeLinear:uint8": 1}
+    lint = build_lint(file, ops, [])
+    assert lint.findings == ("only 1 of 4 multiply-accumulate operators run in int8",)
+    assert lint.conversions == 1
 
 
 @pytest.mark.parametrize(("float_layers", "passed"), [(0, False), (7, True), (6, False)])
