@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgekit.errors import UserError
+from edgekit.errors import ConversionError, UserError
 from edgekit.quant import macs
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Figure, FloatLayer, Kind, Record
@@ -45,8 +45,8 @@ class Options(Record):
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
     """The candidate marked as dynamic, with the layers that stay float; its program stays as it is.
 
-    Raises UserError for a target whose format or arithmetic has no dynamic quantizer, and for a model without a layer that it
-    could quantize.
+    Raises UserError for a target whose format or arithmetic has no dynamic quantizer, and ConversionError for a model without
+    a layer that it could quantize.
     """
     _check(candidate, context)
     nodes = list(macs.counted(programs.load(candidate.program)))
@@ -54,8 +54,10 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     left = [(node, count, reason) for node, kind, count in nodes if (reason := _left(node, kind, context))]
     layers = [node for node, kind, _ in nodes if kind != "attention"]
     if len(left) == len(layers):
-        raise UserError(
-            "dynamic: the model has no layer that it quantizes; it is for linear layers and recurrent cells, use ptq"
+        kinds = ", ".join(sorted({macs.operator(node) for node, _, _ in nodes})) or "none"
+        raise ConversionError(
+            f"dynamic: the model has no layer that this runtime quantizes (its layers: {kinds}); allowed are linear layers "
+            "and the cells that the runtime has integer kernels for"
         )
     in_float = sum(count for _, count, _ in left) + sum(n for _, kind, n in nodes if kind == "attention")
     figures = (
@@ -82,6 +84,8 @@ def _check(candidate: Candidate, context: "Context") -> None:
             f"dynamic: the profile asks for {bits}-bit weights; allowed are 7 and 8, use ptq for others"
         )
     target = context.target
+    if target is not None and target.format == "tflite" and bits != 8:
+        raise UserError(f"dynamic: the profile asks for {bits}-bit weights; TFLite's quantizer stores 8 bits")
     if target is not None and target.format == "coreml":
         raise UserError("dynamic: Core ML has no dynamic quantization; allowed formats: onnx, tflite")
 

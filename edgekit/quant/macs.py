@@ -5,7 +5,7 @@ save (`edgekit.compress.dynamic`). Recurrent cells stay one float operator under
 reaches them. Linear layers take either.
 
     convolution   output elements x weight elements of one output channel; transposed: input elements x those of one input
-    linear        output elements x inputs, where one operand is a stored tensor
+    linear        output elements x inputs, where one operand is a stored tensor; einsum: all its indices
     recurrent     steps x weight elements, both directions and all layers
     attention     products of two activations: scaled_dot_product_attention, and matmul without a stored operand
 
@@ -82,6 +82,24 @@ def _product(node: Node, stored: set[str]) -> tuple[Kind, int]:
     return kind, prod(_shape(node)) * _shape(left)[-1]
 
 
+def _einsum(node: Node, stored: set[str]) -> tuple[Kind, int]:
+    """Every index of the equation runs once through all the others; an ellipsis stands for what the operands have more."""
+    operands = node.args[1]
+    kind: Kind = "linear" if any(_is_stored(operand, stored) for operand in operands) else "attention"
+    sizes: dict[str, int] = {}
+    for indices, operand in zip(
+        str(node.args[0]).replace(" ", "").split("->")[0].split(","), operands, strict=True
+    ):
+        shape, (before, dots, after) = _shape(operand), indices.partition("...")
+        rest = shape[len(before) : len(shape) - len(after)] if dots else ()
+        named = {
+            **dict(zip(before, shape, strict=False)),
+            **dict(zip(reversed(after), reversed(shape), strict=False)),
+        }
+        sizes |= named | {f"...{len(rest) - i}": n for i, n in enumerate(rest)}
+    return kind, prod(sizes.values())
+
+
 def _attention(node: Node, stored: set[str]) -> tuple[Kind, int]:
     query, key, value = (_shape(operand) for operand in node.args[:3])
     return "attention", prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
@@ -118,4 +136,5 @@ _COUNTERS: dict[str, Callable[[Node, set[str]], tuple[Kind, int]]] = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
     **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), _cell),
     "scaled_dot_product_attention": _attention,
+    "einsum": _einsum,
 }

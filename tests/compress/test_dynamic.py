@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from edgekit.compress import dynamic
-from edgekit.errors import UserError
+from edgekit.errors import ConversionError, UserError
 from edgekit.export import onnx as exporter
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
@@ -154,14 +154,25 @@ def test_a_convolution_is_left_as_it_was(tmp_path: Path) -> None:
 
 
 def test_tflite_unrolls_cells_so_that_none_stays_float(tmp_path: Path) -> None:
-    _, _, candidate = saved("GRU", tmp_path)
+    _, _, candidate = saved("GRU", tmp_path, msgspec.structs.replace(QUANT, weight_bits=8))
     assert apply(candidate, "tflite-int8").float_layers == ()
 
 
 @pytest.mark.parametrize(
     ("name", "quant", "target", "text"),
     [
-        ("convolution alone", QUANT, "x86-server", "dynamic: the model has no layer that it quantizes"),
+        (
+            "convolution alone",
+            QUANT,
+            "x86-server",
+            "has no layer that this runtime quantizes (its layers: conv1d)",
+        ),
+        (
+            "LSTM",
+            QUANT,
+            "tflite-int8",
+            "the profile asks for 7-bit weights; TFLite's quantizer stores 8 bits",
+        ),
         ("LSTM", None, "x86-server", "dynamic needs a target with a [quant] table"),
         ("LSTM", QUANT, "coreml-fp16", "Core ML has no dynamic quantization; allowed formats: onnx, tflite"),
         (
@@ -174,6 +185,6 @@ def test_tflite_unrolls_cells_so_that_none_stays_float(tmp_path: Path) -> None:
 )
 def test_refused(name: str, quant: Quant | None, target: str, text: str, tmp_path: Path) -> None:
     _, _, candidate = saved(name, tmp_path, quant)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises((UserError, ConversionError)) as caught:
         apply(candidate, target)
     assert text in str(caught.value)

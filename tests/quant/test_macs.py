@@ -74,6 +74,12 @@ def test_a_product_with_a_stored_tensor_is_linear() -> None:
     assert counted(Stored(), (1, 5, 4)) == Macs(count=5 * 4 * 7, linear=1.0)
 
 
+@pytest.mark.parametrize("equation", ["bhqd,bhkd->bhqk", "...qd,...kd->...qk"])
+def test_every_index_of_an_einsum_runs_through_the_others(equation: str) -> None:
+    found = counted(Call(lambda q, k: torch.einsum(equation, q, k)), (1, 2, 5, 4), (1, 2, 7, 4))
+    assert found == Macs(count=2 * 5 * 7 * 4, attention=1.0)
+
+
 def test_shares_of_a_mixed_net() -> None:
     net = Call(
         lambda x, conv, head: head(conv(x).flatten(1)),
