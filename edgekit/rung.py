@@ -116,8 +116,8 @@ class Rung:
         if decision.accepted or not (inaccurate or self._wrong):
             return None
         artifact, candidate = self._artifact, self._candidate
-        if artifact is None or candidate is None:
-            return None
+        if artifact is None or candidate is None or candidate.scheme == "dynamic":
+            return None  # the program of a dynamic candidate is float: each of its integers would look like a wrong kernel
         spec = BlameSpec(
             artifact=artifact, candidate=candidate, traced=self._request.traced, runtime=self._target.runtime
         )
