@@ -63,6 +63,12 @@ def _is_all_integers(attempt: Attempt) -> bool:
     return made.recipe.precision == "int8" and made.scheme == "static" and not made.float_layers
 
 
+def _has_no_twin(candidate: Candidate) -> bool:
+    """Whether there is no program whose numbers an artifact should hold: TensorFlow's converter has its own, and the program of
+    a dynamic candidate is float, beside which each integer would look like a wrong kernel."""
+    return bool(candidate.saved_model) or candidate.scheme == "dynamic"
+
+
 class Rung:
     """One recipe for one target: every stage of it, as far as it gets."""
 
@@ -127,9 +133,7 @@ class Rung:
         if decision.accepted or not (inaccurate or self._wrong):
             return None
         artifact, candidate = self._artifact, self._candidate
-        if (
-            artifact is None or candidate is None or candidate.saved_model
-        ):  # without a program to compare with
+        if artifact is None or candidate is None or _has_no_twin(candidate):
             return None
         spec = BlameSpec(
             artifact=artifact, candidate=candidate, traced=self._request.traced, runtime=self._target.runtime

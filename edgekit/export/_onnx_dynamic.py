@@ -12,16 +12,22 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxscript.optimizer import fold_constants
 
 from edgekit.export._onnx_passes import drop_unused
 from edgekit.records import Quant
 
 OPERATORS = ("MatMul", "Gemm", "LSTM")  # not Gather: one scale for a whole table, see _onnx_tables
+# torch's converter orders the gates of a cell by operators and folds these only up to 8,192 numbers; ONNX Runtime's
+# quantizer leaves a cell in float, without a word, whose weights are not stored tensors
+MAX_NUMBERS = 1 << 30
 _CELLS = ("GRU", "RNN")
 
 
 def quantize(model: onnx.ModelProto, quant: Quant) -> None:
     """Rewrites the model in place."""
+    fold_constants(model, input_size_limit=MAX_NUMBERS, output_size_limit=MAX_NUMBERS)
+    drop_unused(model)
     log = logging.getLogger()
     level = log.level
     log.setLevel(

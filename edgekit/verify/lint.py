@@ -19,6 +19,7 @@ MOVES = re.compile(
     r"reshape|transpose|squeeze|expand_dims|slice_by_index|slice_by_size|split|identity|gather|shape|concat|tile|pad)$"
 )
 HEAVY = re.compile(r"(CONV|FULLY_CONNECTED|BATCH_MATMUL|Conv|Gemm|MatMul|LSTM|GRU|RNN|conv|linear|matmul)")
+CELL = re.compile(r"^(LSTM|GRU|RNN)$")
 # An operator with float inputs and integer weights, which rounds its input itself: the promise of a dynamic file alone
 HYBRID = "hybrid"
 # of the multiply-accumulate operators must keep the promise, or all but those that the recipe leaves float
@@ -71,6 +72,9 @@ def _shares(compute: list[tuple[str, str, int]], artifact: Artifact) -> list[str
     total = sum(n for _, _, n in heavy)
     kept = sum(n for op, dtype, n in heavy if _kept(dtype, artifact) or _integer_kernel(op, artifact))
     declared = total - artifact.float_layers if artifact.float_layers else total
+    cells = sum(n for op, dtype, n in heavy if CELL.match(op) and not _kept(dtype, artifact))
+    if artifact.scheme == "dynamic" and cells > artifact.float_layers:
+        return [f"{cells} recurrent operators run in float, the recipe leaves {artifact.float_layers}"]
     if total and kept < min(MIN_SHARE * total, declared):
         return [f"only {kept} of {total} {what} run in {artifact.precision}"]
     return []

@@ -153,6 +153,14 @@ def test_a_dynamic_file_whose_layers_stay_float_breaks_its_promise() -> None:
     assert lint.conversions == 1
 
 
+def test_a_cell_in_float_breaks_the_promise_of_a_dynamic_file() -> None:
+    """Half of the operators are enough elsewhere; one LSTM is most of the work beside one small head."""
+    ops = {"LSTM:float32": 1, "DynamicQuantizeMatMul:uint8": 3}
+    file = msgspec.structs.replace(artifact("int8"), scheme="dynamic")
+    assert build_lint(file, ops, []).findings == ("1 recurrent operators run in float, the recipe leaves 0",)
+    assert build_lint(msgspec.structs.replace(file, float_layers=1), ops, []).passed
+
+
 @pytest.mark.parametrize(("float_layers", "passed"), [(0, False), (7, True), (6, False)])
 def test_a_recipe_may_leave_as_many_layers_float_as_it_says(float_layers: int, passed: bool) -> None:
     mixed = msgspec.structs.replace(artifact("int8"), float_layers=float_layers)
