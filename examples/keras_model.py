@@ -65,6 +65,7 @@ def build(model: str, size: int, width: float, seed: int, learning: Channels) ->
     body = getattr(keras.applications, model)(
         input_shape=(size, size, 3), weights=None, include_top=False, pooling="avg", **settings
     )
+    _spread(body, np.random.default_rng(seed))
     _fit_batch_norm(body, next(iter(learning)))
     features, labels = (np.concatenate(parts) for parts in zip(*_features(body, learning), strict=True))
     kernel, bias = ridge(features, labels)
@@ -72,6 +73,19 @@ def build(model: str, size: int, width: float, seed: int, learning: Channels) ->
     net = keras.Model(body.inputs, head(body.output), name=model.lower())
     head.set_weights([kernel, bias])
     return net
+
+
+def _spread(body: keras.Model, random: np.random.Generator) -> None:
+    """Kernels of variance 2 / inputs (He et al. 2015), depthwise ones too.
+
+    Keras draws smaller ones, and then the epsilon of the batch norms, 0.001, hides most of what the layers tell apart.
+    """
+    for layer in body._flatten_layers():
+        if isinstance(layer, keras.layers.DepthwiseConv2D | keras.layers.Conv2D):
+            kernel, *bias = layer.get_weights()
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+            inputs = np.prod(kernel.shape[:2] if depthwise else kernel.shape[:3])
+            layer.set_weights([random.normal(0, (2 / inputs) ** 0.5, kernel.shape).astype(np.float32), *bias])
 
 
 def _fit_batch_norm(body: keras.Model, inputs: np.ndarray) -> None:

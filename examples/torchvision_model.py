@@ -8,6 +8,9 @@ per source image (smooth seeded noise, or your photos) and learns them, by ridge
 copies of each. The metric is top-1 on other distorted copies. It shows how much of the float net's decisions an
 artifact keeps; it says nothing about ImageNet, and not every random net reaches 1.0 in float.
 
+The quantizable variants (`model=quantized_resnet18`) are built in float, `quantize=False`: edgekit quantizes them as any
+other module, and their stubs are identities.
+
 With `weights=DEFAULT` torchvision downloads its trained weights, `photos` is needed, and the metric is top-1 on
 photos that are named as `imagenet.py` wants them.
 """
@@ -95,7 +98,7 @@ def build_random(name: str, size: int, seed: int, learning: Copies) -> nn.Module
     """The seeded net, with batch-norm statistics and a last layer that fit the learning copies."""
     builder = torchvision.models.get_model_builder(name)
     settings: dict[str, Any] = {"image_size": size} if name.startswith("vit_") else {}
-    if name in ("googlenet", "inception_v3"):
+    if name.removeprefix("quantized_") in ("googlenet", "inception_v3"):
         settings["init_weights"] = True
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
@@ -172,7 +175,8 @@ def task(
     samples: int = 60,
 ) -> ek.Task:
     """The task for one torchvision classifier; `classes` source images, about `samples` copies in the metric."""
-    names = torchvision.models.list_models(module=torchvision.models)
+    places = (torchvision.models, torchvision.models.quantization)
+    names = [name for place in places for name in torchvision.models.list_models(module=place)]
     if model not in names:
         close = difflib.get_close_matches(model, names, n=5, cutoff=0.4) or names
         raise ek.TaskError(f"torchvision has no classifier {model!r}; close names: {', '.join(close)}")
