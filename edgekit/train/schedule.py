@@ -29,7 +29,7 @@ Objective = Callable[[nn.Module, tuple[torch.Tensor, ...], object], torch.Tensor
 
 #: rates that the probe tries, lowest first
 RATES = {
-    "adamw": (3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
+    "adamw": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
     "sgd": (1e-4, 1e-3, 5e-3, 2e-2, 1e-1),
 }
 PROBED_RATIO = 0.15  # of the budget that may be spent on all rates together

@@ -133,7 +133,7 @@ def test_the_best_is_kept_and_no_gain_ends_it() -> None:
 
 def test_a_rate_that_is_found() -> None:
     done = run({"learning_rate": 0.0})[1]
-    assert f"{done.learning_rate:g}" in done.probe and len(done.probe) == 5
+    assert f"{done.learning_rate:g}" in done.probe and len(done.probe) == 6
     assert done.probe[f"{done.learning_rate:g}"] <= 1.05 * min(done.probe.values())
     assert done.losses[-1] < 0.5 * done.losses[0]
 
