@@ -1,5 +1,9 @@
 """A Keras model is trained with rounding in place as any module is."""
 
+import os
+
+os.environ["KERAS_BACKEND"] = "torch"
+
 from pathlib import Path
 
 from edgekit.compress import qat
