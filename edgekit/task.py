@@ -28,11 +28,13 @@ Metric = Callable[[Callable[..., Any]], float]
 class Training:
     """Data that opens the training techniques (qat, prune, distill).
 
-    batches: re-iterable of (inputs, labels). loss: loss(outputs, labels) -> scalar tensor.
+    batches: re-iterable of (inputs, labels). loss: loss(outputs, labels) -> scalar tensor. unlabelled: re-iterable of inputs
+    alone, for distillation.
     """
 
     batches: Iterable[Any]
     loss: Callable[[Any, Any], Any]
+    unlabelled: Iterable[Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

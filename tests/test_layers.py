@@ -22,7 +22,7 @@ LAYERS = (
     ("target", "task", "child", "golden", "device", "recorder", "choose"),
     ("plan", "specs", "requirements", "stages", "workfolder", "fingerprint"),
     ("quant", "train", "sources"),
-    ("trace",),
+    ("trace", "prune", "distill", "sparse"),
     ("compress", "export"),
     ("verify", "report"),
     ("package",),  # package > report: write_report renders the page of the folder
@@ -40,10 +40,10 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 FRAMEWORKS = {
     "torch", "torchvision", "torchao", "tensorflow", "coremltools", "onnx", "onnxruntime", "onnxscript",
     "ai_edge_litert", "ai_edge_quantizer", "litert_torch", "accelerate", "safetensors", "deepspeed", "sklearn", "jax",
-    "keras",
+    "keras", "torch_pruning",
 }  # fmt: skip
 # the only parts that know a framework, at their top or inside a function
-LEAVES = {"trace", "sources", "quant", "train", "compress", "export", "verify"}
+LEAVES = {"trace", "sources", "quant", "train", "prune", "distill", "sparse", "compress", "export", "verify"}
 RUNTIME_BACKENDS = {"onnxruntime": "onnxruntime", "litert": "ai_edge_litert", "coreml": "coremltools"}
 
 

@@ -81,7 +81,8 @@ class Candidate(Record):
     scheme: where an integer candidate gets its ranges, from the program ("static") or from the runtime, inference by
     inference ("dynamic": the program is still float). float_layers: those of an integer candidate that stay float.
     saved_model: the folder that TensorFlow's converter lowers in place of the program, with the inputs in the file
-    `calibration` for its ranges.
+    `calibration` for its ranges. pruned: the folder that rebuilds the task's module in the shapes of the program, where
+    one was pruned; unpruned: the program that this pruning started from.
     """
 
     program: str
@@ -90,6 +91,8 @@ class Candidate(Record):
     scheme: Scheme = "static"
     saved_model: str = ""
     calibration: str = ""
+    pruned: str = ""
+    unpruned: str = ""
     float_layers: tuple[FloatLayer, ...] = ()
     figures: tuple[Figure, ...] = ()
     doubts: tuple[str, ...] = ()
