@@ -95,11 +95,24 @@ def _summary(ladder: Plan, attempts: list[Attempt], shipped: int | None) -> str:
 
 
 def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
-    """Why a recipe that only chooses other integers is not tried: these change accuracy, never time, size or memory."""
-    if [step.technique for step in recipe.steps] != ["ptq"]:
-        return ""
+    """Why a recipe that cannot mend what was broken is not tried; empty where it is."""
+    techniques = {step.technique for step in recipe.steps}
+    if techniques == {"ptq"}:
+        return _other_integers(attempts)
+    if "prune" in techniques and attempts and not any(_broken(attempt) for attempt in attempts):
+        return "no recipe before broke a limit of time, size or memory: a smaller network mends nothing else"
+    return ""
+
+
+def _other_integers(attempts: Sequence[Attempt]) -> str:
+    """Other integers change accuracy, never time, size or memory."""
     for attempt in attempts:
-        broken = sorted({s.limit for s in attempt.decision.shortfalls} & UNCHANGED_BY_RANGES)
+        broken = _broken(attempt)
         if broken and [step.technique for step in attempt.recipe.steps] == ["ptq"]:
             return f"{attempt.recipe.name} broke {' and '.join(broken)}, which other ranges or rounding do not change"
     return ""
+
+
+def _broken(attempt: Attempt) -> list[str]:
+    """The limits of time, size and memory that it did not keep."""
+    return sorted({s.limit for s in attempt.decision.shortfalls} & UNCHANGED_BY_RANGES)

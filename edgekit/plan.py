@@ -10,13 +10,16 @@ from collections.abc import Mapping
 import msgspec
 
 from edgekit.errors import UserError
-from edgekit.records import Budget, Kind, Macs, Plan, Recipe, Skipped, Step, TaskFacts
-from edgekit.target import Rung, Target
+from edgekit.records import Budget, Kind, Macs, Plan, Recipe, Scalar, Skipped, Step, TaskFacts
+from edgekit.target import LadderStep, Rung, Target
 from edgekit.task import Task
 
 # Known techniques that no ladder of a profile names are still accounted for, with the profile's own limits.
 # What an exporter does by itself: it takes a SavedModel as well.
 WITHOUT_PROGRAM = frozenset({"fp16", "float32"})
+# Takes the layers of a torch module apart, which those of Keras hide.
+OF_MODULES = frozenset({"prune"})
+NO_MODULE = "a Keras model cannot be pruned: channels are followed through the layers of a torch module"
 NAMES = ("ptq", "qat", "dynamic", "fp16", "float32")
 # One operator of the graph is a whole recurrent cell: what rounds between operators does not reach into it.
 BETWEEN_OPERATORS = frozenset({"ptq", "mixed", "qat"})
@@ -55,7 +58,7 @@ def plan(
             skipped.append(Skipped(technique=_label(rung), reason=reason))
         else:
             recipes.append(_recipe(rung, target, level))
-    named = {rung.technique for rung in target.ladder}
+    named = {step.technique for rung in target.ladder for step in rung.steps}
     skipped += [Skipped(technique=name, reason=_not_named(target)) for name in NAMES if name not in named]
     return Plan(
         task=facts.name,
@@ -85,6 +88,8 @@ def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
     if not facts.torch and "tensorflow" not in rung.needs and rung.technique not in WITHOUT_PROGRAM:
         return "a SavedModel has no torch program"
     brought = {"calibration": facts.calibration, "training": facts.training, "tensorflow": facts.tensorflow}
+    if facts.tensorflow and any(step.technique in OF_MODULES for step in rung.before):
+        return NO_MODULE
     missing = [need for need in rung.needs if not brought[need]]
     if missing:
         return f"no {' and no '.join(missing)} data in the task"
@@ -124,11 +129,26 @@ def _recipe(rung: Rung, target: Target, isa: str) -> Recipe:
             else f"{quant.activation_dtype} activations"
         )
         reason += f"; {isa}: {own}, {weights}"
-    step = Step(technique=rung.technique, options=rung.options, reason=reason)
-    return Recipe(name=_label(rung), precision=rung.precision, steps=(step,))
+    before = [
+        Step(technique=step.technique, options=_for_target(step, target), reason=step.reason)
+        for step in rung.before
+    ]
+    last = Step(technique=rung.technique, options=rung.options, reason=reason)
+    return Recipe(name=_label(rung), precision=rung.precision, steps=(*before, last))
+
+
+def _for_target(step: LadderStep, target: Target) -> dict[str, Scalar]:
+    """What a step on the float program must know of the target, so that targets which ask for the same can share it."""
+    if step.technique not in OF_MODULES:
+        return step.options
+    return {"multiple": target.channel_multiple, **step.options}
 
 
 def _label(rung: Rung) -> str:
-    """`ptq(mse)`, `fp16`: short enough for a table."""
-    values = ", ".join(str(value) for value in rung.options.values())
-    return f"{rung.technique}({values})" if values else rung.technique
+    """`ptq(mse)`, `prune(0.5) > distill > qat`: short enough for a table."""
+    return " > ".join(_step_label(step) for step in rung.steps)
+
+
+def _step_label(step: LadderStep) -> str:
+    values = ", ".join(str(value) for value in step.options.values())
+    return f"{step.technique}({values})" if values else step.technique

@@ -1,13 +1,15 @@
 """One recipe for one target: built, exported, proven, measured and judged, as far as it gets."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from platform import machine
 
+import msgspec
 from edgekit_runner.isa import int8_saturates
 
 from edgekit import bench, gate
-from edgekit.compress import AT_EXPORT, BY_TENSORFLOW, NEEDS_TIMES
+from edgekit.compress import AT_EXPORT, BY_TENSORFLOW, NEEDS_TIMES, ON_FLOAT
 from edgekit.errors import ChildCrash, ConversionError, TrainingError, VerificationError
 from edgekit.machine import machine_facts
 from edgekit.records import (
@@ -37,10 +39,11 @@ from edgekit.specs import (
     SavedModel,
     SavedModelSpec,
 )
-from edgekit.stages import Stages
+from edgekit.stages import Stages, key
 from edgekit.target import Target
 from edgekit.task import TaskSource
 
+COMPRESS = "edgekit.compress._stage:compress"
 FLOAT = Recipe(name="float32", precision="float32", steps=())
 # What one recipe may fail with while the ladder goes on; anything else is the user's to mend and ends the run.
 RUNG_ERRORS = (ConversionError, VerificationError, ChildCrash, TrainingError)
@@ -86,6 +89,7 @@ class Rung:
         self._blamed = any(a.blame is not None for a in earlier)
         self._integers = next((a.artifact for a in earlier if _is_all_integers(a)), None)
         self._times: list[StageTime] = []
+        self._float_program = request.traced.program
         self._candidate: Candidate | None = None
         self._artifact: Artifact | None = None
         self._verdict: Verdict | None = None
@@ -135,9 +139,8 @@ class Rung:
         artifact, candidate = self._artifact, self._candidate
         if artifact is None or candidate is None or _has_no_twin(candidate):
             return None
-        spec = BlameSpec(
-            artifact=artifact, candidate=candidate, traced=self._request.traced, runtime=self._target.runtime
-        )
+        traced = msgspec.structs.replace(self._request.traced, program=self._float_program)
+        spec = BlameSpec(artifact=artifact, candidate=candidate, traced=traced, runtime=self._target.runtime)
         try:
             blame, time = self._stages.run(
                 self._target.name,
@@ -156,25 +159,38 @@ class Rung:
 
     def _compress(self) -> Candidate:
         quant = self._target.quant_for(self._plan.isa) if self._recipe.precision == "int8" else None
-        candidate = Candidate(
-            program=self._request.traced.program,
-            recipe=self._recipe,
-            quant=quant,
-            saved_model=self._saved_model(),
+        candidate = msgspec.structs.replace(
+            self._on_float(), recipe=self._recipe, quant=quant, saved_model=self._saved_model()
         )
+        self._float_program = candidate.program
         for step in self._recipe.steps:
-            if step.technique in AT_EXPORT:
+            if step.technique in AT_EXPORT | ON_FLOAT:
                 continue
-            candidate, time = self._stages.run(
-                self._target.name,
-                self._recipe.name,
-                "edgekit.compress._stage:compress",
-                self._compress_spec(candidate, step),
-                Candidate,
-                name=step.technique,
-            )
-            self._times.append(time)
+            spec = self._compress_spec(candidate, step)
+            candidate = self._step(step, spec, self._target.name, self._recipe.name)
         return candidate
+
+    def _on_float(self) -> Candidate:
+        """After the steps that know of no target: done once for all that ask for the same."""
+        candidate = Candidate(program=self._request.traced.program, recipe=FLOAT)
+        for step in self._recipe.steps:
+            if step.technique in ON_FLOAT:
+                spec = self._float_spec(candidate, step)
+                make = partial(self._step, step, spec, "", step.technique)
+                candidate = self._stages.once(key(COMPRESS, spec), make)
+        return candidate
+
+    def _step(self, step: Step, spec: Callable[[Path], Record], owner: str, label: str) -> Candidate:
+        made, time = self._stages.run(owner, label, COMPRESS, spec, Candidate, name=step.technique)
+        self._times.append(time)
+        return made
+
+    def _float_spec(self, candidate: Candidate, step: Step) -> Callable[[Path], Record]:
+        def spec(folder: Path) -> Record:
+            context = Context(work=str(folder), traced=self._request.traced, seed=self._request.seed)
+            return CompressSpec(candidate=candidate, step=step, source=self._request.source, context=context)
+
+        return spec
 
     def _compress_spec(self, candidate: Candidate, step: Step) -> Callable[[Path], Record]:
         times = self._layer_times() if step.technique in NEEDS_TIMES else None
@@ -217,8 +233,8 @@ class Rung:
         """The float32 file of this format by the same converter, shared by all targets that use it."""
         saved_model = self._saved_model()
         candidate = Candidate(program=self._request.traced.program, recipe=FLOAT, saved_model=saved_model)
-        key = f"float-{self._target.format}-{self._target.deployment.min_ios}-{bool(saved_model)}"
-        return self._stages.once(key, lambda: self._export(candidate, ""))
+        shared = f"float-{self._target.format}-{self._target.deployment.min_ios}-{bool(saved_model)}"
+        return self._stages.once(shared, lambda: self._export(candidate, ""))
 
     def _saved_model(self) -> str:
         """What TensorFlow's converter starts from; empty for recipes that go another way."""

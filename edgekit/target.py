@@ -42,10 +42,18 @@ class Isa(Record):
                     )
 
 
+class LadderStep(Record):
+    """One step of a rung, and why it is taken."""
+
+    technique: str
+    reason: str
+    options: dict[str, Scalar] = {}
+
+
 class Rung(Record):
     """One entry of the ladder: a technique, its options, the precision it yields and what it needs from the task.
 
-    networks: the kinds of multiply-accumulates it pays for; without it, any. unfit: what becomes of other networks,
+    before: the steps that come first, as in prune, distill, qat. networks: the kinds of multiply-accumulates it pays for; without it, any. unfit: what becomes of other networks,
     the end of a sentence.
     """
 
@@ -54,6 +62,7 @@ class Rung(Record):
     reason: str
     options: dict[str, Scalar] = {}
     needs: tuple[Need, ...] = ()
+    before: tuple[LadderStep, ...] = ()
     networks: tuple[Kind, ...] = ()
     unfit: str = ""
 
@@ -62,6 +71,12 @@ class Rung(Record):
             raise ValueError(
                 f"{self.technique}: networks and unfit go together: which networks, and what becomes of the others"
             )
+
+    @property
+    def steps(self) -> tuple[LadderStep, ...]:
+        """All of them, in order."""
+        last = LadderStep(technique=self.technique, reason=self.reason, options=self.options)
+        return (*self.before, last)
 
 
 class Deployment(Record):
@@ -154,9 +169,9 @@ def _check_techniques(target: Target, path: Path) -> None:
     """A technique is a file of edgekit/compress; looked at, not imported."""
     folder = Path(__file__).with_name("compress")
     known = sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
-    for rung in target.ladder:
-        if rung.technique not in known:
-            raise TargetError(f"{path}: unknown technique {rung.technique!r}; allowed: {', '.join(known)}")
+    for name in [step.technique for rung in target.ladder for step in rung.steps]:
+        if name not in known:
+            raise TargetError(f"{path}: unknown technique {name!r}; allowed: {', '.join(known)}")
 
 
 def _find(name_or_path: str) -> Path:

@@ -30,6 +30,18 @@ def test_mixed_precision_is_tried_where_integers_are_too_slow() -> None:
     assert _pointless(recipe("ptq"), [refused("mixed", "min_speedup")]) == ""
 
 
+def test_a_smaller_network_is_tried_where_time_size_or_memory_failed() -> None:
+    steps = tuple(Step(technique=name) for name in ("prune", "distill", "qat"))
+    smaller = Recipe(name="prune > distill > qat", precision="int8", steps=steps)
+    reason = _pointless(smaller, [refused("ptq", "max_drop"), refused("qat", "max_drop")])
+    assert (
+        reason
+        == "no recipe before broke a limit of time, size or memory: a smaller network mends nothing else"
+    )
+    assert _pointless(smaller, [refused("ptq", "max_drop"), refused("qat", "max_size_bytes")]) == ""
+    assert _pointless(smaller, []) == ""
+
+
 def test_layers_are_timed_on_a_file_that_is_integers_throughout() -> None:
     plain = Candidate(program="p", recipe=recipe("ptq"))
     kept = FloatLayer(name="conv2d", origin="conv (Conv2d)", macs_ratio=None, reason="r")

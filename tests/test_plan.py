@@ -13,8 +13,12 @@ from edgekit.target import Isa, Rung, Target, load_target, target_names
 from edgekit.task import Task
 
 NO_DATA = "no calibration data in the task"
-NO_LABELS = {"qat": "no training data in the task"}
-NOTHING = {"qat": "no calibration and no training data in the task"}
+SMALLER = ("prune(0.5) > distill > qat", "prune(0.25) > distill > qat")
+TRAINED = ("qat", *SMALLER)
+NO_LABELS = dict.fromkeys(TRAINED, "no training data in the task")
+NOTHING = dict.fromkeys(TRAINED, "no calibration and no training data in the task")
+SMALLER_FP16 = ("prune(0.5) > distill > fp16", "prune(0.25) > distill > fp16")
+NO_FP16 = dict.fromkeys(SMALLER_FP16, "no training data in the task")
 NO_SOURCE = {"ptq_tensorflow": "no Keras model or SavedModel in the task"}
 PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)", "ptq(percentile)", "ptq(entropy)", "ptq(mse, gptq)")
 INT8 = (*PTQ, "mixed(mse)", "mixed(mse, 0.5)")
@@ -71,13 +75,13 @@ def facts(calibration: bool = True, training: bool = False, macs: Macs | None = 
             "coreml-fp16",
             True,
             ("fp16", "mixed_half", "float32"),
-            {"ptq": FP16_ONLY, "qat": FP16_ONLY, "dynamic": FP16_ONLY},
+            {"ptq": FP16_ONLY, "qat": FP16_ONLY, "dynamic": FP16_ONLY, **NO_FP16},
         ),
         (
             "coreml-fp16",
             False,
             ("fp16", "float32"),
-            {"ptq": FP16_ONLY, "qat": FP16_ONLY, "dynamic": FP16_ONLY, "mixed_half": NO_DATA},
+            {"ptq": FP16_ONLY, "qat": FP16_ONLY, "dynamic": FP16_ONLY, "mixed_half": NO_DATA, **NO_FP16},
         ),
     ],
 )
@@ -91,7 +95,7 @@ def test_ladders(target: str, calibration: bool, recipes: tuple[str, ...], skipp
 @pytest.mark.parametrize("target", ["x86-server", "arm-mobile", "tflite-int8"])
 def test_training_data_opens_qat_after_all_that_only_calibrates(target: str) -> None:
     made = plan(facts(training=True), load_target(target))
-    assert tuple(r.name for r in made.recipes) == (*INT8, "qat", "fp16", "float32")
+    assert tuple(r.name for r in made.recipes) == (*INT8, *TRAINED, "fp16", "float32")
     assert {s.technique for s in made.skipped} <= {"dynamic", *NO_SOURCE}
 
 
@@ -128,6 +132,22 @@ def test_why_calibrated_integers_are_not_for_an_lstm() -> None:
     assert reasons == dict.fromkeys(INT8, cells) | NO_LABELS
     trained = plan(facts(training=True, macs=LSTM), load_target("x86-server"))
     assert {s.technique: s.reason for s in trained.skipped}["qat"] == cells
+
+
+def test_a_recipe_prunes_to_the_widths_of_the_target_and_says_why_each_step_is_there() -> None:
+    made = plan(facts(training=True), load_target("x86-server"))
+    recipe = next(r for r in made.recipes if r.name == SMALLER[0])
+    assert [step.technique for step in recipe.steps] == ["prune", "distill", "qat"]
+    assert recipe.steps[0].options == {"multiple": 8, "macs": 0.5} and recipe.precision == "int8"
+    assert all(step.reason for step in recipe.steps) and "7-bit" in recipe.steps[-1].reason
+    half = plan(facts(training=True), load_target("coreml-fp16"))
+    assert [r.name for r in half.recipes] == ["fp16", "mixed_half", *SMALLER_FP16, "float32"]
+
+
+def test_the_channels_of_a_keras_model_are_not_pruned() -> None:
+    keras = TaskFacts(name="t", calibration=True, training=True, tensorflow=True)
+    reasons = {s.technique: s.reason for s in plan(keras, load_target("tflite-int8")).skipped}
+    assert all("a Keras model cannot be pruned" in reasons[name] for name in SMALLER)
 
 
 def test_a_model_of_which_nothing_was_counted_is_taken_for_a_cnn() -> None:

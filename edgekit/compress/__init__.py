@@ -6,3 +6,5 @@ AT_EXPORT = frozenset({"fp16", "float32"})
 BY_TENSORFLOW = frozenset({"ptq_tensorflow"})
 # What each layer costs in integers and in float is measured for these, where the target's own kind of machine is here.
 NEEDS_TIMES = frozenset({"mixed"})
+# These make a float program of a float program, the same for every target that asks for the same.
+ON_FLOAT = frozenset({"prune", "distill"})
