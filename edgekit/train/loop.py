@@ -116,7 +116,7 @@ class _Run:
         self.validate, self.on_step = validate, on_step
         self.plain = model
         self.steps = self.images = self.micro = self.resumed_at = self.stale = 0
-        self.peak, self.tried = options.learning_rate, dict[str, float]()
+        self.peak, self.tried = schedule.given_peak(options), dict[str, float]()
         self.checks, self.losses = list[Check](), list[float]()
         self.best: Check | None = None
         self.best_state: checkpoint.State | None = None

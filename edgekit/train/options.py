@@ -8,7 +8,7 @@ from edgekit.records import Record
 
 #: (lowest, highest) allowed
 _LIMITS: dict[str, tuple[float, float]] = {
-    "images": (1, math.inf), "steps": (0, math.inf), "learning_rate": (0, math.inf), "weight_decay": (0, math.inf),
+    "images": (1, math.inf), "steps": (0, math.inf), "learning_rate": (0, math.inf), "original_images": (0, math.inf), "weight_decay": (0, math.inf),
     "warmup": (0, 1), "final": (0, 1), "accumulate": (1, math.inf), "clip_norm": (0, math.inf), "ema": (0, 0.999999),
     "patience": (0, math.inf), "checks": (1, math.inf), "seed": (0, 2**32 - 1),
 }  # fmt: skip
@@ -18,7 +18,8 @@ class Options(Record):
     """One training.
 
     images: samples to train on, counted over all processes. steps: at most so many updates, 0 = as the images allow.
-    learning_rate: the peak; 0 lets a short probe find it. warmup: share of the budget in which the rate rises to the
+    learning_rate: the peak; 0 lets a short probe find it. schedule: "cosine", "constant", or "rewinding", where learning_rate is
+    the peak of the training that made the model and original_images its length (see `edgekit.train.schedule`). warmup: share of the budget in which the rate rises to the
     peak. final: share of the peak where the cosine ends. accumulate: batches in one update. clip_norm: the largest
     gradient norm, 0 = any. ema: decay of the averaged weights, which are then the result; 0 = none.
     precision: of the arithmetic; weights stay float32. checks: how often in the budget it validates, keeps the best
@@ -30,6 +31,8 @@ class Options(Record):
     images: int = 10_000
     steps: int = 0
     learning_rate: float = 0.0
+    schedule: Literal["cosine", "constant", "rewinding"] = "cosine"
+    original_images: int = 0
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.0
     warmup: float = 0.05
@@ -48,6 +51,11 @@ class Options(Record):
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
             _check(name, getattr(self, name), low, high)
+        if self.schedule == "rewinding" and not (self.learning_rate and self.original_images):
+            raise UserError(
+                "training option schedule is rewinding, which needs learning_rate, the peak that the model was first "
+                "trained with, and original_images, how long; without them, use cosine"
+            )
 
     def progress(self, images: int, steps: int) -> float:
         """The share of the budget that is used up, 0 to 1."""

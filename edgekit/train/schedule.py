@@ -4,6 +4,11 @@ The rate is a function of the share of the budget that is used up, and of nothin
 it was. Loshchilov and Hutter 2017 (arXiv:1608.03983), without restarts; the warm-up of Goyal et al. 2017
 (arXiv:1706.02677).
 
+Rewinding (Renda et al. 2020, arXiv:2003.02389) gives a pruned network the schedule that it was first trained with. With the original
+peak a short training does harm: recovering a pruned ResNet-20 (peak .1, 10 M images) with 3,840 images gave 73 % at a peak
+of .005 and 64 % at .02, with 12,800 images the best was .01. So the peak is scaled by the cube root of the share of the original
+images, which meets both; it is a rule from these two points and no law.
+
 The probe tries a few rates in geometric steps. Each gets a training of its own in miniature, warm-up and cosine to zero, on a copy of
 the model and on the same batches; batches that none of them trained on judge. Of those within TIED of the best loss the
 highest rate is taken: a miniature has no time to show what a higher rate gains, but it shows what one breaks. Too high
@@ -38,8 +43,17 @@ JUDGES = 4  # batches that judge
 TIED = 1.05  # times the best loss
 
 
+def given_peak(options: Options) -> float:
+    """The highest rate that the options ask for; 0 where a probe is to find it."""
+    if options.schedule != "rewinding":
+        return options.learning_rate
+    return options.learning_rate * min(1.0, options.images / options.original_images) ** (1 / 3)
+
+
 def rate(options: Options, peak: float, progress: float) -> float:
     """The learning rate where `progress` of the budget is used up."""
+    if options.schedule == "constant":
+        return peak
     if progress < options.warmup:
         return peak * (progress + 0.1 * (options.warmup - progress)) / options.warmup
     along = (progress - options.warmup) / max(1e-9, 1 - options.warmup)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from train_nets import Clouds
 
-from edgekit.errors import Diverged
+from edgekit.errors import Diverged, UserError
 from edgekit.train import data, schedule
 from edgekit.train.ema import Average
 from edgekit.train.objective import Distillation, TaskLoss, distance
@@ -29,6 +29,22 @@ def test_warm_up_and_cosine(progress: float, rate: float) -> None:
 
 def test_without_warm_up_it_starts_at_the_peak() -> None:
     assert schedule.rate(Options(warmup=0.0), 3.0, 0.0) == 3.0
+
+
+def test_a_constant_rate() -> None:
+    options = Options(schedule="constant", learning_rate=0.3)
+    assert schedule.given_peak(options) == 0.3
+    assert [schedule.rate(options, 0.3, progress) for progress in (0.0, 0.5, 1.0)] == [0.3] * 3
+
+
+def test_rewinding_scales_the_original_peak_to_the_budget() -> None:
+    short = Options(schedule="rewinding", learning_rate=0.1, original_images=8_000_000, images=8_000)
+    assert schedule.given_peak(short) == pytest.approx(0.01)
+    long = Options(schedule="rewinding", learning_rate=0.1, original_images=1_000, images=8_000)
+    assert schedule.given_peak(long) == 0.1, "never above it"
+    assert schedule.rate(short, 0.01, 0.525) == pytest.approx(0.005), "a cosine, as it was first"
+    with pytest.raises(UserError, match="rewinding, which needs learning_rate"):
+        Options(schedule="rewinding", original_images=100)
 
 
 def test_progress_is_of_the_budget_that_is_used_up_first() -> None:
