@@ -98,14 +98,16 @@ def plan(
     targets: tuple[str, ...],
     isa: str | None,
     settings: tuple[str, ...],
+    recipes: tuple[str, ...],
     as_json: bool,
     **budget: float | None,
 ) -> None:
     """Show which recipes would be tried for TASK, and why."""
     from edgekit.deploy import choose_isa, load_targets, look
     from edgekit.plan import plan as make_plan
+    from edgekit.recipe_text import with_recipes
 
-    profiles = load_targets(targets)
+    profiles = [with_recipes(target, recipes) for target in load_targets(targets)]
     levels = [choose_isa(target, isa, profiles) for target in profiles]
     facts = look(task, read_settings(settings))
     plans = [

@@ -13,6 +13,7 @@ F = Callable[..., Any]
 RUN = (
     "seed",
     "jobs",
+    "recipes",
     "explore",
     "resume",
 )  # the options of `run_options` that deploy takes under the same names
@@ -59,6 +60,13 @@ def task_options(command: F) -> F:
             multiple=True,
             metavar="KEY=VALUE",
             help="An argument of the task's function.",
+        ),
+        click.option(
+            "--recipe",
+            "recipes",
+            multiple=True,
+            metavar="STEPS",
+            help="In place of the ladder: 'prune(macs=0.5) > distill > qat'. Several are tried in order.",
         ),
     ]
     for option in reversed(options):

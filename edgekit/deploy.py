@@ -17,6 +17,7 @@ from edgekit.ladder import walk
 from edgekit.machine import machine_facts
 from edgekit.package import folder as folders
 from edgekit.plan import budget_for, plan
+from edgekit.recipe_text import with_recipes
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, TargetReport, TaskFacts, Traced
 from edgekit.rung import Request
 from edgekit.specs import TraceSpec
@@ -39,6 +40,7 @@ def deploy(
     settings: dict[str, str] | None = None,
     seed: int = 0,
     jobs: int = JOBS,
+    recipes: Iterable[str] = (),
     explore: bool = False,
     resume: bool = False,
     on_event: Callable[[Event], None] | None = None,
@@ -48,10 +50,11 @@ def deploy(
     task: a Task, or a reference "file.py:task" (`settings` go to its function). targets: names of profiles, paths
     of TOML files, or "all". budget: in place of the profile's, or a mapping that overrides some of its fields.
     isa: the instruction-set level of the machine that will serve, for the targets that admit it; "host" is this
-    machine's. explore: tries every recipe and ships the best accepted one, not the first. resume: goes on from the stages that a stopped run on `out` finished. Raises UserError and its kin for anything wrong with what was given, MissingRuntime; a target without
+    machine's. recipes: in place of the profiles' ladders, see `edgekit.recipe_text`. explore: tries every recipe and ships the best accepted one, not the first. resume: goes on from the stages that a stopped run on `out` finished. Raises UserError and its kin for anything wrong with what was given, MissingRuntime; a target without
     an accepted artifact is a refusal in the report.
     """
-    profiles = load_targets(targets)
+    asked = tuple(recipes)
+    profiles = [with_recipes(target, asked) for target in load_targets(targets)]
     levels = [choose_isa(target, isa, profiles) for target in profiles]
     for target in profiles:
         contradiction.check(budget_for(target, budget), target)  # refused before any work

@@ -121,10 +121,11 @@ class Rung:
 
     def _judge(self) -> Decision:
         self.baseline = self._float_artifact()
-        self._candidate = self._compress()
-        self._artifact = (
-            self.baseline if self._recipe.precision == "float32" else self._export(self._candidate)
+        self._candidate = self.compress()
+        untouched = (
+            self._recipe.precision == "float32" and self._candidate.program == self._request.traced.program
         )
+        self._artifact = self.baseline if untouched else self._export(self._candidate)
         self._verdict = self._prove(self._artifact)
         self._measurement = self._measure(self._artifact, self.baseline, str(self._verdict.golden))
         return gate.decide(self._plan.budget, self._artifact, self.baseline, self._verdict, self._measurement)
@@ -157,7 +158,8 @@ class Rung:
         self._stages.note(self._target.name, f"blame: {blame.conclusion}")
         return blame
 
-    def _compress(self) -> Candidate:
+    def compress(self) -> Candidate:
+        """Every step of the recipe, without an artifact. Raises what the steps raise."""
         quant = self._target.quant_for(self._plan.isa) if self._recipe.precision == "int8" else None
         candidate = msgspec.structs.replace(
             self._on_float(), recipe=self._recipe, quant=quant, saved_model=self._saved_model()

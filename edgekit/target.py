@@ -166,12 +166,16 @@ def load_target(name_or_path: str) -> Target:
 
 
 def _check_techniques(target: Target, path: Path) -> None:
-    """A technique is a file of edgekit/compress; looked at, not imported."""
-    folder = Path(__file__).with_name("compress")
-    known = sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
+    known = technique_names()
     for name in [step.technique for rung in target.ladder for step in rung.steps]:
         if name not in known:
             raise TargetError(f"{path}: unknown technique {name!r}; allowed: {', '.join(known)}")
+
+
+def technique_names() -> list[str]:
+    """A technique is a file of edgekit/compress; looked at, not imported."""
+    folder = Path(__file__).with_name("compress")
+    return sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
 
 
 def _find(name_or_path: str) -> Path:

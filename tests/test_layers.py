@@ -20,7 +20,7 @@ LAYERS = (
     ("errors", "machine", "demo_task"),
     ("records", "store", "arrays", "likeness"),
     ("target", "task", "child", "golden", "device", "recorder", "choose"),
-    ("plan", "specs", "requirements", "stages", "workfolder", "fingerprint"),
+    ("plan", "recipe_text", "specs", "requirements", "stages", "workfolder", "fingerprint"),
     ("quant", "train", "sources"),
     ("trace", "prune", "distill", "sparse"),
     ("compress", "export"),

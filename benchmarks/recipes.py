@@ -1,0 +1,229 @@
+"""Recipes beside one another on one task: what each keeps of the metric, and what its artifact costs, over several seeds.
+
+    python benchmarks/recipes.py examples/cifar10.py:task --set weights=resnet56.safetensors --set train=train.npz \
+        --set test=test.npz --target x86-server --seeds 3 --work recipes/ \
+        --recipe "ptq" --recipe "prune(macs=0.4) > distill(images=60000) > qat"
+    python benchmarks/recipes.py ... --recipes pruning.txt --torch       the metric of the program alone, in torch
+
+A file of recipes has one in each line; what follows a # is left out, and lines without one too. Every stage is that of `edgekit export`, in its own
+process, and stays in --work: the same command goes on where it was stopped, also within a training, and work that two
+recipes begin with is done once. Times are the runner's interleaved CPU times against the float file, measured on this
+machine; with other work on it they are not worth much. The table is printed, and is in recipes.md and recipes.json of --work.
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import result_file
+from edgekit_runner.environment import local_isa
+
+from edgekit.cli_options import read_settings
+from edgekit.errors import EdgekitError, UserError
+from edgekit.plan import plan
+from edgekit.recipe_text import parse, with_recipes
+from edgekit.records import Attempt, Candidate, Recipe, Record, Traced
+from edgekit.rung import RUNG_ERRORS, Request, Rung
+from edgekit.specs import TraceSpec
+from edgekit.stages import Event, Stages
+from edgekit.target import Target, load_target
+from edgekit.task import TaskSource
+
+RESULT, TABLE = "recipes.json", "recipes.md"
+HEAD = ("recipe", "metric", "drop", "size", "CPU / float", "MACs", "parameters", "train s", "seeds", "note")
+
+
+class Row(Record):
+    """One recipe with one seed. metric: of the artifact in its runtime, or of the program in torch; None where it failed.
+
+    size_ratio, cpu_ratio: of the artifact to the float file. figures: of all steps, "prune: parameters after".
+    """
+
+    recipe: str
+    seed: int
+    metric: float | None
+    float_metric: float
+    size_bytes: int | None = None
+    size_ratio: float | None = None
+    cpu_ratio: float | None = None
+    figures: dict[str, float] = {}
+    seconds: float = 0.0
+    note: str = ""
+
+
+class Results(Record):
+    rows: tuple[Row, ...]
+
+
+class Bench:
+    """One task on one target; every recipe and seed of it."""
+
+    def __init__(self, source: TaskSource, target: Target, work: Path, torch_only: bool) -> None:
+        self._target, self._torch_only = target, torch_only
+        self._stages = Stages(work, 1, _tell)
+        traced, _ = self._stages.trace(
+            "edgekit.trace:trace", lambda folder: TraceSpec(source=source, work=str(folder)), Traced
+        )
+        self._request = Request(source=source, traced=traced, host_isa=local_isa(), seed=0)
+
+    def row(self, text: str, seed: int) -> Row:
+        """Raises UserError where the target or the task does not admit the recipe."""
+        made = plan(self._request.traced.facts, with_recipes(self._target, [text]), {"min_speedup": 0.0})
+        if not made.recipes:
+            raise UserError(f"recipe {text!r} on {self._target.name}: {made.skipped[0].reason}")
+        request = msgspec.structs.replace(self._request, seed=seed)
+        rung = Rung(self._target, made, made.recipes[0], request, self._stages, ())
+        if self._torch_only:
+            return self._of_program(text, seed, made.recipes[0], rung)
+        return self._of_artifact(text, seed, rung.climb(), rung)
+
+    def _of_program(self, text: str, seed: int, recipe: Recipe, rung: Rung) -> Row:
+        try:
+            candidate = rung.compress()
+        except RUNG_ERRORS as error:
+            return self._failed(text, seed, str(error))
+        figures = figures_of(candidate)
+        last = recipe.steps[-1].technique
+        metric = next(
+            (figures[name] for name in (f"{last}: metric", f"{last}: metric converted") if name in figures),
+            None,
+        )
+        return Row(
+            recipe=text,
+            seed=seed,
+            metric=metric,
+            float_metric=self._request.traced.metric,
+            figures=figures,
+            seconds=seconds_of(figures),
+        )
+
+    def _of_artifact(self, text: str, seed: int, attempt: Attempt, rung: Rung) -> Row:
+        artifact, verdict, measured = attempt.artifact, attempt.verdict, attempt.measurement
+        if artifact is None or verdict is None or attempt.candidate is None or rung.baseline is None:
+            return self._failed(text, seed, attempt.error or "no artifact")
+        figures = figures_of(attempt.candidate)
+        return Row(
+            recipe=text,
+            seed=seed,
+            metric=verdict.metric,
+            float_metric=verdict.float_metric,
+            size_bytes=artifact.size_bytes,
+            size_ratio=artifact.size_bytes / rung.baseline.size_bytes,
+            cpu_ratio=measured.cpu_ratio if measured is not None else None,
+            figures=figures,
+            seconds=seconds_of(figures),
+            note="; ".join(measured.doubts) if measured is not None else "not measured",
+        )
+
+    def _failed(self, text: str, seed: int, why: str) -> Row:
+        return Row(recipe=text, seed=seed, metric=None, float_metric=self._request.traced.metric, note=why)
+
+
+def figures_of(candidate: Candidate) -> dict[str, float]:
+    return {f"{figure.step}: {figure.name}": figure.value for figure in candidate.figures}
+
+
+def seconds_of(figures: dict[str, float]) -> float:
+    """Of all steps together."""
+    return sum(value for name, value in figures.items() if name.endswith(": seconds"))
+
+
+def _tell(event: Event) -> None:
+    if event.state in ("done", "reused", "failed"):
+        print(f"{event.stage}: {event.state}, {event.wall_s or 0:.0f} s", file=sys.stderr, flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    asked = _arguments().parse_args(argv)
+    try:
+        texts = [*asked.recipe, *(read_file(asked.recipes) if asked.recipes else ())]
+        if not texts:
+            raise UserError("no recipe given; give --recipe or --recipes")
+        for text in texts:
+            parse(text)
+        source = TaskSource(name=asked.task, reference=asked.task, settings=read_settings(tuple(asked.set)))
+        bench = Bench(source, load_target(asked.target), asked.work.resolve(), asked.torch)
+        rows = measured(bench, texts, asked.seeds, asked.work)
+    except EdgekitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(table(rows))
+    return 0
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("task", help="file.py:attr")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the task's function")
+    parser.add_argument("--target", default="x86-server", help="a profile (default x86-server)")
+    parser.add_argument("--recipe", action="append", default=[], help="as `edgekit export --recipe`")
+    parser.add_argument("--recipes", type=Path, help="a file with one recipe in each line")
+    parser.add_argument("--seeds", type=int, default=1, help="seeds 0 to N - 1 of each recipe (default 1)")
+    parser.add_argument(
+        "--torch", action="store_true", help="no artifact: the metric of the program in torch"
+    )
+    parser.add_argument("--work", type=Path, required=True, help="folder of finished stages and of the table")
+    return parser
+
+
+def read_file(place: Path) -> list[str]:
+    try:
+        lines = [line.partition("#")[0].strip() for line in place.read_text(encoding="utf-8").splitlines()]
+    except OSError as error:
+        raise UserError(f"{place} cannot be read: {error.strerror}") from error
+    return [line for line in lines if line]
+
+
+def measured(bench: Bench, texts: Sequence[str], seeds: int, work: Path) -> list[Row]:
+    """Seed by seed, so that a stopped run has every recipe at least once; the files grow row by row."""
+    rows = list[Row]()
+    for seed in range(seeds):
+        for text in texts:
+            rows.append(bench.row(text, seed))
+            result_file.write(work / RESULT, Results(rows=tuple(rows)))
+            (work / TABLE).write_text(table(rows) + "\n", encoding="utf-8")
+    return rows
+
+
+def table(rows: Sequence[Row]) -> str:
+    """One line for each recipe, in the order they came in."""
+    texts = dict.fromkeys(row.recipe for row in rows)
+    lines = [cells([row for row in rows if row.recipe == text]) for text in texts]
+    return "\n".join(result_file.markdown([list(HEAD), *lines]))
+
+
+def cells(rows: Sequence[Row]) -> list[str]:
+    """Of one recipe: points of the metric, and of several seeds mean [least, most]."""
+    done = [row for row in rows if row.metric is not None]
+    metrics = [100 * row.metric for row in done if row.metric is not None]
+    drops = [100 * row.float_metric - metric for row, metric in zip(done, metrics, strict=True)]
+    return [
+        rows[0].recipe,
+        spread(metrics, 2),
+        spread(drops, 2),
+        spread([row.size_ratio for row in done], 3),
+        spread([row.cpu_ratio for row in done], 3),
+        spread([row.figures.get("prune: share of MACs kept") for row in done], 3),
+        spread([row.figures.get("prune: parameters after") for row in done], 0),
+        spread([row.seconds for row in done], 0),
+        str(len(done)),
+        "; ".join(dict.fromkeys(row.note for row in rows if row.note)),
+    ]
+
+
+def spread(values: Sequence[float | None], digits: int) -> str:
+    """`82.50 [82.28, 82.62]`; one value alone, `-` without any."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return "-"
+    mean = f"{statistics.mean(found):.{digits}f}"
+    if len(found) == 1:
+        return mean
+    return f"{mean} [{min(found):.{digits}f}, {max(found):.{digits}f}]"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
