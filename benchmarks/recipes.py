@@ -23,10 +23,11 @@ from edgekit_runner.environment import local_isa
 
 from edgekit.cli_options import read_settings
 from edgekit.errors import EdgekitError, UserError
+from edgekit.making import Making, Request, Site
 from edgekit.plan import plan
 from edgekit.recipe_text import parse, with_recipes
-from edgekit.records import Attempt, Candidate, Recipe, Record, Traced
-from edgekit.rung import RUNG_ERRORS, Request, Rung
+from edgekit.records import Candidate, Record, Traced
+from edgekit.rung import RUNG_ERRORS, Rung
 from edgekit.specs import TraceSpec
 from edgekit.stages import Event, Stages
 from edgekit.target import Target, load_target
@@ -75,18 +76,16 @@ class Bench:
         if not made.recipes:
             raise UserError(f"recipe {text!r} on {self._target.name}: {made.skipped[0].reason}")
         request = msgspec.structs.replace(self._request, seed=seed)
-        rung = Rung(self._target, made, made.recipes[0], request, self._stages, ())
-        if self._torch_only:
-            return self._of_program(text, seed, made.recipes[0], rung)
-        return self._of_artifact(text, seed, rung.climb(), rung)
+        site = Site(self._target, made, made.recipes[0], request, self._stages)
+        return self._of_program(text, seed, site) if self._torch_only else self._of_artifact(text, seed, site)
 
-    def _of_program(self, text: str, seed: int, recipe: Recipe, rung: Rung) -> Row:
+    def _of_program(self, text: str, seed: int, site: Site) -> Row:
         try:
-            candidate = rung.compress()
+            candidate = Making(site, None).candidate()
         except RUNG_ERRORS as error:
             return self._failed(text, seed, str(error))
         figures = figures_of(candidate)
-        last = recipe.steps[-1].technique
+        last = site.recipe.steps[-1].technique
         metric = next(
             (figures[name] for name in (f"{last}: metric", f"{last}: metric converted") if name in figures),
             None,
@@ -100,7 +99,9 @@ class Bench:
             seconds=seconds_of(figures),
         )
 
-    def _of_artifact(self, text: str, seed: int, attempt: Attempt, rung: Rung) -> Row:
+    def _of_artifact(self, text: str, seed: int, site: Site) -> Row:
+        rung = Rung(site, ())
+        attempt = rung.climb()
         artifact, verdict, measured = attempt.artifact, attempt.verdict, attempt.measurement
         if artifact is None or verdict is None or attempt.candidate is None or rung.baseline is None:
             return self._failed(text, seed, attempt.error or "no artifact")

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from edgekit import choose, contradiction
+from edgekit.making import Request, Site
 from edgekit.plan import plan
 from edgekit.records import (
     Artifact,
@@ -16,7 +17,7 @@ from edgekit.records import (
     TargetReport,
 )
 from edgekit.report import pareto, text
-from edgekit.rung import Request, Rung
+from edgekit.rung import Rung
 from edgekit.stages import Stages
 from edgekit.target import Target
 
@@ -43,7 +44,7 @@ def walk(
             stages.note(target.name, f"{recipe.name} left out: {reason}")
             left_out.append(Skipped(technique=recipe.name, reason=reason))
             continue
-        rung = Rung(target, ladder, recipe, request, stages, attempts)
+        rung = Rung(Site(target, ladder, recipe, request, stages), attempts)
         attempts.append(rung.climb())
         baseline = rung.baseline or baseline
         stages.note(target.name, f"{recipe.name}: {'; '.join(attempts[-1].decision.reasons)}")

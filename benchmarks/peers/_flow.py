@@ -11,8 +11,8 @@ import peers
 from edgekit import child
 from edgekit.errors import EdgekitError, VerificationError
 from edgekit.golden import Golden, golden_atol, of_float
+from edgekit.making import FLOAT
 from edgekit.records import Artifact, Candidate, Traced
-from edgekit.rung import FLOAT
 from edgekit.specs import ExportSpec, TraceSpec
 from edgekit.target import load_target
 from edgekit.task import TaskSource
