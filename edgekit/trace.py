@@ -40,7 +40,7 @@ def trace(spec: TraceSpec) -> Traced:
     """
     seed_everything(spec.seed)
     task, work = spec.source.load(), Path(spec.work)
-    examples = _examples_of(task)
+    examples = examples_of(task)
     subject = _subject(task, examples, work)
     recorder = Recorder(lambda *arrays: _call(subject, arrays, examples))
     metric = score(task, recorder)
@@ -76,7 +76,7 @@ def look(spec: TraceSpec) -> TaskFacts:
     """Only what the plan must know: the model is built and exported, nothing is scored. Raises what `trace` raises."""
     seed_everything(spec.seed)
     task = spec.source.load()
-    return _facts(task, _subject(task, _examples_of(task), Path(spec.work)))
+    return _facts(task, _subject(task, examples_of(task), Path(spec.work)))
 
 
 def _facts(task: Task, subject: Subject) -> TaskFacts:
@@ -89,9 +89,9 @@ def _subject(task: Task, examples: tuple[torch.Tensor, ...], work: Path) -> Subj
     """The model, checked and exported; its files go to `work`."""
     if isinstance(task.model, str | Path) and (Path(task.model).is_dir() or not Path(task.model).suffix):
         return _saved_model(Path(task.model), examples)
-    model = _model_of(task)
+    model = model_of(task)
     outputs = _forward(model, examples)
-    exported = _export(model, examples)
+    exported = export(model, examples)
     program.save(exported, work / "program.pt2")
     keras_file, doubts = keras.keep(model, work / "model.keras")
     return Subject(
@@ -196,7 +196,7 @@ def score(task: Task, predict: Callable[..., Any]) -> float:
     return float(value)
 
 
-def _model_of(task: Task) -> torch.nn.Module:
+def model_of(task: Task) -> torch.nn.Module:
     """The user's model in eval mode; a Keras model with the call of a torch module."""
     model = task.model
     if isinstance(model, str | Path):
@@ -218,7 +218,8 @@ def _model_of(task: Task) -> torch.nn.Module:
     return model.eval().float()
 
 
-def _examples_of(task: Task) -> tuple[torch.Tensor, ...]:
+def examples_of(task: Task) -> tuple[torch.Tensor, ...]:
+    """The example inputs as tensors, floats in float32. Raises TaskError for others than tensors of batch 1."""
     examples = []
     for i, value in enumerate(task.example_inputs):
         if not isinstance(value, torch.Tensor | np.ndarray):
@@ -260,7 +261,7 @@ def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list
     return list(found)
 
 
-def _export(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+def export(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
     """torch.export, then the graph preparation that every target profits from."""
     try:
         with keras.layers_named(model):

@@ -1,0 +1,98 @@
+"""Prunes to given widths: the least important channels go, and the result is checked against the net it came from.
+
+The check: a net without some channels computes what the whole net computes with these channels zero wherever they are read.
+Where an index went astray (a shuffle, a pad of channels, a reshape that nobody modelled) the shapes may still fit, and the
+answers differ. Norms over channels, as in transformers, see that channels are missing; there only shapes are compared.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from edgekit.errors import ConversionError, UserError
+from edgekit.prune.graph import Graph, Group, Part, is_depthwise
+from edgekit.prune.widths import Scores
+
+CLOSE = 1e-3  # relative to the largest answer; another order of sums differs by a hundredth of this
+_OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention)
+
+
+def cut(graph: Graph, widths: Mapping[str, int], scores: Scores) -> dict[str, list[int]]:
+    """Prunes `graph.module` in place, exactly to `widths` by root; returns the channels that stay, by root.
+
+    scores: importance of each channel [width] of each root named. Raises UserError for a width that the group cannot
+    have, ConversionError where the result does not run or answers something else. graph can not be used again.
+    """
+    gone = {root: least(_group(graph, root), width, scores[root]) for root, width in widths.items()}
+    gone = {root: channels for root, channels in gone.items() if channels}
+    expected = _expected(graph, gone)
+    try:
+        for root, channels in gone.items():
+            graph.remove(root, channels)
+        with torch.no_grad():
+            answers = graph.module(*graph.examples)
+    except Exception as error:
+        raise ConversionError(_failed(graph, f"{type(error).__name__}: {error}")) from error
+    _compare(graph, expected, answers)
+    return {
+        root: sorted(set(range(graph.groups[root].width)) - set(channels)) for root, channels in gone.items()
+    }
+
+
+def least(group: Group, width: int, scores: torch.Tensor) -> list[int]:
+    """The channels to remove, least important first among those of a block; the same of each block."""
+    if not 0 < width <= group.width or width % group.blocks:
+        multiples = f", in multiples of {group.blocks}" if group.blocks > 1 else ""
+        raise UserError(f"{group.root} cannot keep {width} channels; it has {group.width}{multiples}")
+    size = group.width // group.blocks
+    order = scores.reshape(group.blocks, size).mean(0).argsort(stable=True)
+    gone = order[: size - width // group.blocks].tolist()
+    return sorted(block * size + channel for block in range(group.blocks) for channel in gone)
+
+
+def _group(graph: Graph, root: str) -> Group:
+    if root not in graph.groups:
+        raise UserError(f"no group {root!r}; there are {', '.join(graph.groups) or 'none'}")
+    return graph.groups[root]
+
+
+def _expected(graph: Graph, gone: Mapping[str, Sequence[int]]) -> tuple[object, bool]:
+    """What the whole net answers with these channels zero, and whether the pruned one must answer the same."""
+    masked, exact = copy.deepcopy(graph.module), True
+    for root, channels in gone.items():
+        for part in graph.parts(root, channels):
+            layer = masked.get_submodule(part.layer)
+            exact = exact and not isinstance(layer, _OVER_CHANNELS)
+            if part.side == "in":
+                _forget(layer, part)
+    with torch.no_grad():
+        return masked(*graph.examples), exact
+
+
+def _forget(layer: nn.Module, part: Part) -> None:
+    """The layer no longer reads these inputs."""
+    if not isinstance(layer, nn.modules.conv._ConvNd | nn.Linear) or is_depthwise(layer):
+        return
+    weight, indices = layer.weight.data, torch.tensor(part.indices)
+    if isinstance(layer, nn.Linear) or not layer.transposed:
+        weight[:, indices % weight.shape[1]] = 0
+    else:
+        weight[indices] = 0
+
+
+def _compare(graph: Graph, expected: tuple[object, bool], answers: object) -> None:
+    wanted, exact = expected
+    for want, got in zip(pytree.tree_leaves(wanted), pytree.tree_leaves(answers), strict=True):
+        if want.shape != got.shape:
+            raise ConversionError(
+                _failed(graph, f"it answers {list(got.shape)} instead of {list(want.shape)}")
+            )
+        if exact and not torch.allclose(want, got, rtol=0, atol=CLOSE * float(want.abs().max())):
+            raise ConversionError(_failed(graph, "it answers something else than with these channels zero"))
+
+
+def _failed(graph: Graph, reason: str) -> str:
+    return f"{type(graph.module).__name__} does not work without some of its channels: {reason}"

@@ -1,0 +1,84 @@
+"""Multiply-accumulates of a module, measured, and foretold for other widths.
+
+`count` runs the module under torch's FlopCounterMode, which sees the operators themselves. Counters that look up the
+classes of layers miss subclasses: of EfficientNet-Lite0 they find 21 of its 385 million.
+
+`Forecast` scales each layer's own count by the share of its inputs and outputs that stays, so that a search over widths needs no
+pruned copies. What no layer does (products of activations outside an attention layer) counts as constant; so the search
+measures its result.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from edgekit.prune.graph import Group, is_depthwise
+
+
+def count(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> int:
+    """Of one run on `examples`."""
+    return _flops(module, examples).get_total_flops() // 2
+
+
+def _flops(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> FlopCounterMode:
+    """Attention takes the way of single operators, which the counter knows."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            module(*examples)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return counter
+
+
+class Forecast:
+    """MACs of `module` with its groups at other widths."""
+
+    def __init__(
+        self, module: nn.Module, examples: tuple[torch.Tensor, ...], groups: Mapping[str, Group]
+    ) -> None:
+        counter, top = _flops(module, examples), type(module).__name__
+        by_name = counter.get_flop_counts()
+        self.total = counter.get_total_flops() // 2
+        self._groups = groups
+        self._layers = {
+            name: (layer, sum(by_name.get(f"{top}.{name}", {}).values()) / 2)
+            for name, layer in module.named_modules()
+            if isinstance(layer, nn.modules.conv._ConvNd | nn.Linear | nn.MultiheadAttention)
+        }
+        self._attention = {
+            name: sum(n for op, n in by_name.get(f"{top}.{name}", {}).items() if "bmm" in str(op)) / 2
+            for name, (layer, _) in self._layers.items()
+            if isinstance(layer, nn.MultiheadAttention)
+        }
+
+    def __call__(self, widths: Mapping[str, int]) -> float:
+        """widths: channels to keep by root; the groups not named stay whole."""
+        gone: dict[tuple[str, str], float] = defaultdict(float)
+        for root, width in widths.items():
+            group = self._groups[root]
+            for part in group.parts:
+                gone[part.layer, part.side] += len(part.indices) * (1 - width / group.width)
+        return self.total - sum(
+            macs * (1 - self._share(name, layer, gone)) for name, (layer, macs) in self._layers.items()
+        )
+
+    def _share(self, name: str, layer: nn.Module, gone: Mapping[tuple[str, str], float]) -> float:
+        """The share of a layer's own MACs that stays."""
+        if isinstance(layer, nn.MultiheadAttention):
+            left = 1 - max(gone[name, "in"], gone[name, "out"]) / layer.embed_dim
+            all_of_it = self._layers[name][1] or 1
+            linear = self._attention[name] / all_of_it
+            return linear * left + (1 - linear) * left**2
+        inputs, outputs = (
+            (layer.in_features, layer.out_features)
+            if isinstance(layer, nn.Linear)
+            else (layer.in_channels, layer.out_channels)
+        )
+        made = 1 - gone[name, "out"] / outputs
+        return float(made if is_depthwise(layer) else made * (1 - gone[name, "in"] / inputs))

@@ -1,0 +1,169 @@
+"""From a module and a share of its MACs to a smaller module: rank, choose widths, cut, and again if it is asked for.
+
+Pruned is a copy. Where the result does not run, or answers something else than the whole net without these channels, a second
+attempt leaves the stream alone (`edgekit.prune.stream`) and prunes the inner layers of blocks only.
+"""
+
+import copy
+import difflib
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from edgekit.errors import ConversionError, UserError
+from edgekit.prune import macs, stream
+from edgekit.prune.criteria import Evidence, find
+from edgekit.prune.cut import cut
+from edgekit.prune.graph import LIMIT_S, Graph
+from edgekit.prune.widths import SCOPES, for_macs
+
+log = logging.getLogger("edgekit")
+
+FAR = 0.1  # of the MACs: the nearest widths are so far off that it must be said
+
+
+@dataclass(frozen=True)
+class Request:
+    """macs: the share to keep. multiple: of widths. steps: prune a bit, rank again. ignore: dotted names that stay whole."""
+
+    macs: float = 0.5
+    criterion: str = "l2"
+    scope: str = "uniform"
+    steps: int = 1
+    ignore: tuple[str, ...] = ()
+    multiple: int = 1
+    limit_s: float = LIMIT_S
+
+    def __post_init__(self) -> None:
+        if not 0 < self.macs < 1:
+            raise UserError(f"macs is {self.macs}; it is the share to keep, above 0 and below 1")
+        if self.scope not in SCOPES:
+            raise UserError(f"unknown scope {self.scope!r}; allowed are {', '.join(SCOPES)}")
+        if self.steps < 1 or self.multiple < 1:
+            raise UserError(f"steps is {self.steps} and multiple is {self.multiple}; both must be at least 1")
+        find(self.criterion)
+
+
+@dataclass
+class Shrunk:
+    """kept: channels that are still there by root, as the module given numbered them. widths: channels of each group, (before,
+    after). figures: of the criterion."""
+
+    module: nn.Module
+    macs_before: int
+    macs: int
+    kept: dict[str, list[int]] = field(default_factory=dict)
+    widths: dict[str, tuple[int, int]] = field(default_factory=dict)
+    figures: dict[str, tuple[float, str]] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+
+
+def shrink(
+    module: nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    request: Request,
+    evidence: Evidence,
+    settle: Callable[[nn.Module], object] = lambda module: None,
+) -> Shrunk:
+    """A smaller copy of `module`. settle: called after each step but the last, to recalibrate before the next ranking.
+
+    Raises UserError for names and shares that cannot be, ConversionError where the module cannot be pruned.
+    """
+    check_names(module, request.ignore)
+    try:
+        graph = Graph(copy.deepcopy(module), examples, request.ignore, request.limit_s)
+    except ConversionError as error:
+        raise ConversionError(f"{error}. {_odd(module, examples)}") from error
+    try:
+        return _steps(graph, request, request.ignore, evidence, settle)
+    except ConversionError as error:
+        log.info("%s; the stream is left alone", error)
+        first = error
+    ignore = {*request.ignore, *stream.layers(module, examples)}
+    graph = Graph(copy.deepcopy(module), examples, ignore, request.limit_s)
+    try:
+        done = _steps(graph, request, ignore, evidence, settle)
+    except ConversionError as error:
+        raise ConversionError(f"{error}. {_odd(module, examples)}") from error
+    done.doubts.append(
+        f"pruned inside its blocks only, layers whose outputs are added, joined or moved stay whole: {first}"
+    )
+    return done
+
+
+def check_names(module: nn.Module, names: Collection[str]) -> None:
+    """Raises UserError for a name that no layer has."""
+    there = [name for name, _ in module.named_modules() if name]
+    for name in names:
+        if name not in there:
+            close = difflib.get_close_matches(name, there, 1)
+            hint = f"did you mean {close[0]}?" if close else f"names are like {', '.join(there[:3])}"
+            raise UserError(f"ignore: no layer is called {name!r}; {hint}")
+
+
+def _steps(
+    graph: Graph,
+    request: Request,
+    ignore: Collection[str],
+    evidence: Evidence,
+    settle: Callable[[nn.Module], object],
+) -> Shrunk:
+    base = macs.count(graph.module, graph.examples)
+    done = Shrunk(module=graph.module, macs_before=base, macs=base)
+    for step in range(1, request.steps + 1):
+        if step > 1:
+            settle(done.module)
+            graph = Graph(done.module, graph.examples, ignore, request.limit_s)
+        share = 1 - (1 - request.macs) * step / request.steps
+        _step(graph, request, share * base, evidence, done)
+    done.macs = macs.count(done.module, graph.examples)
+    off = done.macs / base - request.macs
+    if abs(off) > FAR:
+        done.doubts.append(
+            f"{done.macs / base:.2f} of the MACs are left where {request.macs:g} was asked: these widths are the nearest there are"
+        )
+    return done
+
+
+def _step(graph: Graph, request: Request, wanted: float, evidence: Evidence, done: Shrunk) -> None:
+    """One ranking and one cut."""
+    if not graph.groups:
+        raise ConversionError(f"{type(graph.module).__name__} has no layer whose channels could go")
+    found = find(request.criterion).score(graph, evidence)
+    groups = {root: group for root, group in graph.groups.items() if root in found.scores}
+    if not groups:
+        raise ConversionError(f"criterion {request.criterion!r} says nothing of any layer; take l2")
+    forecast = macs.Forecast(graph.module, graph.examples, groups)
+    widths = for_macs(groups, found.scores, wanted, forecast, request.scope, request.multiple)
+    if all(width == groups[root].width for root, width in widths.items()):
+        raise UserError(
+            f"no width changes: each layer is too narrow for multiples of {request.multiple}; give a smaller multiple"
+        )
+    kept = cut(graph, widths, found.scores)
+    for root, group in groups.items():
+        before = done.widths[root][0] if root in done.widths else group.width
+        done.widths[root] = (before, widths[root])
+        old = done.kept.get(root, list(range(group.width)))
+        done.kept[root] = [old[channel] for channel in kept.get(root, range(group.width))]
+    done.figures.update(found.figures)
+
+
+def _odd(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> str:
+    """What of this network stands in the way, as far as the exported program shows."""
+    try:
+        met = {
+            name: what
+            for name, what in stream.layers(module, examples).items()
+            if what not in ("add", "cat", "add_")
+        }
+    except Exception:
+        return "It cannot be exported either"
+    named = ", ".join(f"{name} ({what})" for name, what in list(met.items())[:3])
+    return (
+        f"The outputs of these layers are moved about: {named}"
+        if named
+        else "Name the layers in its way with ignore"
+    )
