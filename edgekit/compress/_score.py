@@ -5,8 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.fx import GraphModule
 
 from edgekit.arrays import as_arrays
+from edgekit.quant.batched import widened
+from edgekit.quant.trainable import OneByOne
+from edgekit.task import Task
+from edgekit.trace import score
 
 
 def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
@@ -22,3 +27,11 @@ def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     return predict
+
+
+def metric_of(task: Task, model: GraphModule | OneByOne) -> float:
+    """The task's own metric of a graph."""
+    if isinstance(model, OneByOne):
+        return score(task, predictor(model, 1))
+    module, at_once = widened(model)
+    return score(task, predictor(module.eval(), at_once))
