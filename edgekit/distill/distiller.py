@@ -20,8 +20,6 @@ from edgekit.distill.terms import named
 from edgekit.quant.trainable import OneByOne
 from edgekit.train.objective import Distillation, total
 
-type Graph = GraphModule | OneByOne
-
 
 class Answers(NamedTuple):
     """Of the student: outputs and the adapted feature of each pair. beside: what the mode's own part answers."""
@@ -53,8 +51,8 @@ class Distiller(nn.Module):
 class Setting:
     """What a mode makes its method of. student, teachers: graphs that train. loss: the task's. features: as an option says it."""
 
-    student: Graph
-    teachers: Sequence[Graph]
+    student: GraphModule | OneByOne
+    teachers: Sequence[GraphModule | OneByOne]
     loss: Callable[[Any, Any], Any]
     alpha: float
     temperature: float

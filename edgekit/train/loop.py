@@ -80,7 +80,8 @@ def fit(
     on_step: OnStep | None = None,
     folder: Path | None = None,
 ) -> Trained:
-    """Trains `model` in place. objective: (model, inputs, labels) -> mean loss; None is the task's own loss.
+    """Trains `model` in place. objective: (model, inputs, labels) -> mean loss; None is the task's own loss. Its `teachers`, where it has
+    any, are shared out as the model is.
 
     folder: where checkpoints are written, and found again. With `validate` or patience the best weights are the result, else
     the last. With strategy fsdp the model stays shared out: `checkpoint.state_of` gathers it. DeepSpeed's strategies
@@ -134,6 +135,8 @@ class _Run:
     # -- before the first step
 
     def prepare(self) -> None:
+        for teacher in getattr(self.objective, "teachers", ()):
+            distributed.spread(teacher, self.accelerator, self.options)
         place = checkpoint.latest(self.folder)
         progress = checkpoint.read_progress(place, self.plain, self._belongs()) if place else None
         if progress:
