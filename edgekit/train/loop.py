@@ -135,8 +135,7 @@ class _Run:
     # -- before the first step
 
     def prepare(self) -> None:
-        for teacher in getattr(self.objective, "teachers", ()):
-            distributed.spread(teacher, self.accelerator, self.options)
+        self._spread_teachers()
         place = checkpoint.latest(self.folder)
         progress = checkpoint.read_progress(place, self.plain, self._belongs()) if place else None
         if progress:
@@ -148,6 +147,15 @@ class _Run:
             self._resume(place, progress)
         else:
             self.best_state = checkpoint.state_of(self.plain)
+
+    def _spread_teachers(self) -> None:
+        """Before anything is asked of them: one that fits no process alone must not be whole anywhere."""
+        if self.options.strategy != "fsdp":
+            return
+        for teacher in getattr(self.objective, "teachers", ()):
+            distributed.spread(teacher, self.accelerator, self.options)
+            held, whole = distributed.held(teacher)
+            log.info("training: each process holds %d of the %d numbers of a teacher", held, whole)
 
     def _look(self) -> None:
         """Checks the data against the model, and finds the rate, before anything is wrapped or shared out."""
