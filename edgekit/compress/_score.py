@@ -12,6 +12,7 @@ from edgekit.quant.batched import widened
 from edgekit.quant.trainable import OneByOne
 from edgekit.task import Task
 from edgekit.trace import score
+from edgekit.train.loop import Trained
 
 
 def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
@@ -35,3 +36,14 @@ def metric_of(task: Task, model: GraphModule | OneByOne) -> float:
         return score(task, predictor(model, 1))
     module, at_once = widened(model)
     return score(task, predictor(module.eval(), at_once))
+
+
+def figures_of(trained: Trained) -> dict[str, tuple[float, str]]:
+    """What a training did, as a step reports it."""
+    return {
+        "images trained": (trained.images, "count"),
+        "steps": (trained.steps, "count"),
+        "learning rate": (trained.learning_rate, ""),
+        "loss at first": (trained.checks[0].loss, ""),
+        "loss at last": (trained.checks[-1].loss, ""),
+    }

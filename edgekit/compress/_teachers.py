@@ -41,15 +41,14 @@ def read(reference: str, task: "Task") -> ExportedProgram:
     return program_of(dataclasses.replace(task, model=attribute(reference)))
 
 
-def check_same(name: str, teacher: ExportedProgram, student: ExportedProgram) -> None:
-    """Raises UserError where they do not take the same inputs or do not give the same outputs."""
-    for what, theirs, ours in zip(
-        ("takes", "answers"), programs.specs(teacher), programs.specs(student), strict=True
-    ):
-        other, own = ([list(spec.shape) for spec in side] for side in (theirs, ours))
-        if other != own:
+def check_same(name: str, program: ExportedProgram, other: str, like: ExportedProgram) -> None:
+    """Raises UserError that names both where they do not take the same inputs or do not give the same outputs."""
+    sides = zip(("takes", "answers"), programs.specs(program), programs.specs(like), strict=True)
+    for what, first, second in sides:
+        shapes = [_text([list(spec.shape) for spec in side]) for side in (first, second)]
+        if shapes[0] != shapes[1]:
             raise UserError(
-                f"teacher {name!r} {what} {_text(other)} and the student {_text(own)}; give a teacher of the same task"
+                f"{name} {what} {shapes[0]} and {other} {what} {shapes[1]}; both must be of the same task"
             )
 
 

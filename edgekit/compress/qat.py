@@ -31,7 +31,7 @@ from torch import nn
 from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
 from edgekit.compress import ptq
-from edgekit.compress._score import metric_of
+from edgekit.compress._score import figures_of, metric_of
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import fake
 from edgekit.quant import program as programs
@@ -39,7 +39,7 @@ from edgekit.quant.trainable import Norm, give_back, trainable
 from edgekit.records import Candidate, Record
 from edgekit.stages import CHECKPOINT
 from edgekit.train import options as loop_options
-from edgekit.train.loop import Trained, fit
+from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     figures = {
         "calibration batches": (calibrated.batches, "count"),
         "output SNR of ptq": (trial.db, "dB"),
-        **_trained_figures(trained),
+        **figures_of(trained),
         "metric fake-quantized": (faked, ""),
         "metric converted": (real, ""),
         "conversion gap": (faked - real, ""),
@@ -125,16 +125,6 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "seconds": (time.perf_counter() - start, "s"),
     }
     return ptq.noted(after, "qat", figures)
-
-
-def _trained_figures(trained: Trained) -> dict[str, tuple[float, str]]:
-    return {
-        "images trained": (trained.images, "count"),
-        "steps": (trained.steps, "count"),
-        "learning rate": (trained.learning_rate, ""),
-        "loss at first": (trained.checks[0].loss, ""),
-        "loss at last": (trained.checks[-1].loss, ""),
-    }
 
 
 def _teacher(candidate: Candidate) -> nn.Module:

@@ -4,17 +4,20 @@ Positions [H, W] are averaged down to the smaller of both. Channels go through a
 through a linear layer. Adapters train along and are gone afterwards.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from edgekit.distill.pairs import Pair
+from edgekit.distill.taps import Tapped
 from edgekit.distill.terms import named
 from edgekit.errors import UserError
 
 
 class Adapter(nn.Module):
-    """student feature -> a tensor that the pair's term compares with `other(teacher feature)`; shapes are those of one sample."""
+    """student feature -> what the pair's term compares with the teacher's feature, `pooled` to the same size; shapes are those of one sample."""
 
     def __init__(self, pair: Pair, ours: list[int], theirs: list[int]) -> None:
         super().__init__()
@@ -37,8 +40,18 @@ class Adapter(nn.Module):
             self.change = nn.Conv2d(*widths, 1, bias=False) if images else nn.Linear(*widths, bias=False)
 
     def forward(self, feature: torch.Tensor) -> torch.Tensor:
-        changed: torch.Tensor = self.change(self.other(feature))
+        changed: torch.Tensor = self.change(pooled(feature, self.size))
         return changed
 
-    def other(self, feature: torch.Tensor) -> torch.Tensor:
-        return F.adaptive_avg_pool2d(feature, self.size) if self.size else feature
+
+def pooled(feature: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:
+    """Averaged down to `size`; as it is for None."""
+    return feature if size is None else F.adaptive_avg_pool2d(feature, size)
+
+
+def adapters(pairs: Sequence[Pair], student: Tapped, teacher: Tapped) -> list[Adapter]:
+    """One for each pair, for graphs that are tapped at these."""
+    return [
+        Adapter(pair, ours, theirs)
+        for pair, ours, theirs in zip(pairs, student.shapes, teacher.shapes, strict=True)
+    ]

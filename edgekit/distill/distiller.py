@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
 
-from edgekit.distill.adapters import Adapter
+from edgekit.distill.adapters import Adapter, pooled
 from edgekit.distill.pairs import Pair
 from edgekit.distill.taps import Tapped
 from edgekit.distill.terms import named
+from edgekit.quant.trainable import OneByOne
 from edgekit.train.objective import Distillation, total
 
 
@@ -27,9 +30,11 @@ class Answers(NamedTuple):
 
 
 class Distiller(nn.Module):
-    """beside: a mode's own part, called with the inputs and the student's answers (outputs, features)."""
+    """beside: a mode's own part, called with the inputs and the student's features."""
 
-    def __init__(self, student: Tapped, adapters: Sequence[Adapter], beside: nn.Module | None = None) -> None:
+    def __init__(
+        self, student: Tapped, adapters: Sequence[Adapter] = (), beside: nn.Module | None = None
+    ) -> None:
         super().__init__()
         self.student, self.adapters, self.beside = student, nn.ModuleList(adapters), beside
 
@@ -37,22 +42,29 @@ class Distiller(nn.Module):
         outputs, features = self.student(*inputs)
         if not self.training:
             return outputs
-        beside = self.beside(inputs, outputs, features) if self.beside is not None else ()
-        adapted = tuple(adapter(f) for adapter, f in zip(self.adapters, features, strict=False))
-        return Answers(outputs, adapted, beside)
+        beside = self.beside(inputs, features) if self.beside is not None else ()
+        pairs = zip(self.adapters, features, strict=False)  # the features of exits have none
+        return Answers(outputs, tuple(adapter(feature) for adapter, feature in pairs), beside)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a mode makes its method of. teachers: with the features of `pairs` tapped. response: the loss of outputs."""
+    """What a mode makes its method of. student, teachers: graphs that train. loss: the task's. features: as an option says it."""
 
-    student: Tapped
-    teachers: Sequence[Tapped]
-    pairs: Sequence[Pair]
-    response: Distillation
+    student: GraphModule | OneByOne
+    teachers: Sequence[GraphModule | OneByOne]
+    loss: Callable[[Any, Any], Any]
+    alpha: float
+    temperature: float
+    features: str = ""
     weight: float = 1.0
+    pseudo: float = 0.0
     decay: float = 0.999
     cached: bool = True
+
+    def response(self, teachers: Sequence[nn.Module] = ()) -> Distillation:
+        """The loss of outputs."""
+        return Distillation(teachers, self.loss, self.alpha, self.temperature, self.pseudo)
 
 
 class Method(NamedTuple):
@@ -66,13 +78,20 @@ class Method(NamedTuple):
 class Imitation:
     """The objective of every mode: (model in training mode, inputs, labels or None) -> loss."""
 
-    def __init__(self, setting: Setting, adapters: Sequence[Adapter]) -> None:
-        self.setting, self.adapters = setting, adapters
+    def __init__(
+        self,
+        response: Distillation,
+        pairs: Sequence[Pair] = (),
+        adapters: Sequence[Adapter] = (),
+        weight: float = 1.0,
+    ) -> None:
+        self.response, self.weight = response, weight
+        self.pairs = [(pair, adapter.size) for pair, adapter in zip(pairs, adapters, strict=True)]
 
     @property
     def teachers(self) -> list[nn.Module]:
         """Frozen ones, which the loop may share out."""
-        return self.setting.response.teachers
+        return self.response.teachers
 
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any) -> torch.Tensor:
         return total(self.terms(model, inputs, labels))
@@ -83,17 +102,16 @@ class Imitation:
         """The weighted parts of the loss by name."""
         raise NotImplementedError
 
-    def features(
+    def compared(
         self, ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """The term of each pair, by its name."""
+        """The term of each pair of features, by its name."""
         found = {}
-        for pair, adapter, own, other in zip(self.setting.pairs, self.adapters, ours, theirs, strict=True):
-            value = named(pair.term).loss(own, adapter.other(other))
-            found[pair.name] = self.setting.weight * pair.weight * value
+        for (pair, size), own, other in zip(self.pairs, ours, theirs, strict=True):
+            value = named(pair.term).loss(own, pooled(other, size))
+            found[pair.name] = self.weight * pair.weight * value
         return found
 
 
-def adapters_of(setting: Setting, teacher: Tapped) -> list[Adapter]:
-    shapes = zip(setting.pairs, setting.student.shapes, teacher.shapes, strict=True)
-    return [Adapter(pair, ours, theirs) for pair, ours, theirs in shapes]
+def detached(outputs: Any) -> Any:
+    return pytree.tree_map(lambda value: value.detach(), outputs)

@@ -87,3 +87,19 @@ def guess(student: GraphModule, teacher: GraphModule) -> list[str]:
 
 def _positions(shape: list[int]) -> tuple[int, ...]:
     return tuple(shape[2:]) if len(shape) >= 4 else tuple(shape[1:-1])
+
+
+def exits(text: str, student: GraphModule) -> list[str]:
+    """The modules behind which a net may answer early: those named, or as guessed without the last, whose exit is the net's own.
+
+    Raises UserError for names that it does not have, and where nothing is left.
+    """
+    given = [part.strip() for part in text.split(",") if part.strip()]
+    names = guess(student, student)[:-1] if given in ([], [AUTO]) else given
+    if not names:
+        raise UserError(
+            "mode exits finds no stage to answer from; name modules of the student: features=layer1,layer2"
+        )
+    for name in names:
+        taps.find(student, name, "student")
+    return names

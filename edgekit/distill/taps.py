@@ -56,7 +56,10 @@ def shape(node: Node) -> list[int]:
 
 
 class Tapped(nn.Module):
-    """A graph with features: answers (outputs, (feature of each name, ...)). It shares its tensors with the graph given."""
+    """A graph with features: answers (outputs, (feature of each name, ...)). It shares its tensors with the graph given.
+
+    shapes: of the features of one sample; answers: of its outputs.
+    """
 
     def __init__(self, model: GraphModule | OneByOne, names: Sequence[str], whose: str) -> None:
         super().__init__()
@@ -64,7 +67,8 @@ class Tapped(nn.Module):
         self.names = tuple(names)
         nodes = [find(graph, name, whose) for name in names]
         self.shapes = [shape(node) for node in nodes]
-        more, self._outputs, self._single = _with(graph, nodes)
+        more, own, self._single = _with(graph, nodes)
+        self._outputs, self.answers = len(own), [shape(node) for node in own]
         self.graph = OneByOne(more) if isinstance(model, OneByOne) else more
 
     def forward(self, *inputs: torch.Tensor) -> tuple[Any, tuple[torch.Tensor, ...]]:
@@ -77,8 +81,8 @@ def graph_of(model: GraphModule | OneByOne) -> GraphModule:
     return model.graph if isinstance(model, OneByOne) else model
 
 
-def _with(graph: GraphModule, nodes: Iterable[Node]) -> tuple[GraphModule, int, bool]:
-    """(a copy that answers one flat tuple: outputs, then nodes; how many outputs; whether the original answers a lone tensor)."""
+def _with(graph: GraphModule, nodes: Iterable[Node]) -> tuple[GraphModule, list[Node], bool]:
+    """(a copy that answers one flat tuple: outputs, then nodes; the outputs; whether the original answers a lone tensor)."""
     copied = copy.deepcopy(graph.graph)
     by_name = {node.name: node for node in copied.nodes}
     (end,) = copied.find_nodes(op="output")
@@ -87,7 +91,7 @@ def _with(graph: GraphModule, nodes: Iterable[Node]) -> tuple[GraphModule, int, 
     end.args = ((*own, *(by_name[node.name] for node in nodes)),)
     copied.set_codegen(CodeGen())
     module = GraphModule(graph, copied)
-    return module, len(own), single
+    return module, own, single
 
 
 def _is_feature(node: Node) -> bool:

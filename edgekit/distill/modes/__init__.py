@@ -1,7 +1,12 @@
-"""Who teaches: one mode a file, found by its name, with `method(setting) -> Method`."""
+"""Who teaches: one mode a file, found by its name.
+
+A file holds `TEACHERS`, what the mode wants for teachers: "frozen" (one or several), "trained" (one) or "none", and
+`method(setting) -> Method`.
+"""
 
 import importlib
 import pkgutil
+from types import ModuleType
 
 from edgekit.distill.distiller import Method, Setting
 
@@ -10,6 +15,16 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def teachers(mode: str) -> str:
+    wanted: str = _module(mode).TEACHERS
+    return wanted
+
+
 def method(mode: str, setting: Setting) -> Method:
-    found: Method = importlib.import_module(f"{__name__}.{mode}").method(setting)
-    return found
+    """Raises UserError for features that the graphs do not have or a term cannot compare."""
+    made: Method = _module(mode).method(setting)
+    return made
+
+
+def _module(mode: str) -> ModuleType:
+    return importlib.import_module(f"{__name__}.{mode}")

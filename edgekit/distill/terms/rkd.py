@@ -22,7 +22,7 @@ def _distances(rows: torch.Tensor) -> torch.Tensor:
     square = (rows.unsqueeze(0) - rows.unsqueeze(1)).square().sum(2)
     apart = square > 0
     lengths = torch.where(apart, square, 1.0).sqrt() * apart
-    return lengths / (lengths.sum() / apart.sum().clamp_min(1)).detach().clamp_min(1e-12)
+    return lengths / (lengths.sum() / apart.sum().clamp_min(1)).clamp_min(1e-12)
 
 
 def _cosines(rows: torch.Tensor) -> torch.Tensor:
