@@ -38,7 +38,7 @@ from edgekit.sparse import layers as weights
 from edgekit.sparse.layers import Ends, Layer
 from edgekit.sparse.masks import Criterion, Masks
 from edgekit.sparse.patterns import Scope
-from edgekit.sparse.schedule import Gradual, When
+from edgekit.sparse.schedule import Gradual, Ramp, When
 from edgekit.stages import CHECKPOINT
 from edgekit.train import options as loop_options
 from edgekit.train.loop import fit
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 class Options(Record):
     """pattern: "unstructured", "2:4", "4x1". sparsity: the share of zeros in the layers made sparse. scope: least of all layers
-    together, or of each. ramp: the share of the budget in which a gradual schedule gets there. ignore: layers left dense, dotted
+    together, or of each. begin, end: of a gradual schedule, shares of the budget. ignore: layers left dense, dotted
     names separated by commas; keep: the first or last layer too. images: to fine-tune on, 0 = none. learning_rate: the
     peak, 0 = found by a probe. alpha, temperature: as in `edgekit.compress.qat`. accumulate, ema: as in `edgekit.train.options`."""
 
@@ -60,7 +60,8 @@ class Options(Record):
     scope: Scope = "global"
     criterion: Criterion = "magnitude"
     schedule: When = "one_shot"
-    ramp: float = 0.7
+    begin: float = 0.1
+    end: float = 0.7
     ignore: str = ""
     keep: Ends = "none"
     images: int = 10_000
@@ -80,9 +81,13 @@ class Options(Record):
             raise UserError(
                 f"sparsify option sparsity is {self.sparsity}; pattern {self.pattern} has {own:g}, give that"
             )
-        for name, low in (("alpha", 0), ("ramp", 0), ("images", 0)):
-            if getattr(self, name) < low or (name != "images" and getattr(self, name) > 1):
-                raise UserError(f"sparsify option {name} is {getattr(self, name)}; allowed are 0 to 1")
+        if not 0 <= self.alpha <= 1:
+            raise UserError(f"sparsify option alpha is {self.alpha}; allowed are 0 to 1")
+        if self.images < 0:
+            raise UserError(
+                f"sparsify option images is {self.images}; allowed are 0, no fine-tuning, and more"
+            )
+        Ramp(begin=self.begin, end=self.end)
         if not self.temperature > 0:
             raise UserError(f"sparsify option temperature is {self.temperature}; it must be above 0")
         if self.criterion == "movement" and self.schedule != "gradual":
@@ -123,7 +128,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     )
     figures = {"metric before": (metric(task, graph), "")}
     gradual = (
-        Gradual(masks, pattern, options.sparsity, options.scope, options.ramp)
+        Gradual(masks, pattern, options.sparsity, options.scope, Ramp(begin=options.begin, end=options.end))
         if options.schedule == "gradual"
         else None
     )

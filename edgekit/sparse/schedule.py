@@ -11,6 +11,8 @@ from typing import Literal
 
 import torch
 
+from edgekit.errors import UserError
+from edgekit.records import Record
 from edgekit.sparse.masks import Masks
 from edgekit.sparse.patterns import Pattern, Scope
 
@@ -18,9 +20,26 @@ RENEWALS = 50
 When = Literal["one_shot", "gradual"]
 
 
-def cubic(progress: float, ramp: float, final: float) -> float:
-    """The sparsity at a share of the budget; reached at `ramp` of it."""
-    t = min(1.0, progress / ramp) if ramp > 0 else 1.0
+class Ramp(Record):
+    """Shares of the budget: where the sparsity begins to rise, and where it is reached."""
+
+    begin: float
+    end: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.begin < self.end <= 1:
+            raise UserError(
+                f"the ramp is from {self.begin} to {self.end}; it must rise within 0 to 1: give begin below end"
+            )
+
+    def renewals(self, progress: float) -> int:
+        """How many are due."""
+        t = (progress - self.begin) / (self.end - self.begin)
+        return int(RENEWALS * min(1.0, max(0.0, t)))
+
+
+def cubic(t: float, final: float) -> float:
+    """The sparsity at a share of the ramp."""
     return float(final * (1 - (1 - t) ** 3))
 
 
@@ -28,15 +47,14 @@ class Gradual:
     """Renews masks in time, as `on_step` of the loop. How often it did is a buffer beside the first mask: a training that
     goes on from a checkpoint renews at the same steps."""
 
-    def __init__(self, masks: Masks, pattern: Pattern, sparsity: float, scope: Scope, ramp: float) -> None:
+    def __init__(self, masks: Masks, pattern: Pattern, sparsity: float, scope: Scope, ramp: Ramp) -> None:
         self._masks, self._pattern, self._scope = masks, pattern, scope
         self._final, self._ramp = sparsity, ramp
         masks.masks[0].register_buffer("renewals", torch.zeros((), dtype=torch.int64))
 
     def __call__(self, progress: float) -> None:
-        due = int(RENEWALS * min(1.0, progress / self._ramp)) if self._ramp > 0 else RENEWALS
+        due = self._ramp.renewals(progress)
         done = self._masks.masks[0].get_buffer("renewals")
         if due > int(done):
-            share = cubic(due / RENEWALS, 1.0, self._final)
-            self._masks.renew(self._pattern, share, self._scope)
+            self._masks.renew(self._pattern, cubic(due / RENEWALS, self._final), self._scope)
             done.fill_(due)
