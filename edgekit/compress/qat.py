@@ -28,13 +28,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
-from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
 from edgekit.compress import ptq
-from edgekit.compress._score import figures_of, metric_of
+from edgekit.compress._score import metric_of
+from edgekit.compress._training import teacher, trained_figures
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import fake
-from edgekit.quant import program as programs
 from edgekit.quant.trainable import Norm, give_back, trainable
 from edgekit.records import Candidate, Record
 from edgekit.stages import CHECKPOINT
@@ -101,7 +100,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         model,
         task.training,
         options.loop(context.seed),
-        objective=Distillation([_teacher(candidate)], task.training.loss, options.alpha, options.temperature),
+        objective=Distillation([teacher(candidate)], task.training.loss, options.alpha, options.temperature),
         on_step=_Schedule(options, model, grids),
         folder=work / CHECKPOINT,
     )
@@ -116,7 +115,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     figures = {
         "calibration batches": (calibrated.batches, "count"),
         "output SNR of ptq": (trial.db, "dB"),
-        **figures_of(trained),
+        **trained_figures(trained),
         "metric fake-quantized": (faked, ""),
         "metric converted": (real, ""),
         "conversion gap": (faked - real, ""),
@@ -125,14 +124,6 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "seconds": (time.perf_counter() - start, "s"),
     }
     return ptq.noted(after, "qat", figures)
-
-
-def _teacher(candidate: Candidate) -> nn.Module:
-    """The float program, for any number of samples, batch norms folded to save time."""
-    graph = programs.load(candidate.program).module()
-    _fuse_conv_bn_(graph)
-    _fuse_linear_bn_(graph)
-    return trainable(graph)
 
 
 class _Schedule:
