@@ -142,19 +142,23 @@ def load_task(reference: str, settings: Mapping[str, str] | None = None) -> Task
 
     Raises TaskError: no such file, module or attribute, the module raises, the attribute is no Task.
     """
-    place, _, attribute = reference.rpartition(":")
-    if not place or not attribute:
+    return _as_task(attribute(reference), reference, dict(settings or {}))
+
+
+def attribute(reference: str) -> Any:
+    """What "file.py:attr" or "package.module:attr" names. Raises TaskError as `load_task` does."""
+    place, _, name = reference.rpartition(":")
+    if not place or not name:
         raise TaskError(
             f"task {reference!r} has no attribute; write it as file.py:task or package.module:task"
         )
     module = _load_file(Path(place)) if place.endswith(".py") else _import_module(place)
     try:
-        found = getattr(module, attribute)
+        return getattr(module, name)
     except AttributeError:
         public = [name for name, value in vars(module).items() if isinstance(value, Task) or callable(value)]
         names = ", ".join(n for n in public if not n.startswith("_")) or "none"
-        raise TaskError(f"{place} has no attribute {attribute!r}; it has: {names}") from None
-    return _as_task(found, reference, dict(settings or {}))
+        raise TaskError(f"{place} has no attribute {name!r}; it has: {names}") from None
 
 
 def _as_task(found: Any, reference: str, settings: dict[str, str]) -> Task:

@@ -196,6 +196,13 @@ def score(task: Task, predict: Callable[..., Any]) -> float:
     return float(value)
 
 
+def program_of(task: Task) -> torch.export.ExportedProgram:
+    """The task's model exported as `trace` does it. Raises what `trace` raises for the model."""
+    examples, model = examples_of(task), model_of(task)
+    _forward(model, examples)
+    return export(model, examples)
+
+
 def model_of(task: Task) -> torch.nn.Module:
     """The user's model in eval mode; a Keras model with the call of a torch module."""
     model = task.model

@@ -1,6 +1,6 @@
 """Imports point down only: every edgekit import, at any depth of a function, is held to one literal table.
 
-`cli > deploy > report, bench, package, verify > compress, export > quant, train > plan > target, task > records >
+`cli > deploy > report, bench, package, verify > compress, export > train > quant > plan > target, task > records >
 errors`. Helpers stand in the row where what they import puts them. Imports under TYPE_CHECKING count too.
 """
 
@@ -21,7 +21,8 @@ LAYERS = (
     ("records", "store", "arrays", "likeness"),
     ("target", "task", "child", "golden", "device", "recorder", "choose"),
     ("plan", "recipe_text", "specs", "requirements", "stages", "workfolder", "fingerprint"),
-    ("quant", "train", "sources"),
+    ("quant", "sources"),
+    ("train",),  # > quant: a teacher is an exported program
     ("trace", "prune", "distill", "sparse"),
     ("compress", "export"),
     ("verify", "report"),

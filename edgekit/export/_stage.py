@@ -7,6 +7,7 @@ import msgspec
 import torchvision  # noqa: F401  before any converter: see edgekit.child
 
 from edgekit.errors import MissingRuntime
+from edgekit.export._compressed import compressed
 from edgekit.records import Artifact
 from edgekit.specs import ExportSpec
 
@@ -25,5 +26,8 @@ def export(spec: ExportSpec) -> Artifact:
     out = Path(spec.folder) / f"model{exporter.SUFFIX}"
     artifact: Artifact = exporter.export(spec.candidate, spec.target, out)
     return msgspec.structs.replace(
-        artifact, scheme=spec.candidate.scheme, float_layers=len(spec.candidate.float_layers)
+        artifact,
+        scheme=spec.candidate.scheme,
+        float_layers=len(spec.candidate.float_layers),
+        compressed_bytes=compressed(out),
     )

@@ -102,7 +102,7 @@ class Artifact(Record):
     """The exported file (a folder for Core ML). `sha256` covers the content, see edgekit_runner.hashing.
 
     scheme: as the candidate's. float_layers: how many layers of an integer file compute in float, by choice or for want
-    of a kernel.
+    of a kernel. compressed_bytes: what a download takes, "gzip" and "zstd" -> bytes; empty where nobody looked.
     """
 
     path: str
@@ -116,4 +116,5 @@ class Artifact(Record):
     toolchain: dict[str, str]
     scheme: Scheme = "static"
     float_layers: int = 0
+    compressed_bytes: dict[str, int] = {}
     doubts: tuple[str, ...] = ()

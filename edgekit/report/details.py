@@ -264,6 +264,10 @@ def _artifact(artifact: Artifact) -> Group:
     facts = [
         Fact(label="file", value=artifact.path, note=f"{artifact.format}, {artifact.precision}"),
         Fact(label="size", value=text.size(artifact.size_bytes), note=f"{artifact.size_bytes:,} bytes"),
+        *(
+            Fact(label=f"size with {name}", value=text.size(size), note=f"{size:,} bytes, as a download")
+            for name, size in artifact.compressed_bytes.items()
+        ),
         Fact(label="sha256", value=artifact.sha256),
         *(Fact(label="input", value=text.tensor(spec)) for spec in artifact.inputs),
         *(Fact(label="output", value=text.tensor(spec)) for spec in artifact.outputs),

@@ -2,18 +2,21 @@
 
     python -m edgekit.train TASK -o DIR --option images=50000
     torchrun --nproc-per-node 2 -m edgekit.train TASK -o DIR --option strategy=fsdp
+    torchrun --nproc-per-node 2 -m edgekit.train TASK -o DIR --teacher teacher.pt2 --option strategy=fsdp
 
-DIR gets `weights.safetensors`, `trained.json` with the loss of every step, and `checkpoint/` while it runs: the same
+With --teacher the model learns its answers too (`edgekit.train.objective`): an exported program, or a function "file.py:build" that
+returns a module, which fsdp then gathers block by block and not whole. DIR gets `weights.safetensors`, `trained.json` with the loss of every step, and `checkpoint/` while it runs: the same
 command with --resume goes on from there. `edgekit.train.options` lists the options.
 """
 
+import dataclasses
 import json
 import logging
 import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import msgspec
@@ -22,10 +25,13 @@ import torchvision  # noqa: F401  before any converter: see edgekit.child
 
 from edgekit import child
 from edgekit.errors import EdgekitError, TaskError, UserError
-from edgekit.task import Task, load_task
+from edgekit.quant import program as programs
+from edgekit.quant.trainable import trainable
+from edgekit.task import Task, Training, attribute, load_task
 from edgekit.train import checkpoint, distributed
 from edgekit.train.data import seed_step
 from edgekit.train.loop import Trained, fit
+from edgekit.train.objective import Distillation
 from edgekit.train.options import Options
 
 WEIGHTS, RECORD, CHECKPOINT = "weights.safetensors", "trained.json", "checkpoint"
@@ -38,13 +44,26 @@ WEIGHTS, RECORD, CHECKPOINT = "weights.safetensors", "trained.json", "checkpoint
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An argument of the task's function."
 )
+@click.option("--teacher", default="", help="A .pt2 program, or file.py:function, to learn the answers of.")
+@click.option("--alpha", default=0.1, show_default=True, help="Weight of the task's loss beside a teacher's.")
+@click.option("--temperature", default=4.0, show_default=True, help="That softens the answers of a teacher.")
 @click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
-def main(task: str, out: Path, options: tuple[str, ...], settings: tuple[str, ...], resume: bool) -> None:
+def main(
+    task: str,
+    out: Path,
+    options: tuple[str, ...],
+    settings: tuple[str, ...],
+    teacher: str,
+    alpha: float,
+    temperature: float,
+    resume: bool,
+) -> None:
     _with_its_launcher()
     level = logging.INFO if _rank() == 0 else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     try:
-        trained = run(task, out, read_options(options), pairs("--set", settings), resume)
+        taught = Taught(teacher, alpha, temperature) if teacher else None
+        trained = run(task, out, read_options(options), pairs("--set", settings), resume, taught)
     except EdgekitError as error:
         click.echo(f"error: {error}", err=True)
         _leave(error.exit_code)
@@ -55,7 +74,34 @@ def main(task: str, out: Path, options: tuple[str, ...], settings: tuple[str, ..
     _leave(0)
 
 
-def run(reference: str, out: Path, options: Options, settings: dict[str, str], resume: bool) -> Trained:
+class Taught(NamedTuple):
+    """teacher: a .pt2 file or "file.py:function". alpha: weight of the task's own loss."""
+
+    teacher: str
+    alpha: float
+    temperature: float
+
+    def objective(self, task: Task, training: Training, seed: int) -> Distillation:
+        """Raises UserError for a teacher that is none, and for weights out of range."""
+        if not 0 <= self.alpha <= 1 or not self.temperature > 0:
+            raise UserError(
+                f"--alpha {self.alpha:g} and --temperature {self.temperature:g}; allowed are 0 to 1, and above 0"
+            )
+        if self.teacher.endswith(".pt2"):
+            teacher: torch.nn.Module = trainable(programs.load(self.teacher).module())
+        else:
+            teacher = model_of(dataclasses.replace(task, model=attribute(self.teacher)), seed)
+        return Distillation([teacher], training.loss, self.alpha, self.temperature)
+
+
+def run(
+    reference: str,
+    out: Path,
+    options: Options,
+    settings: dict[str, str],
+    resume: bool,
+    taught: Taught | None = None,
+) -> Trained:
     """Trains and writes. Raises what `fit` raises, TaskError for a task without training data."""
     task = load_task(reference, settings)
     if task.training is None:
@@ -65,7 +111,8 @@ def run(reference: str, out: Path, options: Options, settings: dict[str, str], r
     if not resume:
         _fresh(out)
     model = model_of(task, options.seed)
-    trained = fit(model, task.training, options, folder=out / CHECKPOINT)
+    objective = taught.objective(task, task.training, options.seed) if taught else None
+    trained = fit(model, task.training, options, objective=objective, folder=out / CHECKPOINT)
     state = checkpoint.state_of(model)
     if _rank() == 0:
         checkpoint.save(state, out / WEIGHTS)

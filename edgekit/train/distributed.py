@@ -125,6 +125,13 @@ def blocks(model: nn.Module) -> list[nn.Module]:
     return found
 
 
+def held(model: nn.Module) -> tuple[int, int]:
+    """How many of a model's parameters, in numbers, this process holds, and how many there are."""
+    parameters = list(model.parameters())
+    own = sum(p.to_local().numel() if isinstance(p, DTensor) else p.numel() for p in parameters)
+    return own, sum(p.numel() for p in parameters)
+
+
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A copy on the CPU, gathered from all processes where it is shared out: all must ask at once."""
     full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

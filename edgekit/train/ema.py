@@ -6,11 +6,20 @@ that the first weights are soon forgotten. Buffers, such as the statistics of ba
 are not averaged again. Cost: a second copy of the weights and one pass over them at each update.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import nn
+
+
+@torch.no_grad()
+def follow(average: Mapping[str, torch.Tensor], model: nn.Module, decay: float, updates: int) -> None:
+    """One update, the `updates`-th, of averaged parameters by name."""
+    decay = min(decay, (1 + updates) / (10 + updates))
+    for name, parameter in model.named_parameters():
+        if name in average:
+            average[name].mul_(decay).add_(parameter.detach(), alpha=1 - decay)
 
 
 class Average:
@@ -20,13 +29,9 @@ class Average:
         self.decay, self.updates = decay, 0
         self.tensors = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
 
-    @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, parameter in model.named_parameters():
-            if name in self.tensors:
-                self.tensors[name].mul_(decay).add_(parameter.detach(), alpha=1 - decay)
+        follow(self.tensors, model, self.decay, self.updates)
 
     @torch.no_grad()
     def exchange(self, model: nn.Module) -> None:

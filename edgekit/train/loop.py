@@ -80,7 +80,8 @@ def fit(
     on_step: OnStep | None = None,
     folder: Path | None = None,
 ) -> Trained:
-    """Trains `model` in place. objective: (model, inputs, labels) -> mean loss; None is the task's own loss.
+    """Trains `model` in place. objective: (model, inputs, labels) -> mean loss; None is the task's own loss. Its `teachers`, where it has
+    any, are shared out as the model is.
 
     folder: where checkpoints are written, and found again. With `validate` or patience the best weights are the result, else
     the last. With strategy fsdp the model stays shared out: `checkpoint.state_of` gathers it. DeepSpeed's strategies
@@ -134,6 +135,7 @@ class _Run:
     # -- before the first step
 
     def prepare(self) -> None:
+        self._spread_teachers()
         place = checkpoint.latest(self.folder)
         progress = checkpoint.read_progress(place, self.plain, self._belongs()) if place else None
         if progress:
@@ -145,6 +147,15 @@ class _Run:
             self._resume(place, progress)
         else:
             self.best_state = checkpoint.state_of(self.plain)
+
+    def _spread_teachers(self) -> None:
+        """Before anything is asked of them: one that fits no process alone must not be whole anywhere."""
+        if self.options.strategy != "fsdp":
+            return
+        for teacher in getattr(self.objective, "teachers", ()):
+            distributed.spread(teacher, self.accelerator, self.options)
+            held, whole = distributed.held(teacher)
+            log.info("training: each process holds %d of the %d numbers of a teacher", held, whole)
 
     def _look(self) -> None:
         """Checks the data against the model, and finds the rate, before anything is wrapped or shared out."""

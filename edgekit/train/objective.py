@@ -1,4 +1,4 @@
-"""What a training makes small: the task's own loss, or the distance to a teacher.
+"""What a training makes small: the task's own loss, or the distance to teachers.
 
 Distillation (Hinton et al. 2015, arXiv:1503.02531): the student learns the whole distribution softmax(z / T) of a
 teacher's logits z and not only the right class. The divergence is multiplied by T^2, so that the size of its
@@ -6,7 +6,7 @@ gradient, and with it the meaning of `alpha`, stays about the same for any tempe
 compared by their squared distance, in units of the teacher's own variance.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -25,30 +25,63 @@ class TaskLoss:
 
 
 class Distillation:
-    """alpha * the task's loss + (1 - alpha) * the distance to the teacher, which takes no gradients."""
+    """alpha * hard targets + (1 - alpha) * the mean distance to the teachers, which take no gradients.
+
+    Hard targets are the labels, by the task's loss. Without labels (None) they are the teachers' own answers, of the samples
+    where their confidence is at least `pseudo`; 0 is none. `teachers`: the loop shares them out as it does the model.
+    """
 
     def __init__(
-        self, teacher: nn.Module, loss: Callable[[Any, Any], Any], alpha: float, temperature: float
+        self,
+        teachers: Sequence[nn.Module],
+        loss: Callable[[Any, Any], Any],
+        alpha: float,
+        temperature: float,
+        pseudo: float = 0.0,
     ) -> None:
-        self.teacher, self.loss = teacher.eval().requires_grad_(False), loss
-        self.alpha, self.temperature = alpha, temperature
+        self.teachers = [teacher.eval().requires_grad_(False) for teacher in teachers]
+        self.loss, self.alpha, self.temperature, self.pseudo = loss, alpha, temperature, pseudo
 
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any) -> torch.Tensor:
         outputs = model(*inputs)
-        task = torch.as_tensor(self.loss(outputs, labels)).reshape(()) if self.alpha else 0.0
-        if self.alpha == 1:
-            return torch.as_tensor(task)
-        with torch.no_grad():
-            answers = self.teacher.to(inputs[0].device)(*inputs)
-        return self.alpha * task + (1 - self.alpha) * self._distance(outputs, answers)
+        answers = self.ask(inputs) if self.alpha < 1 else []
+        return total(self.terms(outputs, answers, labels))
 
-    def _distance(self, outputs: Any, answers: Any) -> torch.Tensor:
-        """The mean over all float outputs."""
-        ours, theirs = (
-            value if isinstance(value, tuple | list) else (value,) for value in (outputs, answers)
-        )
-        pairs = [(a, b) for a, b in zip(ours, theirs, strict=True) if b.is_floating_point()]
-        return torch.stack([distance(a, b, self.temperature) for a, b in pairs]).mean()
+    @torch.no_grad()
+    def ask(self, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
+        """The outputs of each teacher."""
+        return [teacher.to(inputs[0].device)(*inputs) for teacher in self.teachers]
+
+    def terms(self, outputs: Any, answers: Sequence[Any], labels: Any) -> dict[str, torch.Tensor]:
+        """The weighted parts of the loss by name: "task" or "pseudo", and "teacher"."""
+        found = {}
+        if self.alpha and labels is not None:
+            task = torch.as_tensor(self.loss(outputs, labels)).reshape(())
+            found["task"] = self.alpha * task
+        elif self.alpha and self.pseudo:
+            found["pseudo"] = self.alpha * confident(outputs, answers, self.pseudo)
+        if self.alpha < 1:
+            apart = torch.stack([divergence(outputs, a, self.temperature) for a in answers]).mean()
+            found["teacher"] = (1 - self.alpha) * apart
+        return found
+
+
+def total(terms: dict[str, torch.Tensor]) -> torch.Tensor:
+    """The sum of a loss's parts."""
+    first, *more = terms.values()
+    return sum(more, start=first)
+
+
+def floats(outputs: Any) -> list[torch.Tensor]:
+    """The float tensors of a model's outputs, which are one tensor or a tuple."""
+    values = outputs if isinstance(outputs, tuple | list) else (outputs,)
+    return [value for value in values if value.is_floating_point()]
+
+
+def divergence(outputs: Any, answers: Any, temperature: float) -> torch.Tensor:
+    """The mean distance over all float outputs."""
+    pairs = zip(floats(outputs), floats(answers), strict=True)
+    return torch.stack([distance(ours, theirs, temperature) for ours, theirs in pairs]).mean()
 
 
 def distance(outputs: torch.Tensor, answers: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -58,3 +91,12 @@ def distance(outputs: torch.Tensor, answers: torch.Tensor, temperature: float) -
     ours = F.log_softmax(outputs.float() / temperature, 1)
     theirs = F.log_softmax(answers.float() / temperature, 1)
     return F.kl_div(ours, theirs, reduction="none", log_target=True).sum(1).mean() * temperature**2
+
+
+def confident(outputs: Any, answers: Sequence[Any], least: float) -> torch.Tensor:
+    """Cross entropy on the class that the teachers' mean probability names, where that is at least `least`; the other samples count
+    as zero. Lee 2013, "Pseudo-Label"; the threshold of Sohn et al. 2020 (arXiv:2001.07685). Of the first output, logits [N, C, ...]."""
+    logits = floats(outputs)[0].float()
+    believed = torch.stack([F.softmax(floats(a)[0].float(), 1) for a in answers]).mean(0)
+    sure, named = believed.max(1)
+    return (F.cross_entropy(logits, named, reduction="none") * (sure >= least)).mean()

@@ -55,6 +55,7 @@ def attempt(folder: Path, **changes: Any) -> Attempt:
         outputs=(Y,),
         layout="NCHW",
         toolchain={"onnx": "1"},
+        compressed_bytes={"gzip": 90, "zstd": 95},
         doubts=("from the exporter",),
     )
     lint = Lint(
@@ -146,6 +147,7 @@ def test_what_an_app_build_reads(folder: Path) -> None:
     assert entry["path"] == "model.onnx" and entry["role"] == "model"
     assert entry["bytes"] == (folder / "model.onnx").stat().st_size
     assert entry["sha256"] == sha256(folder / "model.onnx")
+    assert entry["compressed_bytes"] == {"gzip": 90, "zstd": 95}
     assert data["golden"] == {"path": "golden.npz", "atol": 0.125, "sha256": sha256(folder / "golden.npz")}
     (given,), (answer,) = data["signature"]["inputs"], data["signature"]["outputs"]
     assert given["normalization"] == {"mean": [0.5], "std": [0.25], "range": [0.0, 1.0]}
@@ -161,9 +163,24 @@ def test_the_artifact_comes_back(folder: Path) -> None:
     found, data = manifest.artifact_of(folder)
     before = attempt(folder).artifact
     assert before is not None
-    for name in ("path", "format", "precision", "size_bytes", "sha256", "inputs", "outputs", "toolchain"):
+    for name in (
+        "path",
+        "format",
+        "precision",
+        "size_bytes",
+        "sha256",
+        "inputs",
+        "outputs",
+        "toolchain",
+        "compressed_bytes",
+    ):
         assert getattr(found, name) == getattr(before, name)
     assert data == manifest.read(folder)
+
+
+def test_a_manifest_from_before_compressed_sizes_is_read(folder: Path, edit: Any) -> None:
+    edit(lambda data: data["artifacts"][0].pop("compressed_bytes"))
+    assert manifest.artifact_of(folder)[0].compressed_bytes == {}
 
 
 def test_the_text_is_canonical(folder: Path) -> None:

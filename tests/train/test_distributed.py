@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from train_nets import net
 
 from edgekit.errors import MissingRuntime
+from edgekit.quant import program as programs
 from edgekit.train import distributed
 from edgekit.train.options import Options
 
@@ -27,7 +28,12 @@ BASE = ("learning_rate=0.01", "images=640", "checks=4", "device=cpu")
 
 
 def command(
-    out: Path, processes: int, options: tuple[str, ...] = (), task: str = TASK, **settings: Any
+    out: Path,
+    processes: int,
+    options: tuple[str, ...] = (),
+    task: str = TASK,
+    taught: tuple[str, ...] = (),
+    **settings: Any,
 ) -> list[str]:
     launch = (
         ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
@@ -36,7 +42,8 @@ def command(
     )
     given = [part for option in (*BASE, *options) for part in ("--option", option)]
     chosen = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    return [sys.executable, *launch, "-m", "edgekit.train", task, "-o", str(out), *given, *chosen]
+    start = [sys.executable, *launch, "-m", "edgekit.train", task, "-o", str(out)]
+    return [*start, *given, *chosen, *taught]
 
 
 def environment() -> dict[str, str]:
@@ -151,6 +158,61 @@ def test_blocks_are_what_lists_hold() -> None:
     holder.head = torch.nn.Linear(2, 2)
     assert distributed.blocks(holder) == [holder.layers[0], holder.inner.deep[0]]
     assert distributed.blocks(model) == [model[3][0]]
+
+
+# -- a teacher
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An exported program for one sample, of other answers than the student's."""
+    model = net().eval()
+    with torch.no_grad():
+        model[-1].weight.mul_(-2)
+    path = tmp_path_factory.mktemp("teacher") / "teacher.pt2"
+    programs.save(torch.export.export(model, (torch.zeros(1, 8),)), path)
+    return str(path)
+
+
+def taught(teacher: str) -> tuple[str, ...]:
+    return ("--teacher", teacher, "--alpha", "0.25", "--temperature", "2")
+
+
+@pytest.fixture(scope="module")
+def taught_alone(
+    teacher: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[float], dict[str, torch.Tensor]]:
+    out = tmp_path_factory.mktemp("taught") / "out"
+    run(command(out, 1, ("images=320",), taught=taught(teacher), size=15))
+    return trained(out)
+
+
+@pytest.mark.parametrize(
+    ("form", "strategy"), [("program", "ddp"), ("program", "fsdp"), ("function", "fsdp")]
+)
+def test_two_processes_learn_of_a_teacher_as_one_does(
+    taught_alone, teacher: str, tmp_path: Path, form: str, strategy: str
+) -> None:
+    """With fsdp the teacher is shared out too: as a whole, or block by block."""
+    given = teacher if form == "program" else f"{FOLDER / 'train_nets.py'}:contrary"
+    options = ("images=320", f"strategy={strategy}")
+    text = run(command(tmp_path / "out", 2, options, taught=taught(given), size=15))
+    losses, weights = trained(tmp_path / "out")
+    assert losses == pytest.approx(taught_alone[0], rel=1e-3, abs=1e-4) and close(weights, taught_alone[1])
+    assert weights.keys() == net().state_dict().keys() and losses[-1] < 0.7 * losses[0]
+    numbers = sum(p.numel() for p in net().parameters())
+    assert (f"holds {numbers // 2} of the {numbers} numbers of a teacher" in text) == (strategy == "fsdp")
+
+
+@pytest.mark.parametrize(
+    ("taught", "message"),
+    [
+        (("--teacher", "no.pt2"), "no exported program at no.pt2"),
+        (("--teacher", f"{FOLDER / 'train_nets.py'}:contrary", "--alpha", "2"), "--alpha 2 and"),
+    ],
+)
+def test_teachers_that_are_refused(tmp_path: Path, taught: tuple[str, ...], message: str) -> None:
+    assert message in run(command(tmp_path / "out", 1, taught=taught), code=2)
 
 
 # -- DeepSpeed

@@ -138,7 +138,7 @@ def test_alpha_weighs_task_and_teacher() -> None:
     x, y = torch.randn(5, 3), torch.tensor([0, 1, 2, 3, 0])
 
     def value(alpha: float) -> float:
-        return Distillation(teacher, F.cross_entropy, alpha, 4.0)(model, (x,), y).item()
+        return Distillation([teacher], F.cross_entropy, alpha, 4.0)(model, (x,), y).item()
 
     task = TaskLoss(F.cross_entropy)(model, (x,), y).item()
     assert value(1.0) == pytest.approx(task)
@@ -156,7 +156,7 @@ def test_a_teacher_of_several_outputs() -> None:
             return self.a(x), self.b(x)
 
     x, model, teacher = torch.randn(5, 3), Two(), Two()
-    loss = Distillation(teacher, lambda o, y: o[0].sum(), 0.0, 2.0)(model, (x,), None)
+    loss = Distillation([teacher], lambda o, y: o[0].sum(), 0.0, 2.0)(model, (x,), None)
     parts = [distance(p(x), t(x), 2.0) for p, t in ((model.a, teacher.a), (model.b, teacher.b))]
     assert float(loss) == pytest.approx(float(torch.stack(parts).mean()), rel=1e-5)
 

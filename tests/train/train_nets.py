@@ -68,3 +68,11 @@ def task(
 
 def without_training() -> ek.Task:
     return ek.Task(name="none", model=net, example_inputs=(torch.zeros(1, 8),), metric=lambda predict: 1.0)
+
+
+def contrary() -> nn.Module:
+    """A teacher of other answers than the net's."""
+    model = net()
+    with torch.no_grad():
+        model[-1].weight.mul_(-2)
+    return model

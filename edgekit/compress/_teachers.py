@@ -1,0 +1,56 @@
+"""The float programs that a distillation names: of the run itself, of a file, or of a function that builds a module."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch.export import ExportedProgram
+
+from edgekit.errors import UserError
+from edgekit.quant import program as programs
+from edgekit.records import Candidate
+from edgekit.task import attribute
+from edgekit.trace import program_of
+
+if TYPE_CHECKING:
+    from edgekit.specs import Context
+    from edgekit.task import Task
+
+BEFORE = "before"
+
+
+def teachers(text: str, candidate: Candidate, task: "Task", context: "Context") -> dict[str, ExportedProgram]:
+    """{what it was called: program}. "" is the float model, "before" the candidate before it was pruned, else references,
+    separated by commas. Raises UserError for what is none of them."""
+    if text == BEFORE:
+        if not candidate.unpruned:
+            raise UserError(
+                "distill option teachers is 'before', but no step before this one pruned; leave it out for the float model"
+            )
+        return {BEFORE: programs.load(candidate.unpruned)}
+    if not text:
+        traced = context.traced.program if context.traced is not None else ""
+        return {"the float model": programs.load(traced or candidate.unpruned or candidate.program)}
+    return {part.strip(): read(part.strip(), task) for part in text.split(",") if part.strip()}
+
+
+def read(reference: str, task: "Task") -> ExportedProgram:
+    """A .pt2 file, or "file.py:function" whose module is exported for the task's inputs. Raises UserError."""
+    if reference.endswith(".pt2"):
+        return programs.load(Path(reference))
+    return program_of(dataclasses.replace(task, model=attribute(reference)))
+
+
+def check_same(name: str, program: ExportedProgram, other: str, like: ExportedProgram) -> None:
+    """Raises UserError that names both where they do not take the same inputs or do not give the same outputs."""
+    sides = zip(("takes", "answers"), programs.specs(program), programs.specs(like), strict=True)
+    for what, first, second in sides:
+        shapes = [_text([list(spec.shape) for spec in side]) for side in (first, second)]
+        if shapes[0] != shapes[1]:
+            raise UserError(
+                f"{name} {what} {shapes[0]} and {other} {what} {shapes[1]}; both must be of the same task"
+            )
+
+
+def _text(shapes: list[list[int]]) -> str:
+    return ", ".join(map(str, shapes))

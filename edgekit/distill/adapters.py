@@ -1,0 +1,57 @@
+"""Makes a student's feature comparable with a teacher's: as many positions, and where a term wants it as many channels.
+
+Positions [H, W] are averaged down to the smaller of both. Channels go through a 1x1 convolution, features of [N, C] and tokens [N, T, C]
+through a linear layer. Adapters train along and are gone afterwards.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from edgekit.distill.pairs import Pair
+from edgekit.distill.taps import Tapped
+from edgekit.distill.terms import named
+from edgekit.errors import UserError
+
+
+class Adapter(nn.Module):
+    """student feature -> what the pair's term compares with the teacher's feature, `pooled` to the same size; shapes are those of one sample."""
+
+    def __init__(self, pair: Pair, ours: list[int], theirs: list[int]) -> None:
+        super().__init__()
+        term = named(pair.term)
+        self.size: tuple[int, int] | None = None
+        self.change: nn.Module = nn.Identity()
+        if term.equal == "none":
+            return
+        images = len(ours) == 4
+        if len(ours) != len(theirs) or (len(ours) > 2 and not images and ours[1:-1] != theirs[1:-1]):
+            raise UserError(
+                f"{pair.term} cannot compare student {pair.student!r} {ours} with teacher {pair.teacher!r} {theirs}; "
+                "pair tensors of the same rank and number of tokens, or take rkd, which compares any two"
+            )
+        if images and ours[2:] != theirs[2:]:
+            self.size = (min(ours[2], theirs[2]), min(ours[3], theirs[3]))
+        axis = 1 if images else -1
+        if term.equal == "all" and ours[axis] != theirs[axis]:
+            widths = ours[axis], theirs[axis]
+            self.change = nn.Conv2d(*widths, 1, bias=False) if images else nn.Linear(*widths, bias=False)
+
+    def forward(self, feature: torch.Tensor) -> torch.Tensor:
+        changed: torch.Tensor = self.change(pooled(feature, self.size))
+        return changed
+
+
+def pooled(feature: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:
+    """Averaged down to `size`; as it is for None."""
+    return feature if size is None else F.adaptive_avg_pool2d(feature, size)
+
+
+def adapters(pairs: Sequence[Pair], student: Tapped, teacher: Tapped) -> list[Adapter]:
+    """One for each pair, for graphs that are tapped at these."""
+    return [
+        Adapter(pair, ours, theirs)
+        for pair, ours, theirs in zip(pairs, student.shapes, teacher.shapes, strict=True)
+    ]

@@ -1,0 +1,51 @@
+"""Student and teacher learn together, each from the labels and from the other's answers of the same moment.
+
+Deep mutual learning, Zhang et al. 2017 (arXiv:1706.00384). The peer starts as the teacher's program does; it may know no more than
+the student. Cost: forward and backward of both.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgekit.distill import pairs
+from edgekit.distill.adapters import adapters
+from edgekit.distill.distiller import Distiller, Imitation, Method, Setting, detached
+from edgekit.distill.taps import Tapped, graph_of
+
+TEACHERS = "trained"
+
+
+class Peer(nn.Module):
+    def __init__(self, model: Tapped) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: tuple[torch.Tensor, ...], features: Any) -> Any:
+        return self.model(*inputs)
+
+
+class Online(Imitation):
+    def terms(
+        self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any
+    ) -> dict[str, torch.Tensor]:
+        ours = model(*inputs)
+        outputs, features = ours.beside
+        found = self.response.terms(ours.outputs, [detached(outputs)], labels)
+        peer = self.response.terms(outputs, [detached(ours.outputs)], labels)
+        return {
+            **found,
+            **{f"peer's {name}": value for name, value in peer.items()},
+            **self.compared(ours.features, detached(features)),
+        }
+
+
+def method(setting: Setting) -> Method:
+    (teacher,) = setting.teachers
+    chosen = pairs.read(setting.features, graph_of(setting.student), graph_of(teacher))
+    student = Tapped(setting.student, [pair.student for pair in chosen], "student")
+    peer = Tapped(teacher, [pair.teacher for pair in chosen], "teacher")
+    fitted = adapters(chosen, student, peer)
+    objective = Online(setting.response(), chosen, fitted, setting.weight)
+    return Method(Distiller(student, fitted, Peer(peer)), objective)

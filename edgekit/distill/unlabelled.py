@@ -1,0 +1,45 @@
+"""Batches without labels among those with: (inputs, None), of which a student learns the teacher's answers."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from edgekit.errors import TaskError
+
+
+class Interleaved:
+    """After each labelled batch `count` others. An epoch ends when both were read to their ends; the shorter starts again meanwhile."""
+
+    def __init__(self, labelled: Iterable[Any], unlabelled: Iterable[Any], count: int) -> None:
+        for name, given in (("batches", labelled), ("unlabelled", unlabelled)):
+            if isinstance(given, Iterator):
+                raise TaskError(
+                    f"the task's training {name} are a one-shot iterator; give something that can be iterated again: "
+                    "a list, a DataLoader, or an object with __iter__"
+                )
+        self.labelled, self.unlabelled, self.count = labelled, unlabelled, count
+
+    def __iter__(self) -> Iterator[Any]:
+        known, others = _Again(self.labelled, "batches"), _Again(self.unlabelled, "unlabelled")
+        while not (known.ended and others.ended):
+            yield next(known)
+            for _ in range(self.count):
+                yield next(others), None
+
+
+class _Again:
+    """Without end. ended: whether it was read to its end at least once."""
+
+    def __init__(self, batches: Iterable[Any], name: str) -> None:
+        self._batches, self._name = batches, name
+        self._source = iter(batches)
+        self.ended = False
+
+    def __next__(self) -> Any:
+        done = object()
+        found = next(self._source, done)
+        if found is done:
+            self.ended, self._source = True, iter(self._batches)
+            found = next(self._source, done)
+        if found is done:
+            raise TaskError(f"the task's training {self._name} yield no batch; give at least one")
+        return found

@@ -1,0 +1,124 @@
+"""Which weights may be zero together: single ones, N of every M, or whole blocks.
+
+A weight is [O, I, ...]: output channels, input channels of a group, positions of the kernel (none for a linear layer).
+
+    unstructured   any weight alone: the least loss, and what no kernel but a few for single cases uses
+    N:M  "2:4"     at most N of M consecutive input channels, at each position, are not zero: NVIDIA's tensor cores
+                   (Mishra et al. 2021, arXiv:2104.08378)
+    RxC  "4x1"     R consecutive output channels by C consecutive input channels live and die together: what
+                   vector kernels can skip (XNNPACK's sparse products hold 2 or 4 output channels)
+
+A unit is what is decided together: a weight, or a block. The share of zeros is exact: of n units round(share n) die,
+ties by their place. Cost: one sort of the scores.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from edgekit.errors import UserError
+from edgekit.records import Record
+
+Scope = Literal["global", "layer"]
+ALLOWED = 'allowed are "unstructured", N:M as in "2:4", and ROWSxCOLUMNS as in "4x1"'
+
+
+class Pattern(Record):
+    """rows, columns: of a block, 1 x 1 where each weight stands alone. keep, of: N and M, 0 where there are no groups."""
+
+    name: str
+    rows: int = 1
+    columns: int = 1
+    keep: int = 0
+    of: int = 0
+
+    @property
+    def own_sparsity(self) -> float | None:
+        """What N:M leaves no choice about."""
+        return 1 - self.keep / self.of if self.of else None
+
+    def fits(self, shape: Sequence[int]) -> bool:
+        """Whether a weight [O, I, ...] divides into whole groups or blocks."""
+        return shape[0] % self.rows == 0 and shape[1] % max(self.columns, self.of) == 0
+
+    def units(self, score: torch.Tensor) -> torch.Tensor:
+        """[O, I, ...] -> [O / rows, I / columns, ...]: the mean over each block."""
+        if self.rows == self.columns == 1:
+            return score
+        return score.unflatten(1, (-1, self.columns)).unflatten(0, (-1, self.rows)).mean((1, 3))
+
+    def whole(self, units: torch.Tensor) -> torch.Tensor:
+        """The opposite of `units`: every weight of a block gets the block's value."""
+        return units.repeat_interleave(self.rows, 0).repeat_interleave(self.columns, 1)
+
+
+def read(text: str) -> Pattern:
+    """Raises UserError for a pattern that there is not."""
+    if text == "unstructured":
+        return Pattern(name=text)
+    groups, blocks = re.fullmatch(r"(\d+):(\d+)", text), re.fullmatch(r"(\d+)x(\d+)", text)
+    if groups and 0 < int(groups[1]) < int(groups[2]):
+        return Pattern(name=text, keep=int(groups[1]), of=int(groups[2]))
+    if blocks and int(blocks[1]) * int(blocks[2]) > 1:
+        return Pattern(name=text, rows=int(blocks[1]), columns=int(blocks[2]))
+    raise UserError(f"sparsity pattern {text!r} is unknown; {ALLOWED}")
+
+
+def select(
+    scores: Sequence[torch.Tensor], pattern: Pattern, sparsity: float, scope: Scope
+) -> list[torch.Tensor]:
+    """What stays: a bool tensor in the shape of each score [O, I, ...]. A share `sparsity` of the units, those of least
+    score, goes: of all layers together or of each layer; but no layer's last unit.
+
+    N:M takes sparsity up to 1 - N/M: of each group round(sparsity M) weights go.
+    """
+    if pattern.of:
+        dropped = min(round(sparsity * pattern.of), pattern.of - pattern.keep)
+        return [_groups(score, pattern, dropped) for score in scores]
+    units = [pattern.units(score) for score in scores]
+    if scope == "layer":
+        kept = [_least(unit.flatten(), sparsity).view(unit.shape) for unit in units]
+    else:
+        together = _least(torch.cat([unit.flatten() for unit in units]), sparsity)
+        parts = together.split([unit.numel() for unit in units])
+        kept = [part.view(unit.shape) for part, unit in zip(parts, units, strict=True)]
+    for mask, unit in zip(kept, units, strict=True):
+        mask.view(-1)[unit.argmax()] = True
+    return [pattern.whole(mask) for mask in kept]
+
+
+def _groups(score: torch.Tensor, pattern: Pattern, dropped: int) -> torch.Tensor:
+    grouped = score.movedim(1, -1).unflatten(-1, (-1, pattern.of))
+    order = grouped.argsort(dim=-1, stable=True)
+    kept = torch.ones_like(grouped, dtype=torch.bool).scatter_(-1, order[..., :dropped], False)
+    return kept.flatten(-2).movedim(-1, 1).contiguous()
+
+
+def _least(scores: torch.Tensor, share: float) -> torch.Tensor:
+    kept = torch.ones_like(scores, dtype=torch.bool)
+    kept[scores.argsort(stable=True)[: round(share * scores.numel())]] = False
+    return kept
+
+
+class Limit(Record):
+    """The layer that would lose its last unit first, and how many of `units` may go before it does."""
+
+    layer: int
+    droppable: int
+    units: int
+
+    def allows(self, sparsity: float) -> bool:
+        return round(sparsity * self.units) <= self.droppable
+
+
+def limit(scores: Sequence[torch.Tensor], pattern: Pattern, scope: Scope) -> Limit:
+    """What can be asked for without losing a whole layer. Of N:M every group keeps N."""
+    units = [pattern.units(score).flatten() for score in scores]
+    if scope == "layer":
+        least = min(range(len(units)), key=lambda i: units[i].numel())
+        return Limit(layer=least, droppable=units[least].numel() - 1, units=units[least].numel())
+    tops = torch.stack([unit.max() for unit in units])
+    lowest, everything = int(tops.argmin()), torch.cat(units)
+    return Limit(layer=lowest, droppable=int((everything < tops[lowest]).sum()), units=everything.numel())
