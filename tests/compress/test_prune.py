@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
 import torch
@@ -18,8 +17,6 @@ import nets
 
 import edgekit as ek
 from edgekit.compress import prune
-from edgekit.compress._score import predictor
-from edgekit.errors import ConversionError, TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Recipe
 from edgekit.specs import Context
