@@ -7,6 +7,9 @@
 2. The batch norms take their statistics anew, forward only; that alone is worth 20 to 30 points of accuracy.
 3. The result is exported as the model was. It needs training: fine-tuning or distillation is the next step of a recipe.
 
+`scope = "latency"` chooses the widths for time instead of MACs: a table of what the layers take at each width, measured on the
+target's own kind of machine, and the widths that keep the most importance within the time (`edgekit.prune.latency`).
+
 `criterion`: l2 is the default, and on a handful of images none did better; shapley costs minutes. `scope`: uniform, global or
 isomorphic (`edgekit.prune.widths`). `steps`: so many cuts, each ranked anew. The folder `pruned` of the candidate rebuilds the
 module, so that a recipe can prune again what was trained meanwhile.
@@ -29,12 +32,13 @@ from edgekit.compress._score import predictor
 from edgekit.errors import ConversionError, TaskError, UserError
 from edgekit.prune import saved
 from edgekit.prune.criteria import Evidence
+from edgekit.prune.latency.plan import Planner, seconds_for
 from edgekit.prune.recalibrate import recalibrate
 from edgekit.prune.shrink import Request, Shrunk, shrink
 from edgekit.prune.weights import fill
 from edgekit.quant import calibrate
 from edgekit.quant import program as programs
-from edgekit.records import Candidate, Record
+from edgekit.records import Candidate, Record, Step
 from edgekit.sources import keras
 from edgekit.trace import examples_of, export, model_of, score
 from edgekit.train.data import Stream
@@ -43,13 +47,16 @@ if TYPE_CHECKING:
     from edgekit.specs import Context
     from edgekit.task import Task
 
+LATENCY = "latency"
 AT_ONCE = 64  # images that score together
 
 
 class Options(Record):
     """macs: the share of multiply-accumulates to keep. ignore: dotted names of layers or blocks that stay whole, separated by
     commas. multiple: of widths, 0 = the target's channel_multiple. images: of the training data, for criteria that look at
-    gradients or losses. recalibrate: images that batch norms are measured on, 0 = none."""
+    gradients or losses. recalibrate: images that batch norms are measured on, 0 = none. speedup: for scope latency in place of
+    macs, float time / time of the pruned artifact, 0 = what the budget asks for. device: where layers are timed, as
+    `edgekit bench` writes it."""
 
     macs: float = 0.5
     criterion: str = "l2"
@@ -59,10 +66,20 @@ class Options(Record):
     multiple: int = 0
     images: int = 256
     recalibrate: int = 512
+    speedup: float = 0.0
+    device: str = "local"
 
     def __post_init__(self) -> None:
         if self.multiple < 0 or self.recalibrate < 0 or self.images < 1:
             raise UserError("prune options multiple and recalibrate must be at least 0, images at least 1")
+        if self.speedup < 0 or (self.speedup and self.scope != LATENCY):
+            raise UserError(
+                f"prune option speedup is {self.speedup:g}; it is at least 0, and for scope {LATENCY} alone"
+            )
+        if self.scope == LATENCY and self.steps > 1:
+            raise UserError(
+                f"prune option steps is {self.steps}; scope {LATENCY} cuts once, to widths that were measured"
+            )
         self.request(1)
 
     def request(self, multiple: int) -> Request:
@@ -70,7 +87,7 @@ class Options(Record):
         return Request(
             macs=self.macs,
             criterion=self.criterion,
-            scope=self.scope,
+            scope="uniform" if self.scope == LATENCY else self.scope,
             steps=self.steps,
             ignore=tuple(part.strip() for part in self.ignore.split(",") if part.strip()),
             multiple=self.multiple or multiple,
@@ -93,7 +110,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     def settle(net: nn.Module) -> int:
         return recalibrate(net, _inputs(task, examples, context.seed), options.recalibrate)
 
-    shrunk = shrink(module, examples, options.request(multiple), evidence, settle)
+    planner = _planner(options, context, multiple) if options.scope == LATENCY else None
+    shrunk = shrink(module, examples, options.request(multiple), evidence, settle, planner)
     raw = score(task, predictor(shrunk.module, AT_ONCE))
     images = settle(shrunk.module)
     after = score(task, predictor(shrunk.module, AT_ONCE)) if images else raw
@@ -113,9 +131,23 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "images of recalibration": (images, "count"),
         "metric pruned": (after, ""),
         **shrunk.figures,
+        **(planner.figures if planner else {}),
         "seconds": (time.perf_counter() - start, "s"),
     }
     return ptq.noted(done, "prune", figures)
+
+
+def options_of(step: Step) -> Options:
+    """Raises what the options raise."""
+    return msgspec.convert(step.options, Options)
+
+
+def _planner(options: Options, context: "Context", multiple: int) -> Planner:
+    table = context.widths
+    if table is None or not table.rows:
+        why = table.reason if table is not None and table.reason else "there is no target"
+        raise ConversionError(f"scope {LATENCY} needs figures of layers, and none were measured: {why}")
+    return Planner(table, seconds_for(table, options.speedup, context.budget), options.multiple or multiple)
 
 
 def loaded(

@@ -7,7 +7,7 @@ attempt leaves the stream alone (`edgekit.prune.stream`) and prunes the inner la
 import copy
 import difflib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -17,10 +17,12 @@ from edgekit.errors import ConversionError, UserError
 from edgekit.prune import macs, stream
 from edgekit.prune.criteria import Evidence, find
 from edgekit.prune.cut import cut
-from edgekit.prune.graph import LIMIT_S, Graph
-from edgekit.prune.widths import SCOPES, for_macs
+from edgekit.prune.graph import LIMIT_S, Graph, Group
+from edgekit.prune.widths import SCOPES, Scores, for_macs, nearest
 
 log = logging.getLogger("edgekit")
+
+Choose = Callable[[Graph, Mapping[str, Group], Scores], dict[str, int]]
 
 FAR = 0.1  # of the MACs: the nearest widths are so far off that it must be said
 
@@ -67,8 +69,10 @@ def shrink(
     request: Request,
     evidence: Evidence,
     settle: Callable[[nn.Module], object] = lambda module: None,
+    choose: Choose | None = None,
 ) -> Shrunk:
     """A smaller copy of `module`. settle: called after each step but the last, to recalibrate before the next ranking.
+    choose: the widths, in place of those for a share of the MACs.
 
     Raises UserError for names and shares that cannot be, ConversionError where the module cannot be pruned.
     """
@@ -78,14 +82,14 @@ def shrink(
     except ConversionError as error:
         raise ConversionError(f"{error}. {_odd(module, examples)}") from error
     try:
-        return _steps(graph, request, request.ignore, evidence, settle)
+        return _steps(graph, request, request.ignore, evidence, settle, choose)
     except ConversionError as error:
         log.info("%s; the stream is left alone", error)
         first = error
     ignore = {*request.ignore, *stream.layers(module, examples)}
     graph = Graph(copy.deepcopy(module), examples, ignore, request.limit_s)
     try:
-        done = _steps(graph, request, ignore, evidence, settle)
+        done = _steps(graph, request, ignore, evidence, settle, choose)
     except ConversionError as error:
         raise ConversionError(f"{error}. {_odd(module, examples)}") from error
     done.doubts.append(
@@ -110,6 +114,7 @@ def _steps(
     ignore: Collection[str],
     evidence: Evidence,
     settle: Callable[[nn.Module], object],
+    choose: Choose | None,
 ) -> Shrunk:
     base = macs.count(graph.module, graph.examples)
     done = Shrunk(module=graph.module, macs_before=base, macs=base)
@@ -118,17 +123,27 @@ def _steps(
             settle(done.module)
             graph = Graph(done.module, graph.examples, ignore, request.limit_s)
         share = 1 - (1 - request.macs) * step / request.steps
-        _step(graph, request, share * base, evidence, done)
+        _step(graph, request, choose or _by_macs(request, share * base), evidence, done)
     done.macs = macs.count(done.module, graph.examples)
     off = done.macs / base - request.macs
-    if abs(off) > FAR:
+    if choose is None and abs(off) > FAR:
         done.doubts.append(
             f"{done.macs / base:.2f} of the MACs are left where {request.macs:g} was asked: these widths are the nearest there are"
         )
     return done
 
 
-def _step(graph: Graph, request: Request, wanted: float, evidence: Evidence, done: Shrunk) -> None:
+def _by_macs(request: Request, wanted: float) -> Choose:
+    """The widths with which `wanted` multiply-accumulates are left."""
+
+    def choose(graph: Graph, groups: Mapping[str, Group], scores: Scores) -> dict[str, int]:
+        forecast = macs.Forecast(graph.module, graph.examples, groups)
+        return for_macs(groups, scores, wanted, forecast, request.scope, request.multiple)
+
+    return choose
+
+
+def _step(graph: Graph, request: Request, choose: Choose, evidence: Evidence, done: Shrunk) -> None:
     """One ranking and one cut."""
     if not graph.groups:
         raise ConversionError(f"{type(graph.module).__name__} has no layer whose channels could go")
@@ -141,8 +156,7 @@ def _step(graph: Graph, request: Request, wanted: float, evidence: Evidence, don
         done.doubts.append(
             f"criterion {request.criterion!r} says nothing of {len(left)} groups, which stay whole: {', '.join(left[:3])}"
         )
-    forecast = macs.Forecast(graph.module, graph.examples, groups)
-    widths = for_macs(groups, found.scores, wanted, forecast, request.scope, request.multiple)
+    widths = choose(graph, groups, found.scores)
     if all(width == groups[root].width for root, width in widths.items()):
         raise UserError(
             f"no width changes: each layer is too narrow for multiples of {request.multiple}; give a smaller multiple"
@@ -172,3 +186,17 @@ def _odd(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> str:
         if named
         else "Name the layers in its way with ignore"
     )
+
+
+def cuttable(module: nn.Module, examples: tuple[torch.Tensor, ...], request: Request) -> Graph:
+    """The groups that a cut will have: those of the whole net where a trial cut to half of each works, else without the stream."""
+    check_names(module, request.ignore)
+    graph = Graph(copy.deepcopy(module), examples, request.ignore, request.limit_s)
+    halves = {root: nearest(group, group.width / 2, request.multiple) for root, group in graph.groups.items()}
+    scores = {root: torch.arange(group.width).float() for root, group in graph.groups.items()}
+    try:
+        cut(graph, halves, scores)
+        ignore: Collection[str] = request.ignore
+    except ConversionError:
+        ignore = {*request.ignore, *stream.layers(module, examples)}
+    return Graph(copy.deepcopy(module), examples, ignore, request.limit_s)
