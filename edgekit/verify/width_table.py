@@ -10,8 +10,8 @@ Cost: about 2 s for each file written, twice that in integers, and 0.1 to 2 s to
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,8 +21,9 @@ from edgekit_runner import __version__
 
 from edgekit.compress import prune
 from edgekit.device import Device, open_device, run, zipapp
-from edgekit.errors import DeviceError, VerificationError
+from edgekit.errors import VerificationError
 from edgekit.prune.latency.chains import surroundings
+from edgekit.prune.latency.micro import Micro
 from edgekit.prune.latency.plan import widths_to_measure
 from edgekit.prune.latency.table import Store
 from edgekit.prune.shrink import cuttable
@@ -87,51 +88,46 @@ def measured(spec: WidthTableSpec, store: Store, times: Timer) -> tuple[tuple[Wi
             widths = widths_to_measure(micro, graph.groups[root], request.multiple)
             row = rows.get(micro.text) or store.row(micro.text, widths)
             if row is None:
-                with TemporaryDirectory(dir=spec.work) as folder:
-                    files = [
-                        write(module, (x,), spec.precision, spec.target, spec.isa, Path(folder) / str(width))
-                        for width in widths
-                        for module, x in [micro.at(width)]
-                    ]
-                    turns = times(files)["turns"]
-                row = WidthRow(
-                    micro=micro.text,
-                    widths=tuple(widths),
-                    seconds=tuple(turn["cpu_min_s"] for turn in turns),
-                )
+                row = _row(micro, widths, spec, times)
                 store.add(row)
                 entries += len(widths)
             rows[micro.text] = row
     return tuple(rows.values()), entries
 
 
-class timer:  # noqa: N801  used as a function
-    """Times files on a device, opened once: `with timer("local") as times: record = times(files)`."""
+def _row(micro: Micro, widths: list[int], spec: WidthTableSpec, times: Timer) -> WidthRow:
+    """All widths of one micro-model, in turns."""
+    with TemporaryDirectory(dir=spec.work) as folder:
+        files = []
+        for width in widths:
+            module, x = micro.at(width)
+            place = Path(folder) / str(width)
+            files.append(write(module, (x,), spec.precision, spec.target, spec.isa, place))
+        turns = times(files)["turns"]
+    seconds = tuple(float(turn["cpu_min_s"]) for turn in turns)
+    return WidthRow(micro=micro.text, widths=tuple(widths), seconds=seconds)
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._folder = TemporaryDirectory()
 
-    def __enter__(self) -> Timer:
-        self._runner = zipapp.build(Path(self._folder.name))
-        self._device: Device = open_device(self._name)
-        return self._times
+@contextmanager
+def timer(name: str) -> Iterator[Timer]:
+    """What times files on a device, opened once. It raises DeviceError, VerificationError."""
+    with TemporaryDirectory() as folder, closing(open_device(name)) as device:
+        runner = zipapp.build(Path(folder))
+        yield lambda files: _timed(device, runner, files)
 
-    def __exit__(self, *error: object) -> None:
-        with closing(self._device):
-            self._folder.cleanup()
 
-    def _times(self, files: Sequence[Artifact]) -> dict[str, Any]:
-        """The runner's record of kind turns. Raises DeviceError, VerificationError."""
-        spec = {
-            "kind": "turns", "artifact": files[0].path, "others": [file.path for file in files[1:]], "format": files[0].format,
-            "rounds_count": ROUNDS, "warmup_s": WARMUP_S, "max_duration_s": MOST_S,
-        }  # fmt: skip
-        record = run.run(self._device, spec, self._runner)
-        if record["status"] != "ok":
-            kind = DeviceError if record["error_kind"] == "crash" else VerificationError
-            raise kind(f"{self._name}: the runner does not time {files[0].path}: {record['reason']}")
-        return record
+def _timed(device: Device, runner: Path, files: Sequence[Artifact]) -> dict[str, Any]:
+    """The runner's record of kind turns."""
+    spec = {
+        "kind": "turns", "artifact": files[0].path, "others": [file.path for file in files[1:]], "format": files[0].format,
+        "rounds_count": ROUNDS, "warmup_s": WARMUP_S, "max_duration_s": MOST_S,
+    }  # fmt: skip
+    record = run.run(device, spec, runner)
+    if record["status"] != "ok":
+        raise VerificationError(
+            f"{device.name}: the runner does not time {files[0].path}: {record['reason']}"
+        )
+    return record
 
 
 def conditions_of(record: dict[str, Any], spec: WidthTableSpec) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Planner:
         chosen = choose(values, forecast, self.budget_s / self.table.correction)
         floor_s = forecast({root: min(found) for root, found in values.items()})
         self.figures = {
-            "predicted time": (forecast(chosen) / forecast.base_s, "ratio"),
+            "predicted time": (self.table.correction * forecast(chosen) / forecast.base_s, "ratio"),
             "time asked for": (self.budget_s / forecast.base_s, "ratio"),
             "floor": (floor_s / forecast.base_s, "ratio"),
             "correction": (self.table.correction, "ratio"),
