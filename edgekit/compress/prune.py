@@ -108,7 +108,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     evidence = Evidence(_batches(task, options.images, context.seed), loss, context.seed)
 
     def settle(net: nn.Module) -> int:
-        return recalibrate(net, _inputs(task, examples, context.seed), options.recalibrate)
+        return recalibrate(net, inputs_of(task, examples, context.seed), options.recalibrate)
 
     planner = _planner(options, context, multiple) if options.scope == LATENCY else None
     shrunk = shrink(module, examples, options.request(multiple), evidence, settle, planner)
@@ -204,7 +204,7 @@ def _batches(task: "Task", images: int, seed: int) -> list[tuple[tuple[torch.Ten
     return found
 
 
-def _inputs(
+def inputs_of(
     task: "Task", examples: tuple[torch.Tensor, ...], seed: int
 ) -> Iterator[tuple[torch.Tensor, ...]]:
     """Of the training data, else of the calibration data."""

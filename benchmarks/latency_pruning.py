@@ -1,0 +1,423 @@
+"""Widths chosen for measured latency beside widths chosen for multiply-accumulates, at equal measured latency.
+
+    python benchmarks/latency_pruning.py examples/cifar10.py:task --set weights=resnet20.safetensors --set train=train.npz \
+        --set test=test.npz --work r20/
+    python benchmarks/latency_pruning.py ... --work r20/ --phase time      one phase, on a machine with nothing else to do
+
+Plans: uniform, global and a knapsack by MACs, each at any width and in multiples of the target; and the knapsack by the table of
+widths, for each precision, at as many sizes. Each plan is cut, its batch norms recalibrated, scored in torch, exported and timed
+in turns with all others, in float and in integers. Accuracy at equal latency is read between the two plans of a family
+next to it. --recover N distills the plan of each family that is nearest to --level for N images, and scores it again.
+
+Phases, in order: table and time need the machine for themselves, plans and recover do not. All of them keep what they finished in
+--work: the same command goes on where it was stopped. The tables are printed, and are in latency.md and latency.json of --work.
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import result_file
+import torch
+from edgekit_runner.environment import local_isa
+
+from edgekit.cli_options import read_settings
+from edgekit.compress import distill, prune
+from edgekit.compress._score import predictor
+from edgekit.errors import EdgekitError, UserError
+from edgekit.machine import machine_facts
+from edgekit.prune.criteria import Evidence
+from edgekit.prune.graph import Graph, Group
+from edgekit.prune.latency.chains import surroundings
+from edgekit.prune.latency.choose import choose
+from edgekit.prune.latency.curve import Curve
+from edgekit.prune.latency.forecast import Forecast
+from edgekit.prune.latency.plan import Planner, foretell, values_of
+from edgekit.prune.recalibrate import recalibrate
+from edgekit.prune.shrink import Choose, Request, cuttable, shrink
+from edgekit.prune.widths import Scores
+from edgekit.quant import program as programs
+from edgekit.quant.macs import counted
+from edgekit.records import Artifact, Candidate, Precision, Recipe, Record, Step, WidthTable
+from edgekit.specs import Context, WidthTableSpec
+from edgekit.target import load_target
+from edgekit.task import TaskSource
+from edgekit.trace import examples_of, export, model_of, score
+from edgekit.verify.width_files import of_program
+from edgekit.verify.width_table import timer, width_table
+
+RESULT, TABLE = "latency.json", "latency.md"
+PHASES = ("table", "plans", "time", "recover")
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+SIZES = (0.85, 0.7, 0.55, 0.4)  # of the MACs, or of the time
+LEVELS = (0.9, 0.8, 0.7, 0.6)
+FAMILIES = ("uniform", "global", "MACs knapsack")
+IMAGES = 512
+
+
+class Row(Record):
+    """One plan. widths: by root. macs: the share left. metric: after recalibration; recovered: after `images` of training.
+    foretold, measured: share of the whole network's time, by precision."""
+
+    name: str
+    family: str
+    macs: float
+    widths: dict[str, int]
+    metric: float
+    foretold: dict[str, float] = {}
+    measured: dict[str, float] = {}
+    recovered: float | None = None
+    images: int = 0
+
+
+class Results(Record):
+    base_metric: float = 0.0
+    base_s: dict[str, float] = {}
+    tables: dict[str, WidthTable] = {}
+    rows: tuple[Row, ...] = ()
+
+
+class Bench:
+    """One task on one target."""
+
+    def __init__(self, asked: argparse.Namespace) -> None:
+        self.work: Path = asked.work.resolve()
+        self.target, self.asked = load_target(asked.target), asked
+        settings = read_settings(tuple(asked.set))
+        self.source = TaskSource(name=asked.task, reference=asked.task, settings=settings)
+        self.task = self.source.load()
+        self.examples = examples_of(self.task)
+        self.precisions: tuple[Precision, ...] = tuple(
+            p for p in PRECISIONS if p in asked.precisions.split(",")
+        )
+        self.whole = self.work / "whole.pt2"
+        if not self.whole.is_file():
+            programs.save(export(model_of(self.task), self.examples), self.whole)
+        found = self.work / RESULT
+        self.results = result_file.read(found, True, Results) or Results()
+        self._groups: Graph | None = None
+
+    def keep(self, **changes: Any) -> None:
+        self.results = msgspec.structs.replace(self.results, **changes)
+        result_file.write(self.work / RESULT, self.results)
+        (self.work / TABLE).write_text(report(self.results, self.precisions) + "\n", encoding="utf-8")
+
+    @property
+    def graph(self) -> Graph:
+        """The groups, of a net that stays whole."""
+        if self._groups is None:
+            request = Request(multiple=self.target.channel_multiple)
+            self._groups = cuttable(model_of(self.task), self.examples, request)
+        return self._groups
+
+    def table(self) -> None:
+        """The table of widths in each precision."""
+        step = Step(technique="prune", options={"scope": "latency"})
+        for precision in self.precisions:
+            if precision in self.results.tables:
+                continue
+            work = self.work / f"table-{precision}"
+            work.mkdir(parents=True, exist_ok=True)
+            spec = WidthTableSpec(
+                candidate=self._candidate(self.whole), step=step, source=self.source, target=self.target, isa=self._isa(),
+                precision=precision, device="local", machine=machine_facts(), work=str(work),
+            )  # fmt: skip
+            made = width_table(spec)
+            if not made.rows:
+                raise UserError(f"no table: {made.reason}")
+            self.keep(tables={**self.results.tables, precision: made})
+
+    def plans(self) -> None:
+        """Every plan: cut, recalibrated, scored, its program saved."""
+        if not self.results.base_metric:
+            module = model_of(self.task)
+            self.keep(base_metric=score(self.task, predictor(module, prune.AT_ONCE)))
+        for name, family, request, chosen in self._asked_plans():
+            if name not in {row.name for row in self.results.rows}:
+                try:
+                    row = self._plan(name, family, request, chosen)
+                except EdgekitError as error:
+                    print(f"{name}: {error}", file=sys.stderr)
+                    continue
+                self.keep(rows=(*self.results.rows, row))
+
+    def _asked_plans(self) -> Iterator[tuple[str, str, Request, Choose | None]]:
+        multiple = self.target.channel_multiple
+        for size in self.asked.sizes:
+            for step in (multiple, 1):
+                kind = f"multiples of {step}" if step > 1 else "any width"
+                for family in FAMILIES:
+                    scope = family if family in ("uniform", "global") else "uniform"
+                    request = Request(macs=size, scope=scope, multiple=step)
+                    chosen = by_macs(size, step) if family == FAMILIES[2] else None
+                    yield f"{family}, {kind} {size:g}", f"{family}, {kind}", request, chosen
+            for precision, table in self.results.tables.items():
+                planner = Planner(table, size * table.base_s, multiple)
+                yield (
+                    f"latency {precision} {size:g}",
+                    f"latency {precision}",
+                    Request(multiple=multiple),
+                    planner,
+                )
+
+    def _plan(self, name: str, family: str, request: Request, chosen: Choose | None) -> Row:
+        shrunk = shrink(model_of(self.task), self.examples, request, Evidence(), choose=chosen)
+        recalibrate(shrunk.module, prune.inputs_of(self.task, self.examples, 0), IMAGES)
+        metric = score(self.task, predictor(shrunk.module, prune.AT_ONCE))
+        programs.save(export(shrunk.module.requires_grad_(False), self.examples), self._place(name))
+        widths = {root: after for root, (_, after) in shrunk.widths.items()}
+        foretold = {}
+        for precision, table in self.results.tables.items():
+            forecast = foretell(
+                self.graph.module, self.examples, self.graph.groups, table, self.target.channel_multiple
+            )
+            foretold[precision] = forecast(widths) / forecast.base_s
+        print(
+            f"{name}: MACs {shrunk.macs / shrunk.macs_before:.3f} metric {metric:.4f} {foretold}",
+            file=sys.stderr,
+        )
+        return Row(
+            name=name,
+            family=family,
+            macs=shrunk.macs / shrunk.macs_before,
+            widths=widths,
+            metric=metric,
+            foretold=foretold,
+        )
+
+    def files(self, precision: Precision) -> list[Any]:
+        """The whole net and every plan as files of the target; written once."""
+        found = []
+        for name in ("whole", *(row.name for row in self.results.rows)):
+            folder = self.work / "files" / slug(name)
+            kept = folder / f"{precision}.json"
+            if not kept.is_file():
+                program = self.whole if name == "whole" else self._place(name)
+                made = of_program(str(program), precision, self.target, self._isa(), folder)
+                kept.write_bytes(msgspec.json.encode(made))
+            found.append(msgspec.json.decode(kept.read_bytes(), type=Artifact))
+        return found
+
+    def time(self) -> None:
+        """All of them in turns, in each precision; anew each time."""
+        for precision in self.precisions:
+            with timer("local") as times:
+                turns = times(self.files(precision))["turns"]
+            base, *others = (turn["cpu_min_s"] for turn in turns)
+            rows = [
+                msgspec.structs.replace(row, measured={**row.measured, precision: seconds / base})
+                for row, seconds in zip(self.results.rows, others, strict=True)
+            ]
+            self.keep(rows=tuple(rows), base_s={**self.results.base_s, precision: base})
+
+    def recover(self) -> None:
+        """The plan of each family nearest to the level, in each precision, distilled alike."""
+        asked = {name for p in self.precisions for name in nearest(self.results.rows, p, self.asked.level)}
+        for row in self.results.rows:
+            if row.name in asked and row.images != self.asked.recover:
+                work = self.work / "recover" / slug(row.name)
+                work.mkdir(parents=True, exist_ok=True)
+                candidate = msgspec.structs.replace(
+                    self._candidate(self._place(row.name)), unpruned=str(self.whole)
+                )
+                options = distill.Options(images=self.asked.recover)
+                made = distill.apply(candidate, self.task, options, Context(work=str(work)))
+                figures = {figure.name: figure.value for figure in made.figures}
+                done = msgspec.structs.replace(
+                    row, recovered=figures["metric after"], images=self.asked.recover
+                )
+                print(f"{row.name}: recovered {done.recovered}", file=sys.stderr)
+                self.keep(rows=tuple(done if one.name == row.name else one for one in self.results.rows))
+
+    def _candidate(self, program: Path) -> Candidate:
+        return Candidate(program=str(program), recipe=Recipe(name="float32", precision="float32", steps=()))
+
+    def _place(self, name: str) -> Path:
+        return self.work / "plans" / f"{slug(name)}.pt2"
+
+    def _isa(self) -> str:
+        level = local_isa()
+        return level if level in self.target.isa.levels else self.target.default_isa
+
+
+def by_macs(share: float, multiple: int) -> Choose:
+    """The knapsack of `edgekit.prune.latency` with multiply-accumulates in place of seconds."""
+
+    def chosen(graph: Graph, groups: Mapping[str, Group], scores: Scores) -> dict[str, int]:
+        found = surroundings(graph.module, graph.examples, groups)
+        curves = {
+            text: Curve([1, micro.width], [sum(micro.macs) / micro.width, sum(micro.macs)], micro.width, 1)
+            for text, micro in found.each.items()
+        }
+        base = sum(_macs(graph).values())
+        forecast = Forecast(found.micros, curves, base)
+        values = {root: values_of(groups[root], scores[root], multiple) for root in found.micros}
+        return {root: g.width for root, g in groups.items()} | choose(values, forecast, share * base)
+
+    return chosen
+
+
+def _macs(graph: Graph) -> dict[str, int]:
+    program = torch.export.export(graph.module, graph.examples)
+    return {node.name: macs for node, _, macs in counted(program)}
+
+
+def slug(name: str) -> str:
+    return name.replace(", ", "-").replace(" ", "-")
+
+
+def nearest(rows: Sequence[Row], precision: Precision, level: float) -> list[str]:
+    """The plan of each family whose measured time is nearest to the level; of latency, the family of the precision."""
+    families = dict.fromkeys(row.family for row in rows if _counts(row.family, precision))
+    found = []
+    for family in families:
+        timed = [row for row in rows if row.family == family and precision in row.measured]
+        if timed:
+            found.append(min(timed, key=lambda row: abs(row.measured[precision] - level)).name)
+    return found
+
+
+def _counts(family: str, precision: str) -> bool:
+    return not family.startswith("latency") or family == f"latency {precision}"
+
+
+def report(results: Results, precisions: Sequence[Precision]) -> str:
+    """Markdown: accuracy at equal latency, what was foretold, and every plan."""
+    parts = [f"whole net: {100 * results.base_metric:.2f}"]
+    for precision in precisions:
+        rows = [row for row in results.rows if precision in row.measured]
+        if rows:
+            base = results.base_s.get(precision, 0) * 1e3
+            parts += [
+                "",
+                f"## {precision}: {base:.3f} ms",
+                "",
+                *_at_levels(rows, precision),
+                "",
+                *_errors(rows, precision),
+            ]
+    return "\n".join([*parts, "", *_plans(results.rows, precisions)])
+
+
+def _at_levels(rows: Sequence[Row], precision: Precision) -> list[str]:
+    """The metric after recalibration of each family, linear between its plans, at equal measured time."""
+    lines = [["family", *(f"at {level:g}" for level in LEVELS), "recovered (time)"]]
+    for family in dict.fromkeys(row.family for row in rows if _counts(row.family, precision)):
+        points = sorted((row.measured[precision], row.metric) for row in rows if row.family == family)
+        won = [
+            f"{100 * row.recovered:.2f} ({row.measured[precision]:.2f})"
+            for row in rows
+            if row.family == family and row.recovered is not None
+        ]
+        values = [_between(points, level) for level in LEVELS]
+        lines.append(
+            [family, *(f"{100 * v:.1f}" if v is not None else "-" for v in values), ", ".join(won) or "-"]
+        )
+    return result_file.markdown(lines)
+
+
+def _between(points: Sequence[tuple[float, float]], level: float) -> float | None:
+    """The best that the family has at no more than this time, linear where two plans enclose it."""
+    below = [metric for time, metric in points if time <= level]
+    inside = [
+        a + (b - a) * (level - x) / (y - x)
+        for (x, a), (y, b) in pairwise(points)
+        if x <= level <= y and y > x
+    ]
+    found = [*below, *inside]
+    return max(found) if found else None
+
+
+def _errors(rows: Sequence[Row], precision: Precision) -> list[str]:
+    """measured / foretold - 1."""
+    lines = [["plans", "median error", "worst", "median signed"]]
+    kinds: list[tuple[str, Callable[[Row], bool]]] = [
+        ("chosen by the table", lambda row: row.family == f"latency {precision}"),
+        ("others in multiples", lambda row: "multiples" in row.family),
+        ("any width", lambda row: "any width" in row.family),
+    ]
+    for kind, of_kind in kinds:
+        errors = [row.measured[precision] / row.foretold[precision] - 1 for row in rows if of_kind(row)]
+        if errors:
+            sizes = [abs(e) for e in errors]
+            lines.append(
+                [
+                    kind,
+                    f"{statistics.median(sizes):.3f}",
+                    f"{max(sizes):.3f}",
+                    f"{statistics.median(errors):+.3f}",
+                ]
+            )
+    return result_file.markdown(lines)
+
+
+def _plans(rows: Sequence[Row], precisions: Sequence[Precision]) -> list[str]:
+    head = [
+        "plan",
+        "MACs",
+        "metric",
+        *(f"{what} {p}" for p in precisions for what in ("foretold", "measured")),
+    ]
+    lines = [[*head, "recovered"]]
+    for row in rows:
+        times = [
+            f"{found[p]:.3f}" if p in found else "-"
+            for p in precisions
+            for found in (row.foretold, row.measured)
+        ]
+        won = f"{100 * row.recovered:.2f} (n={row.images})" if row.recovered is not None else "-"
+        lines.append([row.name, f"{row.macs:.3f}", f"{100 * row.metric:.2f}", *times, won])
+    return result_file.markdown(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    asked = _arguments().parse_args(argv)
+    try:
+        bench = Bench(asked)
+        for phase in PHASES if asked.phase == "all" else asked.phase.split(","):
+            if phase not in (*PHASES, "files"):
+                raise UserError(f"unknown phase {phase!r}; allowed are {', '.join(PHASES)}, files")
+            if phase == "files":
+                for precision in bench.precisions:
+                    bench.files(precision)
+            elif phase != "recover" or asked.recover:
+                getattr(bench, phase)()
+    except EdgekitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(report(bench.results, bench.precisions))
+    return 0
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("task", help="file.py:attr")
+    parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the task's function")
+    parser.add_argument("--target", default="x86-server", help="a profile (default x86-server)")
+    parser.add_argument("--precisions", default=",".join(PRECISIONS))
+    parser.add_argument(
+        "--sizes",
+        type=lambda t: tuple(map(float, t.split(","))),
+        default=SIZES,
+        help="shares of MACs or time",
+    )
+    parser.add_argument(
+        "--phase", default="all", help=f"{', '.join(PHASES)}, or files, which time writes otherwise"
+    )
+    parser.add_argument(
+        "--recover", type=int, default=0, help="images of training after the cut (default none)"
+    )
+    parser.add_argument("--level", type=float, default=0.7, help="share of the time at which plans recover")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of what is finished, and of the table"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
