@@ -101,7 +101,7 @@ def test_with_macs_for_seconds_the_forecast_counts_macs(net: type[nn.Module]) ->
 def test_a_table_without_one_of_the_layers_is_of_another_network() -> None:
     graph = graph_of(nets.Residual(padded=True))
     found = surroundings(graph.module, graph.examples, graph.groups)
-    with pytest.raises(ConversionError, match="no figures of .* it is of another network"):
+    with pytest.raises(ConversionError, match=r"no figures of .* it is of another network"):
         Forecast(found.micros, {}, 1.0)
 
 
@@ -111,7 +111,7 @@ def test_layers_never_take_more_than_the_whole_network() -> None:
     curves = {text: Curve([8, m.width], [1.0, 2.0], m.width, 8) for text, m in found.each.items()}
     forecast = Forecast(found.micros, curves, base_s=4.0)  # four groups of 2 s each
     assert forecast.rest_s == pytest.approx(0)
-    assert forecast({root: 8 for root in graph.groups}) == pytest.approx(2.0)
+    assert forecast(dict.fromkeys(graph.groups, 8)) == pytest.approx(2.0)
 
 
 def test_attention_cannot_be_measured_by_itself_and_its_group_stays() -> None:

@@ -9,7 +9,13 @@ from edgekit.errors import UserError
 from edgekit.prune.latency.table import Store, cache_folder, read
 from edgekit.records import WidthRow
 
-HERE = {"runtime": "ONNX Runtime", "version": "1.32.0", "CPU": "a CPU", "threads": "1", "precision": "float32"}
+HERE = {
+    "runtime": "ONNX Runtime",
+    "version": "1.32.0",
+    "CPU": "a CPU",
+    "threads": "1",
+    "precision": "float32",
+}
 
 
 def row(micro: str = "conv 16>16", widths: tuple[int, ...] = (8, 16)) -> WidthRow:
