@@ -110,7 +110,8 @@ class ExportSpec(Record):
 class ProveSpec(Record):
     """For edgekit.verify.prove:prove.
 
-    source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written.
+    source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written. program: what a
+    float file must compute, where steps have made another function than the traced one.
     """
 
     artifact: Artifact
@@ -121,6 +122,7 @@ class ProveSpec(Record):
     host_isa: str
     golden: str
     exact: bool = False
+    program: str = ""
     seed: int = 0
 
 

@@ -11,11 +11,14 @@ from types import ModuleType
 
 import msgspec
 import numpy as np
+import torch
 import torchvision  # noqa: F401  before any other framework: see edgekit.child
 from edgekit_runner.artifact import sha256
+from torch.utils import _pytree as pytree
 
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.golden import write_golden
+from edgekit.quant import program as programs
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.specs import ProveSpec, Recheck, RecheckSpec
 from edgekit.trace import score, seed_everything
@@ -39,6 +42,8 @@ def prove(spec: ProveSpec) -> Verdict:
     comparing = ComparingPredictor(predictor, np.load(spec.traced.predictions, allow_pickle=False))
     metric = score(task, comparing)
     parity = _parity(comparing, spec.artifact)
+    if spec.artifact.precision == "float32":
+        _check_function(spec, _against_program(spec, predictor, inputs) if spec.program else parity.snr_db)
     return Verdict(
         runtime=spec.runtime,
         metric=metric,
@@ -118,12 +123,29 @@ def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
     parity = comparing.comparison.parity()
     if not math.isfinite(parity.max_abs_error):
         raise VerificationError(f"the {artifact.format} artifact answers NaN on the metric's samples")
-    if artifact.precision == "float32" and parity.snr_db is not None and parity.snr_db < FLOAT_SNR_DB:
+    return parity
+
+
+def _check_function(spec: ProveSpec, snr_db: float | None) -> None:
+    """Raises VerificationError for a float file that answers something else than what it was made of."""
+    if snr_db is not None and snr_db < FLOAT_SNR_DB:
         raise VerificationError(
-            f"the float32 {artifact.format} artifact does not compute the model's function: SNR {parity.snr_db:.1f} dB, "
+            f"the float32 {spec.artifact.format} artifact does not compute the model's function: SNR {snr_db:.1f} dB, "
             f"at least {FLOAT_SNR_DB:.0f} dB is expected of a faithful conversion"
         )
-    return parity
+
+
+def _against_program(spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray]) -> float | None:
+    """SNR on the kept samples, in dB, None where there is no error: a pruned or trained net is not the one that was traced."""
+    module, signal, error = programs.load(spec.program).module(), 0.0, 0.0
+    for row in range(len(inputs[0])):
+        sample = [a[row : row + 1] for a in inputs]
+        with torch.no_grad():
+            expected = pytree.tree_leaves(module(*map(torch.from_numpy, sample)))
+        for want, got in zip(expected, predictor.run(sample), strict=True):
+            signal += float(np.square(want.numpy().astype(np.float64)).sum())
+            error += float(np.square(got - want.numpy().astype(np.float64)).sum())
+    return 10 * math.log10(signal / error) if signal and error else None
 
 
 def _saturation(backend: ModuleType, spec: ProveSpec, inputs: list[np.ndarray]) -> Saturation | None:

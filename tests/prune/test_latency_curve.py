@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
 
 from edgekit.prune.latency.curve import Curve, to_measure
-from edgekit.prune.latency.isotonic import isotonic
+from edgekit.prune.latency.isotonic import isotonic, smoothed
 
 
 @settings(max_examples=100, deadline=None)
@@ -34,8 +34,14 @@ def test_a_staircase_keeps_its_odd_widths_apart() -> None:
 
 
 def test_noise_between_aligned_widths_is_levelled() -> None:
-    curve = Curve([8, 16, 24, 32], [0.4, 0.7, 0.6, 1.0], 32, 8)
-    assert curve.at(16) == curve.at(24) == pytest.approx(0.65)
+    curve = Curve([8, 16, 24, 32], [0.4, 0.71, 0.69, 1.0], 32, 8)
+    assert curve.at(16) == curve.at(24) == pytest.approx(0.70)
+
+
+def test_a_fall_too_large_for_noise_is_believed() -> None:
+    """As measured: eight channels in integers take longer than sixteen."""
+    assert smoothed([60, 52, 53, 52.5, 70]) == [60, 52, 52.75, 52.75, 70]
+    assert Curve([8, 16], [60, 52], 16, 8).share(8) == pytest.approx(60 / 52)
 
 
 def test_a_width_below_all_measured_takes_less_and_never_nothing() -> None:

@@ -7,10 +7,12 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+import torch
 from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
+from edgekit.quant import program as programs
 from edgekit.records import Artifact, Precision, TensorSpec, Traced, Verdict
 from edgekit.specs import ProveSpec, RecheckSpec, TraceSpec
 from edgekit.task import TaskSource
@@ -70,7 +72,7 @@ def describe(path: Path, precision: Precision = "float32") -> Artifact:
 
 @pytest.fixture
 def prove_it(traced: Traced, tmp_path: Path) -> Callable[..., Verdict]:
-    def call(artifact: Artifact, function: str = "task", exact: bool = False) -> Verdict:
+    def call(artifact: Artifact, function: str = "task", exact: bool = False, program: str = "") -> Verdict:
         return prove(
             ProveSpec(
                 artifact=artifact,
@@ -81,6 +83,7 @@ def prove_it(traced: Traced, tmp_path: Path) -> Callable[..., Verdict]:
                 host_isa="avx2",
                 golden=str(tmp_path / "golden.npz"),
                 exact=exact,
+                program=program,
             )
         )
 
@@ -124,6 +127,20 @@ def test_an_exact_run_says_so(prove_it: Callable[..., Verdict], weights: Weights
     verdict = prove_it(write(weights, tmp_path / "model.onnx"), exact=True)
     assert verdict.metric == 1.0
     assert verdict.doubts[0].startswith("scored with graph optimizations off: ")
+
+
+def test_a_float_file_of_a_changed_model_is_held_to_its_own_program(
+    prove_it: Callable[..., Verdict], traced: Traced, weights: Weights, tmp_path: Path
+) -> None:
+    """As after pruning: another function than the traced one, and the file computes it, or not."""
+    program = programs.load(traced.program)
+    other = {**weights, "conv_weight": weights["conv_weight"] * np.float32(1.05)}
+    program.state_dict["conv.weight"].copy_(torch.from_numpy(other["conv_weight"]))
+    programs.save(program, tmp_path / "other.pt2")
+    verdict = prove_it(write(other, tmp_path / "model.onnx"), program=str(tmp_path / "other.pt2"))
+    assert verdict.parity.snr_db is not None and verdict.parity.snr_db < 40
+    with pytest.raises(VerificationError, match="does not compute the model's function"):
+        prove_it(write(weights, tmp_path / "model.onnx"), program=str(tmp_path / "other.pt2"))
 
 
 def test_other_weights_in_a_float32_file_are_refused(

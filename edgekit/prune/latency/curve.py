@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgekit.prune.latency.isotonic import isotonic
+from edgekit.prune.latency.isotonic import smoothed
 
 
 class Curve:
@@ -21,9 +21,9 @@ class Curve:
         odd = [(w, s) for w, s in pairs if not is_aligned(w, whole, multiple)]
         self._whole, self._multiple = whole, multiple
         self._widths = [w for w, _ in aligned]
-        self._seconds = isotonic([s for _, s in aligned])
+        self._seconds = smoothed([s for _, s in aligned])
         self._odd = [w for w, _ in odd]
-        smooth = isotonic([s for _, s in odd])
+        smooth = smoothed([s for _, s in odd])
         self._factors = [s / self._aligned(w) for w, s in zip(self._odd, smooth, strict=True)]
 
     def at(self, width: int) -> float:
