@@ -44,15 +44,16 @@ from edgekit.prune.widths import Scores
 from edgekit.quant import program as programs
 from edgekit.quant.macs import counted
 from edgekit.records import Artifact, Candidate, Precision, Recipe, Record, Step, WidthTable
-from edgekit.specs import Context, WidthTableSpec
+from edgekit.specs import Context, WidthFiles, WidthTableSpec
 from edgekit.target import load_target
 from edgekit.task import TaskSource
 from edgekit.trace import examples_of, export, model_of, score
 from edgekit.verify.width_files import of_program
-from edgekit.verify.width_table import timer, width_table
+from edgekit.verify.width_table import timer, width_files, width_table
 
 RESULT, TABLE = "latency.json", "latency.md"
 PHASES = ("table", "plans", "time", "recover")
+EARLIER = ("widths", "files")
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 SIZES = (0.85, 0.7, 0.55, 0.4)  # of the MACs, or of the time
 LEVELS = (0.9, 0.8, 0.7, 0.6)
@@ -115,8 +116,8 @@ class Bench:
             self._groups = cuttable(model_of(self.task), self.examples, request)
         return self._groups
 
-    def table(self) -> None:
-        """The table of widths in each precision."""
+    def table(self, only_files: bool = False) -> None:
+        """The table of widths in each precision; only_files: what it will time."""
         step = Step(technique="prune", options={"scope": "latency"})
         for precision in self.precisions:
             if precision in self.results.tables:
@@ -127,9 +128,15 @@ class Bench:
                 candidate=self._candidate(self.whole), step=step, source=self.source, target=self.target, isa=self._isa(),
                 precision=precision, device="local", machine=machine_facts(), work=str(work),
             )  # fmt: skip
-            made = width_table(spec)
-            if not made.rows:
-                raise UserError(f"no table: {made.reason}")
+            kept = work / "files.json"
+            if not kept.is_file():
+                kept.write_bytes(msgspec.json.encode(width_files(spec)))
+            files = msgspec.json.decode(kept.read_bytes(), type=WidthFiles)
+            if files.reason:
+                raise UserError(f"no table: {files.reason}")
+            if only_files:
+                continue
+            made = width_table(msgspec.structs.replace(spec, files=files))
             self.keep(tables={**self.results.tables, precision: made})
 
     def plans(self) -> None:
@@ -380,9 +387,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         bench = Bench(asked)
         for phase in PHASES if asked.phase == "all" else asked.phase.split(","):
-            if phase not in (*PHASES, "files"):
-                raise UserError(f"unknown phase {phase!r}; allowed are {', '.join(PHASES)}, files")
-            if phase == "files":
+            if phase not in (*PHASES, *EARLIER):
+                raise UserError(f"unknown phase {phase!r}; allowed are {', '.join((*PHASES, *EARLIER))}")
+            if phase == "widths":
+                bench.table(only_files=True)
+            elif phase == "files":
                 for precision in bench.precisions:
                     bench.files(precision)
             elif phase != "recover" or asked.recover:
@@ -407,7 +416,9 @@ def _arguments() -> argparse.ArgumentParser:
         help="shares of MACs or time",
     )
     parser.add_argument(
-        "--phase", default="all", help=f"{', '.join(PHASES)}, or files, which time writes otherwise"
+        "--phase",
+        default="all",
+        help=f"{', '.join(PHASES)}; widths and files write what table and time need, beforehand",
     )
     parser.add_argument(
         "--recover", type=int, default=0, help="images of training after the cut (default none)"

@@ -30,6 +30,7 @@ from edgekit.specs import (
     PlanTime,
     SavedModel,
     SavedModelSpec,
+    WidthFiles,
     WidthTableSpec,
 )
 from edgekit.stages import Stages, key
@@ -136,15 +137,22 @@ class Making:
     def _float_step(self, candidate: Candidate, step: Step) -> Candidate:
         """One of them. Where it chooses widths for time, the result is timed, and made once more if it missed the time asked
         for: with the budget scaled by what was foretold over what was measured."""
+        site = self._site
         if step.options.get("scope", "") != NEEDS_WIDTHS.get(step.technique):
             return self._float_stage(candidate, step, None)
-        table = self._width_table(candidate, step)
+        files = self._width_files(candidate, step)
+        if files.reason:
+            return self._float_stage(candidate, step, _no_table(files.reason))
+        spec = self._width_spec(candidate, step, files)
+        table = site.run(
+            "time widths", f"{TIMING}:width_table", spec, WidthTable, name="width-table", alone=True
+        )
         made = self._float_stage(candidate, step, table)
-        share = self._plan_time(candidate, step, made)
+        share = self._plan_time(candidate, step, files, made)
         if share <= MISSED * _figure(made, "time asked for"):
             return made
         correction = share / _figure(made, "predicted time")
-        self._site.note(
+        site.note(
             f"{step.technique}: takes {share:.3f} of the time, {_figure(made, 'time asked for'):.3f} was asked; widths are chosen again"
         )
         return self._float_stage(candidate, step, msgspec.structs.replace(table, correction=correction))
@@ -154,27 +162,29 @@ class Making:
         run = partial(site.run, step.technique, COMPRESS, spec, Candidate, name=step.technique, owner="")
         return site.stages.once(key(COMPRESS, spec), run)
 
-    def _width_table(self, candidate: Candidate, step: Step) -> WidthTable:
-        """Of what this step may cut, measured here or on the device that the step names."""
-        site, device = self._site, self._device(step)
-        if device == LOCAL and not site.target.admits(machine(), site.request.host_isa):
+    def _width_files(self, candidate: Candidate, step: Step) -> WidthFiles:
+        """What is to be timed for this step, here or on the device that it names."""
+        site = self._site
+        if self._device(step) == LOCAL and not site.target.admits(machine(), site.request.host_isa):
             reason = f"this machine, {machine()} {site.request.host_isa}, is not one of {site.target.name}'s; give device"
-            return WidthTable(conditions={}, rows=(), base_s=0, float_s=0, reason=reason)
-        spec = self._width_spec(candidate, step, None)
-        return site.run(
-            "time widths", f"{TIMING}:width_table", spec, WidthTable, name="width-table", alone=True
-        )
+            return WidthFiles(whole=(), conditions={}, reason=reason)
+        spec = self._width_spec(candidate, step)
+        return site.run("files of widths", f"{TIMING}:width_files", spec, WidthFiles, name="width-files")
 
-    def _plan_time(self, candidate: Candidate, step: Step, made: Candidate) -> float:
+    def _plan_time(self, candidate: Candidate, step: Step, files: WidthFiles, made: Candidate) -> float:
         """The time of the pruned network, as a share of the whole one's."""
-        spec = self._width_spec(candidate, step, made)
+        spec = self._width_spec(candidate, step, files, made)
         found = self._site.run(
             "time plan", f"{TIMING}:plan_time", spec, PlanTime, name="plan-time", alone=True
         )
         return found.pruned_s / found.base_s
 
     def _width_spec(
-        self, candidate: Candidate, step: Step, pruned: Candidate | None
+        self,
+        candidate: Candidate,
+        step: Step,
+        files: WidthFiles | None = None,
+        pruned: Candidate | None = None,
     ) -> Callable[[Path], Record]:
         site = self._site
 
@@ -189,6 +199,7 @@ class Making:
                 device=self._device(step),
                 machine=machine_facts(),
                 work=str(folder),
+                files=files,
                 pruned=pruned,
             )
 
@@ -281,3 +292,7 @@ class Making:
 def _figure(made: Candidate, name: str) -> float:
     """The last of that name."""
     return [figure.value for figure in made.figures if figure.name == name][-1]
+
+
+def _no_table(reason: str) -> WidthTable:
+    return WidthTable(conditions={}, rows=(), base_s=0, float_s=0, reason=reason)

@@ -50,11 +50,29 @@ class LayerTimesSpec(Record):
     machine: dict[str, str]
 
 
+class RowFiles(Record):
+    """Files of one micro-model at several widths, to be timed in turns; none where its figures are in the cache."""
+
+    micro: str
+    widths: tuple[int, ...]
+    files: tuple[Artifact, ...] = ()
+
+
+class WidthFiles(Record):
+    """What is to be timed for a table. whole: the network in the precision of the table, then in float if that is another one.
+    conditions: where the figures will hold. reason: why nothing is to be timed."""
+
+    whole: tuple[Artifact, ...]
+    conditions: dict[str, str]
+    rows: tuple[RowFiles, ...] = ()
+    reason: str = ""
+
+
 class WidthTableSpec(Record):
     """For edgekit.verify.width_table: the candidate that is to be pruned by `step`, and where its layers are timed.
 
-    precision: of the file that will ship. device: as `edgekit bench` writes one. machine: the host's facts. pruned: the
-    candidate after the step, where its time is asked for.
+    precision: of the file that will ship. device: as `edgekit bench` writes one. machine: the host's facts. files: what was written
+    to be timed. pruned: the candidate after the step, where its time is asked for.
     """
 
     candidate: Candidate
@@ -66,6 +84,7 @@ class WidthTableSpec(Record):
     device: str
     machine: dict[str, str]
     work: str
+    files: WidthFiles | None = None
     pruned: Candidate | None = None
 
 

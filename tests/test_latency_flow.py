@@ -35,7 +35,8 @@ def test_a_network_is_cut_to_the_time_that_is_asked_for(tmp_path: Path, own_cach
     assert attempt.error is None and attempt.candidate is not None and attempt.measurement is not None
     stages = [stage.stage for stage in attempt.stages]
     assert (
-        stages.index("time widths")
+        stages.index("files of widths")
+        < stages.index("time widths")
         < stages.index("prune")
         < stages.index("time plan")
         < stages.index("measure")

@@ -135,7 +135,7 @@ def test_a_float_file_of_a_changed_model_is_held_to_its_own_program(
     """As after pruning: another function than the traced one, and the file computes it, or not."""
     program = programs.load(traced.program)
     other = {**weights, "conv_weight": weights["conv_weight"] * np.float32(1.05)}
-    program.state_dict["conv.weight"].copy_(torch.from_numpy(other["conv_weight"]))
+    program.state_dict["conv.weight"].data.copy_(torch.from_numpy(other["conv_weight"]))
     programs.save(program, tmp_path / "other.pt2")
     verdict = prove_it(write(other, tmp_path / "model.onnx"), program=str(tmp_path / "other.pt2"))
     assert verdict.parity.snr_db is not None and verdict.parity.snr_db < 40

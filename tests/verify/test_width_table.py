@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from edgekit.errors import DeviceError
-from edgekit.prune.latency.table import cache_folder
+from edgekit.prune.latency.table import Store, cache_folder
 from edgekit.quant import program as programs
-from edgekit.records import Artifact, Candidate, Recipe, Step
-from edgekit.specs import WidthTableSpec
+from edgekit.records import Artifact, Candidate, Recipe, Step, WidthTable
+from edgekit.specs import WidthFiles, WidthTableSpec
 from edgekit.target import load_target
 from edgekit.task import Task, pickle_task
 from edgekit.trace import export
@@ -49,6 +49,7 @@ class Bench:
         self.vanishes_at = -1
         self.host = dict(HOST)
         monkeypatch.setattr(stage, "timer", self.timer)
+        monkeypatch.setattr(stage, "_asked", lambda device, spec: self.record([]))
         monkeypatch.setattr(stage, "write", self.write)
         monkeypatch.setattr(stage, "of_program", self.of_program)
 
@@ -75,7 +76,11 @@ class Bench:
         self.jobs.append([file.path for file in files])
         if len(self.jobs) - 1 == self.vanishes_at:
             raise DeviceError("ssh:pi: connection lost")
-        turns = [{"cpu_min_s": 1.0 if "whole" in f.path else int(f.path.split()[1]) * 1e-6} for f in files]
+        return self.record(
+            [{"cpu_min_s": 1.0 if "whole" in f.path else int(f.path.split()[1]) * 1e-6} for f in files]
+        )
+
+    def record(self, turns: list[dict[str, float]]) -> dict[str, Any]:
         return {"environment": self.host, "runtime": {"name": "ONNX Runtime", "version": "1"}, "turns": turns}
 
 
@@ -105,8 +110,13 @@ def spec(tmp_path: Path) -> WidthTableSpec:
     )
 
 
+def table_of(spec: WidthTableSpec) -> WidthTable:
+    """Both stages, as a run has them."""
+    return stage.width_table(msgspec.structs.replace(spec, files=stage.width_files(spec)))
+
+
 def test_each_row_is_one_job_of_all_its_widths(bench: Bench, spec: WidthTableSpec) -> None:
-    table = stage.width_table(spec)
+    table = table_of(spec)
     assert [job[0].split()[0] for job in bench.jobs] == ["whole", *["micro"] * (len(bench.jobs) - 1)]
     assert table.base_s == table.float_s == 1.0
     assert table.entries == sum(len(row.widths) for row in table.rows) > 0
@@ -117,17 +127,17 @@ def test_each_row_is_one_job_of_all_its_widths(bench: Bench, spec: WidthTableSpe
 
 
 def test_what_was_measured_once_is_not_measured_again(bench: Bench, spec: WidthTableSpec) -> None:
-    first = stage.width_table(spec)
+    first = table_of(spec)
     jobs = len(bench.jobs)
-    second = stage.width_table(spec)
+    second = table_of(spec)
     assert len(bench.jobs) == jobs + 1  # the whole network alone
     assert second.entries == 0 and second.rows == first.rows
 
 
 def test_another_cpu_is_measured_anew(bench: Bench, spec: WidthTableSpec) -> None:
-    first = stage.width_table(spec)
+    first = table_of(spec)
     bench.host["cpu_model"] = "another"
-    assert stage.width_table(spec).entries == first.entries
+    assert table_of(spec).entries == first.entries
     assert len(list(cache_folder().iterdir())) == 2
 
 
@@ -135,11 +145,11 @@ def test_another_cpu_is_measured_anew(bench: Bench, spec: WidthTableSpec) -> Non
 def test_a_device_that_vanishes_costs_the_row_it_was_at(bench: Bench, spec: WidthTableSpec, row: int) -> None:
     bench.vanishes_at = row
     with pytest.raises(DeviceError, match="connection lost"):
-        stage.width_table(spec)
+        table_of(spec)
     bench.vanishes_at = -1
     lost = bench.jobs[row]
     before = len(bench.jobs)
-    table = stage.width_table(spec)
+    table = table_of(spec)
     assert bench.jobs[before + 1] == lost  # goes on where it was
     measured = bench.jobs[1:row] + bench.jobs[before + 1 :]
     assert len(measured) == len(table.rows) == len({tuple(job) for job in measured})
@@ -149,19 +159,20 @@ def test_a_machine_of_another_target_gives_the_reason_and_measures_nothing(
     bench: Bench, spec: WidthTableSpec
 ) -> None:
     bench.host["machine"] = "aarch64"
-    table = stage.width_table(msgspec.structs.replace(spec, device="ssh:pi@board"))
-    assert table.rows == () and len(bench.jobs) == 1
-    assert table.reason == "ssh:pi@board is a aarch64 avx2, not one of the machines of x86-server"
+    files = stage.width_files(spec)
+    assert files.rows == () and bench.written == ["whole float32"]
+    assert files.reason == "local is a aarch64 avx2, not one of the machines of x86-server"
 
 
 def test_integers_are_measured_beside_the_float_file(bench: Bench, spec: WidthTableSpec) -> None:
-    table = stage.width_table(msgspec.structs.replace(spec, precision="int8"))
+    table = table_of(msgspec.structs.replace(spec, precision="int8"))
     assert bench.jobs[0] == ["whole int8", "whole float32"]
     assert "weight_bits=7" in table.conditions["integers"]
 
 
 def test_the_pruned_network_is_timed_beside_the_whole_one(bench: Bench, spec: WidthTableSpec) -> None:
-    found = stage.plan_time(msgspec.structs.replace(spec, pruned=spec.candidate))
+    files = stage.width_files(spec)
+    found = stage.plan_time(msgspec.structs.replace(spec, files=files, pruned=spec.candidate))
     assert (found.pruned_s, found.base_s) == (1.0, 1.0)
     assert bench.jobs == [["whole float32", "whole float32"]]
 
@@ -177,7 +188,10 @@ def test_a_real_row(
     micro = Micro(width=64, shape=(1, 16, 16, 16), channel=1, steps=(layer,), nodes=("a",), macs=(1,))
     monkeypatch.setattr(stage, "ROUNDS", 5)
     spec = msgspec.structs.replace(spec, precision=precision)
+    store = Store({}, tmp_path)
+    files = WidthFiles(whole=(), conditions={}, rows=(stage._written(micro, [8, 64], spec, store),))
     with stage.timer("local") as times:
-        row = stage._row(micro, [8, 64], spec, times)
+        (row,), entries = stage.measured(files, store, times)
+    assert entries == 2 and store.row(micro.text, [8, 64]) == row
     assert row.widths == (8, 64)
     assert 0 < row.seconds[0] < row.seconds[1]
