@@ -13,14 +13,14 @@ from edgekit.prune.latency.isotonic import smoothed
 
 
 class Curve:
-    """Of one micro-model. whole: the width of the group, which counts as aligned."""
+    """Of one micro-model. whole: the width of the group, which counts as aligned. `widths`: the aligned ones that were measured."""
 
     def __init__(self, widths: Sequence[int], seconds: Sequence[float], whole: int, multiple: int) -> None:
         pairs = sorted(zip(widths, seconds, strict=True))
         aligned = [(w, s) for w, s in pairs if is_aligned(w, whole, multiple)]
         odd = [(w, s) for w, s in pairs if not is_aligned(w, whole, multiple)]
         self._whole, self._multiple = whole, multiple
-        self._widths = [w for w, _ in aligned]
+        self.widths = [w for w, _ in aligned]
         self._seconds = smoothed([s for _, s in aligned])
         self._odd = [w for w, _ in odd]
         smooth = smoothed([s for _, s in odd])
@@ -38,9 +38,9 @@ class Curve:
 
     def _aligned(self, width: int) -> float:
         """Below the least width that was measured the slope goes on, down to nothing."""
-        if width >= self._widths[0] or len(self._widths) == 1:
-            return float(np.interp(width, self._widths, self._seconds))
-        (w0, w1), (s0, s1) = self._widths[:2], self._seconds[:2]
+        if width >= self.widths[0] or len(self.widths) == 1:
+            return float(np.interp(width, self.widths, self._seconds))
+        (w0, w1), (s0, s1) = self.widths[:2], self._seconds[:2]
         return max(s0 + (s1 - s0) * (width - w0) / (w1 - w0), s0 * width / w0)
 
 
@@ -49,15 +49,16 @@ def is_aligned(width: int, whole: int, multiple: int) -> bool:
 
 
 def to_measure(whole: int, step: int, blocks: int = 1, most: int = 8) -> list[int]:
-    """Widths to measure: multiples of `step`, thinned out to `most`, the whole width, and three odd ones.
+    """Widths to measure: multiples of `step`, or of twice, four times as much where these are more than `most`; the least
+    width, the whole, and three odd ones.
 
     The odd ones are no widths that a plan may have; without them plans of others are foretold too cheap (64 to 49 channels:
     .77 of the work, all of the time).
     """
-    multiples = [*range(step, whole, step), whole]
-    if len(multiples) > most:
-        places = np.linspace(0, len(multiples) - 1, most).round().astype(int)
-        multiples = [multiples[i] for i in sorted(set(places.tolist()))]
+    wide = step
+    while whole // wide > most:
+        wide *= 2
+    multiples = [min(step, whole), *range(wide, whole, wide), whole]
     odd = {whole - blocks, whole // 2 + blocks, whole // 4 + blocks}
     odd = {w for w in odd if 0 < w < whole and w % blocks == 0 and w % step}
     return sorted({*multiples, *odd})

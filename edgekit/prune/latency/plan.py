@@ -21,7 +21,8 @@ from edgekit.records import Budget, WidthTable
 
 @dataclass
 class Planner:
-    """Chooses the widths that keep the most importance within `budget_s`. What it foretold is in `figures`.
+    """Chooses the widths that keep the most importance within `budget_s`, of those that were measured. What it foretold is in
+    `figures`.
 
     multiple: of widths that a plan may have. budget_s: of one run, as measured; the table's correction is applied here.
     """
@@ -34,11 +35,10 @@ class Planner:
     def __call__(self, graph: Graph, groups: Mapping[str, Group], scores: Scores) -> dict[str, int]:
         """Widths to keep, by root. Raises BudgetError, ConversionError where the table is of another network."""
         forecast = foretell(graph.module, graph.examples, groups, self.table, self.multiple)
-        values = {
-            root: values_of(groups[root], scores[root], self.multiple)
-            for work in forecast.works
-            for root, _ in work.curves
-        }
+        roots = dict.fromkeys(root for work in forecast.works for root, _ in work.curves)
+        values = {root: values_of(groups[root], scores[root], self.multiple) for root in roots}
+        for root, curve in [pair for work in forecast.works for pair in work.curves]:
+            values[root] = {width: value for width, value in values[root].items() if width in curve.widths}
         chosen = choose(values, forecast, self.budget_s / self.table.correction)
         floor_s = forecast({root: min(found) for root, found in values.items()})
         self.figures = {
