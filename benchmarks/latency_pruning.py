@@ -156,7 +156,7 @@ class Bench:
     def _asked_plans(self) -> Iterator[tuple[str, str, Request, Choose | None]]:
         multiple = self.target.channel_multiple
         for size in self.asked.sizes:
-            for step in (multiple, 1):
+            for step in (multiple,) if self.asked.aligned else (multiple, 1):
                 kind = f"multiples of {step}" if step > 1 else "any width"
                 for family in FAMILIES:
                     scope = family if family in ("uniform", "global") else "uniform"
@@ -420,6 +420,7 @@ def _arguments() -> argparse.ArgumentParser:
         default="all",
         help=f"{', '.join(PHASES)}; widths and files write what table and time need, beforehand",
     )
+    parser.add_argument("--aligned", action="store_true", help="no plans of any width")
     parser.add_argument(
         "--recover", type=int, default=0, help="images of training after the cut (default none)"
     )
