@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from platform import machine
-from typing import TypeVar
 
 import msgspec
 
@@ -14,77 +13,18 @@ from edgekit.records import (
     Artifact,
     Candidate,
     LayerTimes,
-    Plan,
     Recipe,
     Record,
-    StageTime,
     Step,
-    Traced,
     WidthTable,
 )
-from edgekit.specs import (
-    CompressSpec,
-    Context,
-    ExportSpec,
-    LayerTimesSpec,
-    PlanTime,
-    SavedModel,
-    SavedModelSpec,
-    WidthFiles,
-    WidthTableSpec,
-)
-from edgekit.stages import Stages, key
-from edgekit.target import Target
-from edgekit.task import TaskSource
-
-R = TypeVar("R", bound=Record)
+from edgekit.site import Site
+from edgekit.specs import CompressSpec, Context, ExportSpec, LayerTimesSpec, SavedModel, SavedModelSpec
+from edgekit.stages import key
+from edgekit.timed_cut import TimedCut
 
 COMPRESS = "edgekit.compress._stage:compress"
-TIMING = "edgekit.verify.width_table"
-LOCAL = "local"
-MISSED = 1.02  # of the time asked for: as much is noise, and the gate lets it pass
 FLOAT = Recipe(name="float32", precision="float32", steps=())
-
-
-class Request(Record):
-    """What stays the same for every rung of a run."""
-
-    source: TaskSource
-    traced: Traced
-    host_isa: str
-    seed: int
-    explore: bool = False
-
-
-class Site:
-    """Where one recipe is worked on: for which target, in which run, and what its stages took."""
-
-    def __init__(
-        self, target: Target, ladder: Plan, recipe: Recipe, request: Request, stages: Stages
-    ) -> None:
-        self.target, self.plan, self.recipe = target, ladder, recipe
-        self.request, self.stages = request, stages
-        self.times: list[StageTime] = []
-
-    def run(
-        self,
-        stage: str,
-        function: str,
-        spec: Callable[[Path], Record],
-        result: type[R],
-        *,
-        name: str,
-        owner: str | None = None,
-        alone: bool = False,
-    ) -> R:
-        """As `Stages.run`. owner: "" is what belongs to no single target."""
-        place = self.target.name if owner is None else owner
-        made, time = self.stages.run(place, stage, function, spec, result, name=name, alone=alone)
-        self.times.append(time)
-        return made
-
-    def note(self, message: str) -> None:
-        self.stages.note(self.target.name, message)
 
 
 class Making:
@@ -135,79 +75,15 @@ class Making:
         return candidate
 
     def _float_step(self, candidate: Candidate, step: Step) -> Candidate:
-        """One of them. Where it chooses widths for time, the result is timed, and made once more if it missed the time asked
-        for: with the budget scaled by what was foretold over what was measured."""
-        site = self._site
-        if step.options.get("scope", "") != NEEDS_WIDTHS.get(step.technique):
-            return self._float_stage(candidate, step, None)
-        files = self._width_files(candidate, step)
-        if files.reason:
-            return self._float_stage(candidate, step, _no_table(files.reason))
-        spec = self._width_spec(candidate, step, files)
-        table = site.run(
-            "time widths", f"{TIMING}:width_table", spec, WidthTable, name="width-table", alone=True
-        )
-        made = self._float_stage(candidate, step, table)
-        share = self._plan_time(candidate, step, files, made)
-        if share <= MISSED * _figure(made, "time asked for"):
-            return made
-        correction = share / _figure(made, "predicted time")
-        site.note(
-            f"{step.technique}: takes {share:.3f} of the time, {_figure(made, 'time asked for'):.3f} was asked; widths are chosen again"
-        )
-        return self._float_stage(candidate, step, msgspec.structs.replace(table, correction=correction))
+        """One of them."""
+        if step.options.get("scope", "") == NEEDS_WIDTHS.get(step.technique):
+            return TimedCut(self._site, candidate, step).made(partial(self._float_stage, candidate, step))
+        return self._float_stage(candidate, step, None)
 
     def _float_stage(self, candidate: Candidate, step: Step, table: WidthTable | None) -> Candidate:
         site, spec = self._site, self._float_spec(candidate, step, table)
         run = partial(site.run, step.technique, COMPRESS, spec, Candidate, name=step.technique, owner="")
         return site.stages.once(key(COMPRESS, spec), run)
-
-    def _width_files(self, candidate: Candidate, step: Step) -> WidthFiles:
-        """What is to be timed for this step, here or on the device that it names."""
-        site = self._site
-        if self._device(step) == LOCAL and not site.target.admits(machine(), site.request.host_isa):
-            reason = f"this machine, {machine()} {site.request.host_isa}, is not one of {site.target.name}'s; give device"
-            return WidthFiles(whole=(), conditions={}, reason=reason)
-        spec = self._width_spec(candidate, step)
-        return site.run("files of widths", f"{TIMING}:width_files", spec, WidthFiles, name="width-files")
-
-    def _plan_time(self, candidate: Candidate, step: Step, files: WidthFiles, made: Candidate) -> float:
-        """The time of the pruned network, as a share of the whole one's."""
-        spec = self._width_spec(candidate, step, files, made)
-        found = self._site.run(
-            "time plan", f"{TIMING}:plan_time", spec, PlanTime, name="plan-time", alone=True
-        )
-        return found.pruned_s / found.base_s
-
-    def _width_spec(
-        self,
-        candidate: Candidate,
-        step: Step,
-        files: WidthFiles | None = None,
-        pruned: Candidate | None = None,
-    ) -> Callable[[Path], Record]:
-        site = self._site
-
-        def spec(folder: Path) -> Record:
-            return WidthTableSpec(
-                candidate=candidate,
-                step=step,
-                source=site.request.source,
-                target=site.target,
-                isa=site.plan.isa,
-                precision=site.recipe.precision,
-                device=self._device(step),
-                machine=machine_facts(),
-                work=str(folder),
-                files=files,
-                pruned=pruned,
-            )
-
-        return spec
-
-    @staticmethod
-    def _device(step: Step) -> str:
-        return str(step.options.get("device", LOCAL))
 
     def _float_spec(
         self, candidate: Candidate, step: Step, table: WidthTable | None
@@ -287,12 +163,3 @@ class Making:
         stage = f"export {candidate.recipe.precision} {target.format}"
         function = "edgekit.export._stage:export"
         return self._site.run(stage, function, spec, Artifact, name=f"export-{target.format}", owner=owner)
-
-
-def _figure(made: Candidate, name: str) -> float:
-    """The last of that name."""
-    return [figure.value for figure in made.figures if figure.name == name][-1]
-
-
-def _no_table(reason: str) -> WidthTable:
-    return WidthTable(conditions={}, rows=(), base_s=0, float_s=0, reason=reason)
