@@ -89,7 +89,7 @@ class Bench:
         """The groups, of a net that stays whole."""
         if self._groups is None:
             request = Request(multiple=self.target.channel_multiple)
-            self._groups = cuttable(model_of(self.task), self.examples, request)
+            self._groups, _ = cuttable(model_of(self.task), self.examples, request)
         return self._groups
 
     def table(self, only_files: bool = False) -> None:

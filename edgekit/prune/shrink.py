@@ -24,6 +24,7 @@ log = logging.getLogger("edgekit")
 
 Choose = Callable[[Graph, Mapping[str, Group], Scores], dict[str, int]]
 
+INSIDE = "pruned inside its blocks only, layers whose outputs are added, joined or moved stay whole: "
 FAR = 0.1  # of the MACs: the nearest widths are so far off that it must be said
 
 
@@ -72,29 +73,32 @@ def shrink(
     choose: Choose | None = None,
 ) -> Shrunk:
     """A smaller copy of `module`. settle: called after each step but the last, to recalibrate before the next ranking.
-    choose: the widths, in place of those for a share of the MACs.
+    choose: the widths, in place of those for a share of the MACs; in one step, of the groups that `cuttable` finds.
 
     Raises UserError for names and shares that cannot be, ConversionError where the module cannot be pruned.
     """
+    if choose is not None:
+        graph, reason = cuttable(module, examples, request)
+        done = _steps(graph, request, request.ignore, evidence, settle, choose)
+        done.doubts += [INSIDE + reason] if reason else []
+        return done
     check_names(module, request.ignore)
     try:
         graph = Graph(copy.deepcopy(module), examples, request.ignore, request.limit_s)
     except ConversionError as error:
         raise ConversionError(f"{error}. {_odd(module, examples)}") from error
     try:
-        return _steps(graph, request, request.ignore, evidence, settle, choose)
+        return _steps(graph, request, request.ignore, evidence, settle, None)
     except ConversionError as error:
         log.info("%s; the stream is left alone", error)
         first = error
     ignore = {*request.ignore, *stream.layers(module, examples)}
     graph = Graph(copy.deepcopy(module), examples, ignore, request.limit_s)
     try:
-        done = _steps(graph, request, ignore, evidence, settle, choose)
+        done = _steps(graph, request, ignore, evidence, settle, None)
     except ConversionError as error:
         raise ConversionError(f"{error}. {_odd(module, examples)}") from error
-    done.doubts.append(
-        f"pruned inside its blocks only, layers whose outputs are added, joined or moved stay whole: {first}"
-    )
+    done.doubts.append(f"{INSIDE}{first}")
     return done
 
 
@@ -188,15 +192,17 @@ def _odd(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> str:
     )
 
 
-def cuttable(module: nn.Module, examples: tuple[torch.Tensor, ...], request: Request) -> Graph:
-    """The groups that a cut will have: those of the whole net where a trial cut to half of each works, else without the stream."""
+def cuttable(module: nn.Module, examples: tuple[torch.Tensor, ...], request: Request) -> tuple[Graph, str]:
+    """The groups that a cut will have: those of the whole net where a trial cut to half of each works, else without the stream,
+    and then why."""
     check_names(module, request.ignore)
     graph = Graph(copy.deepcopy(module), examples, request.ignore, request.limit_s)
     halves = {root: nearest(group, group.width / 2, request.multiple) for root, group in graph.groups.items()}
     scores = {root: torch.arange(group.width).float() for root, group in graph.groups.items()}
     try:
         cut(graph, halves, scores)
-        ignore: Collection[str] = request.ignore
-    except ConversionError:
+        ignore, reason = set(request.ignore), ""
+    except ConversionError as error:
+        reason = str(error)
         ignore = {*request.ignore, *stream.layers(module, examples)}
-    return Graph(copy.deepcopy(module), examples, ignore, request.limit_s)
+    return Graph(copy.deepcopy(module), examples, ignore, request.limit_s), reason

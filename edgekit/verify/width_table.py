@@ -61,7 +61,7 @@ def _wanted(spec: WidthTableSpec) -> list[tuple[Micro, list[int]]]:
     task = spec.source.load()
     module, _ = prune.loaded(spec.candidate, model_of(task), examples_of(task))
     request = prune.options_of(spec.step).request(spec.target.channel_multiple)
-    graph = cuttable(module, examples_of(task), request)
+    graph, _ = cuttable(module, examples_of(task), request)
     found = surroundings(graph.module, graph.examples, graph.groups)
     each = {
         micro.text: (micro, widths_to_measure(micro, graph.groups[root], request.multiple))

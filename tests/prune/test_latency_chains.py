@@ -32,7 +32,7 @@ class Inverted(nn.Module):
 
 def graph_of(module: nn.Module) -> Graph:
     torch.manual_seed(0)
-    return cuttable(module.eval(), (torch.randn(1, 1, 8, 8),), Request(multiple=8))
+    return cuttable(module.eval(), (torch.randn(1, 1, 8, 8),), Request(multiple=8))[0]
 
 
 def test_inner_convolutions_of_a_residual_net_are_measured_with_their_readers() -> None:
