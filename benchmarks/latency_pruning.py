@@ -65,6 +65,7 @@ class Bench:
     def __init__(self, asked: argparse.Namespace) -> None:
         self.work: Path = asked.work.resolve()
         self.target, self.asked = load_target(asked.target), asked
+        self.multiple = asked.multiple or self.target.channel_multiple
         settings = read_settings(tuple(asked.set))
         self.source = TaskSource(name=asked.task, reference=asked.task, settings=settings)
         self.task = self.source.load()
@@ -88,13 +89,13 @@ class Bench:
     def graph(self) -> Graph:
         """The groups, of a net that stays whole."""
         if self._groups is None:
-            request = Request(multiple=self.target.channel_multiple)
+            request = Request(multiple=self.multiple)
             self._groups, _ = cuttable(model_of(self.task), self.examples, request)
         return self._groups
 
     def table(self, only_files: bool = False) -> None:
         """The table of widths in each precision; only_files: what it will time."""
-        step = Step(technique="prune", options={"scope": "latency"})
+        step = Step(technique="prune", options={"scope": "latency", "multiple": self.multiple})
         for precision in self.precisions:
             if precision in self.results.tables:
                 continue
@@ -130,7 +131,7 @@ class Bench:
                 self.keep(rows=(*self.results.rows, row))
 
     def _asked_plans(self) -> Iterator[tuple[str, str, Request, Choose | None]]:
-        multiple = self.target.channel_multiple
+        multiple = self.multiple
         for size in self.asked.sizes:
             for step in (multiple,) if self.asked.aligned else (multiple, 1):
                 kind = f"multiples of {step}" if step > 1 else "any width"
@@ -157,7 +158,7 @@ class Bench:
         foretold = {}
         for precision, table in self.results.tables.items():
             forecast = foretell(
-                self.graph.module, self.examples, self.graph.groups, table, self.target.channel_multiple
+                self.graph.module, self.examples, self.graph.groups, table, self.multiple
             )
             foretold[precision] = forecast(widths) / forecast.base_s
         print(
@@ -292,6 +293,7 @@ def _arguments() -> argparse.ArgumentParser:
         default="all",
         help=f"{', '.join(PHASES)}; widths and files write what table and time need, beforehand",
     )
+    parser.add_argument("--multiple", type=int, default=0, help="of widths (default the profile's)")
     parser.add_argument("--aligned", action="store_true", help="no plans of any width")
     parser.add_argument(
         "--recover", type=int, default=0, help="images of training after the cut (default none)"

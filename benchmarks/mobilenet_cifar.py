@@ -25,7 +25,7 @@ from edgekit.train.options import Options
 
 SEED = 0
 #: (width, blocks, stride of the first) of each stage; every block widens by EXPANSION inside
-STAGES = ((16, 1, 1), (24, 2, 1), (32, 2, 2), (64, 2, 2), (96, 2, 1))
+STAGES = ((16, 1, 1), (32, 2, 2), (64, 2, 2))
 EXPANSION = 6
 
 
