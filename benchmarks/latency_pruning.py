@@ -157,9 +157,7 @@ class Bench:
         widths = {root: after for root, (_, after) in shrunk.widths.items()}
         foretold = {}
         for precision, table in self.results.tables.items():
-            forecast = foretell(
-                self.graph.module, self.examples, self.graph.groups, table, self.multiple
-            )
+            forecast = foretell(self.graph.module, self.examples, self.graph.groups, table, self.multiple)
             foretold[precision] = forecast(widths) / forecast.base_s
         print(
             f"{name}: MACs {shrunk.macs / shrunk.macs_before:.3f} metric {metric:.4f} {foretold}",

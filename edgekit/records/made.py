@@ -80,7 +80,7 @@ class WidthRow(Record):
 
     micro: str
     widths: tuple[int, ...]
-    seconds: tuple[float, ...]
+    cpu_s: tuple[float, ...]
 
 
 class WidthTable(Record):
@@ -96,7 +96,7 @@ class WidthTable(Record):
     base_s: float
     float_s: float
     entries: int = 0
-    seconds: float = 0.0
+    wall_s: float = 0.0
     correction: float = 1.0
     reason: str = ""
 

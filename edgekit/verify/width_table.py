@@ -96,7 +96,7 @@ def width_table(spec: WidthTableSpec) -> WidthTable:
         base_s=turns[0]["cpu_min_s"],
         float_s=turns[-1]["cpu_min_s"],
         entries=entries,
-        seconds=time.perf_counter() - start,
+        wall_s=time.perf_counter() - start,
     )
 
 
@@ -111,7 +111,7 @@ def measured(files: WidthFiles, store: Store, times: Timer) -> tuple[tuple[Width
             )
         if found is None:
             seconds = tuple(float(turn["cpu_min_s"]) for turn in times(row.files)["turns"])
-            found = WidthRow(micro=row.micro, widths=row.widths, seconds=seconds)
+            found = WidthRow(micro=row.micro, widths=row.widths, cpu_s=seconds)
             store.add(found)
             entries += len(row.widths)
         rows.append(found)

@@ -23,7 +23,7 @@ def table(base_s: float = 1.0, **more: float) -> WidthTable:
         widths = widths_to_measure(micro, next(iter(graph.groups.values())), 8)
         widths = sorted({*(w for w in widths if w <= micro.width), micro.width})
         seconds = tuple(0.125 * base_s * -(-w // 16) * 16 / micro.width for w in widths)
-        rows.append(WidthRow(micro=micro.text, widths=tuple(widths), seconds=seconds))
+        rows.append(WidthRow(micro=micro.text, widths=tuple(widths), cpu_s=seconds))
     return WidthTable(conditions={}, rows=tuple(rows), base_s=base_s, float_s=base_s, **more)
 
 

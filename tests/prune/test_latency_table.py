@@ -19,7 +19,7 @@ HERE = {
 
 
 def row(micro: str = "conv 16>16", widths: tuple[int, ...] = (8, 16)) -> WidthRow:
-    return WidthRow(micro=micro, widths=widths, seconds=tuple(w * 1e-6 for w in widths))
+    return WidthRow(micro=micro, widths=widths, cpu_s=tuple(w * 1e-6 for w in widths))
 
 
 def test_a_row_is_found_again(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_each_row_is_one_job_of_all_its_widths(bench: Bench, spec: WidthTableSpe
     assert table.entries == sum(len(row.widths) for row in table.rows) > 0
     assert {row.widths[-1] for row in table.rows} == {8, 16, 32}
     for row in table.rows:
-        assert list(row.seconds) == sorted(row.seconds)  # more channels, more numbers
+        assert list(row.cpu_s) == sorted(row.cpu_s)  # more channels, more numbers
     assert table.conditions["CPU"] == "a CPU" and table.conditions["precision"] == "float32"
 
 
@@ -194,4 +194,4 @@ def test_a_real_row(
         (row,), entries = stage.measured(files, store, times)
     assert entries == 2 and store.row(micro.text, [8, 64]) == row
     assert row.widths == (8, 64)
-    assert 0 < row.seconds[0] < row.seconds[1]
+    assert 0 < row.cpu_s[0] < row.cpu_s[1]

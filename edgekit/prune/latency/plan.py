@@ -47,7 +47,7 @@ class Planner:
             "floor": (floor_s / forecast.base_s, "ratio"),
             "correction": (self.table.correction, "ratio"),
             "entries measured": (self.table.entries, "count"),
-            "seconds of the table": (self.table.seconds, "s"),
+            "seconds of the table": (self.table.wall_s, "s"),
         }
         return {root: chosen.get(root, group.width) for root, group in groups.items()}
 
@@ -68,7 +68,7 @@ def foretell(
         )
     rows = {row.micro: row for row in table.rows}
     curves = {
-        text: Curve(rows[text].widths, rows[text].seconds, micro.width, multiple)
+        text: Curve(rows[text].widths, rows[text].cpu_s, micro.width, multiple)
         for text, micro in found.each.items()
         if text in rows
     }
