@@ -36,6 +36,7 @@ from edgekit.prune.latency.plan import Planner, seconds_for
 from edgekit.prune.recalibrate import recalibrate
 from edgekit.prune.shrink import Request, Shrunk, shrink
 from edgekit.prune.weights import fill
+from edgekit.prune.widths import SCOPES
 from edgekit.quant import calibrate
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Record, Step
@@ -76,6 +77,8 @@ class Options(Record):
             raise UserError(
                 f"prune option speedup is {self.speedup:g}; it is at least 0, and for scope {LATENCY} alone"
             )
+        if self.scope not in (*SCOPES, LATENCY):
+            raise UserError(f"unknown scope {self.scope!r}; allowed are {', '.join((*SCOPES, LATENCY))}")
         if self.scope == LATENCY and self.steps > 1:
             raise UserError(
                 f"prune option steps is {self.steps}; scope {LATENCY} cuts once, to widths that were measured"
