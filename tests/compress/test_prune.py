@@ -177,7 +177,7 @@ def test_calibration_data_recalibrates_where_there_is_no_training(candidate, tmp
 
 
 def test_what_it_cannot_do(candidate, tmp_path) -> None:
-    with pytest.raises(ConversionError, match="does not fit the model of the task, Net: stem.weight is"):
+    with pytest.raises(ConversionError, match=r"does not fit the model of the task, Net: stem\.weight is"):
         apply(candidate, tmp_path, task(model=lambda: Net(32)))
     with pytest.raises(UserError, match=r"no layer is called 'layer\.2'; did you mean layer\.[01]"):
         apply(candidate, tmp_path, ignore="layer.2, head")
