@@ -50,13 +50,14 @@ class Request:
 @dataclass
 class Shrunk:
     """kept: channels that are still there by root, as the module given numbered them. widths: channels of each group, (before,
-    after). figures: of the criterion."""
+    after). dropped: blocks that became the identity. figures: of the criterion."""
 
     module: nn.Module
     macs_before: int
     macs: int
     kept: dict[str, list[int]] = field(default_factory=dict)
     widths: dict[str, tuple[int, int]] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
     figures: dict[str, tuple[float, str]] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
 
