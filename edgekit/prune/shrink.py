@@ -121,6 +121,11 @@ def _steps(
             graph = Graph(done.module, graph.examples, ignore, request.limit_s)
         share = 1 - (1 - request.macs) * step / request.steps
         _step(graph, request, share * base, evidence, done)
+    if all(before == after for before, after in done.widths.values()):
+        raise UserError(
+            f"no width changes: for {request.macs:g} of the MACs no layer comes nearer to another multiple of {request.multiple}; "
+            "give a smaller multiple, or keep less"
+        )
     done.macs = macs.count(done.module, graph.examples)
     thin = [root for root, (before, after) in done.widths.items() if after < THIN * before]
     if thin:
@@ -148,16 +153,11 @@ def _step(graph: Graph, request: Request, wanted: float, evidence: Evidence, don
     if not groups:
         raise ConversionError(f"criterion {request.criterion!r} says nothing of any layer; take l2")
     left = [root for root in graph.groups if root not in groups]
-    if left:
-        done.doubts.append(
-            f"criterion {request.criterion!r} says nothing of {len(left)} groups, which stay whole: {', '.join(left[:3])}"
-        )
+    silent = f"criterion {request.criterion!r} says nothing of {len(left)} groups, which stay whole: {', '.join(left[:3])}"
+    if left and silent not in done.doubts:
+        done.doubts.append(silent)
     forecast = macs.Forecast(graph.module, graph.examples, groups)
     widths = for_macs(groups, found.scores, wanted, forecast, request.scope, request.multiple)
-    if all(width == groups[root].width for root, width in widths.items()):
-        raise UserError(
-            f"no width changes: each layer is too narrow for multiples of {request.multiple}; give a smaller multiple"
-        )
     kept = cut(graph, widths, found.scores)
     for root, group in groups.items():
         before = done.widths[root][0] if root in done.widths else group.width

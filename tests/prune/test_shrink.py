@@ -92,6 +92,11 @@ def test_in_steps_it_is_ranked_anew_and_settled_between() -> None:
         assert kept == sorted(set(kept)) and max(kept) < done.widths[root][0]
 
 
+def test_steps_too_small_for_a_multiple_wait_for_the_next() -> None:
+    done = shrunk(nets.made(nets.Residual), steps=10, multiple=4)
+    assert done.macs / done.macs_before == pytest.approx(0.5, abs=0.1)
+
+
 def test_what_is_ignored_stays_whole() -> None:
     done = shrunk(nets.made(nets.Residual), ignore=("layer1", "conv1"))
     assert set(done.widths) == {"layer2.0.conv1", "layer2.0.conv2", "layer2.1.conv1"}
@@ -185,7 +190,7 @@ def test_little_left_of_a_layer_is_said() -> None:
         ({"steps": 0}, "steps is 0"),
         ({"ignore": ("layer1.0.conv",)}, r"no layer is called 'layer1.0.conv'; did you mean layer1.0.conv\d"),
         ({"ignore": ("qqqq",)}, "no layer is called 'qqqq'; names are like conv1"),
-        ({"multiple": 64}, "too narrow for multiples of 64"),
+        ({"multiple": 64}, "no width changes: .* multiple of 64; give a smaller multiple"),
     ],
 )
 def test_what_cannot_be_asked(asked: dict[str, Any], message: str) -> None:
