@@ -41,7 +41,7 @@ from edgekit.quant import program as programs
 from edgekit.records import Candidate, Record
 from edgekit.sources import keras
 from edgekit.trace import examples_of, export, model_of, score
-from edgekit.train.data import Stream
+from edgekit.train.data import Batch, Stream, check
 
 if TYPE_CHECKING:
     from edgekit.specs import Context
@@ -104,7 +104,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     module, earlier = loaded(candidate, fresh, examples)
     multiple = context.target.channel_multiple if context.target else 1
     loss = task.training.loss if task.training else None
-    evidence = Evidence(_batches(task, options.images, context.seed), loss, context.seed)
+    batches = _batches(module, task, options.images, context.seed)
+    evidence = Evidence([(batch.inputs, batch.labels) for batch in batches], loss, context.seed)
 
     def settle(net: nn.Module) -> int:
         return recalibrate(net, _inputs(task, examples, context.seed), options.recalibrate)
@@ -197,16 +198,20 @@ def _sizes(module: nn.Module, shrunk: Shrunk) -> dict[str, tuple[float, str]]:
     }
 
 
-def _batches(task: "Task", images: int, seed: int) -> list[tuple[tuple[torch.Tensor, ...], object]]:
-    """Training batches that hold about so many images; none where there is no training data."""
-    found: list[tuple[tuple[torch.Tensor, ...], object]] = []
+def _batches(module: nn.Module, task: "Task", images: int, seed: int) -> list[Batch]:
+    """Training batches that hold about so many images; none where there is no training data.
+
+    Raises TaskError where the module or the loss cannot take them.
+    """
+    found: list[Batch] = []
     if task.training is None:
         return found
     for batch in Stream(task.training.batches, seed):
-        found.append((batch.inputs, batch.labels))
+        found.append(batch)
         images -= batch.rows
         if images <= 0:
             break
+    check(module, task.training, found[0])
     return found
 
 

@@ -13,6 +13,7 @@ Cost: groups x min(STEPS, width / 2) passes forward over the images. ResNet-20 h
 take hours; they have other criteria.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from torch import nn
 from edgekit.prune.criteria import Evidence, Scored, rows, training
 from edgekit.prune.graph import Graph, Group, Part, is_depthwise
 
+log = logging.getLogger("edgekit")
+
 STEPS = 16
 FAR = 0.5  # of the channels go in a walk
 
@@ -31,7 +34,8 @@ FAR = 0.5  # of the channels go in a walk
 def score(graph: Graph, evidence: Evidence) -> Scored:
     loss, generator = training(evidence, "shapley"), torch.Generator().manual_seed(evidence.seed)
     scores, errors, spreads = {}, [], []
-    for root, group in graph.groups.items():
+    for number, (root, group) in enumerate(graph.groups.items(), 1):
+        log.info("shapley: group %d of %d, %s", number, len(graph.groups), root)
         changes = torch.cat(
             [
                 _walk(graph.module, group, inputs, labels, loss, generator)
