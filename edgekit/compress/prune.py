@@ -40,6 +40,7 @@ from edgekit.quant import calibrate
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Record
 from edgekit.sources import keras
+from edgekit.task import describe
 from edgekit.trace import examples_of, export, model_of, score
 from edgekit.train.data import Batch, Stream, check
 
@@ -146,7 +147,12 @@ def loaded(
         raise ConversionError(
             "pruning needs a torch module; a Keras model is none whose layers could be narrowed"
         )
-    module = copy.deepcopy(fresh)
+    try:
+        module = copy.deepcopy(fresh)
+    except Exception as error:
+        raise ConversionError(
+            f"pruning needs a copy of the model, and {type(fresh).__name__} cannot be copied: {describe(error)}"
+        ) from error
     earlier = saved.rebuild(module, Path(candidate.pruned)) if candidate.pruned else None
     fill(module, programs.load(candidate.program), examples)
     return module, earlier
