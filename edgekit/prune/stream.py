@@ -27,16 +27,6 @@ _MOVES = {
     "view", "reshape", "unflatten", "transpose", "chunk", "split", "split_with_sizes", "unbind", "select", "slice", "index",
     "roll", "flip", "pad", "gather", "pixel_shuffle", "matmul", "bmm", "einsum", "scaled_dot_product_attention",
 }  # fmt: skip
-    "add",
-    "add_",
-    "cat",
-    "sub",
-    "sym_size",
-    "zeros",
-    "ones",
-    "full",
-    "embedding",
-}  # known to the graph of dependencies
 
 
 def movers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, str]:
