@@ -9,7 +9,7 @@ steps for a group; the channels of one step share its change.
 A channel goes by being zero wherever it is read (attention layers go on reading it). The figures tell the standard error of the values,
 and "shapley noise", the error as a share of the spread between channels: near 1 the order is chance, and more images help.
 
-Cost: groups x min(STEPS, width / 2) passes forward over the images. ResNet-20 has nine groups inside its blocks: 112 passes. Wide nets
+Cost: 1 + min(STEPS, width / 2) passes forward over the images for each group. ResNet-20 has nine inside its blocks: 129 passes. Wide nets
 take hours; they have other criteria.
 """
 
