@@ -4,22 +4,26 @@
    together (Torch-Pruning's dependency graph, Fang et al. 2023, arXiv:2301.12900), ranks them by a criterion, and chooses the
    width of each group so that the share `macs` of all multiply-accumulates is left. Widths are multiples that the target's
    kernels like.
-2. The batch norms take their statistics anew, forward only; that alone is worth 20 to 30 points of accuracy.
+2. The batch norms take their statistics anew, forward only; that alone is worth 16 points of accuracy on ResNet-20.
 3. The result is exported as the model was. It needs training: fine-tuning or distillation is the next step of a recipe.
 
 `scope = "latency"` chooses the widths for time instead of MACs: a table of what the layers take at each width, measured on the
 target's own kind of machine, and the widths that keep the most importance within the time (`edgekit.prune.latency`).
 
-`criterion`: l2 is the default, and on a handful of images none did better; shapley costs minutes. `scope`: uniform, global or
+`depth` drops blocks before it narrows what is left (`edgekit.prune.depth`).
+
+`criterion`: l2 is the default and needs no data; shapley costs minutes. `scope`: uniform, global or
 isomorphic (`edgekit.prune.widths`). `steps`: so many cuts, each ranked anew. The folder `pruned` of the candidate rebuilds the
 module, so that a recipe can prune again what was trained meanwhile.
 
-Cost: no training. ResNet-20: seconds; ResNet-50: a minute, most of it for the search of groups and two scorings.
+Cost: no training. Pruning itself took 1 to 20 s for each of 17 networks (benchmarks/prune_models.py, a loaded core); the task's metric
+is computed twice on top. Memory: three copies of the weights.
 """
 
 import copy
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +34,9 @@ from torch import nn
 from edgekit.compress import ptq
 from edgekit.compress._score import predictor
 from edgekit.errors import ConversionError, TaskError, UserError
-from edgekit.prune import saved
+from edgekit.prune import macs, saved
 from edgekit.prune.criteria import Evidence
+from edgekit.prune.depth import shorten
 from edgekit.prune.latency.plan import Planner, seconds_for
 from edgekit.prune.recalibrate import recalibrate
 from edgekit.prune.shrink import Request, Shrunk, shrink
@@ -41,8 +46,9 @@ from edgekit.quant import calibrate
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Record, Step
 from edgekit.sources import keras
+from edgekit.task import describe
 from edgekit.trace import examples_of, export, model_of, score
-from edgekit.train.data import Stream
+from edgekit.train.data import Batch, Stream, check
 
 if TYPE_CHECKING:
     from edgekit.specs import Context
@@ -53,13 +59,15 @@ AT_ONCE = 64  # images that score together
 
 
 class Options(Record):
-    """macs: the share of multiply-accumulates to keep. ignore: dotted names of layers or blocks that stay whole, separated by
+    """macs: the share of multiply-accumulates to keep; 1 with a depth leaves the widths alone. depth: the share of equal residual
+    blocks to keep in each stage, 1 = all. ignore: dotted names of layers or blocks that stay whole, separated by
     commas. multiple: of widths, 0 = the target's channel_multiple. images: of the training data, for criteria that look at
     gradients or losses. recalibrate: images that batch norms are measured on, 0 = none. speedup: for scope latency in place of
     macs, float time / time of the pruned artifact, 0 = what the budget asks for. device: where layers are timed, as
     `edgekit bench` writes it."""
 
     macs: float = 0.5
+    depth: float = 1.0
     criterion: str = "l2"
     scope: str = "uniform"
     steps: int = 1
@@ -83,12 +91,26 @@ class Options(Record):
             raise UserError(
                 f"prune option steps is {self.steps}; scope {LATENCY} cuts once, to widths that were measured"
             )
-        self.request(1)
+        if self.scope == LATENCY and self.depth < 1:
+            raise UserError(
+                f"prune option depth is {self.depth:g}; with scope {LATENCY} drop blocks in a step before"
+            )
+        if not 0 < self.depth <= 1:
+            raise UserError(
+                f"prune option depth is {self.depth}; it is the share of equal blocks to keep, 0 to 1"
+            )
+        if self.narrows:
+            self.request(1)
 
-    def request(self, multiple: int) -> Request:
-        """multiple: the target's."""
+    @property
+    def narrows(self) -> bool:
+        """Whether channels go, and not only blocks."""
+        return self.macs != 1 or self.depth == 1
+
+    def request(self, multiple: int, left: float = 1.0) -> Request:
+        """multiple: the target's. left: the share of all MACs that the module to narrow still has."""
         return Request(
-            macs=self.macs,
+            macs=self.macs / left,
             criterion=self.criterion,
             scope="uniform" if self.scope == LATENCY else self.scope,
             steps=self.steps,
@@ -105,22 +127,31 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     """
     start, work = time.perf_counter(), Path(context.work)
     fresh, examples = model_of(task), examples_of(task)
-    module, before = loaded(candidate, fresh, examples)
+    module, earlier = loaded(candidate, fresh, examples)
     multiple = context.target.channel_multiple if context.target else 1
     loss = task.training.loss if task.training else None
-    evidence = Evidence(_batches(task, options.images, context.seed), loss, context.seed)
+    batches = _batches(module, task, options.images, context.seed)
+    evidence = Evidence([(batch.inputs, batch.labels) for batch in batches], loss, context.seed)
 
     def settle(net: nn.Module) -> int:
         return recalibrate(net, inputs_of(task, examples, context.seed), options.recalibrate)
 
-    planner = _planner(options, context, multiple) if options.scope == LATENCY else None
-    shrunk = shrink(module, examples, options.request(multiple), evidence, settle, planner)
+    shrunk = _shortened(module, task, examples, options, context.seed)
+    if options.scope == LATENCY:
+        planner = _planner(options, context, multiple)
+        shrunk = _joined(
+            shrunk, shrink(shrunk.module, examples, options.request(multiple), evidence, settle, planner)
+        )
+        shrunk.figures.update(planner.figures)
+    elif options.narrows and shrunk.macs > options.macs * shrunk.macs_before:
+        request = options.request(multiple, shrunk.macs / shrunk.macs_before)
+        shrunk = _joined(shrunk, shrink(shrunk.module, examples, request, evidence, settle))
     raw = score(task, predictor(shrunk.module, AT_ONCE))
     images = settle(shrunk.module)
     after = score(task, predictor(shrunk.module, AT_ONCE)) if images else raw
     programs.save(export(shrunk.module.requires_grad_(False), examples), work / "program.pt2")
-    kept = _composed(before, shrunk.kept)
-    saved.save(fresh, shrunk.module, kept, work / "pruned")
+    kept, dropped = _composed(earlier, shrunk.kept), (*(earlier.dropped if earlier else ()), *shrunk.dropped)
+    saved.save(fresh, shrunk.module, kept, work / "pruned", dropped)
     done = msgspec.structs.replace(
         candidate,
         program=str(work / "program.pt2"),
@@ -134,7 +165,6 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "images of recalibration": (images, "count"),
         "metric pruned": (after, ""),
         **shrunk.figures,
-        **(planner.figures if planner else {}),
         "seconds": (time.perf_counter() - start, "s"),
     }
     return ptq.noted(done, "prune", figures)
@@ -155,22 +185,45 @@ def _planner(options: Options, context: "Context", multiple: int) -> Planner:
 
 def loaded(
     candidate: Candidate, fresh: nn.Module, examples: tuple[torch.Tensor, ...]
-) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
-    """The task's module in the shapes and with the weights of the candidate, and which channels earlier steps kept."""
+) -> tuple[nn.Module, saved.Saved | None]:
+    """The task's module in the shapes and with the weights of the candidate, and what earlier steps took out."""
     if isinstance(fresh, keras.KerasModule) or keras.has_layers(fresh):
         raise ConversionError(
             "pruning needs a torch module; a Keras model is none whose layers could be narrowed"
         )
-    module, kept = copy.deepcopy(fresh), dict[str, tuple[int, ...]]()
-    if candidate.pruned:
-        kept = saved.rebuild(module, Path(candidate.pruned)).kept
+    try:
+        module = copy.deepcopy(fresh)
+    except Exception as error:
+        raise ConversionError(
+            f"pruning needs a copy of the model, and {type(fresh).__name__} cannot be copied: {describe(error)}"
+        ) from error
+    earlier = saved.rebuild(module, Path(candidate.pruned)) if candidate.pruned else None
     fill(module, programs.load(candidate.program), examples)
-    return module, kept
+    return module, earlier
 
 
-def _composed(before: dict[str, tuple[int, ...]], kept: dict[str, list[int]]) -> dict[str, list[int]]:
+def _shortened(
+    module: nn.Module, task: "Task", examples: tuple[torch.Tensor, ...], options: Options, seed: int
+) -> Shrunk:
+    """The module without some of its blocks; itself where none were to go."""
+    base = macs.count(module, examples)
+    if options.depth == 1:
+        return Shrunk(module=module, macs_before=base, macs=base)
+    short = copy.deepcopy(module)
+    inputs = next(inputs_of(task, examples, seed))
+    dropped = shorten(short, examples, inputs, options.depth)
+    recalibrate(short, inputs_of(task, examples, seed), options.recalibrate)
+    return Shrunk(module=short, macs_before=base, macs=macs.count(short, examples), dropped=dropped)
+
+
+def _joined(short: Shrunk, narrow: Shrunk) -> Shrunk:
+    """Of both steps: shares count from the first."""
+    return replace(narrow, macs_before=short.macs_before, dropped=short.dropped)
+
+
+def _composed(earlier: saved.Saved | None, kept: dict[str, list[int]]) -> dict[str, list[int]]:
     """The channels that are left as the task's own module numbers them."""
-    found = {root: list(channels) for root, channels in before.items()}
+    found = {root: list(channels) for root, channels in (earlier.kept if earlier else {}).items()}
     for root, channels in kept.items():
         old = found.get(root)
         found[root] = [old[channel] for channel in channels] if old else channels
@@ -190,20 +243,25 @@ def _sizes(module: nn.Module, shrunk: Shrunk) -> dict[str, tuple[float, str]]:
         "parameters kept": (now / was, "ratio"),
         "groups of channels": (len(shrunk.widths), "count"),
         "groups left whole": (whole, "count"),
-        "channels kept": (after / before, "ratio"),
+        "channels kept": (after / before if before else 1.0, "ratio"),
+        "blocks dropped": (len(shrunk.dropped), "count"),
     }
 
 
-def _batches(task: "Task", images: int, seed: int) -> list[tuple[tuple[torch.Tensor, ...], object]]:
-    """Training batches that hold about so many images; none where there is no training data."""
-    found: list[tuple[tuple[torch.Tensor, ...], object]] = []
+def _batches(module: nn.Module, task: "Task", images: int, seed: int) -> list[Batch]:
+    """Training batches that hold about so many images; none where there is no training data.
+
+    Raises TaskError where the module or the loss cannot take them.
+    """
+    found: list[Batch] = []
     if task.training is None:
         return found
     for batch in Stream(task.training.batches, seed):
-        found.append((batch.inputs, batch.labels))
+        found.append(batch)
         images -= batch.rows
         if images <= 0:
             break
+    check(module, task.training, found[0])
     return found
 
 
