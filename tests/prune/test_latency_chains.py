@@ -1,6 +1,6 @@
 """Which layers are measured together, and that what they foretell adds up."""
 
-import nets
+import prune_nets as nets
 import pytest
 import torch
 from torch import nn

@@ -1,6 +1,6 @@
 """From a table to widths: what may be chosen, what is asked for, and what the cut then has."""
 
-import nets
+import prune_nets as nets
 import pytest
 import torch
 
