@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgekit.errors import BudgetError
-from edgekit.prune.latency.choose import choose
+from edgekit.prune.latency.choose import choose, fastest
 from edgekit.prune.latency.curve import Curve
 from edgekit.prune.latency.forecast import Forecast, Work
 
@@ -75,6 +75,24 @@ def test_below_the_floor_it_says_the_floor() -> None:
     floor_s = forecast(dict.fromkeys(values, 8))
     with pytest.raises(BudgetError, match=f"below the floor.*{floor_s * 1e3:.4g}"):
         choose(values, forecast, 0.99 * floor_s)
+
+
+def test_the_floor_is_at_the_fastest_widths_not_the_least() -> None:
+    """As measured in integers: eight channels take longer than sixteen."""
+    odd = Curve(WIDTHS, [1.5, 1.0, 1.8, 2.0], 32, 8)
+    values = {root: {width: float(width) for width in WIDTHS} for root in "ab"}
+    forecast = forecast_of([Work(2.0, ((root, odd),)) for root in "ab"], 0.0)
+    assert fastest(values, forecast) == {"a": 16, "b": 16}
+    assert choose(values, forecast, 2.0) == {"a": 16, "b": 16}
+    with pytest.raises(BudgetError, match="takes 2000 of 4000 ms"):
+        choose(values, forecast, 1.9)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_floor_of_coupled_groups_is_that_of_all_plans(seed: int) -> None:
+    values, forecast = problem(seed, coupled=True)
+    plans = (dict(zip(values, widths, strict=True)) for widths in product(*values.values()))
+    assert forecast(fastest(values, forecast)) == pytest.approx(min(map(forecast, plans)), rel=1e-3)
 
 
 def test_a_group_of_one_width_keeps_it() -> None:

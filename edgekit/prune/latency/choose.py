@@ -24,32 +24,24 @@ GAP = 1e-4
 def choose(values: Mapping[str, Mapping[int, float]], forecast: Forecast, budget_s: float) -> dict[str, int]:
     """The width of each group. values: importance kept, by root and by width that is allowed.
 
-    Raises BudgetError, which names the floor, where not even the least widths fit.
+    Raises BudgetError, which names the floor, where not even the fastest widths fit.
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp
-
-    floor_s = forecast({root: min(allowed) for root, allowed in values.items()})
+    floor_s = forecast(fastest(values, forecast))
     if budget_s < floor_s:
         raise BudgetError(
-            f"{budget_s * 1e3:.4g} ms is below the floor: with every group of channels at its least width the network takes "
+            f"{budget_s * 1e3:.4g} ms is below the floor: with every group of channels at its fastest width the network takes "
             f"{floor_s * 1e3:.4g} of {forecast.base_s * 1e3:.4g} ms, so that a speed-up of "
             f"{forecast.base_s / floor_s:.3g} is the most there is. Ask for less, or for smaller integers"
         )
-    program = _Program(values)
-    fixed_s = forecast.rest_s + sum(program.add(work) for work in forecast.works)
+    program, fixed_s = _Program.of(values, forecast)
     program.limit((budget_s - fixed_s) / forecast.base_s, forecast.base_s)
-    found = milp(
-        -program.worth(),
-        constraints=LinearConstraint(*program.constraints()),
-        integrality=program.integrality(),
-        bounds=Bounds(0, 1),
-        options={"time_limit": TIME_LIMIT_S, "mip_rel_gap": GAP},
-    )
-    if found.x is None:  # the floor fits, so there is one: the time was over
-        raise BudgetError(
-            f"no widths for {budget_s * 1e3:.4g} ms were found within {TIME_LIMIT_S:g} s; ask for more time"
-        )
-    return program.read(found.x)
+    return program.solved(-program.worth())
+
+
+def fastest(values: Mapping[str, Mapping[int, float]], forecast: Forecast) -> dict[str, int]:
+    """The widths that take the least time. Not always the least widths: eight channels may take longer than sixteen."""
+    program, _ = _Program.of(values, forecast)
+    return program.solved(program.times() / forecast.base_s)
 
 
 @dataclass
@@ -66,6 +58,30 @@ class _Program:
         self._pairs: dict[tuple[str, str, int, int], int] = {}
         for root in self.values:
             self.rows.append(({i: 1.0 for (r, _), i in self._place.items() if r == root}, 1, 1))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Mapping[int, float]], forecast: Forecast) -> tuple["_Program", float]:
+        """All layers of a network, and the seconds that no choice changes."""
+        made = cls(values)
+        return made, forecast.rest_s + sum(made.add(work) for work in forecast.works)
+
+    def solved(self, objective: np.ndarray) -> dict[str, int]:
+        """The widths with the least objective. Raises BudgetError where the time for the search is over."""
+        from scipy.optimize import Bounds, LinearConstraint, milp
+
+        found = milp(
+            objective,
+            constraints=LinearConstraint(*self.constraints()),
+            integrality=self.integrality(),
+            bounds=Bounds(0, 1),
+            options={"time_limit": TIME_LIMIT_S, "mip_rel_gap": GAP},
+        )
+        if found.x is None:  # the fastest widths fit, so there are some
+            raise BudgetError(f"no widths were found within {TIME_LIMIT_S:g} s; ask for more time")
+        return self.read(found.x)
+
+    def times(self) -> np.ndarray:
+        return np.array([self.costs.get(place, 0.0) for place in range(self.count)])
 
     def add(self, work: Work) -> float:
         """The seconds of some layers; returns those that no choice changes."""

@@ -11,7 +11,7 @@ from edgekit.prune import widths as allowed
 from edgekit.prune.cut import least
 from edgekit.prune.graph import Graph, Group
 from edgekit.prune.latency.chains import surroundings
-from edgekit.prune.latency.choose import choose
+from edgekit.prune.latency.choose import choose, fastest
 from edgekit.prune.latency.curve import Curve, to_measure
 from edgekit.prune.latency.forecast import Forecast
 from edgekit.prune.latency.micro import Micro
@@ -40,7 +40,7 @@ class Planner:
         for root, curve in [pair for work in forecast.works for pair in work.curves]:
             values[root] = {width: value for width, value in values[root].items() if width in curve.widths}
         chosen = choose(values, forecast, self.budget_s / self.table.correction)
-        floor_s = forecast({root: min(found) for root, found in values.items()})
+        floor_s = forecast(fastest(values, forecast))
         self.figures = {
             "predicted time": (self.table.correction * forecast(chosen) / forecast.base_s, "ratio"),
             "time asked for": (self.budget_s / forecast.base_s, "ratio"),
