@@ -23,7 +23,7 @@ from edgekit.compress import prune
 from edgekit.device import Device, open_device, run, zipapp
 from edgekit.errors import UserError, VerificationError
 from edgekit.prune.latency.chains import surroundings
-from edgekit.prune.latency.micro import Micro
+from edgekit.prune.latency.micro import Border, Micro
 from edgekit.prune.latency.plan import widths_to_measure
 from edgekit.prune.latency.table import Store
 from edgekit.prune.shrink import cuttable
@@ -52,7 +52,8 @@ def width_files(spec: WidthTableSpec) -> WidthFiles:
     if reason:
         return WidthFiles(whole=whole, conditions=conditions, reason=reason)
     store = Store(conditions)
-    rows = [_written(micro, widths, spec, store) for micro, widths in _wanted(spec)]
+    wanted: list[tuple[Micro | Border, list[int]]] = [(Border(), list(Border.widths)), *_wanted(spec)]
+    rows = [_written(micro, widths, spec, store) for micro, widths in wanted]
     return WidthFiles(whole=whole, conditions=conditions, rows=tuple(rows))
 
 
@@ -71,7 +72,7 @@ def _wanted(spec: WidthTableSpec) -> list[tuple[Micro, list[int]]]:
     return list(each.values())
 
 
-def _written(micro: Micro, widths: list[int], spec: WidthTableSpec, store: Store) -> RowFiles:
+def _written(micro: Micro | Border, widths: list[int], spec: WidthTableSpec, store: Store) -> RowFiles:
     if store.row(micro.text, widths) is not None:
         return RowFiles(micro=micro.text, widths=tuple(widths))
     digest = hashlib.sha256(micro.text.encode()).hexdigest()[:16]

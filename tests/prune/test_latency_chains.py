@@ -1,5 +1,7 @@
 """Which layers are measured together, and that what they foretell adds up."""
 
+from typing import Any
+
 import prune_nets as nets
 import pytest
 import torch
@@ -11,7 +13,7 @@ from edgekit.prune.graph import Graph
 from edgekit.prune.latency.chains import surroundings
 from edgekit.prune.latency.curve import Curve
 from edgekit.prune.latency.forecast import Forecast
-from edgekit.prune.latency.micro import Between, Layer
+from edgekit.prune.latency.micro import Between, Border, Layer
 from edgekit.prune.shrink import Request, cuttable
 
 
@@ -45,6 +47,26 @@ def test_inner_convolutions_of_a_residual_net_are_measured_with_their_readers() 
     )
     assert found.micros["layer1.0.conv1"][0].text == found.micros["layer1.1.conv1"][0].text
     assert len(found.each) == 3
+
+
+def test_what_crosses_the_border_of_a_micro_model_is_known_at_each_width() -> None:
+    graph = graph_of(nets.Residual(padded=True))
+    found = surroundings(graph.module, graph.examples, graph.groups)
+    (inner,) = found.micros["layer2.0.conv1"]
+    assert inner.border_elements(32) == inner.border_elements(8) == 16 * 8 * 8 + 32 * 4 * 4
+    stream = surroundings(*_parts_of(Inverted())).micros["stem.0"][0]
+    assert stream.border_elements(8) == 1 * 8 * 8 + 8 * 8 * 8  # its output is as narrow as the group
+
+
+def test_the_border_is_what_two_layers_have_once() -> None:
+    """One layer of 3 s with a border of 2 s takes 5, two take 8."""
+    assert Border.s_per_element((5.0, 8.0)) * Border.elements == pytest.approx(2.0)
+    assert Border.s_per_element((3.0, 8.0)) == 0.0
+
+
+def _parts_of(module: nn.Module) -> tuple[nn.Module, Any, Any]:
+    graph = graph_of(module)
+    return graph.module, graph.examples, graph.groups
 
 
 def test_a_depthwise_convolution_between_is_part_of_it() -> None:

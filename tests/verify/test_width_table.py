@@ -120,7 +120,7 @@ def test_each_row_is_one_job_of_all_its_widths(bench: Bench, spec: WidthTableSpe
     assert [job[0].split()[0] for job in bench.jobs] == ["whole", *["micro"] * (len(bench.jobs) - 1)]
     assert table.base_s == table.float_s == 1.0
     assert table.entries == sum(len(row.widths) for row in table.rows) > 0
-    assert {row.widths[-1] for row in table.rows} == {8, 16, 32}
+    assert {row.widths[-1] for row in table.rows} == {2, 8, 16, 32}
     for row in table.rows:
         assert list(row.cpu_s) == sorted(row.cpu_s)  # more channels, more numbers
     assert table.conditions["CPU"] == "a CPU" and table.conditions["precision"] == "float32"
@@ -141,7 +141,7 @@ def test_another_cpu_is_measured_anew(bench: Bench, spec: WidthTableSpec) -> Non
     assert len(list(cache_folder().iterdir())) == 2
 
 
-@pytest.mark.parametrize("row", [1, 2])
+@pytest.mark.parametrize("row", [1, 2, 3])
 def test_a_device_that_vanishes_costs_the_row_it_was_at(bench: Bench, spec: WidthTableSpec, row: int) -> None:
     bench.vanishes_at = row
     with pytest.raises(DeviceError, match="connection lost"):
@@ -185,7 +185,15 @@ def test_a_real_row(
     from edgekit.prune.latency.micro import Extent, Layer, Micro
 
     layer = Layer(nn.Conv2d(16, 64, 3, padding=1), Extent(16), Extent(64, 64))
-    micro = Micro(width=64, shape=(1, 16, 16, 16), channel=1, steps=(layer,), nodes=("a",), macs=(1,))
+    micro = Micro(
+        width=64,
+        shape=(1, 16, 16, 16),
+        result=(1, 64, 16, 16),
+        channel=1,
+        steps=(layer,),
+        nodes=("a",),
+        macs=(1,),
+    )
     monkeypatch.setattr(stage, "ROUNDS", 5)
     spec = msgspec.structs.replace(spec, precision=precision)
     store = Store({}, tmp_path)

@@ -100,6 +100,7 @@ class _Walk:
         return Micro(
             width=self._group.width,
             shape=shape,
+            result=tuple(int(d) for d in chain[-1].meta["val"].shape),
             channel=len(shape) - 1 if linear else 1,
             steps=steps,
             nodes=tuple(node.name for node in layers),

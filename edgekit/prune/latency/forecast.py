@@ -1,7 +1,7 @@
 """The latency of a network at other widths, foretold from the table.
 
 Each layer has its share t of the whole time, from the micro-models that hold it. A group of channels at width w takes the
-share r(w) of what its micro-models take whole, by their curves; a layer that reads one group and makes another takes
+share r(w) of what its micro-models take whole, less what their borders take (`micro.Border`), by their curves; a layer that reads one group and makes another takes
 t r_in r_out. What no micro-model holds (sums, pools, the first layer) stays: the measured time of the whole network less the
 sum over layers.
 

@@ -8,6 +8,7 @@ The text of a micro-model is its key in the table: the same layers in another ne
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -89,11 +90,12 @@ class _Call(nn.Module):
 
 @dataclass(frozen=True)
 class Micro:
-    """Layers that follow each other. width: of the group, whole. shape: of the first input; its channels are those of
-    the first layer, at place `channel`. macs: of each layer, whole; nodes: their names in the exported program."""
+    """Layers that follow each other. width: of the group, whole. shape, result: of the first input and the last output, whole;
+    the channels of the input are at place `channel`. macs: of each layer, whole; nodes: their names in the exported program."""
 
     width: int
     shape: tuple[int, ...]
+    result: tuple[int, ...]
     channel: int
     steps: tuple[Layer | Between, ...]
     nodes: tuple[str, ...]
@@ -113,6 +115,32 @@ class Micro:
         shape = list(self.shape)
         shape[self.channel] = first.inputs.at(share)
         return made, torch.randn(shape)
+
+    def border_elements(self, width: int) -> float:
+        """Numbers that come in from outside and go out again, at one width of the group."""
+        share = width / self.width
+        layers = [step for step in self.steps if isinstance(step, Layer)]
+        ends = ((self.shape, layers[0].inputs), (self.result, layers[-1].outputs))
+        return sum(prod(shape) * extent.at(share) / extent.total for shape, extent in ends)
+
+
+class Border:
+    """What a micro-model takes more than its layers do in the network: its input is converted to what kernels like, blocks of
+    channels or integers, and its output back. One and two equal layers tell: twice the first less the second.
+    """
+
+    text = "border 1x16x32x32"
+    widths = (1, 2)  # layers, in place of channels
+    elements = 2 * 16 * 32 * 32
+
+    def at(self, layers: int) -> tuple[nn.Module, torch.Tensor]:
+        made = nn.Sequential(*(nn.Conv2d(16, 16, 1) for _ in range(layers)))
+        return made.eval(), torch.randn(1, 16, 32, 32)
+
+    @classmethod
+    def s_per_element(cls, cpu_s: tuple[float, ...]) -> float:
+        one, two = cpu_s
+        return max(0.0, 2 * one - two) / cls.elements
 
 
 def _text(value: Any) -> str:

@@ -14,9 +14,11 @@ from edgekit.prune.latency.chains import surroundings
 from edgekit.prune.latency.choose import choose, fastest
 from edgekit.prune.latency.curve import Curve, to_measure
 from edgekit.prune.latency.forecast import Forecast
-from edgekit.prune.latency.micro import Micro
+from edgekit.prune.latency.micro import Border, Micro
 from edgekit.prune.widths import Scores
-from edgekit.records import Budget, WidthTable
+from edgekit.records import Budget, WidthRow, WidthTable
+
+MOST_BORDER = 0.8  # of the time of a micro-model
 
 
 @dataclass
@@ -67,12 +69,22 @@ def foretell(
             f"no group of channels can be measured by itself ({strange or 'there is none'})"
         )
     rows = {row.micro: row for row in table.rows}
+    border_s = Border.s_per_element(rows[Border.text].cpu_s) if Border.text in rows else 0.0
     curves = {
-        text: Curve(rows[text].widths, rows[text].cpu_s, micro.width, multiple)
+        text: _curve(rows[text], micro, border_s, multiple)
         for text, micro in found.each.items()
         if text in rows
     }
     return Forecast(found.micros, curves, table.base_s)
+
+
+def _curve(row: WidthRow, micro: Micro, border_s: float, multiple: int) -> Curve:
+    """Of the layers alone, without the conversions at their border."""
+    inside = [
+        max(seconds - border_s * micro.border_elements(width), (1 - MOST_BORDER) * seconds)
+        for width, seconds in zip(row.widths, row.cpu_s, strict=True)
+    ]
+    return Curve(row.widths, inside, micro.width, multiple)
 
 
 def values_of(group: Group, scores: torch.Tensor, multiple: int) -> dict[int, float]:
