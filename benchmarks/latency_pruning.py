@@ -155,10 +155,7 @@ class Bench:
         metric = score(self.task, predictor(shrunk.module, prune.AT_ONCE))
         programs.save(export(shrunk.module.requires_grad_(False), self.examples), self._place(name))
         widths = {root: after for root, (_, after) in shrunk.widths.items()}
-        foretold = {}
-        for precision, table in self.results.tables.items():
-            forecast = foretell(self.graph.module, self.examples, self.graph.groups, table, self.multiple)
-            foretold[precision] = forecast(widths) / forecast.base_s
+        foretold = self._foretold(widths)
         print(
             f"{name}: MACs {shrunk.macs / shrunk.macs_before:.3f} metric {metric:.4f} {foretold}",
             file=sys.stderr,
@@ -171,6 +168,14 @@ class Bench:
             metric=metric,
             foretold=foretold,
         )
+
+    def _foretold(self, widths: Mapping[str, int]) -> dict[str, float]:
+        """The share of the time by each table."""
+        found = {}
+        for precision, table in self.results.tables.items():
+            forecast = foretell(self.graph.module, self.examples, self.graph.groups, table, self.multiple)
+            found[precision] = forecast(widths) / forecast.base_s
+        return found
 
     def files(self, precision: Precision) -> list[Any]:
         """The whole net and every plan as files of the target; written once."""
@@ -192,7 +197,11 @@ class Bench:
                 turns = times(self.files(precision))["turns"]
             base, *others = (turn["cpu_min_s"] for turn in turns)
             rows = [
-                msgspec.structs.replace(row, measured={**row.measured, precision: seconds / base})
+                msgspec.structs.replace(
+                    row,
+                    foretold=self._foretold(row.widths),
+                    measured={**row.measured, precision: seconds / base},
+                )
                 for row, seconds in zip(self.results.rows, others, strict=True)
             ]
             self.keep(rows=tuple(rows), base_s={**self.results.base_s, precision: base})
