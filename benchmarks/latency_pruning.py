@@ -122,7 +122,7 @@ class Bench:
             module = model_of(self.task)
             self.keep(base_metric=score(self.task, predictor(module, prune.AT_ONCE)))
         for name, family, request, chosen in self._asked_plans():
-            if name not in {row.name for row in self.results.rows}:
+            if self.asked.only in family and name not in {row.name for row in self.results.rows}:
                 try:
                     row = self._plan(name, family, request, chosen)
                 except EdgekitError as error:
@@ -301,6 +301,7 @@ def _arguments() -> argparse.ArgumentParser:
         help=f"{', '.join(PHASES)}; widths and files write what table and time need, beforehand",
     )
     parser.add_argument("--multiple", type=int, default=0, help="of widths (default the profile's)")
+    parser.add_argument("--only", default="", help="families of plans that hold this text")
     parser.add_argument("--aligned", action="store_true", help="no plans of any width")
     parser.add_argument(
         "--recover", type=int, default=0, help="images of training after the cut (default none)"
