@@ -210,7 +210,7 @@ class Bench:
         """The plan of each family nearest to the level, in each precision, distilled alike."""
         asked = {name for p in self.precisions for name in nearest(self.results.rows, p, self.asked.level)}
         for row in self.results.rows:
-            if row.name in asked and row.images != self.asked.recover:
+            if self.asked.only in row.family and row.name in asked and row.images != self.asked.recover:
                 work = self.work / "recover" / slug(row.name)
                 work.mkdir(parents=True, exist_ok=True)
                 candidate = msgspec.structs.replace(
