@@ -2,7 +2,8 @@
 
 The first layer sees the image and the last one decides: signs there cost more than anywhere, and they hold few of the
 multiply-accumulates (Rastegari et al. 2016, section 4.1). A depthwise channel adds k * k signs, too few to say anything. What remains are
-the middle convolutions; unless asked for by name, those of 3x3 and 1x1 with at least FEWEST input channels.
+the middle convolutions; unless asked for by name, those of 3x3 and 1x1 with at least FEWEST input channels, whose number divides by 8:
+the kernels of OpenVINO read others wrong (`edgekit.binary.selftest`).
 """
 
 import difflib
@@ -15,6 +16,7 @@ from edgekit.quant import rules
 from edgekit.quant.program import calls, module_path
 
 FEWEST = 16
+BLOCK = 8
 KERNELS = ((3, 3), (1, 1))
 
 
@@ -30,7 +32,7 @@ def chosen(graph: GraphModule, wanted: str) -> list[Node]:
     layers = [node for node in calls(graph) if node.target in rules.MAC | rules.FLOAT_MAC]
     reasons = {node: _reason(node, layers) for node in layers}
     if not wanted.strip():
-        found = [node for node in layers if not reasons[node] and _is_usual(node)]
+        found = [node for node in layers if not reasons[node] and not _unusual(node)]
     else:
         patterns = [part.strip() for part in wanted.split(",") if part.strip()]
         picked = {node for pattern in patterns for node in _matching(pattern, layers, reasons, graph)}
@@ -79,18 +81,14 @@ def _reason(node: Node, layers: list[Node]) -> str:
     return "" if node.args[1].op == "get_attr" else "has a weight that the model computes"
 
 
-def _is_usual(node: Node) -> bool:
-    return not _unusual(node)
-
-
 def _unusual(node: Node) -> str:
-    """Why a layer that can be binary is not taken unless it is named."""
+    """Why a layer that can be binary is not taken unless it is named; "" if it is."""
     _, inputs, *kernel = node.args[1].meta["val"].shape
     if tuple(kernel) not in KERNELS:
         return f"has a kernel of {kernel[0]}x{kernel[1]}; name it to make it binary"
-    return (
-        f"has {inputs} input channels, below {FEWEST}; name it to make it binary" if inputs < FEWEST else ""
-    )
+    if inputs < FEWEST or inputs % BLOCK:
+        return f"has {inputs} input channels; taken unnamed are multiples of {BLOCK} from {FEWEST} on"
+    return ""
 
 
 def arguments(node: Node) -> tuple:
