@@ -98,31 +98,46 @@ def binary_layers(model: ov.Model) -> Iterator[tuple[ov.Node, ov.Output, Layer]]
 def _layer(node: ov.Node) -> tuple[ov.Output, Layer] | None:
     weight, chosen = _constant(node.input_value(1)), node.input_value(0).get_node()
     settings = node.get_attributes()
-    padding = list(settings["pads_begin"])
-    if weight is None or not (np.abs(weight) == 1).all() or settings["dilations"] != [1, 1]:
+    if weight is None or not (np.abs(weight) == 1).all() or set(settings["dilations"]) != {1}:
         return None
+    padding: tuple[int, int] | None = (0, 0)
     if chosen.get_type_name() == "Pad":
-        before, after, value = (_constant(chosen.input_value(i)) for i in (1, 2, 3))
-        if before is None or after is None or value is None or value != -1 or list(before) != list(after):
-            return None
-        padding, chosen = [int(p) for p in before[2:]], chosen.input_value(0).get_node()
-    elif any(padding):
+        padding, chosen = _border(chosen), chosen.input_value(0).get_node()
+    if padding is None or any(settings["pads_begin"]) or any(settings["pads_end"]):
         return None
-    if chosen.get_type_name() != "Select" or chosen.input_value(0).get_node().get_type_name() != "Greater":
+    compared = _compared(chosen)
+    if compared is None:
         return None
-    x, limit = (chosen.input_value(0).get_node().input_value(i) for i in (0, 1))
-    threshold, *values = (_constant(v) for v in (limit, chosen.input_value(1), chosen.input_value(2)))
-    if threshold is None or any(v is None for v in values) or [float(v) for v in values] != [1.0, -1.0]:
-        return None
+    x, threshold = compared
     layer = Layer(
         name=node.get_friendly_name(),
         weight=weight,
         threshold=threshold.ravel(),
         input_shape=tuple(x.get_shape()),
         stride=tuple(settings["strides"]),
-        padding=(padding[0], padding[1]),
+        padding=padding,
     )
     return x, layer
+
+
+def _border(pad: ov.Node) -> tuple[int, int] | None:
+    """Rows and columns of -1 on both sides; None for another pad."""
+    before, after, value = (_constant(pad.input_value(i)) for i in (1, 2, 3))
+    if before is None or after is None or value is None or value != -1 or list(before) != list(after):
+        return None
+    return int(before[2]), int(before[3])
+
+
+def _compared(select: ov.Node) -> tuple[ov.Output, np.ndarray] | None:
+    """x and t of where(x > t, 1, -1); None for anything else."""
+    if select.get_type_name() != "Select":
+        return None
+    above, *chosen = (select.input_value(i) for i in range(3))
+    values = [value for value in map(_constant, chosen) if value is not None]
+    if above.get_node().get_type_name() != "Greater" or [v.item() for v in values if v.size == 1] != [1, -1]:
+        return None
+    threshold = _constant(above.get_node().input_value(1))
+    return None if threshold is None else (above.get_node().input_value(0), threshold)
 
 
 def _constant(output: ov.Output) -> np.ndarray | None:
@@ -136,7 +151,9 @@ def _snr_db(plain: ov.Model, binary: ov.CompiledModel) -> float:
     floats, random = ov.Core().compile_model(plain, "CPU", settings), np.random.default_rng(0)
     signal = noise = 0.0
     for _ in range(SAMPLES):
-        feeds = [random.standard_normal(tuple(x.shape)).astype(np.float32) for x in plain.inputs]
+        feeds = [
+            random.standard_normal(tuple(x.shape)).astype(x.element_type.to_dtype()) for x in plain.inputs
+        ]
         for want, got in zip(floats(feeds).values(), binary(feeds).values(), strict=True):
             signal += float((want**2).sum())
             noise += float(((want - got) ** 2).sum())

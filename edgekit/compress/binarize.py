@@ -97,6 +97,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     chosen = choose.chosen(graph, options.layers)
     names = [choose.name_of(node) for node in chosen]
     layers = [_replaced(graph, node, options.scale == "factorised") for node in chosen]
+    tensors.drop_unread(graph)
     graph.recompile()
     model = trainable(graph)
     _centre(model, layers, task.training, options, context.seed)
