@@ -59,9 +59,9 @@ def _matching(pattern: str, layers: list[Node], reasons: dict[Node, str], graph:
         raise UserError(f"layer {pattern!r} cannot be binary: it is no convolution, but {operator}")
     names = list(dict.fromkeys(name_of(node) for node in layers if not reasons[node]))
     close = difflib.get_close_matches(pattern, names, n=1)
-    hint = f"; did you mean {close[0]!r}" if close else ""
+    hint = f"; did you mean {close[0]!r}?" if close else "."
     raise UserError(
-        f"layers {pattern!r} matches no layer that can be binary{hint}. Allowed are {', '.join(names) or 'none'}"
+        f"layers {pattern!r} matches no layer that can be binary{hint} Allowed are {', '.join(names) or 'none'}"
     )
 
 
