@@ -1,12 +1,19 @@
 """The task's own metric of a graph that runs in torch: before anything is exported."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.fx import GraphModule
 
 from edgekit.arrays import as_arrays
+from edgekit.quant.batched import widened
+from edgekit.quant.trainable import OneByOne
+from edgekit.trace import score
+
+if TYPE_CHECKING:
+    from edgekit.task import Task
 
 
 def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
@@ -22,3 +29,11 @@ def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     return predict
+
+
+def metric(task: "Task", model: GraphModule | OneByOne) -> float:
+    """The task's own metric of a graph."""
+    if isinstance(model, OneByOne):
+        return score(task, predictor(model, 1))
+    module, at_once = widened(model)
+    return score(task, predictor(module.eval(), at_once))

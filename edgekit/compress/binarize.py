@@ -32,7 +32,9 @@ from torch.utils.hooks import RemovableHandle
 
 from edgekit.binary import choose
 from edgekit.binary.layer import BinaryConv, Geometry, lower
-from edgekit.compress import ptq, qat
+from edgekit.compress import ptq
+from edgekit.compress._score import metric
+from edgekit.compress._training import teacher, trained_figures
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
@@ -106,9 +108,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         model,
         task.training,
         options.loop(context.seed),
-        objective=Distillation(
-            qat._teacher(candidate), task.training.loss, options.alpha, options.temperature
-        ),
+        objective=Distillation(teacher(candidate), task.training.loss, options.alpha, options.temperature),
         on_step=_Schedule(options.gradual, layers),
         folder=work / CHECKPOINT,
     )
@@ -124,8 +124,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     figures = {
         "binary layers": (len(layers), "count"),
         "binary weights": (weights, "count"),
-        **qat._trained_figures(trained),
-        "metric binary": (qat._metric(task, graph), ""),
+        **trained_figures(trained),
+        "metric binary": (metric(task, graph), ""),
         "seconds to train": (done - ready, "s"),
         "seconds": (time.perf_counter() - start, "s"),
     }

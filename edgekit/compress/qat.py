@@ -28,21 +28,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
-from torch.fx import GraphModule
-from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
 from edgekit.compress import ptq
-from edgekit.compress._score import predictor
+from edgekit.compress._score import metric
+from edgekit.compress._training import teacher, trained_figures
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import fake
-from edgekit.quant import program as programs
-from edgekit.quant.batched import widened
-from edgekit.quant.trainable import Norm, OneByOne, give_back, trainable
+from edgekit.quant.trainable import Norm, give_back, trainable
 from edgekit.records import Candidate, Record
 from edgekit.stages import CHECKPOINT
-from edgekit.trace import score
 from edgekit.train import options as loop_options
-from edgekit.train.loop import Trained, fit
+from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
 
 if TYPE_CHECKING:
@@ -104,22 +100,22 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         model,
         task.training,
         options.loop(context.seed),
-        objective=Distillation(_teacher(candidate), task.training.loss, options.alpha, options.temperature),
+        objective=Distillation(teacher(candidate), task.training.loss, options.alpha, options.temperature),
         on_step=_Schedule(options, model, grids),
         folder=work / CHECKPOINT,
     )
     done = time.perf_counter()
     model.to("cpu")
-    faked = _metric(task, model)
+    faked = metric(task, model)
     give_back(model, trial.model)
     converted = ptq.converted(trial.model)
-    real = _metric(task, converted)
+    real = metric(task, converted)
     after = ptq.written(candidate, converted, calibrated.like, work, "qat", options.skip)
     shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
     figures = {
         "calibration batches": (calibrated.batches, "count"),
         "output SNR of ptq": (trial.db, "dB"),
-        **_trained_figures(trained),
+        **trained_figures(trained),
         "metric fake-quantized": (faked, ""),
         "metric converted": (real, ""),
         "conversion gap": (faked - real, ""),
@@ -128,24 +124,6 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "seconds": (time.perf_counter() - start, "s"),
     }
     return ptq.noted(after, "qat", figures)
-
-
-def _trained_figures(trained: Trained) -> dict[str, tuple[float, str]]:
-    return {
-        "images trained": (trained.images, "count"),
-        "steps": (trained.steps, "count"),
-        "learning rate": (trained.learning_rate, ""),
-        "loss at first": (trained.checks[0].loss, ""),
-        "loss at last": (trained.checks[-1].loss, ""),
-    }
-
-
-def _teacher(candidate: Candidate) -> nn.Module:
-    """The float program, for any number of samples, batch norms folded to save time."""
-    graph = programs.load(candidate.program).module()
-    _fuse_conv_bn_(graph)
-    _fuse_linear_bn_(graph)
-    return trainable(graph)
 
 
 class _Schedule:
@@ -161,11 +139,3 @@ class _Schedule:
         if progress >= self._options.freeze_ranges:
             for grid in self._grids:
                 grid.freeze()
-
-
-def _metric(task: "Task", model: GraphModule | OneByOne) -> float:
-    """The task's own metric of a graph, in torch."""
-    if isinstance(model, OneByOne):
-        return score(task, predictor(model, 1))
-    module, at_once = widened(model)
-    return score(task, predictor(module.eval(), at_once))
