@@ -21,7 +21,8 @@ from torch import nn
 from torch.fx import GraphModule, Node
 from torch.nn import functional as F
 
-from edgekit.quant import rules
+from edgekit.binary.choose import arguments
+from edgekit.quant import rules, tensors
 
 ATEN = rules.ATEN
 BORDER = -1.0
@@ -32,16 +33,6 @@ class Geometry(NamedTuple):
 
     stride: tuple[int, int]
     padding: tuple[int, int]
-
-
-class Parts(NamedTuple):
-    """The nodes of one binary layer in a program: what is compared, the threshold, the weight, the convolution."""
-
-    source: Node
-    threshold: Node
-    weight: Node
-    convolution: Node
-    geometry: Geometry
 
 
 class _Signs(torch.autograd.Function):
@@ -126,6 +117,26 @@ class BinaryConv(nn.Module):
         if self.rows is None or self.columns is None:
             return 1.0
         return (self.rows.view(-1, 1) * self.columns)[None, None]
+
+
+def replace(graph: GraphModule, node: Node, factorised: bool) -> BinaryConv:
+    """Puts a BinaryConv where a convolution was, in place; returns it."""
+    x, weight, bias, stride, padding, _, _ = arguments(node)
+    stored = [None if part is None else tensors.read(graph, str(part.target)) for part in (weight, bias)]
+    size = tuple(node.meta["val"].shape[2:])
+    layer = BinaryConv(stored[0], stored[1], Geometry(tuple(stride), tuple(padding)), size, factorised)
+    name = f"_binary_{node.name}"
+    graph.add_submodule(name, layer)
+    with graph.graph.inserting_before(node):
+        call = graph.graph.call_module(name, (x,))
+    call.meta = dict(node.meta)
+    node.replace_all_uses_with(call)
+    graph.graph.erase_node(node)
+    for part in (weight, bias):
+        if part is not None and not part.users:
+            graph.graph.erase_node(part)
+    graph.recompile()
+    return layer
 
 
 def lower(graph: GraphModule) -> int:

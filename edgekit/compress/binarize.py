@@ -27,11 +27,10 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import torch
 from torch import nn
-from torch.fx import GraphModule, Node
 from torch.utils.hooks import RemovableHandle
 
 from edgekit.binary import choose
-from edgekit.binary.layer import BinaryConv, Geometry, lower
+from edgekit.binary.layer import BinaryConv, lower, replace
 from edgekit.compress import ptq
 from edgekit.compress._score import metric
 from edgekit.compress._training import teacher, trained_figures
@@ -98,9 +97,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     like, graph = programs.user_inputs(program), program.module()
     chosen = choose.chosen(graph, options.layers)
     names = [choose.name_of(node) for node in chosen]
-    layers = [_replaced(graph, node, options.scale == "factorised") for node in chosen]
+    layers = [replace(graph, node, options.scale == "factorised") for node in chosen]
     tensors.drop_unread(graph)
-    graph.recompile()
     model = trainable(graph)
     _centre(model, layers, task.training, options, context.seed)
     ready = time.perf_counter()
@@ -131,25 +129,6 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     }
     log.info("binary layers, experimental: %s", ", ".join(names))
     return ptq.noted(msgspec.structs.replace(candidate, program=str(path)), "binarize", figures)
-
-
-def _replaced(graph: GraphModule, node: Node, factorised: bool) -> BinaryConv:
-    """Puts a BinaryConv where a convolution was."""
-    x, weight, bias, stride, padding, _, _ = choose.arguments(node)
-    stored = [None if part is None else tensors.read(graph, str(part.target)) for part in (weight, bias)]
-    size = tuple(node.meta["val"].shape[2:])
-    layer = BinaryConv(stored[0], stored[1], Geometry(tuple(stride), tuple(padding)), size, factorised)
-    name = f"_binary_{node.name}"
-    graph.add_submodule(name, layer)
-    with graph.graph.inserting_before(node):
-        call = graph.graph.call_module(name, (x,))
-    call.meta = dict(node.meta)
-    node.replace_all_uses_with(call)
-    graph.graph.erase_node(node)
-    for part in (weight, bias):
-        if part is not None and not part.users:
-            graph.graph.erase_node(part)
-    return layer
 
 
 def _centre(

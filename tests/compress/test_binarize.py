@@ -215,7 +215,7 @@ def ties(tmp_path_factory: pytest.TempPathFactory) -> tuple[Candidate, torch.Ten
     x = torch.randint(-2, 3, (1, 16, 9, 9)).float()
     graph = torch.export.export(net, (x,)).module()
     for node in choose.chosen(graph, ""):
-        binary = binarize._replaced(graph, node, factorised=True)
+        binary = layer.replace(graph, node, factorised=True)
         with torch.no_grad():
             binary.alpha.fill_(0.5)
             binary.bias.fill_(1.0)
