@@ -164,10 +164,10 @@ class _Moments:
             return
         rows = (y.flatten(2).transpose(1, 2) if node.target is ATEN.conv2d.default else y).flatten(0, -2)
         step = max(1, len(rows) // (PLACES * len(y)))
-        rows = rows[::step]
+        rows = rows[::step].double()
         found[0] += len(rows)
-        found[1] += rows.sum(0).double()
-        found[2] += (rows.T @ rows).double()
+        found[1] += rows.sum(0)
+        found[2] += rows.T @ rows
 
     def of(self, node: Node) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
         """(mean [D], covariance [D, D]) of the node's outputs; nothing where none were seen."""
@@ -194,7 +194,7 @@ def _layer(
 ) -> _Layer:
     weight = tensors.read(graph, str(node.args[1].target)).flatten(1).double()
     if mean is None or covariance is None:
-        mean, covariance = torch.zeros(len(weight)).double(), weight @ weight.T
+        mean, covariance = _bias(graph, node, len(weight)), weight @ weight.T
     values, basis = torch.linalg.eigh(covariance)
     strength = values.flip(0).clamp_min(0).cumsum(0)
     shape = node.meta["val"].shape
@@ -240,10 +240,7 @@ def _factorize(graph: GraphModule, layer: _Layer, rank: int) -> None:
     """Two nodes in the place of one, under the same module."""
     node, basis = layer.node, layer.basis[:, :rank]
     shape = tensors.read(graph, str(node.args[1].target)).shape
-    bias = node.args[2] if len(node.args) > 2 else None
-    given = torch.zeros(len(layer.weight)).double()
-    if bias is not None:
-        given = tensors.read(graph, str(bias.target)).double()
+    given = _bias(graph, node, len(layer.weight))
     ones = [1] * (len(shape) - 2)
     stored = {
         "first": (basis.T @ layer.weight).reshape(rank, *shape[1:]),
@@ -261,6 +258,11 @@ def _factorize(graph: GraphModule, layer: _Layer, rank: int) -> None:
     node.replace_all_uses_with(wide)
     graph.graph.erase_node(node)
     graph.graph.eliminate_dead_code()
+
+
+def _bias(graph: GraphModule, node: Node, size: int) -> torch.Tensor:
+    bias = node.args[2] if len(node.args) > 2 else None
+    return torch.zeros(size).double() if bias is None else tensors.read(graph, str(bias.target)).double()
 
 
 def _stored(graph: GraphModule, name: str, value: torch.Tensor) -> Node:
