@@ -48,7 +48,7 @@ def test_values(text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("pqt", r"unknown technique 'pqt' \(did you mean ptq\?\); allowed: .*qat"),
+        ("ptk", r"unknown technique 'ptk' \(did you mean ptq\?\); allowed: .*qat"),
         ("", r"recipe '' cannot be read at ''; write it like prune"),
         ("ptq >", "cannot be read at ''"),
         ("ptq qat", "cannot be read at 'ptq qat'"),
