@@ -9,7 +9,7 @@ from torch.export import ExportedProgram
 from edgekit.errors import UserError
 from edgekit.quant import program as programs
 from edgekit.records import Candidate
-from edgekit.task import attribute
+from edgekit.task import build
 from edgekit.trace import program_of
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def teachers(text: str, candidate: Candidate, task: "Task", context: "Context") 
 
 
 def read(reference: str, task: "Task") -> ExportedProgram:
-    """A .pt2 file, or "file.py:function" whose module is exported for the task's inputs. Raises UserError."""
+    """A .pt2 file, or "file.py:function?setting=value" whose module is exported for the task's inputs. Raises UserError."""
     if reference.endswith(".pt2"):
         return programs.load(Path(reference))
-    return program_of(dataclasses.replace(task, model=attribute(reference)))
+    return program_of(dataclasses.replace(task, model=build(reference)))
 
 
 def check_same(name: str, program: ExportedProgram, other: str, like: ExportedProgram) -> None:

@@ -8,7 +8,7 @@ student sees besides is a choice of modes and terms:
 - `teachers`: "" the float model of the task, "before" the net before it was pruned, so that prune, distill, prune, distill is a chain of
   teacher assistants (Mirzadeh et al. 2019, arXiv:1902.03393: a smaller gap between student and teacher teaches more); or
   "file.py:function" and .pt2 files, several by commas.
-- `student`: "" the program as the steps before left it, or "file.py:function" of a compact net, which then replaces it.
+- `student`: "" the program as the steps before left it, or "file.py:function?setting=value" of a compact net, which then replaces it.
 - `features` compares inner tensors too (`edgekit.distill.pairs`, `edgekit.distill.terms`): "auto:attention" guesses the ends of the
   stages, "layer2=features.4:hint:0.5" names them. The log says what share of the loss each term has at the first step.
 - Training(unlabelled=...) adds batches without labels; `pseudo` adds their confident answers as hard targets.
@@ -67,7 +67,10 @@ _LIMITS = {
     "weight": (0, 1e6),
     "unlabelled": (0, 1000),
 }
-_LOOP = ("images", "learning_rate", "optimizer", "weight_decay", "accumulate", "ema")
+_LOOP = (
+    "images", "learning_rate", "schedule", "original_images", "warmup", "optimizer", "weight_decay", "clip_norm", "accumulate",
+    "ema",
+)  # fmt: skip
 
 
 class Options(Record):
@@ -75,7 +78,7 @@ class Options(Record):
     the teacher's at `temperature`. mode, teachers, student, features: see above. weight: of all features, or of the exits.
     pseudo: the confidence from which a teacher's answer is a hard target of an unlabelled sample, 0 = never. unlabelled: batches
     of them for each labelled one, where the task has any. decay: of the mean teacher. guard: see above. cache: whether answers
-    of teachers may be kept. optimizer, weight_decay, accumulate, ema: as in `edgekit.train.options`."""
+    of teachers may be kept. The others are as in `edgekit.train.options`."""
 
     images: int = 20_000
     learning_rate: float = 0.0
@@ -91,8 +94,12 @@ class Options(Record):
     decay: float = 0.999
     guard: bool = False
     cache: bool = True
+    schedule: Literal["cosine", "constant", "rewinding"] = "cosine"
+    original_images: int = 0
+    warmup: float = 0.05
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.0
+    clip_norm: float = 1.0
     accumulate: int = 1
     ema: float = 0.0
 
