@@ -22,6 +22,7 @@ from torch.utils import _pytree as pytree
 
 from edgekit.errors import ConversionError
 from edgekit.prune.limit import TimeUp, time_limit
+from edgekit.prune.opaque import opaque
 
 LIMIT_S = 60.0
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
@@ -169,13 +170,14 @@ def is_depthwise(layer: nn.Module) -> bool:
 
 
 def _dependencies(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> Any:
-    return tp.DependencyGraph().build_dependency(
-        module,
-        list(examples),
-        output_transform=_total,
-        customized_pruners={kind: _Wall() for kind in (nn.LSTM, nn.GRU, nn.RNN)},
-        verbose=False,
-    )
+    with opaque(module):
+        return tp.DependencyGraph().build_dependency(
+            module,
+            list(examples),
+            output_transform=_total,
+            customized_pruners={kind: _Wall() for kind in (nn.LSTM, nn.GRU, nn.RNN)},
+            verbose=False,
+        )
 
 
 def _total(outputs: Any) -> torch.Tensor:

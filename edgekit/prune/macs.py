@@ -65,13 +65,15 @@ class Forecast:
             for part in group.parts:
                 gone[part.layer, part.side] += len(part.indices) * (1 - width / group.width)
         return self.total - sum(
-            macs * (1 - self._share(name, layer, gone)) for name, (layer, macs) in self._layers.items()
+            macs * (1 - self._share(name, layer, gone))
+            for name, (layer, macs) in self._layers.items()
+            if (name, "in") in gone or (name, "out") in gone
         )
 
     def _share(self, name: str, layer: nn.Module, gone: Mapping[tuple[str, str], float]) -> float:
         """The share of a layer's own MACs that stays."""
         if isinstance(layer, nn.MultiheadAttention):
-            left = 1 - max(gone[name, "in"], gone[name, "out"]) / layer.embed_dim
+            left = 1 - max(gone.get((name, "in"), 0), gone.get((name, "out"), 0)) / layer.embed_dim
             all_of_it = self._layers[name][1] or 1
             linear = self._attention[name] / all_of_it
             return linear * left + (1 - linear) * left**2
@@ -80,5 +82,5 @@ class Forecast:
             if isinstance(layer, nn.Linear)
             else (layer.in_channels, layer.out_channels)
         )
-        made = 1 - gone[name, "out"] / outputs
-        return float(made if is_depthwise(layer) else made * (1 - gone[name, "in"] / inputs))
+        made = 1 - gone.get((name, "out"), 0) / outputs
+        return float(made if is_depthwise(layer) else made * (1 - gone.get((name, "in"), 0) / inputs))

@@ -45,7 +45,7 @@ def recalibrate(module: nn.Module, batches: Iterable[Inputs], images: int) -> in
 
 
 def _together(batches: Iterable[Inputs], images: int) -> Iterator[Inputs]:
-    """Batches of at least TOGETHER images, `images` in all; a smaller rest joins none."""
+    """Batches of at least TOGETHER images, `images` in all; a rest of one image is left out."""
     waiting: list[Inputs] = []
     for inputs in batches:
         waiting.append(tuple(x[:images] for x in inputs))

@@ -136,6 +136,11 @@ def _step(graph: Graph, request: Request, wanted: float, evidence: Evidence, don
     groups = {root: group for root, group in graph.groups.items() if root in found.scores}
     if not groups:
         raise ConversionError(f"criterion {request.criterion!r} says nothing of any layer; take l2")
+    left = [root for root in graph.groups if root not in groups]
+    if left:
+        done.doubts.append(
+            f"criterion {request.criterion!r} says nothing of {len(left)} groups, which stay whole: {', '.join(left[:3])}"
+        )
     forecast = macs.Forecast(graph.module, graph.examples, groups)
     widths = for_macs(groups, found.scores, wanted, forecast, request.scope, request.multiple)
     if all(width == groups[root].width for root, width in widths.items()):

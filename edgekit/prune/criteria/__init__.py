@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from edgekit.errors import TaskError, UserError
 from edgekit.prune.graph import Graph
@@ -59,3 +60,10 @@ def training(evidence: Evidence, criterion: str) -> Callable[[Any, Any], Any]:
             f"criterion {criterion!r} needs Training(batches=..., loss=...) in the task; l2 needs no data"
         )
     return evidence.loss
+
+
+def rows(values: Any, number: int) -> Any:
+    """One sample of a tensor, or of all tensors in a structure, as a batch of 1."""
+    return pytree.tree_map(
+        lambda v: v[number : number + 1] if isinstance(v, torch.Tensor) and v.dim() else v, values
+    )

@@ -1,0 +1,13 @@
+"""The absolute sum of a channel's weights, in all layers of its group, divided by the group's mean.
+
+Li et al. 2017 (arXiv:1608.08710), over groups as Fang et al. 2023 (arXiv:2301.12900). No data, no cost.
+"""
+
+from torch_pruning.pruner.importance import GroupMagnitudeImportance
+
+from edgekit.prune.criteria import Evidence, Scored, by_group
+from edgekit.prune.graph import Graph
+
+
+def score(graph: Graph, evidence: Evidence) -> Scored:
+    return by_group(graph, GroupMagnitudeImportance(p=1))

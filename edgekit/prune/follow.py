@@ -1,0 +1,25 @@
+"""Numbers that a module wrote down about its own width, and reads when it runs.
+
+torchvision's vision transformer reshapes to `self.hidden_dim`. Such a number follows where it is the width of a pruned group
+below the module, and all groups of that width below it became equally wide. Nothing tells whether the number means
+this width; so it is tried only where a pruned module does not run, and what it then answers is checked.
+"""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+
+def follow(module: nn.Module, widths: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Sets the numbers; returns their names, "encoder.hidden_dim". widths: (before, after) by root."""
+    changed = []
+    for name, owner in module.named_modules():
+        if not any(True for _ in owner.children()):
+            continue
+        below = [pair for root, pair in widths.items() if not name or root.startswith(f"{name}.")]
+        for key, value in vars(owner).items():
+            became = {after for before, after in below if isinstance(value, int) and before == value}
+            if len(became) == 1 and became != {value}:
+                setattr(owner, key, became.pop())
+                changed.append(f"{name}.{key}" if name else key)
+    return changed
