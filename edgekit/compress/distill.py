@@ -113,6 +113,8 @@ class Options(Record):
             raise UserError(f"distill option temperature is {self.temperature}; it must be above 0")
         if self.mode not in modes.names():
             raise UserError(f"distill option mode is {self.mode!r}; allowed are {', '.join(modes.names())}")
+        if self.pseudo and not self.alpha:
+            raise UserError("distill option pseudo needs alpha above 0, the weight of hard targets")
         if self.teachers and modes.teachers(self.mode) == "none":
             raise UserError(
                 f"distill option mode {self.mode} is its own teacher; leave out teachers={self.teachers}"
@@ -203,7 +205,12 @@ def _method(
 
 def _training(training: Training, options: Options) -> Training:
     """With the unlabelled batches, where there are some and something is to be learned of them."""
-    learns = options.alpha < 1 or options.pseudo or options.features or options.mode == "exits"
+    learns = options.alpha < 1 or options.pseudo or (options.features and options.mode != "exits")
+    if training.unlabelled is None and options.pseudo:
+        raise UserError(
+            f"distill option pseudo is {options.pseudo}, but the task has no unlabelled batches; "
+            "give Training(unlabelled=...) or leave it out"
+        )
     if training.unlabelled is None or not options.unlabelled or not learns:
         return training
     batches = Interleaved(training.batches, training.unlabelled, options.unlabelled)

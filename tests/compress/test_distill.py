@@ -227,6 +227,8 @@ def test_alpha_1_is_plain_fine_tuning_and_needs_no_unlabelled_batches(candidate,
             {"student": f"{STUDENTS}:other_classes"},
             r"other_classes' answers \[1, 7\] and the model answers \[1, 10\]",
         ),
+        ({"pseudo": 0.9}, "pseudo is 0.9, but the task has no unlabelled batches"),
+        ({"pseudo": 0.9, "alpha": 0}, "pseudo needs alpha above 0"),
         ({"features": "earl"}, "the student has no module 'earl'; did you mean 'early'"),
     ],
 )
