@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from edgekit.compress import ptq
-from edgekit.compress._score import metric
-from edgekit.compress._training import teacher, trained_figures
+from edgekit.compress._score import figures_of, metric_of
+from edgekit.compress._training import teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import fake
 from edgekit.quant.trainable import Norm, give_back, trainable
@@ -106,16 +106,16 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     )
     done = time.perf_counter()
     model.to("cpu")
-    faked = metric(task, model)
+    faked = metric_of(task, model)
     give_back(model, trial.model)
     converted = ptq.converted(trial.model)
-    real = metric(task, converted)
+    real = metric_of(task, converted)
     after = ptq.written(candidate, converted, calibrated.like, work, "qat", options.skip)
     shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
     figures = {
         "calibration batches": (calibrated.batches, "count"),
         "output SNR of ptq": (trial.db, "dB"),
-        **trained_figures(trained),
+        **figures_of(trained),
         "metric fake-quantized": (faked, ""),
         "metric converted": (real, ""),
         "conversion gap": (faked - real, ""),
