@@ -5,7 +5,8 @@
 
 Without data files the net is a perceptron, 64-300-100-10, on scikit-learn's digits, 1200 to train and 597 to score; with them a
 ResNet-8 of CIFAR-10 (examples/cifar10.py). Each seed draws a net, trains it for a while (these weights are kept to go
-back to), then to the end, and searches: back to the early weights, or repeating the rate alone; each with its control.
+back to), then to the end, and searches: back to the early weights, or repeating the rate alone; each with its control. Of the perceptron each layer loses the same share, as in Frankle & Carbin 2019; of the ResNet
+all layers together.
 What is done stays in --work: the same command goes on where it was stopped.
 """
 
@@ -144,6 +145,7 @@ class Search:
         back, control = VARIANTS[variant]
         given = lottery.Options(
             sparsity=self.settings.sparsity,
+            scope="layer" if self.settings.net == "digits" else "global",
             each=self.settings.each,
             rewind=str(self.folder / "early.safetensors") if back else "",
             control=control,
@@ -215,7 +217,7 @@ def _arguments() -> argparse.ArgumentParser:
         "--early", type=int, default=640, help="images before the weights to go back to (default 640)"
     )
     parser.add_argument("--learning-rate", type=float, default=3e-3, help="the peak (default 0.003)")
-    parser.add_argument("--sparsity", type=float, default=0.98, help="at the end (default 0.98)")
+    parser.add_argument("--sparsity", type=float, default=0.95, help="at the end (default 0.95)")
     parser.add_argument(
         "--each", type=float, default=0.4, help="share of what is left that goes (default 0.4)"
     )

@@ -35,6 +35,7 @@ from edgekit.sparse import alive, patterns, tickets
 from edgekit.sparse import layers as weights
 from edgekit.sparse.layers import Ends
 from edgekit.sparse.masks import Masks
+from edgekit.sparse.patterns import Scope
 from edgekit.stages import CHECKPOINT
 from edgekit.train import options as loop_options
 from edgekit.train.loop import fit
@@ -46,12 +47,13 @@ if TYPE_CHECKING:
 
 
 class Options(Record):
-    """sparsity: the share of zeros at the end, of all layers together. each: the share of what is left that goes in a round.
+    """sparsity: the share of zeros at the end. scope: of all layers together, or of each. each: the share of what is left that goes in a round.
     rewind: a .safetensors of early weights, "" = the learning rate alone. control: random masks of the same layers' sparsity.
     images: of each round. learning_rate: the peak, 0 = found by a probe in each round. alpha, temperature, ignore, keep: as in
     `edgekit.compress.sparsify`; alpha 1 is the task's loss alone, as in the papers."""
 
     sparsity: float = 0.8
+    scope: Scope = "global"
     each: float = 0.2
     rewind: str = ""
     control: bool = False
@@ -96,7 +98,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     chosen = weights.chosen(weights.find(graph), unstructured, options.ignore, options.keep)
     figures = {"metric before": (metric_of(task, graph), "")}
     search = _Search(candidate, graph, chosen, task.training, options, context)
-    alive.check(chosen, search.masks.scores(), unstructured, options.sparsity, "global")
+    alive.check(chosen, search.masks.scores(), unstructured, options.sparsity, options.scope)
     for number, share in enumerate(search.shares):
         search.round(number)
         figures[f"metric at {100 * share:.1f} % zeros"] = (metric_of(task, search.model), "")
@@ -149,7 +151,7 @@ class _Search:
     def round(self, number: int) -> nn.Module:
         """Some weights go, the others go back and train."""
         self.model.to("cpu")
-        self.masks.renew(patterns.read("unstructured"), self.shares[number], "global")
+        self.masks.renew(patterns.read("unstructured"), self.shares[number], self._options.scope)
         if self._options.control and number == len(self.shares) - 1:
             kept = [mask.kept for mask in self.masks.masks]
             self.masks.put(tickets.shuffled(kept, self._context.seed))
