@@ -1,4 +1,4 @@
-"""What the techniques that fine-tune share: the teacher, and what they say of a training."""
+"""What the techniques that fine-tune a program in its own image share."""
 
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
@@ -7,7 +7,6 @@ from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import OneByOne, trainable
 from edgekit.records import Candidate
-from edgekit.train.loop import Trained
 
 
 def teacher(candidate: Candidate) -> GraphModule | OneByOne:
@@ -22,13 +21,3 @@ def answering(program: ExportedProgram, folds: bool) -> GraphModule | OneByOne:
         _fuse_conv_bn_(graph)
         _fuse_linear_bn_(graph)
     return trainable(graph)
-
-
-def trained_figures(trained: Trained) -> dict[str, tuple[float, str]]:
-    return {
-        "images trained": (trained.images, "count"),
-        "steps": (trained.steps, "count"),
-        "learning rate": (trained.learning_rate, ""),
-        "loss at first": (trained.checks[0].loss, ""),
-        "loss at last": (trained.checks[-1].loss, ""),
-    }

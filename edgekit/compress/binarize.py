@@ -32,8 +32,8 @@ from torch.utils.hooks import RemovableHandle
 from edgekit.binary import choose
 from edgekit.binary.layer import BinaryConv, lower, replace
 from edgekit.compress import ptq
-from edgekit.compress._score import metric_of
-from edgekit.compress._training import teacher, trained_figures
+from edgekit.compress._score import figures_of, metric_of
+from edgekit.compress._training import teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
@@ -122,7 +122,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     figures = {
         "binary layers": (len(layers), "count"),
         "binary weights": (weights, "count"),
-        **trained_figures(trained),
+        **figures_of(trained),
         "metric binary": (metric_of(task, graph), ""),
         "seconds to train": (done - ready, "s"),
         "seconds": (time.perf_counter() - start, "s"),

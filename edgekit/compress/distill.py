@@ -37,8 +37,8 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from edgekit.compress import _teachers, ptq
-from edgekit.compress._score import metric_of
-from edgekit.compress._training import answering, trained_figures
+from edgekit.compress._score import figures_of, metric_of
+from edgekit.compress._training import answering
 from edgekit.distill import modes
 from edgekit.distill.distiller import Method, Setting
 from edgekit.distill.taps import graph_of
@@ -150,7 +150,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     programs.save(programs.export(kept, program), path)
     shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
     figures = {
-        **trained_figures(done.trained),
+        **figures_of(done.trained),
         **shares,
         "metric before": (before, ""),
         "metric after": (after, ""),

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from edgekit.compress import ptq
-from edgekit.compress._score import metric_of
-from edgekit.compress._training import teacher, trained_figures
+from edgekit.compress._score import figures_of, metric_of
+from edgekit.compress._training import teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import fake
 from edgekit.quant.trainable import Norm, give_back, trainable
@@ -115,7 +115,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     figures = {
         "calibration batches": (calibrated.batches, "count"),
         "output SNR of ptq": (trial.db, "dB"),
-        **trained_figures(trained),
+        **figures_of(trained),
         "metric fake-quantized": (faked, ""),
         "metric converted": (real, ""),
         "conversion gap": (faked - real, ""),
