@@ -1,14 +1,16 @@
-"""Low-rank factorization: how much of a net's metric and of its CPU time is left, beside other programs of the same task.
+"""Low-rank factorization: how much of a net's metric and of its CPU time is left, beside other programs of the same
+task.
 
     python benchmarks/lowrank.py make examples/cifar10.py:task --set weights=resnet20.safetensors --set train=train.npz \
         --set test=test.npz --work out/resnet20 --macs 0.85,0.7,0.5 --images 3840
     python benchmarks/lowrank.py make ... --work out/resnet20 --other pruned=work/program.pt2
     python benchmarks/lowrank.py time --work out/resnet20
 
-make: for each share of MACs the program factorized with calibration inputs and, with --blind, by its weights alone; its metric in torch, and
-again after training on --images with the float program as teacher. --other: a program from elsewhere, say a pruned one, treated alike.
-time: every file in turn in ONNX Runtime, one thread, CPU time of the process; run it on a machine that does nothing else.
-lowrank.json of --work keeps every row; the same command goes on where it was stopped.
+make: for each share of MACs the program factorized with calibration inputs and, with --blind, by its weights alone;
+its metric in torch, and again after training on --images with the float program as teacher. --other: a program from
+elsewhere, say a pruned one, treated alike. time: every file in turn in ONNX Runtime, one thread, CPU time of the
+process; run it on a machine that does nothing else. lowrank.json of --work keeps every row; the same command goes
+on where it was stopped.
 """
 
 import argparse
@@ -49,8 +51,9 @@ HEAD = ["program", "MACs", "metric", "after training", "CPU / float, least", "me
 
 
 class Row(Record):
-    """macs: of one run. metric, trained: of the program in torch, as made and after training. cpu_ratio: to the float file: of the least
-    times, and the median over rounds."""
+    """macs: of one run. metric, trained: of the program in torch, as made and after training. cpu_ratio: to the
+    float file: of the least times, and the median over rounds.
+    """
 
     name: str
     macs: int

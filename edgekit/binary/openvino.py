@@ -1,9 +1,11 @@
-"""An ONNX file with binary layers (`edgekit.compress.binarize`) as an OpenVINO IR whose kernels are of one bit. Experimental, x86 only.
+"""An ONNX file with binary layers (`edgekit.compress.binarize`) as an OpenVINO IR whose kernels are of one bit.
+Experimental, x86 only.
 
-OpenVINO reads the file; each where(x > t, 1, -1) -> pad(-1) -> conv with weights of -1 and 1 becomes FakeQuantize and
-BinaryConvolution, the rest stays. Nothing is handed out before `edgekit.binary.selftest` proved every layer alone, every layer answered
-in its place in the net as its reference does, both bit by bit, and the whole file was compared with the float arithmetic of the same signs. The
-last cannot be exact: other layers round differently in the two, and a value that meets its threshold there changes its sign.
+OpenVINO reads the file; each where(x > t, 1, -1) -> pad(-1) -> conv with weights of -1 and 1 becomes FakeQuantize
+and BinaryConvolution, the rest stays. Nothing is handed out before `edgekit.binary.selftest` proved every layer
+alone, every layer answered in its place in the net as its reference does, both bit by bit, and the whole file was
+compared with the float arithmetic of the same signs. The last cannot be exact: other layers round differently in
+the two, and a value that meets its threshold there changes its sign.
 
 Cost: seconds. OpenVINO's own `convert_model` is not used: it reports its use where openvino-telemetry is installed.
 """
@@ -24,8 +26,9 @@ SAMPLES = 4
 
 
 class Written(Record):
-    """path: the .xml; the .bin lies beside it. layers: the binary ones. weight_bytes: of their weights, before and now. size_bytes: of both
-    files. snr_db: answers against those of float arithmetic on random inputs."""
+    """path: the .xml; the .bin lies beside it. layers: the binary ones. weight_bytes: of their weights, before and
+    now. size_bytes: of both files. snr_db: answers against those of float arithmetic on random inputs.
+    """
 
     path: str
     layers: tuple[str, ...]
@@ -38,7 +41,8 @@ class Written(Record):
 def write(source: Path, out: Path) -> Written:
     """Reads the ONNX file `source` and writes `out` (.xml and .bin).
 
-    Raises UserError for a file that is none or has no binary layer, VerificationError where the kernels answer wrong; then nothing is left.
+    Raises UserError for a file that is none or has no binary layer, VerificationError where the kernels answer
+    wrong; then nothing is left.
     """
     plain, model = read(source), read(source)
     found = list(binary_layers(model))
@@ -153,7 +157,9 @@ def _in_place(node: ov.Node, x: ov.Output, layer: Layer) -> tuple[ov.Output, ov.
 
 
 def _prove(model: ov.Model, made: list[tuple[ov.Output, ov.Output, Layer]]) -> None:
-    """Runs the net with every binary layer's input and output shown. Raises VerificationError where one is not the other's convolution."""
+    """Runs the net with every binary layer's input and output shown. Raises VerificationError where one is not the
+    other's convolution.
+    """
     shown = [output for x, y, _ in made for output in (x, y)]
     answers = ov.Core().compile_model(
         ov.Model(shown, model.get_parameters(), "shown"), "CPU", selftest.SETTINGS

@@ -1,7 +1,8 @@
-"""Whether the kernels of one bit on this machine compute what they should: equal bit by bit to the convolution of -1 and 1.
+"""Whether the kernels of one bit on this machine compute what they should: equal bit by bit to the convolution of
+-1 and 1.
 
-Every layer of the file is tried alone, saved and read back, on inputs of which many lie exactly at the threshold. A set of shapes that
-must work everywhere comes first, so that a broken runtime is told from an unusual layer.
+Every layer of the file is tried alone, saved and read back, on inputs of which many lie exactly at the threshold. A
+set of shapes that must work everywhere comes first, so that a broken runtime is told from an unusual layer.
 """
 
 import tempfile
@@ -22,7 +23,9 @@ SETTINGS = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
 
 
 def run(layers: Iterable[Layer] = ()) -> int:
-    """Tries SHAPES and then `layers`; returns how many layers were tried. Raises VerificationError for the first that answers wrong."""
+    """Tries SHAPES and then `layers`; returns how many layers were tried. Raises VerificationError for the first
+    that answers wrong.
+    """
     tried = [*_usual(), *layers]
     with tempfile.TemporaryDirectory() as folder:
         for layer in tried:
