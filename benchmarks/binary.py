@@ -1,14 +1,16 @@
-"""Binary layers, experimental: do one-bit kernels compute what they should, what do they save, and what does a net lose.
+"""Binary layers, experimental: do one-bit kernels compute what they should, what do they save, and what does a net
+lose.
 
     python benchmarks/binary.py kernels --work out/binary
     python benchmarks/binary.py nets --work out/binary --weights resnet20.safetensors --train train.npz --test test.npz
     python benchmarks/binary.py accuracy --work out/binary ... --seeds 3 --images 10000
 
-kernels: one convolution at a time, float32 beside BinaryConvolution with the binarizing of its input, both in OpenVINO, after the
-self-test proved it bit by bit. nets: the same for whole nets, every eligible middle layer binary; the time of a layer does not depend on
-what its weights are, so nothing is trained. Times are CPU time of the process, one thread, both files in turn; run it on a machine that
-does nothing else. accuracy: ResNet-20 of examples/cifar10.py with binary layers beside its float twin, trained on
-as many images with the same loss, scored on every test image in ONNX Runtime and, as kernels of one bit, in OpenVINO.
+kernels: one convolution at a time, float32 beside BinaryConvolution with the binarizing of its input, both in
+OpenVINO, after the self-test proved it bit by bit. nets: the same for whole nets, every eligible middle layer
+binary; the time of a layer does not depend on what its weights are, so nothing is trained. Times are CPU time of
+the process, one thread, both files in turn; run it on a machine that does nothing else. accuracy: ResNet-20 of
+examples/cifar10.py with binary layers beside its float twin, trained on as many images with the same loss, scored
+on every test image in ONNX Runtime and, as kernels of one bit, in OpenVINO.
 
 binary.json of --work keeps every row; the same command goes on where it was stopped, also within a training.
 """
@@ -62,8 +64,9 @@ ROUNDS, CALL_S = 15, 0.02
 
 
 class Row(Record):
-    """kind: kernel, net or accuracy. float_ms, binary_ms: of one inference, the least of all rounds. median_ratio: of binary to float, round by
-    round. metrics: in ONNX Runtime, and in OpenVINO with one-bit kernels."""
+    """kind: kernel, net or accuracy. float_ms, binary_ms: of one inference, the least of all rounds. median_ratio:
+    of binary to float, round by round. metrics: in ONNX Runtime, and in OpenVINO with one-bit kernels.
+    """
 
     kind: str
     name: str

@@ -1,9 +1,10 @@
 """Which convolutions become binary, and why another one cannot.
 
-The first layer sees the image and the last one decides: signs there cost more than anywhere, and they hold few of the
-multiply-accumulates (Rastegari et al. 2016, section 4.1). A depthwise channel adds k * k signs, too few to say anything. What remains are
-the middle convolutions; unless asked for by name, those of 3x3 and 1x1 with at least FEWEST input channels, whose number divides by 8:
-the kernels of OpenVINO read others wrong (`edgekit.binary.selftest`).
+The first layer sees the image and the last one decides: signs there cost more than anywhere, and they hold few of
+the multiply-accumulates (Rastegari et al. 2016, arXiv:1603.05279). A depthwise channel adds k * k signs, too few to say
+anything. What remains are the middle convolutions; unless asked for by name, those of 3x3 and 1x1 with at least
+FEWEST input channels, whose number divides by 8: the kernels of OpenVINO read others wrong
+(`edgekit.binary.selftest`).
 """
 
 import difflib
@@ -25,9 +26,11 @@ def name_of(node: Node) -> str:
 
 
 def chosen(graph: GraphModule, wanted: str) -> list[Node]:
-    """The convolutions that `wanted` names: dotted module names or globs with commas between, "" for all that are eligible.
+    """The convolutions that `wanted` names: dotted module names or globs with commas between, "" for all that are
+    eligible.
 
-    A glob passes over what cannot be binary; a plain name must not. Raises UserError that says why, or what it may have meant.
+    A glob passes over what cannot be binary; a plain name must not. Raises UserError that says why, or what it may
+    have meant.
     """
     layers = [node for node in calls(graph) if node.target in rules.MAC | rules.FLOAT_MAC]
     reasons = {node: _reason(node, layers) for node in layers}

@@ -1,8 +1,9 @@
 """One binary layer as OpenVINO's BinaryConvolution (opset 1), and what it must answer.
 
-Three details each give plausible wrong numbers and no error, which is why `edgekit.binary.selftest` runs before any file is handed
-out: FakeQuantize must answer 0 and 1, not -1 and 1; weights are packed least significant bit first; the tensor of bits must
-own its memory. A fourth is a limit: with input channels that do not divide by 8 the kernel reads the bits wrong.
+Three details each give plausible wrong numbers and no error, which is why `edgekit.binary.selftest` runs before any
+file is handed out: FakeQuantize must answer 0 and 1, not -1 and 1; weights are packed least significant bit first;
+the tensor of bits must own its memory. A fourth is a limit: with input channels that do not divide by 8 the kernel
+reads the bits wrong.
 
 Measured on one core with AVX-512: `benchmarks/binary.py`.
 """
@@ -15,8 +16,9 @@ from openvino import opset1
 
 
 class Layer(NamedTuple):
-    """name: of the convolution. weight: [D, C, k, k] of -1 and 1. threshold: [C]. input_shape: [N, C, H, W], before the border of
-    -1 is added. stride, padding: rows and columns."""
+    """name: of the convolution. weight: [D, C, k, k] of -1 and 1. threshold: [C]. input_shape: [N, C, H, W], before
+    the border of -1 is added. stride, padding: rows and columns.
+    """
 
     name: str
     weight: np.ndarray
@@ -52,7 +54,9 @@ def _packed(weight: np.ndarray) -> ov.Node:
 
 
 def reference(x: np.ndarray, layer: Layer) -> np.ndarray:
-    """What `convolution` must answer: the convolution of signs, border -1; x = threshold is -1. Whole numbers, so exact in float32."""
+    """What `convolution` must answer: the convolution of signs, border -1; x = threshold is -1. Whole numbers, so
+    exact in float32.
+    """
     signs = np.where(x > layer.threshold.reshape(-1, 1, 1), 1, -1).astype(np.float32)
     rows, columns = layer.padding
     padded = np.pad(signs, [(0, 0), (0, 0), (rows, rows), (columns, columns)], constant_values=-1)

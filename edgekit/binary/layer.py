@@ -1,17 +1,20 @@
-"""A convolution of signs: y = alpha * conv(sign(x - t), sign(w)) + b, which one bit for each activation and weight can compute.
+"""A convolution of signs: y = alpha * conv(sign(x - t), sign(w)) + b, which one bit for each activation and weight
+can compute.
 
-XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279) takes alpha, one for each output channel, from the size of the weights and
-beta, one for each place, from that of the inputs. XNOR-Net++ (Bulat and Tzimiropoulos 2019, arXiv:1909.13863) learns them, and
-so does this: alpha, and with scale "factorised" also one factor for each row and each column. The thresholds t, one for each
-input channel, are learned as in ReActNet (Liu et al. 2020, arXiv:2003.03488): what comes from a ReLU has no other signs to tell.
+XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279) takes alpha, one for each output channel, from the size of the
+weights and beta, one for each place, from that of the inputs. XNOR-Net++ (Bulat and Tzimiropoulos 2019,
+arXiv:1909.13863) learns them, and so does this: alpha, and with scale "factorised" also one factor for each row and
+each column. The thresholds t, one for each input channel, are learned as in ReActNet (Liu et al. 2020,
+arXiv:2003.03488): what comes from a ReLU has no other signs to tell.
 
 Three conventions hold everywhere, in training, in every export and in the kernels of one bit:
-- an activation is +1 where x > t and -1 elsewhere, so that x = t is -1: what FakeQuantize of two levels does in OpenVINO;
+- an activation is +1 where x > t and -1 elsewhere, so that x = t is -1: what FakeQuantize of two levels does in
+  OpenVINO;
 - a weight is +1 where w >= 0, else -1, and the program stores the signs;
 - borders are padded with -1 behind the sign; OpenVINO has no other border, and zero is no sign.
 
-Backward, sign counts as clip(u, -1, 1) of u = (x - t) / spread, and as the identity for weights (straight through). `ease` blends
-from the float convolution (0) to signs (1).
+Backward, sign counts as clip(u, -1, 1) of u = (x - t) / spread, and as the identity for weights (straight through).
+`ease` blends from the float convolution (0) to signs (1).
 """
 
 from typing import Any, NamedTuple
@@ -92,7 +95,9 @@ class BinaryConv(nn.Module):
 
     @torch.no_grad()
     def centre(self, mean: torch.Tensor, spread: torch.Tensor) -> None:
-        """Starts from inputs with these means [C] and mean distances from them [C]: the output stays about the same."""
+        """Starts from inputs with these means [C] and mean distances from them [C]: the output stays about the
+        same.
+        """
         shift = torch.einsum("dckl,c->d", self.weight, mean)
         self.threshold.copy_(mean)
         self.spread.copy_(spread.clamp_min(1e-6))
@@ -140,9 +145,11 @@ def replace(graph: GraphModule, node: Node, factorised: bool) -> BinaryConv:
 
 
 def lower(graph: GraphModule) -> int:
-    """Writes every BinaryConv of a graph as ordinary operators, in place, under the module its convolution came from; returns how many.
+    """Writes every BinaryConv of a graph as ordinary operators, in place, under the module its convolution came
+    from; returns how many.
 
-    where(x > t, 1, -1), pad with -1, conv with weights of -1 and 1, times alpha, times the factors of places, plus the bias.
+    where(x > t, 1, -1), pad with -1, conv with weights of -1 and 1, times alpha, times the factors of places, plus
+    the bias.
     """
     found = [node for node in graph.graph.nodes if node.op == "call_module"]
     layers = [(n, m) for n in found if isinstance(m := graph.get_submodule(str(n.target)), BinaryConv)]

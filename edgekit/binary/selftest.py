@@ -1,7 +1,8 @@
-"""Whether the kernels of one bit on this machine compute what they should: equal bit by bit to the convolution of -1 and 1.
+"""Whether the kernels of one bit on this machine compute what they should: equal bit by bit to the convolution of
+-1 and 1.
 
-Every layer of the file is tried alone, saved and read back, on inputs of which many lie exactly at the threshold. A set of shapes that
-must work everywhere comes first, so that a broken runtime is told from an unusual layer.
+Every layer of the file is tried alone, saved and read back, on inputs of which many lie exactly at the threshold. A
+set of shapes that must work everywhere comes first, so that a broken runtime is told from an unusual layer.
 """
 
 import tempfile
@@ -17,10 +18,14 @@ from edgekit.errors import VerificationError
 #: (input channels, output channels, kernel, stride, rows and columns)
 SHAPES = ((16, 16, 3, 1, 9), (32, 20, 1, 1, 7), (24, 40, 3, 2, 11), (64, 7, 1, 2, 8), (8, 33, 5, 1, 6))
 INPUTS = 2
+#: bfloat16, the default of some CPUs, rounds what is compared with the thresholds
+SETTINGS = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
 
 
 def run(layers: Iterable[Layer] = ()) -> int:
-    """Tries SHAPES and then `layers`; returns how many layers were tried. Raises VerificationError for the first that answers wrong."""
+    """Tries SHAPES and then `layers`; returns how many layers were tried. Raises VerificationError for the first
+    that answers wrong.
+    """
     tried = [*_usual(), *layers]
     with tempfile.TemporaryDirectory() as folder:
         for layer in tried:
@@ -71,8 +76,7 @@ def compiled(path: Path) -> ov.CompiledModel:
     """For one thread of the CPU, in float32. Raises VerificationError where OpenVINO cannot run it."""
     try:
         core = ov.Core()
-        settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
-        return core.compile_model(core.read_model(path), "CPU", settings)
+        return core.compile_model(core.read_model(path), "CPU", SETTINGS)
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise VerificationError(f"OpenVINO {ov.get_version()} cannot run {path.name}: {reason}") from error

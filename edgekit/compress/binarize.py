@@ -1,18 +1,22 @@
-"""Experimental: chosen middle convolutions of one bit for each activation and weight, trained with the signs in place.
+"""Experimental: chosen middle convolutions of one bit for each activation and weight, trained with the signs in
+place.
 
-A convolution of signs is an xnor and a count of bits: 32 times less to store, and with kernels of one bit less to compute.
-XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279) lost 18 points of top-1 on ImageNet with ResNet-18 (51.2 against 69.3 %), XNOR-Net++
-(Bulat and Tzimiropoulos 2019, arXiv:1909.13863) 12. Expect a loss; it is for models that have accuracy to spare.
+A convolution of signs is an xnor and a count of bits: 32 times less to store, and with kernels of one bit less to
+compute. XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279) lost 18 points of top-1 on ImageNet with ResNet-18 (51.2
+against 69.3 %), XNOR-Net++ (Bulat and Tzimiropoulos 2019, arXiv:1909.13863) 12. Expect a loss; it is for models
+that have accuracy to spare.
 
-- What is computed, and what zero and the border count as: `edgekit.binary.layer`. Which layers: `edgekit.binary.choose`.
-- Thresholds start at the mean of each input channel, scales at the mean size of weights and inputs, from the first `batches` of
-  the training data. Latent weights start at the float ones.
+- What is computed, and what zero and the border count as: `edgekit.binary.layer`. Which layers:
+  `edgekit.binary.choose`.
+- Thresholds start at the mean of each input channel, scales at the mean size of weights and inputs, from the first
+  `batches` of the training data. Latent weights start at the float ones.
 - Loss and teacher are those of `qat`: alpha times the task's loss, the rest the divergence from the float program.
-- gradual: over this share of the budget the float layer is blended into the binary one. Batch norms follow their batches.
+- gradual: over this share of the budget the float layer is blended into the binary one. Batch norms follow their
+  batches.
 
-The program that is written holds ordinary operators, so that ONNX, TFLite and Core ML run it: right, and no faster than float.
-Kernels of one bit are in OpenVINO on x86: `edgekit.binary.openvino`. Storage of one bit: `edgekit.binary.packed`.
-Train with it last: a later step that trains would make weights of the signs.
+The program that is written holds ordinary operators, so that ONNX, TFLite and Core ML run it: right, and no faster
+than float. Kernels of one bit are in OpenVINO on x86: `edgekit.binary.openvino`. Storage of one bit:
+`edgekit.binary.packed`. Train with it last: a later step that trains would make weights of the signs.
 
 Cost: `images` forward and backward, and forward of the float program.
 """
@@ -53,9 +57,10 @@ log = logging.getLogger("edgekit")
 
 
 class Options(Record):
-    """layers: names or globs of modules with commas between, "" = all that are eligible. scale: one factor for each output channel,
-    or "factorised", also one for each row and column. batches: that centre the thresholds. images to accumulate: as in `qat`.
-    gradual: share of the budget."""
+    """layers: names or globs of modules with commas between, "" = all that are eligible. scale: one factor for each
+    output channel, or "factorised", also one for each row and column. batches: that centre the thresholds. images
+    to accumulate: as in `qat`. gradual: share of the budget.
+    """
 
     layers: str = ""
     images: int = 20_000

@@ -1,16 +1,18 @@
 """Low-rank factorization: a large layer becomes two thin ones, where that is less to multiply.
 
-The outputs y = W x + b of a layer do not fill all D dimensions. With P [D, r], the r directions in which they vary most over the
-calibration inputs, y is nearly P P' (y - m) + m, m their mean: a layer of weight P' W with r outputs, then one of weight P with D outputs.
-No other pair of rank r is nearer on these inputs (Zhang et al. 2015, arXiv:1505.06798, section 3.1; it is the singular value
-decomposition of W weighted by the second moments of the inputs). Without calibration inputs, P are the left singular vectors of W alone.
+The outputs y = W x + b of a layer do not fill all D dimensions. With P [D, r], the r directions in which they vary
+most over the calibration inputs, y is nearly P P' (y - m) + m, m their mean: a layer of weight P' W with r outputs,
+then one of weight P with D outputs. No other pair of rank r is nearer on these inputs (Zhang et al. 2015,
+arXiv:1505.06798; it is the singular value decomposition of W weighted by the second moments of the
+inputs). Without calibration inputs, P are the left singular vectors of W alone.
 
     linear            C r + r D        instead of C D
     convolution kxk   C k k r + r D    instead of C k k D: the first keeps kernel, stride and padding, the second is 1x1
 
-Ranks: `energy` is the share of the variance of its outputs that every layer keeps; or `macs` is the share of all multiply-accumulates that may
-be left, and the energy that reaches it is found. Ranks are multiples of 8, as kernels like them. A layer whose pair costs more than
-PAYS of it stays as it is. What was lost is for a following step to win back (distill, qat).
+Ranks: `energy` is the share of the variance of its outputs that every layer keeps; or `macs` is the share of all
+multiply-accumulates that may be left, and the energy that reaches it is found. Ranks are multiples of 8, as kernels
+like them. A layer whose pair costs more than PAYS of it stays as it is. What was lost is for a following step to
+win back (distill, qat).
 
 Cost: one pass over the calibration inputs and an eigenvalue decomposition for each layer; seconds.
 """
@@ -46,8 +48,10 @@ HALVINGS = 20
 
 
 class Options(Record):
-    """energy: share of each layer's variance that stays. macs: share of all multiply-accumulates that may be left; 0 = as energy
-    says. skip: modules that stay whole, with commas between. batches: of calibration, 0 = weights alone."""
+    """energy: share of each layer's variance that stays. macs: share of all multiply-accumulates that may be left;
+    0 = as energy says. skip: modules that stay whole, with commas between. batches: of calibration, 0 = weights
+    alone.
+    """
 
     energy: float = 0.95
     macs: float = 0.0
@@ -63,8 +67,9 @@ class Options(Record):
 
 
 class _Layer(Record):
-    """weight: [D, C k k]. basis: [D, D], the directions of the outputs, the strongest first; shares: cumulated shares of variance [D].
-    mean: of the outputs [D]. places: how often the layer's product is taken in one run."""
+    """weight: [D, C k k]. basis: [D, D], the directions of the outputs, the strongest first; shares: cumulated
+    shares of variance [D]. mean: of the outputs [D]. places: how often the layer's product is taken in one run.
+    """
 
     node: Any
     weight: Any
@@ -92,7 +97,8 @@ class _Layer(Record):
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
     """Factorizes layers of `candidate.program`; writes it to program.pt2 of the work folder.
 
-    Raises TaskError for calibration inputs that do not fit, UserError where no layer can be factorized within what is asked for.
+    Raises TaskError for calibration inputs that do not fit, UserError where no layer can be factorized within what
+    is asked for.
     """
     start, path = time.perf_counter(), Path(context.work) / "program.pt2"
     program = programs.load(candidate.program)

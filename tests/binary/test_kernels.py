@@ -4,15 +4,17 @@ import gc
 from pathlib import Path
 
 import numpy as np
-import openvino as ov
 import pytest
 import torch
-from openvino import opset1
 from torch.nn import functional as F
 
-from edgekit.binary import kernels, selftest
-from edgekit.binary.kernels import Layer
 from edgekit.errors import VerificationError
+
+ov = pytest.importorskip("openvino")
+from openvino import opset1  # noqa: E402
+
+from edgekit.binary import kernels, selftest  # noqa: E402
+from edgekit.binary.kernels import Layer  # noqa: E402
 
 
 def layer(inputs: int = 16, outputs: int = 24, kernel: int = 3, stride: int = 1, size: int = 7) -> Layer:

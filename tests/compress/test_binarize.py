@@ -17,7 +17,9 @@ from edgekit.compress import binarize
 from edgekit.compress._score import predictor
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
+from edgekit.quant.batched import widened
 from edgekit.quant.prepare import prepare_graph
+from edgekit.quant.trainable import trainable
 from edgekit.records import Candidate, Recipe
 from edgekit.specs import Context
 from edgekit.target import load_target
@@ -122,6 +124,14 @@ def test_it_trains_and_the_program_holds_signs(candidate, done, tmp_path) -> Non
     ]
     assert owners == ["middle.0", "last.0"]
     assert not list(Path(done.program).parent.glob("checkpoint"))
+
+
+def test_the_program_takes_several_samples_at_once_and_a_later_step_can_train_it(done) -> None:
+    graph = programs.load(done.program).module()
+    assert widened(graph)[1] > 1
+    model = trainable(graph)
+    one = torch.cat([graph(x[None]) for x in IMAGES[TEST[:4]]])
+    torch.testing.assert_close(model.eval()(IMAGES[TEST[:4]]), one, rtol=1e-4, atol=1e-4)
 
 
 def test_what_was_trained_is_what_is_written(candidate, tmp_path, monkeypatch) -> None:

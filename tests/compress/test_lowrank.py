@@ -103,7 +103,9 @@ def test_layers_of_low_rank_are_found_and_answer_the_same(batches, candidate, tm
 
 
 def test_it_is_the_nearest_pair_on_these_inputs(tmp_path) -> None:
-    """Inputs that fill few directions: the weights alone do not show which; 8 of 32 are enough only for who has seen them."""
+    """Inputs that fill few directions: the weights alone do not show which; 8 of 32 are enough only for who has
+    seen them.
+    """
     torch.manual_seed(0)
     net = nn.Linear(64, 64).eval()
     inputs = torch.randn(200, 8) @ torch.randn(8, 64) + 3 * torch.randn(64)
