@@ -83,7 +83,8 @@ class Picked(nn.Module):
         return self.net(x)["out"]  # type: ignore[no-any-return]
 
 
-def _example(name: str) -> ModuleType:
+def example(name: str) -> ModuleType:
+    """The module of examples/NAME.py."""
     sys.path.insert(0, str(EXAMPLES))
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     if spec is None or spec.loader is None:
@@ -97,7 +98,7 @@ def built(name: str, weights: Path | None) -> tuple[nn.Module, tuple[torch.Tenso
     """The net in eval mode and an input."""
     torch.manual_seed(0)
     if name in CIFAR:
-        cifar = _example("cifar10")
+        cifar = example("cifar10")
         net = (
             cifar.build_model(str(weights / f"{name}_cifar10.safetensors"))
             if weights
@@ -105,7 +106,7 @@ def built(name: str, weights: Path | None) -> tuple[nn.Module, tuple[torch.Tenso
         )
         return net.eval(), (torch.randn(1, 3, 32, 32),)
     if name == "efficientnet_lite0":
-        net = _example("imagenet").build_model()
+        net = example("imagenet").build_model()
     elif name == "lraspp_mobilenet_v3_large":
         net = Picked(
             torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None)

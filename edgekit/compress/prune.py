@@ -7,6 +7,8 @@
 2. The batch norms take their statistics anew, forward only; that alone is worth 20 to 30 points of accuracy.
 3. The result is exported as the model was. It needs training: fine-tuning or distillation is the next step of a recipe.
 
+`depth` drops blocks before it narrows what is left (`edgekit.prune.depth`).
+
 `criterion`: l2 is the default, and on a handful of images none did better; shapley costs minutes. `scope`: uniform, global or
 isomorphic (`edgekit.prune.widths`). `steps`: so many cuts, each ranked anew. The folder `pruned` of the candidate rebuilds the
 module, so that a recipe can prune again what was trained meanwhile.
@@ -17,6 +19,7 @@ Cost: no training. ResNet-20: seconds; ResNet-50: a minute, most of it for the s
 import copy
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,8 +30,9 @@ from torch import nn
 from edgekit.compress import ptq
 from edgekit.compress._score import predictor
 from edgekit.errors import ConversionError, TaskError, UserError
-from edgekit.prune import saved
+from edgekit.prune import macs, saved
 from edgekit.prune.criteria import Evidence
+from edgekit.prune.depth import shorten
 from edgekit.prune.recalibrate import recalibrate
 from edgekit.prune.shrink import Request, Shrunk, shrink
 from edgekit.prune.weights import fill
@@ -47,11 +51,13 @@ AT_ONCE = 64  # images that score together
 
 
 class Options(Record):
-    """macs: the share of multiply-accumulates to keep. ignore: dotted names of layers or blocks that stay whole, separated by
+    """macs: the share of multiply-accumulates to keep; 1 with a depth leaves the widths alone. depth: the share of equal residual
+    blocks to keep in each stage, 1 = all. ignore: dotted names of layers or blocks that stay whole, separated by
     commas. multiple: of widths, 0 = the target's channel_multiple. images: of the training data, for criteria that look at
     gradients or losses. recalibrate: images that batch norms are measured on, 0 = none."""
 
     macs: float = 0.5
+    depth: float = 1.0
     criterion: str = "l2"
     scope: str = "uniform"
     steps: int = 1
@@ -63,12 +69,22 @@ class Options(Record):
     def __post_init__(self) -> None:
         if self.multiple < 0 or self.recalibrate < 0 or self.images < 1:
             raise UserError("prune options multiple and recalibrate must be at least 0, images at least 1")
-        self.request(1)
+        if not 0 < self.depth <= 1:
+            raise UserError(
+                f"prune option depth is {self.depth}; it is the share of equal blocks to keep, 0 to 1"
+            )
+        if self.narrows:
+            self.request(1)
 
-    def request(self, multiple: int) -> Request:
-        """multiple: the target's."""
+    @property
+    def narrows(self) -> bool:
+        """Whether channels go, and not only blocks."""
+        return self.macs != 1 or self.depth == 1
+
+    def request(self, multiple: int, left: float = 1.0) -> Request:
+        """multiple: the target's. left: the share of all MACs that the module to narrow still has."""
         return Request(
-            macs=self.macs,
+            macs=self.macs / left,
             criterion=self.criterion,
             scope=self.scope,
             steps=self.steps,
@@ -85,7 +101,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     """
     start, work = time.perf_counter(), Path(context.work)
     fresh, examples = model_of(task), examples_of(task)
-    module, before = loaded(candidate, fresh, examples)
+    module, earlier = loaded(candidate, fresh, examples)
     multiple = context.target.channel_multiple if context.target else 1
     loss = task.training.loss if task.training else None
     evidence = Evidence(_batches(task, options.images, context.seed), loss, context.seed)
@@ -93,13 +109,16 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     def settle(net: nn.Module) -> int:
         return recalibrate(net, _inputs(task, examples, context.seed), options.recalibrate)
 
-    shrunk = shrink(module, examples, options.request(multiple), evidence, settle)
+    shrunk = _shortened(module, task, examples, options, context.seed)
+    if options.narrows and shrunk.macs > options.macs * shrunk.macs_before:
+        request = options.request(multiple, shrunk.macs / shrunk.macs_before)
+        shrunk = _joined(shrunk, shrink(shrunk.module, examples, request, evidence, settle))
     raw = score(task, predictor(shrunk.module, AT_ONCE))
     images = settle(shrunk.module)
     after = score(task, predictor(shrunk.module, AT_ONCE)) if images else raw
     programs.save(export(shrunk.module.requires_grad_(False), examples), work / "program.pt2")
-    kept = _composed(before, shrunk.kept)
-    saved.save(fresh, shrunk.module, kept, work / "pruned")
+    kept, dropped = _composed(earlier, shrunk.kept), (*(earlier.dropped if earlier else ()), *shrunk.dropped)
+    saved.save(fresh, shrunk.module, kept, work / "pruned", dropped)
     done = msgspec.structs.replace(
         candidate,
         program=str(work / "program.pt2"),
@@ -120,22 +139,40 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
 
 def loaded(
     candidate: Candidate, fresh: nn.Module, examples: tuple[torch.Tensor, ...]
-) -> tuple[nn.Module, dict[str, tuple[int, ...]]]:
-    """The task's module in the shapes and with the weights of the candidate, and which channels earlier steps kept."""
+) -> tuple[nn.Module, saved.Saved | None]:
+    """The task's module in the shapes and with the weights of the candidate, and what earlier steps took out."""
     if isinstance(fresh, keras.KerasModule) or keras.has_layers(fresh):
         raise ConversionError(
             "pruning needs a torch module; a Keras model is none whose layers could be narrowed"
         )
-    module, kept = copy.deepcopy(fresh), dict[str, tuple[int, ...]]()
-    if candidate.pruned:
-        kept = saved.rebuild(module, Path(candidate.pruned)).kept
+    module = copy.deepcopy(fresh)
+    earlier = saved.rebuild(module, Path(candidate.pruned)) if candidate.pruned else None
     fill(module, programs.load(candidate.program), examples)
-    return module, kept
+    return module, earlier
 
 
-def _composed(before: dict[str, tuple[int, ...]], kept: dict[str, list[int]]) -> dict[str, list[int]]:
+def _shortened(
+    module: nn.Module, task: "Task", examples: tuple[torch.Tensor, ...], options: Options, seed: int
+) -> Shrunk:
+    """The module without some of its blocks; itself where none were to go."""
+    base = macs.count(module, examples)
+    if options.depth == 1:
+        return Shrunk(module=module, macs_before=base, macs=base)
+    short = copy.deepcopy(module)
+    inputs = next(_inputs(task, examples, seed))
+    dropped = shorten(short, examples, inputs, options.depth)
+    recalibrate(short, _inputs(task, examples, seed), options.recalibrate)
+    return Shrunk(module=short, macs_before=base, macs=macs.count(short, examples), dropped=dropped)
+
+
+def _joined(short: Shrunk, narrow: Shrunk) -> Shrunk:
+    """Of both steps: shares count from the first."""
+    return replace(narrow, macs_before=short.macs_before, dropped=short.dropped)
+
+
+def _composed(earlier: saved.Saved | None, kept: dict[str, list[int]]) -> dict[str, list[int]]:
     """The channels that are left as the task's own module numbers them."""
-    found = {root: list(channels) for root, channels in before.items()}
+    found = {root: list(channels) for root, channels in (earlier.kept if earlier else {}).items()}
     for root, channels in kept.items():
         old = found.get(root)
         found[root] = [old[channel] for channel in channels] if old else channels
@@ -155,7 +192,8 @@ def _sizes(module: nn.Module, shrunk: Shrunk) -> dict[str, tuple[float, str]]:
         "parameters kept": (now / was, "ratio"),
         "groups of channels": (len(shrunk.widths), "count"),
         "groups left whole": (whole, "count"),
-        "channels kept": (after / before, "ratio"),
+        "channels kept": (after / before if before else 1.0, "ratio"),
+        "blocks dropped": (len(shrunk.dropped), "count"),
     }
 
 

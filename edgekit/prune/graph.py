@@ -77,7 +77,8 @@ class _Wall(tp.BasePruningFunc):  # type: ignore[misc]
 class Graph:
     """The groups of `module` by root. module is changed: eval mode, weights that take gradients, and what `remove` does.
 
-    ignore: dotted names of layers or blocks whose own channels stay. Raises ConversionError where the search fails or
+    ignore: dotted names of layers or blocks whose own channels stay. strange: roots of groups that name channels which their layers
+    do not have, as where a layer halves them; they are left out. Raises ConversionError where the search fails or
     takes longer than `limit_s`.
     """
 
@@ -89,6 +90,7 @@ class Graph:
         limit_s: float = LIMIT_S,
     ) -> None:
         self.module, self.examples = module.eval().requires_grad_(True), examples
+        self.strange: list[str] = []
         try:
             with time_limit(limit_s), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -132,8 +134,22 @@ class Graph:
         width, blocks = len(full[0][1]), math.lcm(*map(_blocks, targets))
         if width % blocks:
             return None
-        root = self._found._module2name[full[0][0].target.module]
-        return Group(root=root, width=width, blocks=blocks, parts=self._parts(full), full=full)
+        root, parts = self._found._module2name[full[0][0].target.module], self._parts(full)
+        if not all(self._fits(part) for part in parts):
+            self.strange.append(root)
+            return None
+        return Group(root=root, width=width, blocks=blocks, parts=parts, full=full)
+
+    def _fits(self, part: Part) -> bool:
+        """Whether the layer has channels of these numbers, and not several outputs for each input it sees alone."""
+        layer = self.module.get_submodule(part.layer)
+        if (
+            isinstance(layer, nn.modules.conv._ConvNd)
+            and 1 < layer.groups == layer.in_channels < layer.out_channels
+        ):
+            return False
+        count = self._found.get_out_channels if part.side == "out" else self._found.get_in_channels
+        return count(layer) is None or max(part.indices) < count(layer)
 
     def _from_the_first(self, full: Any) -> Any:
         """The same group from its first layer in the order of the module, where that layer makes all of its channels."""

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from edgekit.errors import UserError
+from edgekit.prune.depth import drop
 from edgekit.quant.program import write
 from edgekit.records import Record
 
@@ -30,33 +31,40 @@ class Change(Record):
 
 class Saved(Record):
     """model: the class. numbers: module -> attribute -> change. shapes: of parameters and buffers. kept: root of a group -> which
-    of its first channels are still there, in order."""
+    of its first channels are still there, in order. dropped: blocks that became the identity."""
 
     model: str
     numbers: dict[str, dict[str, Change]]
     shapes: dict[str, Change]
     kept: dict[str, tuple[int, ...]]
+    dropped: tuple[str, ...] = ()
     version: int = 1
 
 
-def save(fresh: nn.Module, pruned: nn.Module, kept: Mapping[str, Sequence[int]], folder: Path) -> Saved:
+def save(
+    fresh: nn.Module,
+    pruned: nn.Module,
+    kept: Mapping[str, Sequence[int]],
+    folder: Path,
+    dropped: Sequence[str] = (),
+) -> Saved:
     """Writes what turns a module like `fresh` into the shapes of `pruned`."""
-    before, after = dict(_numbers(fresh)), dict(_numbers(pruned))
+    after, now = dict(_numbers(pruned)), dict(_tensors(pruned))
     numbers: dict[str, dict[str, Change]] = {}
-    for (name, key), value in before.items():
+    for (name, key), value in _numbers(fresh):
         if after.get((name, key), value) != value:
             numbers.setdefault(name, {})[key] = Change(before=value, after=after[name, key])
-    was, now = dict(_tensors(fresh)), dict(_tensors(pruned))
     shapes = {
-        name: Change(before=tuple(was[name].shape), after=tuple(tensor.shape))
-        for name, tensor in now.items()
-        if tensor.shape != was[name].shape
+        name: Change(before=tuple(tensor.shape), after=tuple(now[name].shape))
+        for name, tensor in _tensors(fresh)
+        if name in now and now[name].shape != tensor.shape
     }
     saved = Saved(
         model=type(fresh).__name__,
         numbers=numbers,
         shapes=shapes,
-        kept={k: tuple(v) for k, v in kept.items()},
+        kept={root: tuple(channels) for root, channels in kept.items()},
+        dropped=tuple(dropped),
     )
     write(folder / FILE, msgspec.json.format(msgspec.json.encode(saved)))
     return saved
@@ -79,6 +87,13 @@ def rebuild(module: nn.Module, folder: Path) -> Saved:
     Raises UserError where the folder is of another model.
     """
     saved = read(folder)
+    missing = set(saved.dropped) - {name for name, _ in module.named_modules()}
+    if missing:
+        raise UserError(
+            f"the pruned model is a {saved.model} without its block {min(missing)}; this {type(module).__name__} has none "
+            "of that name. It is a checkpoint of another model: give the task that was pruned"
+        )
+    drop(module, saved.dropped)
     numbers, tensors = dict(_numbers(module)), dict(_tensors(module))
     for name, changes in saved.numbers.items():
         for key, change in changes.items():

@@ -13,15 +13,16 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from edgekit.errors import ConversionError, UserError
+from edgekit.errors import ConversionError, EdgekitError, UserError
 from edgekit.prune import macs, stream
-from edgekit.prune.criteria import Evidence, find
+from edgekit.prune.criteria import Evidence, Scored, find
 from edgekit.prune.cut import cut
 from edgekit.prune.graph import LIMIT_S, Graph
 from edgekit.prune.widths import SCOPES, for_macs
 
 log = logging.getLogger("edgekit")
 
+THIN = 0.2  # of its channels: what a group keeps at the least without a word
 FAR = 0.1  # of the MACs: the nearest widths are so far off that it must be said
 
 
@@ -50,13 +51,14 @@ class Request:
 @dataclass
 class Shrunk:
     """kept: channels that are still there by root, as the module given numbered them. widths: channels of each group, (before,
-    after). figures: of the criterion."""
+    after). dropped: blocks that became the identity. figures: of the criterion."""
 
     module: nn.Module
     macs_before: int
     macs: int
     kept: dict[str, list[int]] = field(default_factory=dict)
     widths: dict[str, tuple[int, int]] = field(default_factory=dict)
+    dropped: list[str] = field(default_factory=list)
     figures: dict[str, tuple[float, str]] = field(default_factory=dict)
     doubts: list[str] = field(default_factory=list)
 
@@ -119,7 +121,21 @@ def _steps(
             graph = Graph(done.module, graph.examples, ignore, request.limit_s)
         share = 1 - (1 - request.macs) * step / request.steps
         _step(graph, request, share * base, evidence, done)
+    if all(before == after for before, after in done.widths.values()):
+        raise UserError(
+            f"no width changes: for {request.macs:g} of the MACs no layer comes nearer to another multiple of {request.multiple}; "
+            "give a smaller multiple, or keep less"
+        )
     done.macs = macs.count(done.module, graph.examples)
+    thin = [root for root, (before, after) in done.widths.items() if after < THIN * before]
+    if thin:
+        done.doubts.append(
+            f"less than {THIN:g} of the channels are left of {', '.join(thin[:3])}; keep more macs"
+        )
+    if graph.strange:
+        done.doubts.append(
+            f"layers stay whole that Torch-Pruning gives wrong channels: {', '.join(sorted(graph.strange)[:3])}"
+        )
     off = done.macs / base - request.macs
     if abs(off) > FAR:
         done.doubts.append(
@@ -132,21 +148,16 @@ def _step(graph: Graph, request: Request, wanted: float, evidence: Evidence, don
     """One ranking and one cut."""
     if not graph.groups:
         raise ConversionError(f"{type(graph.module).__name__} has no layer whose channels could go")
-    found = find(request.criterion).score(graph, evidence)
+    found = _scored(graph, request.criterion, evidence)
     groups = {root: group for root, group in graph.groups.items() if root in found.scores}
     if not groups:
         raise ConversionError(f"criterion {request.criterion!r} says nothing of any layer; take l2")
     left = [root for root in graph.groups if root not in groups]
-    if left:
-        done.doubts.append(
-            f"criterion {request.criterion!r} says nothing of {len(left)} groups, which stay whole: {', '.join(left[:3])}"
-        )
+    silent = f"criterion {request.criterion!r} says nothing of {len(left)} groups, which stay whole: {', '.join(left[:3])}"
+    if left and silent not in done.doubts:
+        done.doubts.append(silent)
     forecast = macs.Forecast(graph.module, graph.examples, groups)
     widths = for_macs(groups, found.scores, wanted, forecast, request.scope, request.multiple)
-    if all(width == groups[root].width for root, width in widths.items()):
-        raise UserError(
-            f"no width changes: each layer is too narrow for multiples of {request.multiple}; give a smaller multiple"
-        )
     kept = cut(graph, widths, found.scores)
     for root, group in groups.items():
         before = done.widths[root][0] if root in done.widths else group.width
@@ -156,19 +167,23 @@ def _step(graph: Graph, request: Request, wanted: float, evidence: Evidence, don
     done.figures.update(found.figures)
 
 
+def _scored(graph: Graph, criterion: str, evidence: Evidence) -> Scored:
+    try:
+        return find(criterion).score(graph, evidence)  # type: ignore[no-any-return]
+    except EdgekitError:
+        raise
+    except Exception as error:
+        raise ConversionError(
+            f"criterion {criterion!r} cannot rank the channels of {type(graph.module).__name__}: {type(error).__name__}: {error}"
+        ) from error
+
+
 def _odd(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> str:
     """What of this network stands in the way, as far as the exported program shows."""
     try:
-        met = {
-            name: what
-            for name, what in stream.layers(module, examples).items()
-            if what not in ("add", "cat", "add_")
-        }
+        met = stream.movers(module, examples)
     except Exception:
         return "It cannot be exported either"
-    named = ", ".join(f"{name} ({what})" for name, what in list(met.items())[:3])
-    return (
-        f"The outputs of these layers are moved about: {named}"
-        if named
-        else "Name the layers in its way with ignore"
-    )
+    named = "; ".join(f"{name} with {what}" for name, what in list(met.items())[:3])
+    more = f" and {len(met) - 3} more" if len(met) > 3 else ""
+    return f"Channels are moved about by {named}{more}" if met else "Name the layers in its way with ignore"

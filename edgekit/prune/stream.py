@@ -12,7 +12,7 @@ from torch import nn
 from torch.fx import Node
 
 from edgekit.quant.macs import operator
-from edgekit.quant.program import calls, module_path
+from edgekit.quant.program import calls, module_path, origin
 
 _LAYERS = {"conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear"}
 _CHANNELWISE = {
@@ -23,6 +23,27 @@ _CHANNELWISE = {
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d", "mean", "amax", "flatten",
     "clone", "contiguous", "detach", "permute", "squeeze", "unsqueeze", "to", "upsample_bilinear2d", "upsample_nearest2d",
 }  # fmt: skip
+_PLAIN = {
+    "add",
+    "add_",
+    "cat",
+    "sub",
+    "sym_size",
+    "zeros",
+    "ones",
+    "full",
+    "embedding",
+}  # known to the graph of dependencies
+
+
+def movers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, str]:
+    """Modules that move channels about -> the operators they do it with, "chunk, view, transpose"."""
+    found: dict[str, dict[str, None]] = {}
+    for node in calls(torch.export.export(module.eval(), examples).graph_module):
+        name = operator(node)
+        if name and name not in _LAYERS | _CHANNELWISE | _PLAIN and not _flattens(node):
+            found.setdefault(origin(node) or "the model itself", {})[name] = None
+    return {name: ", ".join(operators) for name, operators in found.items()}
 
 
 def layers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from edgekit.errors import ConversionError
+from edgekit.prune.probe import probe
 
 CLOSE = 1e-3  # relative to the largest answer
 
@@ -31,7 +32,8 @@ def fill(module: nn.Module, program: ExportedProgram, examples: tuple[torch.Tens
     with torch.no_grad():
         for name, value in theirs.items():
             ours[name].copy_(value)
-        _compare(module.eval()(*examples), program.module()(*examples), type(module).__name__)
+        inputs = probe(examples)
+        _compare(module.eval()(*inputs), program.module()(*inputs), type(module).__name__)
 
 
 def _compare(ours: object, theirs: object, name: str) -> None:

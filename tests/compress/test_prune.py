@@ -159,6 +159,27 @@ def test_the_same_seed_gives_the_same_program(candidate, tmp_path) -> None:
     assert torch.equal(*runs)
 
 
+def test_depth_goes_before_width(candidate, tmp_path) -> None:
+    """Net has two equal blocks and a narrow rest: half of the depth leaves about half of the MACs."""
+    short = apply(candidate, tmp_path / "a", macs=1, depth=0.5)
+    assert figures(short)["blocks dropped"] == 1 and figures(short)["channels kept"] == 1
+    assert figures(short)["MACs kept"] == pytest.approx(0.51, abs=0.02)
+    both = apply(short, tmp_path / "b", macs=0.6)
+    told = saved.read(Path(both.pruned))
+    assert len(told.dropped) == 1 and "out_channels" in {
+        key for changed in told.numbers.values() for key in changed
+    }
+    again = Net()
+    saved.rebuild(again, Path(both.pruned))
+    again.load_state_dict(programs.load(both.program).state_dict)
+    x = IMAGES[TEST[:5]]
+    assert torch.allclose(again.eval()(x), run(both, x), atol=1e-4)
+    at_once = figures(apply(candidate, tmp_path / "c", macs=0.3, depth=0.5))
+    assert at_once["MACs kept"] == pytest.approx(0.3, abs=0.06) and at_once["blocks dropped"] == 1
+    enough = figures(apply(candidate, tmp_path / "d", macs=0.7, depth=0.5))
+    assert enough["channels kept"] == 1, "the blocks alone were more than was asked"
+
+
 @pytest.mark.parametrize("criterion", ["hessian", "shapley", "random"])
 def test_criteria_that_need_data(candidate, tmp_path, criterion: str) -> None:
     done = apply(candidate, tmp_path, criterion=criterion, images=64, steps=2, macs=0.6)
@@ -188,6 +209,8 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
         ({"criterion": "none"}, "unknown criterion 'none'"),
         ({"multiple": -1}, "multiple and recalibrate must be at least 0"),
         ({"images": 0}, "images at least 1"),
+        ({"depth": 0}, "depth is 0; it is the share of equal blocks to keep"),
+        ({"macs": 1}, "macs is 1.0; it is the share to keep"),
     ):
         with pytest.raises(UserError, match=message):
             prune.Options(**wrong)

@@ -7,9 +7,10 @@ import prune_nets as nets
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from edgekit.errors import ConversionError, UserError
-from edgekit.prune import macs, saved
+from edgekit.prune import graph, macs, saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.shrink import Request, Shrunk, shrink
 
@@ -91,6 +92,11 @@ def test_in_steps_it_is_ranked_anew_and_settled_between() -> None:
         assert kept == sorted(set(kept)) and max(kept) < done.widths[root][0]
 
 
+def test_steps_too_small_for_a_multiple_wait_for_the_next() -> None:
+    done = shrunk(nets.made(nets.Residual), steps=10, multiple=4)
+    assert done.macs / done.macs_before == pytest.approx(0.5, abs=0.1)
+
+
 def test_what_is_ignored_stays_whole() -> None:
     done = shrunk(nets.made(nets.Residual), ignore=("layer1", "conv1"))
     assert set(done.widths) == {"layer2.0.conv1", "layer2.0.conv2", "layer2.1.conv1"}
@@ -151,6 +157,29 @@ def test_indices_that_went_astray_are_found_though_shapes_fit() -> None:
     assert "something else than with these channels zero" in done.doubts[0]
 
 
+class Halved(nn.Module):
+    """A layer whose channels are halved, and one with two outputs for each input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nets.conv(1, 32), nn.Conv2d(32, 64, 3, 1, 1)
+        self.c, self.d, self.e = nets.conv(32, 32), nn.Conv2d(32, 64, 3, 1, 1, groups=32), nets.conv(64, 16)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.e(self.d(self.c(F.glu(self.b(self.a(x)), 1)))).mean((2, 3)))
+
+
+def test_groups_with_channels_that_their_layers_lack_stay_whole() -> None:
+    done = shrunk(nets.made(Halved))
+    assert set(done.widths) == {"a.0", "e.0"} and "wrong channels: b, c.0, d" in done.doubts[-1]
+
+
+def test_little_left_of_a_layer_is_said() -> None:
+    done = shrunk(nets.made(nets.Residual), macs=0.5, multiple=1, ignore=("conv1", "layer2"))
+    assert "less than 0.2 of the channels are left of layer1.0.conv1, layer1.1.conv1" in done.doubts[0]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
@@ -161,7 +190,7 @@ def test_indices_that_went_astray_are_found_though_shapes_fit() -> None:
         ({"steps": 0}, "steps is 0"),
         ({"ignore": ("layer1.0.conv",)}, r"no layer is called 'layer1.0.conv'; did you mean layer1.0.conv\d"),
         ({"ignore": ("qqqq",)}, "no layer is called 'qqqq'; names are like conv1"),
-        ({"multiple": 64}, "too narrow for multiples of 64"),
+        ({"multiple": 64}, "no width changes: .* multiple of 64; give a smaller multiple"),
     ],
 )
 def test_what_cannot_be_asked(asked: dict[str, Any], message: str) -> None:
@@ -180,9 +209,49 @@ def test_nothing_to_prune() -> None:
         shrink(nn.Linear(4, 2), (torch.zeros(1, 4),), Request(), Evidence())
 
 
-def test_a_search_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgekit.prune import graph
+class Shuffle(nn.Module):
+    """The shuffle of ShuffleNet."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nets.conv(1, 16), nets.conv(16, 16), nn.Linear(16, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x)
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return self.head(self.b(x).mean((2, 3)))
+
+
+def test_a_shuffle_does_not_go_unseen() -> None:
+    """In multiples of 4 every shape fits."""
+    done = shrunk(nets.made(Shuffle), multiple=4)
+    assert set(done.widths) == {"b.0"} and "something else than with these channels zero" in done.doubts[0]
+
+
+def test_a_model_that_cannot_be_searched_is_told_with_what_stands_in_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graph, "_dependencies", lambda *_: 1 // 0)
+    message = (
+        r"cannot follow the channels of Shuffle: ZeroDivisionError: .*\. Channels are moved about by the model itself "
+        r"\(Shuffle\) with view, transpose, reshape"
+    )
+    with pytest.raises(ConversionError, match=message):
+        shrunk(nets.made(Shuffle))
+
+
+@pytest.mark.slow
+def test_shufflenet_ends_in_a_sentence() -> None:
+    torchvision = pytest.importorskip("torchvision")
+    net = torchvision.models.shufflenet_v2_x1_0(weights=None)
+    with pytest.raises(
+        ConversionError, match=r"ZeroDivisionError: .* moved about by stage2\.0 \(InvertedResidual\)"
+    ):
+        shrink(net, (torch.randn(1, 3, 224, 224),), Request(), Evidence())
+
+
+def test_a_search_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     def forever(*_: object) -> None:
         while True:
             pass

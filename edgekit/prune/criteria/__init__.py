@@ -48,9 +48,12 @@ def find(name: str) -> ModuleType:
 
 
 def by_group(graph: Graph, importance: Callable[[Any], torch.Tensor | None]) -> Scored:
-    """One of Torch-Pruning's criteria on each group; groups of which it says nothing are left out."""
+    """One of Torch-Pruning's criteria on each group; groups of which it says nothing are left out.
+    Where all weights are zero they divide zero by zero: no channel is needed there, nor more than another."""
     found = {root: importance(group.full) for root, group in graph.groups.items()}
-    return Scored({root: scores.detach().cpu() for root, scores in found.items() if scores is not None})
+    return Scored(
+        {root: scores.detach().cpu().nan_to_num() for root, scores in found.items() if scores is not None}
+    )
 
 
 def training(evidence: Evidence, criterion: str) -> Callable[[Any, Any], Any]:

@@ -1,0 +1,110 @@
+"""Fewer blocks instead of narrower ones: of the equal residual blocks of a stage some become the identity.
+
+A residual block adds something to what it is given, so that a net still works without it, and best without those that add least.
+That is measured: the length of what a block adds, as a share of its input, on a batch. (Veit et al. 2016, arXiv:1605.06431: residual
+nets survive the loss of blocks; Men et al. 2024, arXiv:2403.03853, rank by such an influence.) The rest needs training, as after any
+pruning; as a student it begins with its teacher's own weights.
+
+Blocks of one `nn.Sequential` are equal that have the same class and the same shapes, and answer in the shape they are given. Cost:
+an export and one pass forward.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgekit.errors import ConversionError, UserError
+from edgekit.quant.macs import operator
+from edgekit.quant.program import calls
+
+Inputs = tuple[torch.Tensor, ...]
+
+
+def shorten(module: nn.Module, examples: Inputs, inputs: Inputs, share: float) -> list[str]:
+    """Drops blocks of `module` in place, so that `share` of the equal ones of each stage stay, rounded up; returns their names.
+
+    examples: to export with. inputs: a batch to measure on. Raises UserError for a share that cannot be, ConversionError where
+    there are no two equal blocks.
+    """
+    if not 0 < share < 1:
+        raise UserError(f"depth is {share}; it is the share of equal blocks to keep, above 0 and below 1")
+    influence = _influences(module, examples, inputs)
+    dropped: list[str] = []
+    for names in _equals(module, influence):
+        stay = math.ceil(share * len(names))
+        dropped += sorted(names, key=lambda name: influence[name])[: len(names) - stay]
+    if not dropped:
+        raise ConversionError(
+            f"{type(module).__name__} has no stage of equal residual blocks of which {share:g} could stay; "
+            "narrow it instead, with depth=1"
+        )
+    drop(module, dropped)
+    return dropped
+
+
+def drop(module: nn.Module, names: Collection[str]) -> None:
+    """Makes the named blocks the identity."""
+    for name in names:
+        parent, _, key = name.rpartition(".")
+        setattr(module.get_submodule(parent), key, nn.Identity())
+
+
+def _equals(module: nn.Module, names: Collection[str]) -> list[list[str]]:
+    """Names of blocks of the same stage, class and shapes."""
+    found = defaultdict(list)
+    for name in names:
+        block = module.get_submodule(name)
+        shapes = tuple((key, tuple(tensor.shape)) for key, tensor in block.state_dict().items())
+        found[name.rpartition(".")[0], type(block), shapes].append(name)
+    return list(found.values())
+
+
+def _influences(module: nn.Module, examples: Inputs, inputs: Inputs) -> dict[str, float]:
+    """Of each outermost residual block of a Sequential that keeps its shape: mean of |added| / |given| over the batch."""
+    residual, found = _residual(module, examples), dict[str, float]()
+    candidates = [
+        f"{name}.{key}" if name else key
+        for name, stage in module.named_modules()
+        if isinstance(stage, nn.Sequential)
+        for key, _ in stage.named_children()
+    ]
+    with _watched(module, [name for name in candidates if name in residual], found), torch.no_grad():
+        module.eval()(*inputs)
+    return {
+        name: value
+        for name, value in found.items()
+        if not any(name.startswith(f"{other}.") for other in found)
+    }
+
+
+def _residual(module: nn.Module, examples: Inputs) -> set[str]:
+    """Names of the modules that add two tensors, in themselves."""
+    found = set()
+    for node in calls(torch.export.export(module.eval(), examples).graph_module):
+        if operator(node) in ("add", "add_") and len(node.all_input_nodes) == 2:
+            found |= {path for path, _ in (node.meta.get("nn_module_stack") or {}).values()}
+    return found
+
+
+@contextmanager
+def _watched(module: nn.Module, names: Collection[str], found: dict[str, float]) -> Iterator[None]:
+    def hook(name: str) -> Any:
+        def watch(block: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            x = args[0] if len(args) == 1 else None
+            if isinstance(x, torch.Tensor) and isinstance(output, torch.Tensor) and x.shape == output.shape:
+                added, given = ((t.flatten(1).norm(dim=1)) for t in (output - x, x))
+                found[name] = float((added / given.clamp_min(1e-12)).mean())
+
+        return watch
+
+    hooks = [module.get_submodule(name).register_forward_hook(hook(name)) for name in names]
+    try:
+        yield
+    finally:
+        for one in hooks:
+            one.remove()
