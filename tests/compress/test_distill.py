@@ -131,6 +131,7 @@ def test_each_mode_learns_and_hands_on_the_student_alone(candidate, nets, tmp_pa
     assert found["metric before"] < 0.3 and found["metric after"] > 0.6, found
     assert top1(predictor(programs.load(done.program).module())) == pytest.approx(found["metric after"])
     assert tensors(done).keys() == tensors(candidate).keys()
+    assert all(tensor.is_contiguous() for tensor in tensors(done).values())
     assert not equal(done, candidate) and not (tmp_path / "checkpoint").exists()
     shares = {name: value for name, value in found.items() if name.startswith("share of ")}
     assert sum(shares.values()) == pytest.approx(1.0) and all(value >= 0 for value in shares.values())
