@@ -155,6 +155,17 @@ def test_a_killed_stage_goes_on(candidate, nets, tmp_path, mode: str) -> None:
     assert not equal(whole, apply(candidate, tmp_path / "c", data(), seed=1, **options))
 
 
+def test_killed_in_the_guards_own_training_it_goes_on(candidate, tmp_path) -> None:
+    whole = apply(candidate, tmp_path / "a", guard=True)
+    with pytest.raises(KeyboardInterrupt):
+        apply(candidate, tmp_path / "b", task(Batches(stop=35)), guard=True)
+    assert len(list((tmp_path / "b" / "checkpoint").glob("*/step-*"))) == 2
+    again = apply(candidate, tmp_path / "b", guard=True)
+    assert equal(whole, again)
+    names = ("metric after", "metric of labels alone", "loss at last")
+    assert all(figures(whole)[name] == figures(again)[name] for name in names)
+
+
 def test_few_labels_and_a_teacher_beat_few_labels(candidate, tmp_path) -> None:
     data = task(Batches(TRAIN[:20]), Batches(TRAIN[20:], labelled=False))
     done = apply(candidate, tmp_path, data, images=9600, guard=True, pseudo=0.8)
