@@ -131,6 +131,7 @@ def test_each_mode_learns_and_hands_on_the_student_alone(candidate, nets, tmp_pa
     assert found["metric before"] < 0.3 and found["metric after"] > 0.6, found
     assert top1(predictor(programs.load(done.program).module())) == pytest.approx(found["metric after"])
     assert tensors(done).keys() == tensors(candidate).keys()
+    assert all(tensor.is_contiguous() for tensor in tensors(done).values())
     assert not equal(done, candidate) and not (tmp_path / "checkpoint").exists()
     shares = {name: value for name, value in found.items() if name.startswith("share of ")}
     assert sum(shares.values()) == pytest.approx(1.0) and all(value >= 0 for value in shares.values())
@@ -152,6 +153,17 @@ def test_a_killed_stage_goes_on(candidate, nets, tmp_path, mode: str) -> None:
     assert list((tmp_path / "b" / "checkpoint" / "distilled").glob("step-*"))
     assert equal(whole, apply(candidate, tmp_path / "b", data(), **options))
     assert not equal(whole, apply(candidate, tmp_path / "c", data(), seed=1, **options))
+
+
+def test_killed_in_the_guards_own_training_it_goes_on(candidate, tmp_path) -> None:
+    whole = apply(candidate, tmp_path / "a", guard=True)
+    with pytest.raises(KeyboardInterrupt):
+        apply(candidate, tmp_path / "b", task(Batches(stop=35)), guard=True)
+    assert len(list((tmp_path / "b" / "checkpoint").glob("*/step-*"))) == 2
+    again = apply(candidate, tmp_path / "b", guard=True)
+    assert equal(whole, again)
+    names = ("metric after", "metric of labels alone", "loss at last")
+    assert all(figures(whole)[name] == figures(again)[name] for name in names)
 
 
 def test_few_labels_and_a_teacher_beat_few_labels(candidate, tmp_path) -> None:
