@@ -118,9 +118,8 @@ class Rung:
     def _judge(self) -> Decision:
         self.baseline = self._float_artifact()
         self._candidate = self._compress()
-        self._artifact = (
-            self.baseline if self._recipe.precision == "float32" else self._export(self._candidate)
-        )
+        untouched = self._recipe.precision == "float32" and not self._changed()
+        self._artifact = self.baseline if untouched else self._export(self._candidate)
         self._verdict = self._prove(self._artifact)
         self._measurement = self._measure(self._artifact, self.baseline, str(self._verdict.golden))
         return gate.decide(self._plan.budget, self._artifact, self.baseline, self._verdict, self._measurement)
@@ -255,6 +254,11 @@ class Rung:
         self._times.append(time)
         return artifact
 
+    def _changed(self) -> str:
+        """The candidate's program, where steps changed what the float model computes; else ""."""
+        program = self._candidate.program if self._candidate is not None else ""
+        return program if program != self._request.traced.program else ""
+
     def _prove(self, artifact: Artifact) -> Verdict:
         def spec(folder: Path) -> ProveSpec:
             return ProveSpec(
@@ -267,6 +271,7 @@ class Rung:
                 golden=str(folder / "golden.npz"),
                 exact=self._exact(artifact),
                 seed=self._request.seed,
+                program=self._changed() if artifact.precision == "float32" else "",
             )
 
         verdict, time = self._stages.run(
