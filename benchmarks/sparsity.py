@@ -90,7 +90,7 @@ class Flow:
         steps = (Step(technique="sparsify", options={**MASKS[mask], "images": 0}),) if MASKS[mask] else ()
         candidate = self._candidate(steps, precision)
         artifact = self._export(candidate)
-        verdict = self._prove(artifact)
+        verdict = self._prove(artifact, candidate.program if steps and precision == "float32" else "")
         took = self._measured(artifact, verdict) if time else None
         figures = {f"{figure.step}: {figure.name}": figure.value for figure in candidate.figures}
         return Row(
@@ -147,7 +147,7 @@ class Flow:
         function = "edgekit.export._stage:export"
         return self._stages.run(self._target.name, "export", function, spec, Artifact, name="export")[0]
 
-    def _prove(self, artifact: Artifact) -> Verdict:
+    def _prove(self, artifact: Artifact, program: str) -> Verdict:
         def spec(folder: Path) -> Record:
             return ProveSpec(
                 artifact=artifact,
@@ -157,6 +157,7 @@ class Flow:
                 isa=self._target.default_isa,
                 host_isa=local_isa(),
                 golden=str(folder / "golden.npz"),
+                program=program,
             )
 
         function = "edgekit.verify.prove:prove"

@@ -120,9 +120,16 @@ class Rung:
                 golden=str(folder / "golden.npz"),
                 exact=self._exact(artifact),
                 seed=self._request.seed,
+                program=self._changed_float(artifact),
             )
 
         return self._site.run("verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify")
+
+    def _changed_float(self, artifact: Artifact) -> str:
+        """The program that a float file holds, where steps changed what the float model computes; else ""."""
+        program = self._making.float_program
+        is_other = artifact.precision == "float32" and program != self._request.traced.program
+        return program if is_other else ""
 
     def _exact(self, artifact: Artifact) -> bool:
         """Whether this host's fused int8 kernels saturate where the target's do not, so that they prove nothing."""

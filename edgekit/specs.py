@@ -72,7 +72,8 @@ class ExportSpec(Record):
 class ProveSpec(Record):
     """For edgekit.verify.prove:prove.
 
-    source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written.
+    source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written. program: what
+    was exported, where steps changed what the model computes (sparsify, prune, distill); "" is the float model.
     """
 
     artifact: Artifact
@@ -84,6 +85,7 @@ class ProveSpec(Record):
     golden: str
     exact: bool = False
     seed: int = 0
+    program: str = ""
 
 
 class MeasureSpec(Record):

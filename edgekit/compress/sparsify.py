@@ -11,7 +11,8 @@ a third. No speed is promised: the kernels of these runtimes multiply by zero to
 
 - Loss of the fine-tuning: alpha times the task's, the rest the divergence from the program as it came (`edgekit.train.objective`).
 - Without training data: one shot and no fine-tuning; batch norms may learn their statistics again from calibration inputs.
-- ptq after it keeps every zero: its weights have no zero point. `rounding="gptq"` and qat move weights: see their figures.
+- ptq after it keeps every zero: its weights have no zero point; equalization and bias correction do not touch them. qat keeps them
+  by masks. `rounding="gptq"` fills some (1 % of the weights of the tests' net), which is a doubt then.
 
 Cost: one shot, a sort of the weights, seconds. Fine-tuning: `images` forward and backward and forward of the float program, and
 a sort of the weights at each of 50 renewals.

@@ -38,6 +38,8 @@ def find(graph: GraphModule) -> list[Layer]:
     found: dict[str, Layer] = {}
     for node in calls(graph):
         weight = node.args[1] if node.target in rules.MAC else None
+        if isinstance(weight, Node) and weight.op == "call_module":
+            weight = weight.args[0]  # before what observes or rounds it
         if not isinstance(weight, Node) or weight.op != "get_attr" or not rules.is_float(weight):
             continue
         path = str(weight.target)

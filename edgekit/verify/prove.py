@@ -11,15 +11,17 @@ from types import ModuleType
 
 import msgspec
 import numpy as np
+import torch
 import torchvision  # noqa: F401  before any other framework: see edgekit.child
 from edgekit_runner.artifact import sha256
 
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.golden import write_golden
+from edgekit.quant import program as programs
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.specs import ProveSpec, Recheck, RecheckSpec
 from edgekit.trace import score, seed_everything
-from edgekit.verify.parity import ComparingPredictor
+from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 
 FLOAT_SNR_DB = 50.0  # a float32 file below this does not compute the same function
@@ -39,6 +41,8 @@ def prove(spec: ProveSpec) -> Verdict:
     comparing = ComparingPredictor(predictor, np.load(spec.traced.predictions, allow_pickle=False))
     metric = score(task, comparing)
     parity = _parity(comparing, spec.artifact)
+    if spec.artifact.precision == "float32":
+        _faithful(spec, predictor, inputs, parity)
     return Verdict(
         runtime=spec.runtime,
         metric=metric,
@@ -118,12 +122,25 @@ def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
     parity = comparing.comparison.parity()
     if not math.isfinite(parity.max_abs_error):
         raise VerificationError(f"the {artifact.format} artifact answers NaN on the metric's samples")
-    if artifact.precision == "float32" and parity.snr_db is not None and parity.snr_db < FLOAT_SNR_DB:
+    return parity
+
+
+def _faithful(spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray], parity: Parity) -> None:
+    """Raises VerificationError where a float file computes something else than the program that it was exported from."""
+    if spec.program:
+        module, comparison = programs.load(spec.program).module(), Comparison()
+        for row in zip(*inputs, strict=True):
+            sample = [part[None] for part in row]
+            with torch.no_grad():
+                answer = module(*map(torch.from_numpy, sample))
+            outputs = answer if isinstance(answer, tuple | list) else (answer,)
+            comparison.add([output.numpy() for output in outputs], predictor.run(sample))
+        parity = comparison.parity()
+    if parity.snr_db is not None and parity.snr_db < FLOAT_SNR_DB:
         raise VerificationError(
-            f"the float32 {artifact.format} artifact does not compute the model's function: SNR {parity.snr_db:.1f} dB, "
+            f"the float32 {spec.artifact.format} artifact does not compute the model's function: SNR {parity.snr_db:.1f} dB, "
             f"at least {FLOAT_SNR_DB:.0f} dB is expected of a faithful conversion"
         )
-    return parity
 
 
 def _saturation(backend: ModuleType, spec: ProveSpec, inputs: list[np.ndarray]) -> Saturation | None:
