@@ -2,15 +2,15 @@
 task.
 
     python benchmarks/lowrank.py make examples/cifar10.py:task --set weights=resnet20.safetensors --set train=train.npz \
-        --set test=test.npz --work out/resnet20 --macs 0.85,0.7,0.5 --images 3840
-    python benchmarks/lowrank.py make ... --work out/resnet20 --other pruned=work/program.pt2
+        --set test=test.npz --work out/resnet20 --macs 0.85,0.7,0.5 --other pruned=work/program.pt2
     python benchmarks/lowrank.py time --work out/resnet20
+    python benchmarks/lowrank.py train examples/cifar10.py:task --set ... --work out/resnet20 --images 3840
 
 make: for each share of MACs the program factorized with calibration inputs and, with --blind, by its weights alone;
-its metric in torch, and again after training on --images with the float program as teacher. --other: a program from
-elsewhere, say a pruned one, treated alike. time: every file in turn in ONNX Runtime, one thread, CPU time of the
-process; run it on a machine that does nothing else. lowrank.json of --work keeps every row; the same command goes
-on where it was stopped.
+its metric in torch. --other: a program from elsewhere, say a pruned one, treated alike. time: every file in turn in
+ONNX Runtime, one thread, CPU time of the process; run it on a machine that does nothing else. train: every program
+but the float one, with the float one as teacher. lowrank.json of --work keeps every row; the same command goes on
+where it was stopped.
 """
 
 import argparse
@@ -56,6 +56,7 @@ class Row(Record):
     """
 
     name: str
+    program: str
     macs: int
     metric: float
     trained: float | None = None
@@ -84,22 +85,18 @@ class Made:
 # -- make
 
 
-def make(
-    made: Made, task: Task, shares: Sequence[float], blind: bool, others: dict[str, str], images: int
-) -> None:
+def make(made: Made, task: Task, shares: Sequence[float], blind: bool, others: dict[str, str]) -> None:
     whole = traced(task, made.work)
-    _row(made, FLOAT, whole, task, 0)
+    _row(made, FLOAT, whole, task)
     for share in shares:
         for batches in (20, 0) if blind else (20,):
             name = f"lowrank {share:g}" + ("" if batches else " blind")
             if name not in made.rows:
                 options = lowrank.Options(macs=share, batches=batches)
-                found = lowrank.apply(
-                    whole, task, options, Context(work=str(made.work / name.replace(" ", "-")))
-                )
-                _row(made, name, found, task, images)
+                context = Context(work=str(made.work / name.replace(" ", "-")))
+                _row(made, name, lowrank.apply(whole, task, options, context), task)
     for name, place in others.items():
-        _row(made, name, msgspec.structs.replace(whole, program=place), task, images)
+        _row(made, name, msgspec.structs.replace(whole, program=place), task)
 
 
 def traced(task: Task, work: Path) -> Candidate:
@@ -112,30 +109,39 @@ def traced(task: Task, work: Path) -> Candidate:
     return Candidate(program=str(path), recipe=Recipe(name="lowrank", precision="float32", steps=()))
 
 
-def _row(made: Made, name: str, candidate: Candidate, task: Task, images: int) -> None:
+def _row(made: Made, name: str, candidate: Candidate, task: Task) -> None:
     if name in made.rows:
         return
     program = programs.load(candidate.program)
     artifact = onnx.export(candidate, load_target(TARGET), made.work / f"{name.replace(' ', '-')}.onnx")
-    after = trained(candidate, task, images, made.work / f"{name}-training") if images else None
     made.put(
         Row(
             name=name,
+            program=candidate.program,
             macs=count(program).count,
             metric=metric(task, program.module()),
-            trained=after,
             size_bytes=artifact.size_bytes,
         )
     )
 
 
-def trained(candidate: Candidate, task: Task, images: int, folder: Path) -> float:
-    """The metric after training with the float program of the same folder as teacher."""
+# -- train
+
+
+def train(made: Made, task: Task, images: int) -> None:
+    """Every program but the float one, which is the teacher."""
     if task.training is None:
-        raise UserError(f"task {task.name!r} has no training data; leave --images out")
-    graph = programs.load(candidate.program).module()
+        raise UserError(f"task {task.name!r} has no training data")
+    for name, row in list(made.rows.items()):
+        if name != FLOAT and row.trained is None:
+            after = trained(row, traced(task, made.work), task, images, made.work / f"{name}-training")
+            made.put(msgspec.structs.replace(made.rows[name], trained=after))
+
+
+def trained(row: Row, whole: Candidate, task: Task, images: int, folder: Path) -> float:
+    assert task.training is not None
+    graph = programs.load(row.program).module()
     model = trainable(graph)
-    whole = msgspec.structs.replace(candidate, program=str(folder.parent / "float.pt2"))
     objective = Distillation(teacher(whole), task.training.loss, 0.1, 4.0)
     fit(model, task.training, Options(images=images), objective=objective, folder=folder)
     give_back(model.to("cpu"), graph)
@@ -195,12 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if asked.part == "time":
             measure(made)
         else:
-            if not asked.task:
-                raise UserError("make needs a task, FILE.py:FUNCTION")
-            task = load_task(asked.task, read_settings(tuple(asked.set)))
-            shares = [float(part) for part in asked.macs.split(",") if part]
-            others = dict(part.split("=", 1) for part in asked.other)
-            make(made, task, shares, asked.blind, others, asked.images)
+            _with_task(asked, made)
     except EdgekitError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -208,15 +209,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _with_task(asked: argparse.Namespace, made: Made) -> None:
+    if not asked.task:
+        raise UserError(f"{asked.part} needs a task, FILE.py:FUNCTION")
+    task = load_task(asked.task, read_settings(tuple(asked.set)))
+    if asked.part == "train":
+        train(made, task, asked.images)
+        return
+    shares = [float(part) for part in asked.macs.split(",") if part]
+    make(made, task, shares, asked.blind, dict(part.split("=", 1) for part in asked.other))
+
+
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("part", choices=("make", "time"))
+    parser.add_argument("part", choices=("make", "time", "train"))
     parser.add_argument("task", nargs="?", help="FILE.py:FUNCTION")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for the task")
     parser.add_argument("--work", type=Path, required=True, help="folder of programs, files and lowrank.json")
     parser.add_argument("--macs", default="0.85,0.7,0.5", help="shares of MACs that may be left")
     parser.add_argument("--blind", action="store_true", help="also without calibration inputs")
-    parser.add_argument("--images", type=int, default=0, help="to train on after each (default 0)")
+    parser.add_argument("--images", type=int, default=3840, help="of each training (default 3840)")
     parser.add_argument(
         "--other", action="append", default=[], metavar="NAME=PROGRAM", help="another program"
     )

@@ -14,9 +14,10 @@ that have accuracy to spare.
 - gradual: over this share of the budget the float layer is blended into the binary one. Batch norms follow their
   batches.
 
-The program that is written holds ordinary operators, so that ONNX, TFLite and Core ML run it: right, and no faster
-than float. Kernels of one bit are in OpenVINO on x86: `edgekit.binary.openvino`. Storage of one bit:
-`edgekit.binary.packed`. Train with it last: a later step that trains would make weights of the signs.
+The program that is written holds ordinary operators, so that ONNX, TFLite and Core ML run it: right, and no faster.
+In ONNX Runtime it took 1.1 (ResNet-18) to 1.5 times (ResNet-20) the CPU time of float, for the comparisons and borders.
+Kernels of one bit are in OpenVINO on x86: `edgekit.binary.openvino`. Storage of one bit: `edgekit.binary.packed`.
+Train with it last: a later step that trains would make weights of the signs.
 
 Cost: `images` forward and backward, and forward of the float program.
 """
