@@ -7,4 +7,4 @@ BY_TENSORFLOW = frozenset({"ptq_tensorflow"})
 # What each layer costs in integers and in float is measured for these, where the target's own kind of machine is here.
 NEEDS_TIMES = frozenset({"mixed"})
 # These make a float program of a float program, the same for every target that asks for the same.
-ON_FLOAT = frozenset({"prune", "distill"})
+ON_FLOAT = frozenset({"prune", "distill", "sparsify", "lottery", "palettize", "binarize", "lowrank"})
