@@ -35,7 +35,6 @@ import msgspec
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
-from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
 from edgekit.compress import _guard, _teachers, ptq
 from edgekit.compress._score import figures_of, metric_of
@@ -45,7 +44,7 @@ from edgekit.distill.taps import graph_of
 from edgekit.distill.unlabelled import Interleaved
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
-from edgekit.quant.trainable import OneByOne, give_back, trainable
+from edgekit.quant.trainable import give_back, trainable
 from edgekit.records import Candidate, Record
 from edgekit.stages import CHECKPOINT
 from edgekit.task import Training
@@ -183,7 +182,7 @@ def _method(
         data.seed_step(context.seed, 0, 0)  # of adapters and heads
         setting = Setting(
             student=trainable(program.module()),
-            teachers=[_teacher(teacher, folds) for teacher in given.values()],
+            teachers=[_teachers.asked(teacher, folds) for teacher in given.values()],
             loss=task.training.loss,
             alpha=options.alpha,
             temperature=options.temperature,
@@ -194,15 +193,6 @@ def _method(
             cached=options.cache,
         )
         return modes.method(options.mode, setting)
-
-
-def _teacher(program: ExportedProgram, folds: bool) -> GraphModule | OneByOne:
-    """For any number of samples. folds: batch norms go into the layers before them, which saves time; their names go too."""
-    graph = program.module()
-    if folds:
-        _fuse_conv_bn_(graph)
-        _fuse_linear_bn_(graph)
-    return trainable(graph)
 
 
 def _training(training: Training, options: Options) -> Training:

@@ -28,9 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
-from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
-from edgekit.compress import ptq
+from edgekit.compress import _teachers, ptq
 from edgekit.compress._score import figures_of, metric_of
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import fake
@@ -96,12 +95,13 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     calibrated, trial = ptq.decided(candidate, task, settings)
     grids = fake.fake_quantize(trial.model)
     model = trainable(trial.model)
+    teacher = _teachers.asked(programs.load(candidate.program))
     ready = time.perf_counter()
     trained = fit(
         model,
         task.training,
         options.loop(context.seed),
-        objective=Distillation([_teacher(candidate)], task.training.loss, options.alpha, options.temperature),
+        objective=Distillation([teacher], task.training.loss, options.alpha, options.temperature),
         on_step=_Schedule(options, model, grids),
         folder=work / CHECKPOINT,
     )
@@ -125,14 +125,6 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "seconds": (time.perf_counter() - start, "s"),
     }
     return ptq.noted(after, "qat", figures)
-
-
-def _teacher(candidate: Candidate) -> nn.Module:
-    """The float program, for any number of samples, batch norms folded to save time."""
-    graph = programs.load(candidate.program).module()
-    _fuse_conv_bn_(graph)
-    _fuse_linear_bn_(graph)
-    return trainable(graph)
 
 
 class _Schedule:
