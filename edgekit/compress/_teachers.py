@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
+from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
 from edgekit.errors import UserError
 from edgekit.quant import program as programs
+from edgekit.quant.trainable import OneByOne, trainable
 from edgekit.records import Candidate
 from edgekit.task import build
 from edgekit.trace import program_of
@@ -39,6 +42,20 @@ def read(reference: str, task: "Task") -> ExportedProgram:
     if reference.endswith(".pt2"):
         return programs.load(Path(reference))
     return program_of(dataclasses.replace(task, model=build(reference)))
+
+
+def teacher(candidate: Candidate) -> GraphModule | OneByOne:
+    """The candidate's own float program, before it is changed."""
+    return asked(programs.load(candidate.program))
+
+
+def asked(program: ExportedProgram, folds: bool = True) -> GraphModule | OneByOne:
+    """For any number of samples. folds: batch norms go into the layers before them, which saves time; their names go too."""
+    graph = program.module()
+    if folds:
+        _fuse_conv_bn_(graph)
+        _fuse_linear_bn_(graph)
+    return trainable(graph)
 
 
 def check_same(name: str, program: ExportedProgram, other: str, like: ExportedProgram) -> None:

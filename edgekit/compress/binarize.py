@@ -38,7 +38,7 @@ from edgekit.binary import choose
 from edgekit.binary.layer import BinaryConv, lower, replace
 from edgekit.compress import ptq
 from edgekit.compress._score import figures_of, metric_of
-from edgekit.compress._training import teacher
+from edgekit.compress._teachers import teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant import tensors

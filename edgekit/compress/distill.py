@@ -15,9 +15,9 @@ student sees besides is a choice of modes and terms:
 - `guard` trains the same start on labels alone with the same budget, keeps the better of the two and says which.
 
 Pretrained distillation is a recipe of such steps. A compact student learns the teacher's answers on plenty of data without labels, and then the task:
-    [[ladder.steps]] technique = "distill", options = {student = "nets.py:compact", alpha = 0.0, images = 200000}
-    [[ladder.steps]] technique = "distill", options = {alpha = 0.1}
-    [[ladder.steps]] technique = "distill", options = {alpha = 1.0}      # fine-tunes on labels alone
+    Step(technique="distill", options={"student": "nets.py:compact", "alpha": 0.0, "images": 200_000})
+    Step(technique="distill", options={})
+    Step(technique="distill", options={"alpha": 1.0})      # fine-tunes on labels alone
 With alpha 0 no label counts, so that labelled and unlabelled batches teach alike.
 
 The metric that decides is the artifact's; "metric before" and "metric after" explain it. The last weights are the result.
@@ -36,9 +36,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from edgekit.compress import _teachers, ptq
+from edgekit.compress import _guard, _teachers, ptq
 from edgekit.compress._score import figures_of, metric_of
-from edgekit.compress._training import answering
 from edgekit.distill import modes
 from edgekit.distill.distiller import Method, Setting
 from edgekit.distill.taps import graph_of
@@ -144,8 +143,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     after = metric_of(task, done.graph)
     kept, guarded = done.graph, dict[str, tuple[float, str]]()
     if options.guard:
-        plain = _plain(program, task.training, options.loop(context.seed), work / CHECKPOINT / "plain")
-        kept, guarded = _better(task, done.graph, after, plain)
+        plain = _guard.plain(program, task.training, options.loop(context.seed), work / CHECKPOINT / "plain")
+        kept, guarded = _guard.better(task, done.graph, after, plain)
     path = work / "program.pt2"
     programs.save(programs.export(kept, program), path)
     shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
@@ -190,7 +189,7 @@ def _method(
         data.seed_step(context.seed, 0, 0)  # of adapters and heads
         setting = Setting(
             student=trainable(program.module()),
-            teachers=[answering(teacher, folds) for teacher in given.values()],
+            teachers=[_teachers.asked(teacher, folds) for teacher in given.values()],
             loss=task.training.loss,
             alpha=options.alpha,
             temperature=options.temperature,
@@ -254,34 +253,6 @@ def _distilled(
     graph = program.module()
     give_back(graph_of(method.model.student.graph), graph)
     return _Done(graph, trained)
-
-
-def _plain(
-    program: ExportedProgram, training: Training, options: loop_options.Options, folder: Path
-) -> GraphModule:
-    """The same start, trained on the labels alone."""
-    graph = program.module()
-    model = trainable(graph)
-    fit(model, training, options, folder=folder)
-    give_back(model, graph)
-    return graph
-
-
-def _better(
-    task: "Task", distilled: GraphModule, metric: float, plain: GraphModule
-) -> tuple[GraphModule, dict[str, tuple[float, str]]]:
-    """Of both by the task's metric, distilled where they tie; and what was gained."""
-    other = metric_of(task, plain)
-    paid = metric >= other
-    log.info(
-        "distillation %s: metric %.4f, with labels alone %.4f; the %s weights are kept",
-        "paid" if metric > other else "did not pay",
-        metric,
-        other,
-        "distilled" if paid else "plain",
-    )
-    figures = {"metric of labels alone": (other, ""), "gain over labels alone": (metric - other, "")}
-    return distilled if paid else plain, figures
 
 
 def _hits(method: Method) -> int:

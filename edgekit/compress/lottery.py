@@ -26,7 +26,7 @@ from torch.fx import GraphModule
 
 from edgekit.compress import ptq
 from edgekit.compress._score import metric_of
-from edgekit.compress._training import teacher
+from edgekit.compress._teachers import teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import give_back, trainable

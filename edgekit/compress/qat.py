@@ -32,7 +32,7 @@ from torch import nn
 
 from edgekit.compress import ptq
 from edgekit.compress._score import figures_of, metric_of
-from edgekit.compress._training import teacher
+from edgekit.compress._teachers import teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import fake
 from edgekit.quant.trainable import Norm, give_back, trainable

@@ -126,7 +126,7 @@ def equal(first: Candidate, second: Candidate) -> bool:
 def test_each_mode_learns_and_hands_on_the_student_alone(candidate, nets, tmp_path, mode: str) -> None:
     """The peer of "online" knows nothing at the start."""
     given = {"teachers": nets["ignorant"]} if mode == "online" else {}
-    done = apply(candidate, tmp_path, mode=mode, images=6400, **MODES[mode], **given)
+    done = apply(candidate, tmp_path, mode=mode, images=4800, learning_rate=2e-2, **MODES[mode], **given)
     found = figures(done)
     assert found["metric before"] < 0.3 and found["metric after"] > 0.6, found
     assert top1(predictor(programs.load(done.program).module())) == pytest.approx(found["metric after"])
@@ -168,9 +168,9 @@ def test_killed_in_the_guards_own_training_it_goes_on(candidate, tmp_path) -> No
 
 def test_few_labels_and_a_teacher_beat_few_labels(candidate, tmp_path) -> None:
     data = task(Batches(TRAIN[:20]), Batches(TRAIN[20:], labelled=False))
-    done = apply(candidate, tmp_path, data, images=9600, guard=True, pseudo=0.8)
+    done = apply(candidate, tmp_path, data, images=4800, learning_rate=2e-2, guard=True, pseudo=0.8)
     found = figures(done)
-    assert found["gain over labels alone"] > 0.1, found
+    assert found["gain over labels alone"] > 0.2, found
     assert found["metric after"] - found["metric of labels alone"] == pytest.approx(
         found["gain over labels alone"]
     )
@@ -182,9 +182,8 @@ def test_a_teacher_that_harms_is_told(candidate, nets, tmp_path, caplog) -> None
     done = apply(candidate, tmp_path, teachers=nets["ignorant"], alpha=0.0, images=3200, guard=True)
     found = figures(done)
     assert found["gain over labels alone"] < -0.2 and "distillation did not pay: metric" in caplog.text
-    assert top1(predictor(programs.load(done.program).module())) == pytest.approx(
-        found["metric of labels alone"]
-    )
+    assert top1(predictor(programs.load(done.program).module())) == pytest.approx(found["metric after"])
+    assert found["metric after"] == found["metric of labels alone"] > found["metric distilled"]
 
 
 def test_kept_answers_change_nothing(candidate, tmp_path) -> None:
