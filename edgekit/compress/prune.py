@@ -4,16 +4,17 @@
    together (Torch-Pruning's dependency graph, Fang et al. 2023, arXiv:2301.12900), ranks them by a criterion, and chooses the
    width of each group so that the share `macs` of all multiply-accumulates is left. Widths are multiples that the target's
    kernels like.
-2. The batch norms take their statistics anew, forward only; that alone is worth 20 to 30 points of accuracy.
+2. The batch norms take their statistics anew, forward only; that alone is worth 16 points of accuracy on ResNet-20.
 3. The result is exported as the model was. It needs training: fine-tuning or distillation is the next step of a recipe.
 
 `depth` drops blocks before it narrows what is left (`edgekit.prune.depth`).
 
-`criterion`: l2 is the default, and on a handful of images none did better; shapley costs minutes. `scope`: uniform, global or
+`criterion`: l2 is the default and needs no data; shapley costs minutes. `scope`: uniform, global or
 isomorphic (`edgekit.prune.widths`). `steps`: so many cuts, each ranked anew. The folder `pruned` of the candidate rebuilds the
 module, so that a recipe can prune again what was trained meanwhile.
 
-Cost: no training. ResNet-20: seconds; ResNet-50: a minute, most of it for the search of groups and two scorings.
+Cost: no training. Pruning itself took 1 to 20 s for each of 17 networks (benchmarks/prune_models.py, a loaded core); the task's metric
+is computed twice on top. Memory: three copies of the weights.
 """
 
 import copy
@@ -40,8 +41,9 @@ from edgekit.quant import calibrate
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Record
 from edgekit.sources import keras
+from edgekit.task import describe
 from edgekit.trace import examples_of, export, model_of, score
-from edgekit.train.data import Stream
+from edgekit.train.data import Batch, Stream, check
 
 if TYPE_CHECKING:
     from edgekit.specs import Context
@@ -104,7 +106,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     module, earlier = loaded(candidate, fresh, examples)
     multiple = context.target.channel_multiple if context.target else 1
     loss = task.training.loss if task.training else None
-    evidence = Evidence(_batches(task, options.images, context.seed), loss, context.seed)
+    batches = _batches(module, task, options.images, context.seed)
+    evidence = Evidence([(batch.inputs, batch.labels) for batch in batches], loss, context.seed)
 
     def settle(net: nn.Module) -> int:
         return recalibrate(net, _inputs(task, examples, context.seed), options.recalibrate)
@@ -145,7 +148,12 @@ def loaded(
         raise ConversionError(
             "pruning needs a torch module; a Keras model is none whose layers could be narrowed"
         )
-    module = copy.deepcopy(fresh)
+    try:
+        module = copy.deepcopy(fresh)
+    except Exception as error:
+        raise ConversionError(
+            f"pruning needs a copy of the model, and {type(fresh).__name__} cannot be copied: {describe(error)}"
+        ) from error
     earlier = saved.rebuild(module, Path(candidate.pruned)) if candidate.pruned else None
     fill(module, programs.load(candidate.program), examples)
     return module, earlier
@@ -197,16 +205,20 @@ def _sizes(module: nn.Module, shrunk: Shrunk) -> dict[str, tuple[float, str]]:
     }
 
 
-def _batches(task: "Task", images: int, seed: int) -> list[tuple[tuple[torch.Tensor, ...], object]]:
-    """Training batches that hold about so many images; none where there is no training data."""
-    found: list[tuple[tuple[torch.Tensor, ...], object]] = []
+def _batches(module: nn.Module, task: "Task", images: int, seed: int) -> list[Batch]:
+    """Training batches that hold about so many images; none where there is no training data.
+
+    Raises TaskError where the module or the loss cannot take them.
+    """
+    found: list[Batch] = []
     if task.training is None:
         return found
     for batch in Stream(task.training.batches, seed):
-        found.append((batch.inputs, batch.labels))
+        found.append(batch)
         images -= batch.rows
         if images <= 0:
             break
+    check(module, task.training, found[0])
     return found
 
 

@@ -23,17 +23,10 @@ _CHANNELWISE = {
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool2d", "mean", "amax", "flatten",
     "clone", "contiguous", "detach", "permute", "squeeze", "unsqueeze", "to", "upsample_bilinear2d", "upsample_nearest2d",
 }  # fmt: skip
-_PLAIN = {
-    "add",
-    "add_",
-    "cat",
-    "sub",
-    "sym_size",
-    "zeros",
-    "ones",
-    "full",
-    "embedding",
-}  # known to the graph of dependencies
+_MOVES = {
+    "view", "reshape", "unflatten", "transpose", "chunk", "split", "split_with_sizes", "unbind", "select", "slice", "index",
+    "roll", "flip", "pad", "gather", "pixel_shuffle", "matmul", "bmm", "einsum", "scaled_dot_product_attention",
+}  # fmt: skip
 
 
 def movers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, str]:
@@ -41,7 +34,7 @@ def movers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, s
     found: dict[str, dict[str, None]] = {}
     for node in calls(torch.export.export(module.eval(), examples).graph_module):
         name = operator(node)
-        if name and name not in _LAYERS | _CHANNELWISE | _PLAIN and not _flattens(node):
+        if name in _MOVES and not _flattens(node):
             found.setdefault(origin(node) or "the model itself", {})[name] = None
     return {name: ", ".join(operators) for name, operators in found.items()}
 

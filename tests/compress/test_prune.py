@@ -204,6 +204,9 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
         apply(candidate, tmp_path, ignore="layer.2, head")
     with pytest.raises(TaskError, match="criterion 'taylor' needs Training"):
         apply(candidate, tmp_path, task(training=None), criterion="taylor")
+    bad = ek.Training(batches=[(IMAGES[:4], LABELS[:4] + 20)], loss=F.cross_entropy)
+    with pytest.raises(TaskError, match="the model has 10 outputs"):
+        apply(candidate, tmp_path, task(training=bad), criterion="taylor")
     for wrong, message in (
         ({"macs": 1.5}, "macs is 1.5; it is the share to keep"),
         ({"criterion": "none"}, "unknown criterion 'none'"),
