@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import torch
 from torch.fx import GraphModule
 
 from edgekit.compress import ptq
@@ -33,7 +34,7 @@ from edgekit.compress._teachers import teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
-from edgekit.quant.trainable import give_back, trainable
+from edgekit.quant.trainable import OneByOne, give_back, trainable
 from edgekit.records import Candidate, Record
 from edgekit.sparse import alive, patterns
 from edgekit.sparse import layers as weights
@@ -114,12 +115,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     Raises UserError for names that are no layers and for a sparsity that takes a whole layer, TaskError for a gradual schedule
     without training data, and what `fit` raises.
     """
-    start, work = time.perf_counter(), Path(context.work)
-    if options.schedule == "gradual" and (task.training is None or not options.images):
-        raise TaskError(
-            f"task {task.name!r}: schedule=gradual and criterion=movement train; they need Training(batches=..., loss=...) and "
-            "images above 0. Without, give schedule=one_shot"
-        )
+    start, path = time.perf_counter(), Path(context.work) / "program.pt2"
+    _check_training(task, options)
     program = programs.load(candidate.program)
     like, graph = programs.user_inputs(program), program.module()
     del program
@@ -127,16 +124,43 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     chosen = weights.chosen(found, pattern, options.ignore, options.keep)
     model = trainable(graph)
     masks = Masks(model, chosen, options.criterion)
-    alive.check(
-        chosen, [weight.abs() for weight in masks.weights()], pattern, options.sparsity, options.scope
-    )
+    magnitudes = [weight.abs() for weight in masks.weights()]
+    alive.check(chosen, magnitudes, pattern, options.sparsity, options.scope)
     figures = {"metric before": (metric_of(task, graph), "")}
-    gradual = (
-        Gradual(masks, pattern, options.sparsity, options.scope, Ramp(begin=options.begin, end=options.end))
-        if options.schedule == "gradual"
-        else None
-    )
-    if gradual is None:
+    figures |= _cut(candidate, task, options, context, model, masks, like)
+    give_back(model, graph)
+    masks.write(graph)
+    figures |= {"metric after": (metric_of(task, graph), ""), **_counted(graph, found, chosen)}
+    programs.save(programs.export(graph, like), path)
+    shutil.rmtree(path.with_name(CHECKPOINT), ignore_errors=True)
+    doubts = alive.doubts(chosen, [mask.kept for mask in masks.masks])
+    done = msgspec.structs.replace(candidate, program=str(path), doubts=(*candidate.doubts, *doubts))
+    return ptq.noted(done, "sparsify", {**figures, "seconds": (time.perf_counter() - start, "s")})
+
+
+def _check_training(task: "Task", options: Options) -> None:
+    if options.schedule == "gradual" and (task.training is None or not options.images):
+        raise TaskError(
+            f"task {task.name!r}: schedule=gradual and criterion=movement train; they need Training(batches=..., loss=...) and "
+            "images above 0. Without, give schedule=one_shot"
+        )
+
+
+def _cut(
+    candidate: Candidate,
+    task: "Task",
+    options: Options,
+    context: "Context",
+    model: GraphModule | OneByOne,
+    masks: Masks,
+    like: tuple[torch.Tensor, ...],
+) -> dict[str, tuple[float, str]]:
+    """Masks the weights of `model`, at once or while it trains; without training its norms learn their statistics again."""
+    pattern, gradual = patterns.read(options.pattern), None
+    if options.schedule == "gradual":
+        ramp = Ramp(begin=options.begin, end=options.end)
+        gradual = Gradual(masks, pattern, options.sparsity, options.scope, ramp)
+    else:
         masks.renew(pattern, options.sparsity, options.scope)
     if task.training is not None and options.images:
         trained = fit(
@@ -147,25 +171,20 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
                 [teacher(candidate)], task.training.loss, options.alpha, options.temperature
             ),
             on_step=gradual,
-            folder=work / CHECKPOINT,
+            folder=Path(context.work) / CHECKPOINT,
         )
-        figures |= figures_of(trained)
         model.to("cpu")
-    elif options.recalibrate and task.calibration is not None:
-        figures["metric before recalibration"] = (metric_of(task, model), "")
-        taken = recalibrate(model, task.calibration, like)
-        figures["inputs of the recalibration"] = (taken, "count")
-    if gradual is not None:
-        gradual(1.0)
-    give_back(model, graph)
-    masks.write(graph)
-    figures |= {"metric after": (metric_of(task, graph), ""), **_counted(graph, found, chosen)}
-    path = work / "program.pt2"
-    programs.save(programs.export(graph, like), path)
-    shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
-    doubts = alive.doubts(chosen, [mask.kept for mask in masks.masks])
-    done = msgspec.structs.replace(candidate, program=str(path), doubts=(*candidate.doubts, *doubts))
-    return ptq.noted(done, "sparsify", {**figures, "seconds": (time.perf_counter() - start, "s")})
+        if gradual is not None:
+            gradual(1.0)
+        return figures_of(trained)
+    if not options.recalibrate or task.calibration is None:
+        return {}
+    before = metric_of(task, model)
+    taken = recalibrate(model, task.calibration, like)
+    return {
+        "metric before recalibration": (before, ""),
+        "inputs of the recalibration": (taken, "count"),
+    }
 
 
 def _counted(
