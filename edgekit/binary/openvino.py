@@ -52,6 +52,20 @@ def write(source: Path, out: Path) -> Written:
     made = [_in_place(node, x, layer) for node, x, layer in found]
     model.validate_nodes_and_infer_types()
     _prove(model, made)
+    ratio, size = _save(model, plain, source, out)
+    weights = sum(layer.weight.size for _, _, layer in found)
+    return Written(
+        path=str(out),
+        layers=tuple(str(layer) for _, _, layer in found),
+        float_weight_bytes=4 * weights,
+        weight_bytes=sum(-(-layer.weight.size // 8) for _, _, layer in found),
+        size_bytes=size,
+        snr_db=ratio,
+    )
+
+
+def _save(model: ov.Model, plain: ov.Model, source: Path, out: Path) -> tuple[float, int]:
+    """Both files, or none where they answer unlike `plain`; returns (signal-to-noise ratio in dB, bytes)."""
     partial = out.with_name(f".{out.stem}.partial.xml")
     out.parent.mkdir(parents=True, exist_ok=True)
     files = [(partial, out), (partial.with_suffix(".bin"), out.with_suffix(".bin"))]
@@ -68,15 +82,7 @@ def write(source: Path, out: Path) -> Written:
     finally:
         for written, _ in files:
             written.unlink(missing_ok=True)
-    weights = sum(layer.weight.size for _, _, layer in found)
-    return Written(
-        path=str(out),
-        layers=tuple(str(layer) for _, _, layer in found),
-        float_weight_bytes=4 * weights,
-        weight_bytes=sum(-(-layer.weight.size // 8) for _, _, layer in found),
-        size_bytes=sum(place.stat().st_size for _, place in files),
-        snr_db=ratio,
-    )
+    return ratio, sum(place.stat().st_size for _, place in files)
 
 
 def read(source: Path) -> ov.Model:
