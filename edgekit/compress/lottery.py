@@ -4,7 +4,8 @@ Iterative magnitude pruning. The trained net loses a share of its smallest weigh
 early in training, and trains again; so on, until few are left. Frankle & Carbin 2019, "The Lottery Ticket Hypothesis"
 (arXiv:1803.03635), back to the initial weights; larger nets need weights from a little later. Renda et al. 2020, "Comparing
 Rewinding and Fine-tuning" (arXiv:2003.02389): where the early weights are gone, it is enough to take the weights as they
-are and to repeat the schedule of the learning rate; it keeps as much, and there is nothing to store.
+are and to repeat the schedule of the learning rate: there is nothing to store. On a perceptron of digits both keep the dense net's
+answers at 92 % zeros; at 95 % only weights that went back do (benchmarks/lottery.py).
 
 - rewind: a file of early weights; "" repeats the rate alone. The masks are those of `edgekit.compress.sparsify`.
 - control: after the same search the last masks are shuffled within each layer. A ticket that is no better than its control was
