@@ -23,8 +23,8 @@ from edgekit.compress._score import predictor
 from edgekit.errors import EdgekitError
 from edgekit.prune import criteria
 from edgekit.prune.criteria import Evidence
-from edgekit.prune.recalibrate import recalibrate
 from edgekit.prune.shrink import Request, shrink
+from edgekit.quant.recalibrate import recalibrate
 from edgekit.records import Record
 from edgekit.train.data import Stream
 

@@ -34,11 +34,11 @@ from edgekit.errors import ConversionError, TaskError, UserError
 from edgekit.prune import macs, saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.depth import shorten
-from edgekit.prune.recalibrate import recalibrate
 from edgekit.prune.shrink import Request, Shrunk, shrink
 from edgekit.prune.weights import fill
 from edgekit.quant import calibrate
 from edgekit.quant import program as programs
+from edgekit.quant.recalibrate import recalibrate
 from edgekit.records import Candidate, Record
 from edgekit.sources import keras
 from edgekit.task import describe

@@ -35,6 +35,8 @@ from edgekit.compress._teachers import teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
+from edgekit.quant.calibrate import checked, yielded
+from edgekit.quant.recalibrate import recalibrate
 from edgekit.quant.trainable import OneByOne, give_back, trainable
 from edgekit.records import Candidate, Record
 from edgekit.sparse import alive, patterns
@@ -42,7 +44,6 @@ from edgekit.sparse import layers as weights
 from edgekit.sparse.layers import Ends, Layer
 from edgekit.sparse.masks import Criterion, Masks
 from edgekit.sparse.patterns import Scope
-from edgekit.sparse.recalibrate import recalibrate
 from edgekit.sparse.schedule import Gradual, Ramp, When
 from edgekit.stages import CHECKPOINT
 from edgekit.train import options as loop_options
@@ -52,6 +53,8 @@ from edgekit.train.objective import Distillation
 if TYPE_CHECKING:
     from edgekit.specs import Context
     from edgekit.task import Task
+
+RECALIBRATED = 10_000  # inputs at most
 
 
 class Options(Record):
@@ -181,7 +184,8 @@ def _cut(
     if not options.recalibrate or task.calibration is None:
         return {}
     before = metric_of(task, model)
-    taken = recalibrate(model, task.calibration, like)
+    inputs = (checked(batch, like, n) for n, batch in enumerate(yielded(task.calibration)))
+    taken = recalibrate(model, inputs, RECALIBRATED)
     return {
         "metric before recalibration": (before, ""),
         "inputs of the recalibration": (taken, "count"),

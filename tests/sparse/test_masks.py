@@ -5,11 +5,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from edgekit.quant.recalibrate import recalibrate
 from edgekit.quant.trainable import give_back, trainable
 from edgekit.sparse import layers
 from edgekit.sparse.masks import Masks
 from edgekit.sparse.patterns import read
-from edgekit.sparse.recalibrate import recalibrate
 
 
 class Net(nn.Module):
@@ -98,7 +98,7 @@ def test_norms_learn_their_statistics_again(graph) -> None:
     model = trainable(graph)
     batches = [torch.randn(16, 2, 6, 6) * 3 for _ in range(4)]
     weight = dict(model.named_parameters())["conv.weight"].clone()
-    assert recalibrate(model, batches, (torch.zeros(1, 2, 6, 6),)) == 64
+    assert recalibrate(model, [(batch,) for batch in batches], 64) == 64
     state = model.state_dict()
     x = torch.cat(batches)
     outputs = F.conv2d(x, state["conv.weight"], state["conv.bias"])
