@@ -31,7 +31,7 @@ from torch import nn
 from edgekit.compress import ptq
 from edgekit.compress._score import predictor
 from edgekit.errors import ConversionError, TaskError, UserError
-from edgekit.prune import macs, saved
+from edgekit.prune import macs, rewind, saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.depth import shorten
 from edgekit.prune.shrink import Request, Shrunk, shrink
@@ -56,7 +56,8 @@ class Options(Record):
     """macs: the share of multiply-accumulates to keep; 1 with a depth leaves the widths alone. depth: the share of equal residual
     blocks to keep in each stage, 1 = all. ignore: dotted names of layers or blocks that stay whole, separated by
     commas. multiple: of widths, 0 = the target's channel_multiple. images: of the training data, for criteria that look at
-    gradients or losses. recalibrate: images that batch norms are measured on, 0 = none."""
+    gradients or losses. recalibrate: images that batch norms are measured on, 0 = none. rewind: a .safetensors file of early weights
+    of the same net, which the channels that stay get back."""
 
     macs: float = 0.5
     depth: float = 1.0
@@ -67,6 +68,7 @@ class Options(Record):
     multiple: int = 0
     images: int = 256
     recalibrate: int = 512
+    rewind: str = ""
 
     def __post_init__(self) -> None:
         if self.multiple < 0 or self.recalibrate < 0 or self.images < 1:
@@ -116,17 +118,20 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     if options.narrows and shrunk.macs > options.macs * shrunk.macs_before:
         request = options.request(multiple, shrunk.macs / shrunk.macs_before)
         shrunk = _joined(shrunk, shrink(shrunk.module, examples, request, evidence, settle))
-    raw = score(task, predictor(shrunk.module, AT_ONCE))
-    images = settle(shrunk.module)
-    after = score(task, predictor(shrunk.module, AT_ONCE)) if images else raw
-    programs.save(export(shrunk.module.requires_grad_(False), examples), work / "program.pt2")
     kept, dropped = _composed(earlier, shrunk.kept), (*(earlier.dropped if earlier else ()), *shrunk.dropped)
     saved.save(fresh, shrunk.module, kept, work / "pruned", dropped)
+    net = shrunk.module
+    if options.rewind:
+        net = rewind.rewound(rewind.read(fresh, Path(options.rewind)), examples, kept, dropped)
+    raw = score(task, predictor(net, AT_ONCE))
+    images = settle(net)
+    after = score(task, predictor(net, AT_ONCE)) if images else raw
+    programs.save(export(net.requires_grad_(False), examples), work / "program.pt2")
     done = msgspec.structs.replace(
         candidate,
         program=str(work / "program.pt2"),
         pruned=str(work / "pruned"),
-        unpruned=candidate.unpruned or candidate.program,
+        unpruned=candidate.program,
         doubts=(*candidate.doubts, *shrunk.doubts),
     )
     figures = {
