@@ -23,11 +23,12 @@ from edgekit_runner.environment import local_isa
 
 from edgekit.cli_options import read_settings
 from edgekit.errors import EdgekitError, UserError
-from edgekit.making import Making, Request, Site
+from edgekit.making import Making
 from edgekit.plan import plan
 from edgekit.recipe_text import parse, with_recipes
 from edgekit.records import Candidate, Record, Traced
 from edgekit.rung import RUNG_ERRORS, Rung
+from edgekit.site import Request, Site
 from edgekit.specs import TraceSpec
 from edgekit.stages import Event, Stages
 from edgekit.target import Target, load_target

@@ -29,8 +29,8 @@ from edgekit.errors import EdgekitError, UserError, VerificationError
 from edgekit.golden import golden_atol
 from edgekit.ladder import walk
 from edgekit.machine import machine_facts
-from edgekit.making import Request
 from edgekit.records import Artifact, Measurement, Record, Traced, Verdict
+from edgekit.site import Request
 from edgekit.specs import MeasureSpec, ProveSpec, TraceSpec
 from edgekit.stages import Event, Stages
 from edgekit.target import Target, load_target

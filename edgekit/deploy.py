@@ -15,11 +15,11 @@ from edgekit.doctor import PACKAGES, installed
 from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import walk
 from edgekit.machine import machine_facts
-from edgekit.making import Request
 from edgekit.package import folder as folders
 from edgekit.plan import budget_for, plan
 from edgekit.recipe_text import with_recipes
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, TargetReport, TaskFacts, Traced
+from edgekit.site import Request
 from edgekit.specs import TraceSpec
 from edgekit.stages import Event, EventLog, Stages
 from edgekit.store import check_output, output_folder

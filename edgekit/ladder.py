@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from edgekit import choose, contradiction
-from edgekit.making import Request, Site
 from edgekit.plan import plan
 from edgekit.records import (
     Artifact,
@@ -18,6 +17,7 @@ from edgekit.records import (
 )
 from edgekit.report import pareto, text
 from edgekit.rung import Rung
+from edgekit.site import Request, Site
 from edgekit.stages import Stages
 from edgekit.target import Target
 

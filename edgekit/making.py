@@ -4,63 +4,27 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from platform import machine
-from typing import TypeVar
 
 import msgspec
 
-from edgekit.compress import AT_EXPORT, BY_TENSORFLOW, NEEDS_TIMES, ON_FLOAT
+from edgekit.compress import AT_EXPORT, BY_TENSORFLOW, NEEDS_TIMES, NEEDS_WIDTHS, ON_FLOAT
 from edgekit.machine import machine_facts
-from edgekit.records import Artifact, Candidate, LayerTimes, Plan, Recipe, Record, StageTime, Step, Traced
+from edgekit.records import (
+    Artifact,
+    Candidate,
+    LayerTimes,
+    Recipe,
+    Record,
+    Step,
+    WidthTable,
+)
+from edgekit.site import Site
 from edgekit.specs import CompressSpec, Context, ExportSpec, LayerTimesSpec, SavedModel, SavedModelSpec
-from edgekit.stages import Stages, key
-from edgekit.target import Target
-from edgekit.task import TaskSource
-
-R = TypeVar("R", bound=Record)
+from edgekit.stages import key
+from edgekit.timed_cut import TimedCut
 
 COMPRESS = "edgekit.compress._stage:compress"
 FLOAT = Recipe(name="float32", precision="float32", steps=())
-
-
-class Request(Record):
-    """What stays the same for every rung of a run."""
-
-    source: TaskSource
-    traced: Traced
-    host_isa: str
-    seed: int
-    explore: bool = False
-
-
-class Site:
-    """Where one recipe is worked on: for which target, in which run, and what its stages took."""
-
-    def __init__(
-        self, target: Target, ladder: Plan, recipe: Recipe, request: Request, stages: Stages
-    ) -> None:
-        self.target, self.plan, self.recipe = target, ladder, recipe
-        self.request, self.stages = request, stages
-        self.times: list[StageTime] = []
-
-    def run(
-        self,
-        stage: str,
-        function: str,
-        spec: Callable[[Path], Record],
-        result: type[R],
-        *,
-        name: str,
-        owner: str | None = None,
-        alone: bool = False,
-    ) -> R:
-        """As `Stages.run`. owner: "" is what belongs to no single target."""
-        place = self.target.name if owner is None else owner
-        made, time = self.stages.run(place, stage, function, spec, result, name=name, alone=alone)
-        self.times.append(time)
-        return made
-
-    def note(self, message: str) -> None:
-        self.stages.note(self.target.name, message)
 
 
 class Making:
@@ -107,18 +71,31 @@ class Making:
         candidate = Candidate(program=site.request.traced.program, recipe=FLOAT)
         for step in site.recipe.steps:
             if step.technique in ON_FLOAT:
-                spec = self._float_spec(candidate, step)
-                run = partial(
-                    site.run, step.technique, COMPRESS, spec, Candidate, name=step.technique, owner=""
-                )
-                candidate = site.stages.once(key(COMPRESS, spec), run)
+                candidate = self._float_step(candidate, step)
         return candidate
 
-    def _float_spec(self, candidate: Candidate, step: Step) -> Callable[[Path], Record]:
-        request = self._site.request
+    def _float_step(self, candidate: Candidate, step: Step) -> Candidate:
+        """One of them."""
+        if step.options.get("scope", "") == NEEDS_WIDTHS.get(step.technique):
+            return TimedCut(self._site, candidate, step).made(partial(self._float_stage, candidate, step))
+        return self._float_stage(candidate, step, None)
+
+    def _float_stage(self, candidate: Candidate, step: Step, table: WidthTable | None) -> Candidate:
+        site, spec = self._site, self._float_spec(candidate, step, table)
+        run = partial(site.run, step.technique, COMPRESS, spec, Candidate, name=step.technique, owner="")
+        return site.stages.once(key(COMPRESS, spec), run)
+
+    def _float_spec(
+        self, candidate: Candidate, step: Step, table: WidthTable | None
+    ) -> Callable[[Path], Record]:
+        site, request = self._site, self._site.request
 
         def spec(folder: Path) -> Record:
             context = Context(work=str(folder), traced=request.traced, seed=request.seed)
+            if table is not None:
+                context = msgspec.structs.replace(
+                    context, target=site.target, budget=site.plan.budget, isa=site.plan.isa, widths=table
+                )
             return CompressSpec(candidate=candidate, step=step, source=request.source, context=context)
 
         return spec

@@ -7,9 +7,9 @@ import msgspec
 from edgekit_runner.isa import int8_saturates
 
 from edgekit import bench, gate
-from edgekit.errors import ChildCrash, ConversionError, TrainingError, VerificationError
+from edgekit.errors import BudgetError, ChildCrash, ConversionError, TrainingError, VerificationError
 from edgekit.machine import machine_facts
-from edgekit.making import Making, Site
+from edgekit.making import Making
 from edgekit.records import (
     Artifact,
     Attempt,
@@ -20,10 +20,11 @@ from edgekit.records import (
     Record,
     Verdict,
 )
+from edgekit.site import Site
 from edgekit.specs import BlameSpec, MeasureSpec, ProveSpec
 
 # What one recipe may fail with while the ladder goes on; anything else is the user's to mend and ends the run.
-RUNG_ERRORS = (ConversionError, VerificationError, ChildCrash, TrainingError)
+RUNG_ERRORS = (ConversionError, VerificationError, ChildCrash, TrainingError, BudgetError)
 
 
 def _is_all_integers(attempt: Attempt) -> bool:

@@ -1,6 +1,16 @@
 """What crosses to each child process. Light, so that the parent needs no framework to write one."""
 
-from edgekit.records import Artifact, Budget, Candidate, LayerTimes, Record, Step, Traced
+from edgekit.records import (
+    Artifact,
+    Budget,
+    Candidate,
+    LayerTimes,
+    Precision,
+    Record,
+    Step,
+    Traced,
+    WidthTable,
+)
 from edgekit.target import Target
 from edgekit.task import TaskSource
 
@@ -17,7 +27,8 @@ class Context(Record):
     """What a technique may ask of the run besides the candidate and the task.
 
     work: the folder it may write to. traced: the float model and its answers. isa: the level that will serve.
-    times: of each layer in integers and in float, where the target's own kind of machine measured.
+    times: of each layer in integers and in float, where the target's own kind of machine measured. widths: what widths of layers
+    cost there.
     """
 
     work: str
@@ -27,6 +38,7 @@ class Context(Record):
     isa: str = ""
     seed: int = 0
     times: LayerTimes | None = None
+    widths: WidthTable | None = None
 
 
 class LayerTimesSpec(Record):
@@ -36,6 +48,51 @@ class LayerTimesSpec(Record):
     baseline: Artifact
     runtime: str
     machine: dict[str, str]
+
+
+class RowFiles(Record):
+    """Files of one micro-model at several widths, to be timed in turns; none where its figures are in the cache."""
+
+    micro: str
+    widths: tuple[int, ...]
+    files: tuple[Artifact, ...] = ()
+
+
+class WidthFiles(Record):
+    """What is to be timed for a table. whole: the network in the precision of the table, then in float if that is another one.
+    conditions: where the figures will hold. reason: why nothing is to be timed."""
+
+    whole: tuple[Artifact, ...]
+    conditions: dict[str, str]
+    rows: tuple[RowFiles, ...] = ()
+    reason: str = ""
+
+
+class WidthTableSpec(Record):
+    """For edgekit.verify.width_table: the candidate that is to be pruned by `step`, and where its layers are timed.
+
+    precision: of the file that will ship. device: as `edgekit bench` writes one. machine: the host's facts. files: what was written
+    to be timed. pruned: the candidate after the step, where its time is asked for.
+    """
+
+    candidate: Candidate
+    step: Step
+    source: TaskSource
+    target: Target
+    isa: str
+    precision: Precision
+    device: str
+    machine: dict[str, str]
+    work: str
+    files: WidthFiles | None = None
+    pruned: Candidate | None = None
+
+
+class PlanTime(Record):
+    """CPU seconds of a pruned network and of the whole one, in turns."""
+
+    pruned_s: float
+    base_s: float
 
 
 class CompressSpec(Record):

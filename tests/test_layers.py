@@ -31,6 +31,8 @@ LAYERS = (
     ("bench",),
     ("bench_table", "measure"),
     ("gate", "contradiction", "recheck", "doctor", "progress", "cli_options"),
+    ("site",),
+    ("timed_cut",),
     ("making",),
     ("rung",),
     ("ladder",),

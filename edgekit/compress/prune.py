@@ -7,6 +7,9 @@
 2. The batch norms take their statistics anew, forward only; that alone is worth 16 points of accuracy on ResNet-20.
 3. The result is exported as the model was. It needs training: fine-tuning or distillation is the next step of a recipe.
 
+`scope = "latency"` chooses the widths for time instead of MACs: a table of what the layers take at each width, measured on the
+target's own kind of machine, and the widths that keep the most importance within the time (`edgekit.prune.latency`).
+
 `depth` drops blocks before it narrows what is left (`edgekit.prune.depth`).
 
 `criterion`: l2 is the default and needs no data; shapley costs minutes. `scope`: uniform, global or
@@ -34,12 +37,14 @@ from edgekit.errors import ConversionError, TaskError, UserError
 from edgekit.prune import macs, rewind, saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.depth import shorten
+from edgekit.prune.latency.plan import Planner, seconds_for
 from edgekit.prune.shrink import Request, Shrunk, shrink
 from edgekit.prune.weights import fill
+from edgekit.prune.widths import SCOPES
 from edgekit.quant import calibrate
 from edgekit.quant import program as programs
 from edgekit.quant.recalibrate import recalibrate
-from edgekit.records import Candidate, Record
+from edgekit.records import Candidate, Record, Step
 from edgekit.sources import keras
 from edgekit.task import describe
 from edgekit.trace import examples_of, export, model_of, score
@@ -49,6 +54,7 @@ if TYPE_CHECKING:
     from edgekit.specs import Context
     from edgekit.task import Task
 
+LATENCY = "latency"
 AT_ONCE = 64  # images that score together
 
 
@@ -57,7 +63,9 @@ class Options(Record):
     blocks to keep in each stage, 1 = all. ignore: dotted names of layers or blocks that stay whole, separated by
     commas. multiple: of widths, 0 = the target's channel_multiple. images: of the training data, for criteria that look at
     gradients or losses. recalibrate: images that batch norms are measured on, 0 = none. rewind: a .safetensors file of early weights
-    of the same net, which the channels that stay get back."""
+    of the same net, which the channels that stay get back. speedup: for scope latency in place of
+    macs, float time / time of the pruned artifact, 0 = what the budget asks for. device: where layers are timed, as
+    `edgekit bench` writes it."""
 
     macs: float = 0.5
     depth: float = 1.0
@@ -69,10 +77,22 @@ class Options(Record):
     images: int = 256
     recalibrate: int = 512
     rewind: str = ""
+    speedup: float = 0.0
+    device: str = "local"
 
     def __post_init__(self) -> None:
         if self.multiple < 0 or self.recalibrate < 0 or self.images < 1:
             raise UserError("prune options multiple and recalibrate must be at least 0, images at least 1")
+        if self.speedup < 0 or (self.speedup and self.scope != LATENCY):
+            raise UserError(
+                f"prune option speedup is {self.speedup:g}; it is at least 0, and for scope {LATENCY} alone"
+            )
+        if self.scope not in (*SCOPES, LATENCY):
+            raise UserError(f"unknown scope {self.scope!r}; allowed are {', '.join((*SCOPES, LATENCY))}")
+        if self.scope == LATENCY and self.steps > 1:
+            raise UserError(
+                f"prune option steps is {self.steps}; scope {LATENCY} cuts once, to widths that were measured"
+            )
         if not 0 < self.depth <= 1:
             raise UserError(
                 f"prune option depth is {self.depth}; it is the share of equal blocks to keep, 0 to 1"
@@ -90,7 +110,7 @@ class Options(Record):
         return Request(
             macs=self.macs / left,
             criterion=self.criterion,
-            scope=self.scope,
+            scope="uniform" if self.scope == LATENCY else self.scope,
             steps=self.steps,
             ignore=tuple(part.strip() for part in self.ignore.split(",") if part.strip()),
             multiple=self.multiple or multiple,
@@ -112,12 +132,13 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     evidence = Evidence([(batch.inputs, batch.labels) for batch in batches], loss, context.seed)
 
     def settle(net: nn.Module) -> int:
-        return recalibrate(net, _inputs(task, examples, context.seed), options.recalibrate)
+        return recalibrate(net, inputs_of(task, examples, context.seed), options.recalibrate)
 
+    planner = _planner(options, context, multiple) if options.scope == LATENCY else None
     shrunk = _shortened(module, task, examples, options, context.seed)
-    if options.narrows and shrunk.macs > options.macs * shrunk.macs_before:
+    if options.narrows and (planner or shrunk.macs > options.macs * shrunk.macs_before):
         request = options.request(multiple, shrunk.macs / shrunk.macs_before)
-        shrunk = _joined(shrunk, shrink(shrunk.module, examples, request, evidence, settle))
+        shrunk = _joined(shrunk, shrink(shrunk.module, examples, request, evidence, settle, planner))
     kept, dropped = _composed(earlier, shrunk.kept), (*(earlier.dropped if earlier else ()), *shrunk.dropped)
     saved.save(fresh, shrunk.module, kept, work / "pruned", dropped)
     net = shrunk.module
@@ -140,9 +161,23 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "images of recalibration": (images, "count"),
         "metric pruned": (after, ""),
         **shrunk.figures,
+        **(planner.figures if planner else {}),
         "seconds": (time.perf_counter() - start, "s"),
     }
     return ptq.noted(done, "prune", figures)
+
+
+def options_of(step: Step) -> Options:
+    """Raises what the options raise."""
+    return msgspec.convert(step.options, Options)
+
+
+def _planner(options: Options, context: "Context", multiple: int) -> Planner:
+    table = context.widths
+    if table is None or not table.rows:
+        why = table.reason if table is not None and table.reason else "there is no target"
+        raise ConversionError(f"scope {LATENCY} needs figures of layers, and none were measured: {why}")
+    return Planner(table, seconds_for(table, options.speedup, context.budget), options.multiple or multiple)
 
 
 def loaded(
@@ -172,9 +207,9 @@ def _shortened(
     if options.depth == 1:
         return Shrunk(module=module, macs_before=base, macs=base)
     short = copy.deepcopy(module)
-    inputs = next(_inputs(task, examples, seed))
+    inputs = next(inputs_of(task, examples, seed))
     dropped = shorten(short, examples, inputs, options.depth)
-    recalibrate(short, _inputs(task, examples, seed), options.recalibrate)
+    recalibrate(short, inputs_of(task, examples, seed), options.recalibrate)
     return Shrunk(module=short, macs_before=base, macs=macs.count(short, examples), dropped=dropped)
 
 
@@ -227,7 +262,7 @@ def _batches(module: nn.Module, task: "Task", images: int, seed: int) -> list[Ba
     return found
 
 
-def _inputs(
+def inputs_of(
     task: "Task", examples: tuple[torch.Tensor, ...], seed: int
 ) -> Iterator[tuple[torch.Tensor, ...]]:
     """Of the training data, else of the calibration data."""

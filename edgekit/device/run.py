@@ -5,7 +5,7 @@ and a copy that differs is refused. The folder of a run is removed however it en
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,12 @@ def run(
     that refused or failed says so in its record.
     """
     digests = {key: _digest(Path(spec[key])) for key in _FILES if spec.get(key)}
+    others = [(name, _digest(Path(name))) for name in spec.get("others", ())]
     program = _stage(device, runner, runner.name)
     there = {key: _place(device, Path(spec[key]), digest) for key, digest in digests.items()}
-    text = json.dumps({"schema_version": SCHEMA_VERSION, **spec, **there})
+    beside = [_place(device, Path(name), digest) for name, digest in others]
+    more = {"others": beside} if beside else {}
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **spec, **there, **more})
     folder = device.make_folder()
     try:
         done = device.execute([device.python, program, "run", "-"], text.encode(), timeout_s, folder)
@@ -49,7 +52,21 @@ def run(
             if record[key]["sha256"] != digests[key]:
                 _refuse_altered(device, there[key], spec[key])
             record[key]["path"] = str(spec[key])
+    _check_turns(
+        device,
+        record,
+        [(spec["artifact"], digests["artifact"], there["artifact"])]
+        + [(name, digest, place) for (name, digest), place in zip(others, beside, strict=True)],
+    )
     return record
+
+
+def _check_turns(device: Device, record: dict[str, Any], given: Sequence[tuple[object, str, str]]) -> None:
+    """Of kind turns: each figure belongs to the file that was meant, and gets this machine's name for it."""
+    for turn, (name, digest, place) in zip(record.get("turns") or (), given, strict=False):
+        if turn["sha256"] != digest:
+            _refuse_altered(device, place, name)
+        turn["path"] = str(name)
 
 
 def _digest(place: Path) -> str:

@@ -7,7 +7,7 @@ attempt leaves the stream alone (`edgekit.prune.stream`) and prunes the inner la
 import copy
 import difflib
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -17,12 +17,15 @@ from edgekit.errors import ConversionError, EdgekitError, UserError
 from edgekit.prune import macs, stream
 from edgekit.prune.criteria import Evidence, Scored, find
 from edgekit.prune.cut import cut
-from edgekit.prune.graph import LIMIT_S, Graph
-from edgekit.prune.widths import SCOPES, for_macs
+from edgekit.prune.graph import LIMIT_S, Graph, Group
+from edgekit.prune.widths import SCOPES, Scores, for_macs, nearest
 
 log = logging.getLogger("edgekit")
 
 THIN = 0.2  # of its channels: what a group keeps at the least without a word
+Choose = Callable[[Graph, Mapping[str, Group], Scores], dict[str, int]]
+
+INSIDE = "pruned inside its blocks only, layers whose outputs are added, joined or moved stay whole: "
 FAR = 0.1  # of the MACs: the nearest widths are so far off that it must be said
 
 
@@ -69,30 +72,35 @@ def shrink(
     request: Request,
     evidence: Evidence,
     settle: Callable[[nn.Module], object] = lambda module: None,
+    choose: Choose | None = None,
 ) -> Shrunk:
     """A smaller copy of `module`. settle: called after each step but the last, to recalibrate before the next ranking.
+    choose: the widths, in place of those for a share of the MACs; in one step, of the groups that `cuttable` finds.
 
     Raises UserError for names and shares that cannot be, ConversionError where the module cannot be pruned.
     """
+    if choose is not None:
+        graph, reason = cuttable(module, examples, request)
+        done = _steps(graph, request, request.ignore, evidence, settle, choose)
+        done.doubts += [INSIDE + reason] if reason else []
+        return done
     check_names(module, request.ignore)
     try:
         graph = Graph(copy.deepcopy(module), examples, request.ignore, request.limit_s)
     except ConversionError as error:
         raise ConversionError(f"{error}. {_odd(module, examples)}") from error
     try:
-        return _steps(graph, request, request.ignore, evidence, settle)
+        return _steps(graph, request, request.ignore, evidence, settle, None)
     except ConversionError as error:
         log.info("%s; the stream is left alone", error)
         first = error
     ignore = {*request.ignore, *stream.layers(module, examples)}
     graph = Graph(copy.deepcopy(module), examples, ignore, request.limit_s)
     try:
-        done = _steps(graph, request, ignore, evidence, settle)
+        done = _steps(graph, request, ignore, evidence, settle, None)
     except ConversionError as error:
         raise ConversionError(f"{error}. {_odd(module, examples)}") from error
-    done.doubts.append(
-        f"pruned inside its blocks only, layers whose outputs are added, joined or moved stay whole: {first}"
-    )
+    done.doubts.append(f"{INSIDE}{first}")
     return done
 
 
@@ -112,6 +120,7 @@ def _steps(
     ignore: Collection[str],
     evidence: Evidence,
     settle: Callable[[nn.Module], object],
+    choose: Choose | None,
 ) -> Shrunk:
     base = macs.count(graph.module, graph.examples)
     done = Shrunk(module=graph.module, macs_before=base, macs=base)
@@ -120,7 +129,7 @@ def _steps(
             settle(done.module)
             graph = Graph(done.module, graph.examples, ignore, request.limit_s)
         share = 1 - (1 - request.macs) * step / request.steps
-        _step(graph, request, share * base, evidence, done)
+        _step(graph, request, choose or _by_macs(request, share * base), evidence, done)
     if all(before == after for before, after in done.widths.values()):
         raise UserError(
             f"no width changes: for {request.macs:g} of the MACs no layer comes nearer to another multiple of {request.multiple}; "
@@ -137,14 +146,24 @@ def _steps(
             f"layers stay whole that Torch-Pruning gives wrong channels: {', '.join(sorted(graph.strange)[:3])}"
         )
     off = done.macs / base - request.macs
-    if abs(off) > FAR:
+    if choose is None and abs(off) > FAR:
         done.doubts.append(
             f"{done.macs / base:.2f} of the MACs are left where {request.macs:g} was asked: these widths are the nearest there are"
         )
     return done
 
 
-def _step(graph: Graph, request: Request, wanted: float, evidence: Evidence, done: Shrunk) -> None:
+def _by_macs(request: Request, wanted: float) -> Choose:
+    """The widths with which `wanted` multiply-accumulates are left."""
+
+    def choose(graph: Graph, groups: Mapping[str, Group], scores: Scores) -> dict[str, int]:
+        forecast = macs.Forecast(graph.module, graph.examples, groups)
+        return for_macs(groups, scores, wanted, forecast, request.scope, request.multiple)
+
+    return choose
+
+
+def _step(graph: Graph, request: Request, choose: Choose, evidence: Evidence, done: Shrunk) -> None:
     """One ranking and one cut."""
     if not graph.groups:
         raise ConversionError(f"{type(graph.module).__name__} has no layer whose channels could go")
@@ -156,8 +175,7 @@ def _step(graph: Graph, request: Request, wanted: float, evidence: Evidence, don
     silent = f"criterion {request.criterion!r} says nothing of {len(left)} groups, which stay whole: {', '.join(left[:3])}"
     if left and silent not in done.doubts:
         done.doubts.append(silent)
-    forecast = macs.Forecast(graph.module, graph.examples, groups)
-    widths = for_macs(groups, found.scores, wanted, forecast, request.scope, request.multiple)
+    widths = choose(graph, groups, found.scores)
     kept = cut(graph, widths, found.scores)
     for root, group in groups.items():
         before = done.widths[root][0] if root in done.widths else group.width
@@ -187,3 +205,19 @@ def _odd(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> str:
     named = "; ".join(f"{name} with {what}" for name, what in list(met.items())[:3])
     more = f" and {len(met) - 3} more" if len(met) > 3 else ""
     return f"Channels are moved about by {named}{more}" if met else "Name the layers in its way with ignore"
+
+
+def cuttable(module: nn.Module, examples: tuple[torch.Tensor, ...], request: Request) -> tuple[Graph, str]:
+    """The groups that a cut will have: those of the whole net where a trial cut to half of each works, else without the stream,
+    and then why."""
+    check_names(module, request.ignore)
+    graph = Graph(copy.deepcopy(module), examples, request.ignore, request.limit_s)
+    halves = {root: nearest(group, group.width / 2, request.multiple) for root, group in graph.groups.items()}
+    scores = {root: torch.arange(group.width).float() for root, group in graph.groups.items()}
+    try:
+        cut(graph, halves, scores)
+        ignore, reason = set(request.ignore), ""
+    except ConversionError as error:
+        reason = str(error)
+        ignore = {*request.ignore, *stream.layers(module, examples)}
+    return Graph(copy.deepcopy(module), examples, ignore, request.limit_s), reason

@@ -24,7 +24,17 @@ from edgekit.records.given import (
     TaskFacts,
     TensorSpec,
 )
-from edgekit.records.made import Artifact, Candidate, Figure, FloatLayer, LayerTime, LayerTimes, Traced
+from edgekit.records.made import (
+    Artifact,
+    Candidate,
+    Figure,
+    FloatLayer,
+    LayerTime,
+    LayerTimes,
+    Traced,
+    WidthRow,
+    WidthTable,
+)
 from edgekit.records.told import Attempt, Decision, ParetoPoint, Report, Shortfall, StageTime, TargetReport
 
 SCHEMA_VERSION = 1
@@ -68,4 +78,6 @@ __all__ = [
     "TensorSpec",
     "Traced",
     "Verdict",
+    "WidthRow",
+    "WidthTable",
 ]

@@ -75,6 +75,32 @@ class LayerTimes(Record):
     reason: str = ""
 
 
+class WidthRow(Record):
+    """CPU seconds of some layers by the width of the group of channels between them. micro: the layers, in words."""
+
+    micro: str
+    widths: tuple[int, ...]
+    cpu_s: tuple[float, ...]
+
+
+class WidthTable(Record):
+    """What widths cost on a target, and what the whole network takes; no rows and the reason where that cannot be told.
+
+    conditions: runtime, version, machine and the like: where the figures hold. base_s: of the whole network in the
+    precision of the rows, float_s: in float. entries: figures measured for this table, the others were kept from
+    before. correction: measured over foretold of an earlier plan by this table.
+    """
+
+    conditions: dict[str, str]
+    rows: tuple[WidthRow, ...]
+    base_s: float
+    float_s: float
+    entries: int = 0
+    wall_s: float = 0.0
+    correction: float = 1.0
+    reason: str = ""
+
+
 class Candidate(Record):
     """A model after the steps of a recipe: an exported program on disk, ready to be lowered.
 

@@ -64,6 +64,11 @@ def loadgen(spec: Mapping[str, Any]) -> records.Record:
     return spawn.run(_spec(spec, "loadgen"))
 
 
+def turns(spec: Mapping[str, Any]) -> records.Record:
+    """CPU seconds of the artifact and of each of `others`, in turns, in one process; none is proven or weighed."""
+    return spawn.run(_spec(spec, "turns"))
+
+
 def run(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
     """Whatever the `kind` of the spec asks for ("bench" where it says nothing)."""
     kind = spec.get("kind", "bench")
@@ -74,6 +79,7 @@ def run(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
         "sustain": lambda: sustain(spec),
         "throughput": lambda: throughput(spec, listener),
         "loadgen": lambda: loadgen(spec),
+        "turns": lambda: turns(spec),
     }
     if kind not in calls:
         raise UserError(f"spec key 'kind' is {kind!r}; allowed: {', '.join(KINDS)}.")

@@ -18,6 +18,7 @@ _OF_KIND: dict[str, tuple[str, ...]] = {
     ),
     "sustain": ("duration_s",),
     "throughput": ("duration_s", "instances_count"),
+    "turns": ("protocol", "rounds_count", "max_duration_s"),
     "loadgen": ("scenario", "duration_s", "min_runs_count"),
 }  # fmt: skip
 

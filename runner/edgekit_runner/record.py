@@ -26,6 +26,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "sustain": (*_ONE, "sustained", "energy"),
     "throughput": (*_ONE, "throughput"),
     "loadgen": (*_ONE, "loadgen"),
+    "turns": ("artifact", "runtime", "validity", "turns"),
     "compare": (
         "artifact", "baseline", "artifact_runtime", "baseline_runtime", "artifact_golden", "baseline_golden",
         "comparison", "processes", "validity", "artifact_memory", "baseline_memory",

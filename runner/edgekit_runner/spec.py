@@ -13,12 +13,12 @@ from typing import Any
 from .errors import UserError
 
 SCHEMA_VERSION = 2
-KINDS = ("bench", "check", "compare", "sustain", "throughput", "loadgen")
+KINDS = ("bench", "check", "compare", "sustain", "throughput", "loadgen", "turns")
 SCENARIOS = ("SingleStream", "Offline")
 INSTANCES_MOST_COUNT = 256
 THREADS_MOST_COUNT = 1024  # a runtime tries to start as many as it is told, or crashes
 LARGEST = 2**53  # whole numbers up to here survive any reader of JSON
-TEXT, TEXT_OR_NONE, NUMBER, NUMBER_OR_NONE, COUNT, COUNT_OR_NONE, TABLE, FLAG, COUNTS = range(9)
+TEXT, TEXT_OR_NONE, NUMBER, NUMBER_OR_NONE, COUNT, COUNT_OR_NONE, TABLE, FLAG, COUNTS, TEXTS = range(10)
 LONGEST_S = 365 * 86400
 # MLPerf mobile asks for 1024 runs and 60 s, pyperf for 20 processes; the default is what a person waits for.
 # Six processes are the fewest whose medians enclose the true median with 95 % (see stats).
@@ -42,7 +42,8 @@ PROTOCOLS: dict[str, dict[str, float]] = {
 class Spec:
     """One request. `bench` times, `check` verifies and weighs without timing, `compare` interleaves two,
     `sustain` watches latency over `duration_s`, `throughput` runs each of `instances_count` processes at once
-    for `duration_s`, `loadgen` lets MLPerf's LoadGen ask at least `min_runs_count` samples for `duration_s`.
+    for `duration_s`, `loadgen` lets MLPerf's LoadGen ask at least `min_runs_count` samples for `duration_s`,
+    `turns` times the artifact and the `others` one after the other for `rounds_count` rounds.
 
     Times are in seconds, tolerances `*_atol` in the unit of the model's own output (None: the default
     of `golden.default_atol`); `runs_per_leg_count` None lets the worker choose; `affinity` is "0,2-3",
@@ -53,6 +54,7 @@ class Spec:
 
     artifact: str
     kind: str = "bench"
+    others: Sequence[str] = ()
     format: str | None = None
     golden: str | None = None
     golden_atol: float | None = None
@@ -95,6 +97,8 @@ class Spec:
             raise UserError(f"spec key 'kind' is {self.kind!r}; allowed: {', '.join(KINDS)}.")
         if (self.kind == "compare") != (self.baseline is not None):
             raise UserError("kind 'compare' needs the spec key 'baseline', and no other kind takes it.")
+        if self.others and self.kind != "turns":
+            raise UserError("the spec key 'others' is for kind 'turns' alone.")
         if self.protocol not in PROTOCOLS:
             raise UserError(
                 f"spec key 'protocol' is {self.protocol!r}; allowed: {', '.join(sorted(PROTOCOLS))}."
@@ -136,7 +140,7 @@ class Spec:
 
 
 _RULES: dict[str, tuple[int, float]] = {
-    "artifact": (TEXT, 0), "kind": (TEXT, 0), "format": (TEXT_OR_NONE, 0), "golden": (TEXT_OR_NONE, 0),
+    "artifact": (TEXT, 0), "kind": (TEXT, 0), "others": (TEXTS, 0), "format": (TEXT_OR_NONE, 0), "golden": (TEXT_OR_NONE, 0),
     "golden_atol": (NUMBER_OR_NONE, 0), "options": (TABLE, 0), "baseline": (TEXT_OR_NONE, 0),
     "baseline_format": (TEXT_OR_NONE, 0), "baseline_golden": (TEXT_OR_NONE, 0),
     "baseline_golden_atol": (NUMBER_OR_NONE, 0), "baseline_options": (TABLE, 0), "protocol": (TEXT, 0),
@@ -168,8 +172,9 @@ def from_dict(data: object) -> Spec:
     given = {key: value for key, value in data.items() if key != "schema_version"}
     protocol = data.get("protocol", "default")
     preset: Mapping[str, Any] = PROTOCOLS.get(protocol, {}) if isinstance(protocol, str) else {}
-    if isinstance(given.get("instances_count"), list):
-        given["instances_count"] = tuple(given["instances_count"])
+    for name in ("instances_count", "others"):
+        if isinstance(given.get(name), list):
+            given[name] = tuple(given[name])
     return Spec(**{**preset, **_stretched(given, preset)})
 
 
@@ -202,7 +207,7 @@ def _check(name: str, value: object, kind: int, least: float) -> None:
         return
     number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if kind in (TEXT, TEXT_OR_NONE):
-        fine, wanted = isinstance(value, str) and value != "" and "\0" not in value, "a non-empty string"
+        fine, wanted = _is_text(value), "a non-empty string"
     elif kind in (NUMBER, NUMBER_OR_NONE):
         fine, wanted = number and value >= least, f"a number, {least} to 2**53"  # type: ignore[operator]
     elif kind in (COUNT, COUNT_OR_NONE):
@@ -212,9 +217,16 @@ def _check(name: str, value: object, kind: int, least: float) -> None:
         items = value if isinstance(value, list | tuple) else ()
         fine = bool(items) and all(type(n) is int and least <= n <= INSTANCES_MOST_COUNT for n in items)
         wanted = f"a list of whole numbers, {int(least)} to {INSTANCES_MOST_COUNT}"
+    elif kind == TEXTS:
+        items = value if isinstance(value, list | tuple) else (None,)
+        fine, wanted = all(_is_text(item) for item in items), "a list of non-empty strings"
     elif kind == FLAG:
         fine, wanted = isinstance(value, bool), "true, false"
     else:
         fine, wanted = isinstance(value, dict), "an object"
     if not fine:
         raise UserError(f"spec key {name!r} is {value!r}; allowed: {wanted}.")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != "" and "\0" not in value

@@ -53,6 +53,8 @@ def _execute(spec: specs.Spec, record: records.Record, parent: TextIO) -> None:
         from . import sustain as task  # type: ignore[no-redef]
     elif spec.kind == "loadgen":
         from . import loadgen as task  # type: ignore[no-redef]
+    elif spec.kind == "turns":
+        from . import turns as task  # type: ignore[no-redef]
     else:
         from . import measure as task  # type: ignore[no-redef]
     return task.run(spec, record)

@@ -148,6 +148,7 @@ def valid_specs(draw: st.DrawFn) -> dict[str, object]:
         spec.TEXT_OR_NONE: st.none() | st.text("ab/ .\u00e9", min_size=1, max_size=5),
         spec.FLAG: st.booleans(), spec.TABLE: st.dictionaries(st.text(max_size=3), st.booleans(), max_size=2),
         spec.COUNTS: st.lists(st.integers(1, 256), min_size=1, max_size=3),
+        spec.TEXTS: st.just(()),
     }  # fmt: skip
     texts = {"kind": spec.KINDS, "protocol": tuple(spec.PROTOCOLS), "scenario": spec.SCENARIOS}
     for name, (kind, least) in spec._RULES.items():

@@ -1,0 +1,131 @@
+"""The widths that keep the most importance within a time: a multiple-choice knapsack, solved exactly.
+
+One binary variable for each group and width, exactly one of each group is 1: maximise the sum of the importance of the
+channels kept, subject to the seconds foretold. A layer between two groups takes t r_in(a) r_out(b): for each pair (a, b) one
+more variable, the flow from a to b, which is x_a x_b wherever x is binary (the transport form, whose relaxation is tight). Solved by
+HiGHS (Huangfu and Hall 2018) through `scipy.optimize.milp`.
+
+As an objective for pruning: Shen et al. 2022, "Structural Pruning via Latency-Saliency Knapsack" (arXiv:2210.06659).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+
+from edgekit.errors import BudgetError
+from edgekit.prune.latency.forecast import Forecast, Work
+
+TIME_LIMIT_S = 30.0
+GAP = 1e-4
+
+
+def choose(values: Mapping[str, Mapping[int, float]], forecast: Forecast, budget_s: float) -> dict[str, int]:
+    """The width of each group. values: importance kept, by root and by width that is allowed.
+
+    Raises BudgetError, which names the floor, where not even the least widths fit.
+    """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+
+    floor_s = forecast({root: min(allowed) for root, allowed in values.items()})
+    if budget_s < floor_s:
+        raise BudgetError(
+            f"{budget_s * 1e3:.4g} ms is below the floor: with every group of channels at its least width the network takes "
+            f"{floor_s * 1e3:.4g} of {forecast.base_s * 1e3:.4g} ms, so that a speed-up of "
+            f"{forecast.base_s / floor_s:.3g} is the most there is. Ask for less, or for smaller integers"
+        )
+    program = _Program(values)
+    fixed_s = forecast.rest_s + sum(program.add(work) for work in forecast.works)
+    program.limit((budget_s - fixed_s) / forecast.base_s, forecast.base_s)
+    found = milp(
+        -program.worth(),
+        constraints=LinearConstraint(*program.constraints()),
+        integrality=program.integrality(),
+        bounds=Bounds(0, 1),
+        options={"time_limit": TIME_LIMIT_S, "mip_rel_gap": GAP},
+    )
+    if found.x is None:  # the floor fits, so there is one: the time was over
+        raise BudgetError(
+            f"no widths for {budget_s * 1e3:.4g} ms were found within {TIME_LIMIT_S:g} s; ask for more time"
+        )
+    return program.read(found.x)
+
+
+@dataclass
+class _Program:
+    """Variables: one for each (group, width), then one for each pair of widths of two groups that share a layer."""
+
+    values: Mapping[str, Mapping[int, float]]
+    costs: dict[int, float] = field(default_factory=dict)
+    rows: list[tuple[dict[int, float], float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        keys = [(root, width) for root, allowed in self.values.items() for width in sorted(allowed)]
+        self._place = {key: number for number, key in enumerate(keys)}
+        self._pairs: dict[tuple[str, str, int, int], int] = {}
+        for root in self.values:
+            self.rows.append(({i: 1.0 for (r, _), i in self._place.items() if r == root}, 1, 1))
+
+    def add(self, work: Work) -> float:
+        """The seconds of some layers; returns those that no choice changes."""
+        curves = [(root, curve) for root, curve in work.curves if root in self.values][:2]
+        if not curves:
+            return work.seconds
+        allowed = [sorted(self.values[root]) for root, _ in curves]
+        for widths in product(*allowed):
+            seconds = work.seconds
+            for (_, curve), width in zip(curves, widths, strict=True):
+                seconds *= curve.share(width)
+            place = self._variable([root for root, _ in curves], widths)
+            self.costs[place] = self.costs.get(place, 0.0) + seconds
+        return 0.0
+
+    def _variable(self, roots: Sequence[str], widths: Sequence[int]) -> int:
+        if len(roots) == 1:
+            return self._place[roots[0], widths[0]]
+        (a, b), (wide_a, wide_b) = roots, widths
+        if (a, b, wide_a, wide_b) not in self._pairs:
+            self._join(a, b)
+        return self._pairs[a, b, wide_a, wide_b]
+
+    def _join(self, a: str, b: str) -> None:
+        """Flows from the widths of a to those of b: as much leaves a width as it is chosen, and arrives."""
+        for pair in product(self.values[a], self.values[b]):
+            self._pairs[a, b, *pair] = len(self._place) + len(self._pairs)
+        for side, root in enumerate((a, b)):
+            for width in self.values[root]:
+                flows = {
+                    i: 1.0
+                    for (x, y, *pair), i in self._pairs.items()
+                    if (x, y) == (a, b) and pair[side] == width
+                }
+                self.rows.append(({**flows, self._place[root, width]: -1.0}, 0, 0))
+
+    def limit(self, top: float, scale: float) -> None:
+        self.rows.append(({i: cost / scale for i, cost in self.costs.items()}, -np.inf, top))
+
+    @property
+    def count(self) -> int:
+        return len(self._place) + len(self._pairs)
+
+    def worth(self) -> np.ndarray:
+        found = np.zeros(self.count)
+        scale = max(abs(v) for allowed in self.values.values() for v in allowed.values()) or 1.0
+        for (root, width), place in self._place.items():
+            found[place] = self.values[root][width] / scale
+        return found
+
+    def integrality(self) -> np.ndarray:
+        return np.concatenate([np.ones(len(self._place)), np.zeros(len(self._pairs))])
+
+    def constraints(self) -> tuple[object, np.ndarray, np.ndarray]:
+        from scipy.sparse import csr_array
+
+        cells = [(n, c, v) for n, (row, _, _) in enumerate(self.rows) for c, v in row.items()]
+        numbers, columns, found = (np.array(column) for column in zip(*cells, strict=True))
+        matrix = csr_array((found, (numbers, columns)), shape=(len(self.rows), self.count))
+        return matrix, np.array([low for _, low, _ in self.rows]), np.array([top for _, _, top in self.rows])
+
+    def read(self, x: np.ndarray) -> dict[str, int]:
+        return {root: width for (root, width), place in self._place.items() if x[place] > 0.5}

@@ -1,0 +1,85 @@
+"""Tables of widths on disk: one file for each set of conditions, filled row by row, so that what was measured is never lost.
+
+A figure holds for the runtime, its version, the CPU, the threads and the precision it was measured with: these are in
+the name of the file, and again inside. A file that says something else than its name is refused.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from edgekit.errors import UserError
+from edgekit.records import Record, WidthRow
+
+VERSION = 1
+
+
+class Kept(Record):
+    """The content of a file."""
+
+    version: int
+    conditions: dict[str, str]
+    rows: tuple[WidthRow, ...]
+
+
+class Store:
+    """The rows that were measured under `conditions`. folder: None takes the user's cache."""
+
+    def __init__(self, conditions: Mapping[str, str], folder: Path | None = None) -> None:
+        self.conditions = dict(conditions)
+        text = json.dumps(self.conditions, sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.path = (folder or cache_folder()) / f"{digest}.json"
+        self._rows = {row.micro: row for row in read(self.path, conditions)}
+
+    def row(self, micro: str, widths: list[int]) -> WidthRow | None:
+        """The figures of these layers, where all of these widths are among them."""
+        found = self._rows.get(micro)
+        return found if found is not None and set(widths) <= set(found.widths) else None
+
+    def add(self, row: WidthRow) -> None:
+        """Keeps a row at once: whoever is cut off afterwards finds it again. Rows that another process added stay."""
+        self._rows = {kept.micro: kept for kept in read(self.path, self.conditions)} | self._rows
+        self._rows[row.micro] = row
+        kept = Kept(version=VERSION, conditions=self.conditions, rows=tuple(self._rows.values()))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1))
+        partial.replace(self.path)
+
+
+def read(path: Path, conditions: Mapping[str, str]) -> tuple[WidthRow, ...]:
+    """The rows of a file, none where there is no file. Raises UserError for a file of other conditions, or that is damaged."""
+    if not path.is_file():
+        return ()
+    try:
+        kept = msgspec.json.decode(path.read_bytes(), type=Kept)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path} is not a table of widths: {error}; remove it, and it is measured again"
+        ) from error
+    if kept.version != VERSION:
+        raise UserError(
+            f"{path} is a table of version {kept.version}, this edgekit reads {VERSION}; remove it, and it is measured again"
+        )
+    names = {**kept.conditions, **conditions}
+    other = [name for name in names if kept.conditions.get(name) != conditions.get(name)]
+    if other:
+        was = ", ".join(f"{name} {kept.conditions.get(name, 'unknown')!r}" for name in other)
+        now = ", ".join(f"{name} {conditions.get(name, 'unknown')!r}" for name in other)
+        raise UserError(
+            f"{path} was measured with {was}; asked for is {now}. Figures of one do not hold for the other: remove the file, "
+            "and it is measured here"
+        )
+    return kept.rows
+
+
+def cache_folder() -> Path:
+    """$XDG_CACHE_HOME/edgekit/width-tables, ~/.cache without it."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    place = Path(given) if given and Path(given).is_absolute() else Path.home() / ".cache"
+    return place / "edgekit" / "width-tables"
