@@ -53,6 +53,7 @@ def test_values(text: str, value: object) -> None:
         ("ptq >", "cannot be read at ''"),
         ("ptq qat", "cannot be read at 'ptq qat'"),
         ("ptq(mse)", r"options 'mse' are not key=value"),
+        ("ptq > prune > qat", "prune needs a float program; put it before ptq"),
         ("ptq(a=1", r"cannot be read at 'ptq\(a=1'"),
     ],
 )
