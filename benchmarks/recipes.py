@@ -37,7 +37,19 @@ from edgekit.task import TaskSource
 #: what steps call the metric of the program that they leave
 METRICS = ("metric after", "metric pruned", "metric converted", "metric")
 RESULT, TABLE = "recipes.json", "recipes.md"
-HEAD = ("recipe", "metric", "drop", "size", "CPU / float", "MACs", "parameters", "train s", "seeds", "note")
+HEAD = (
+    "recipe",
+    "pruned",
+    "metric",
+    "drop",
+    "size",
+    "CPU / float",
+    "MACs",
+    "parameters",
+    "train s",
+    "seeds",
+    "note",
+)
 
 
 class Row(Record):
@@ -197,12 +209,13 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def cells(rows: Sequence[Row]) -> list[str]:
-    """Of one recipe: points of the metric, and of several seeds mean [least, most]."""
+    """Of one recipe: points of the metric, after pruning and recalibration and at the end; of several seeds mean [least, most]."""
     done = [row for row in rows if row.metric is not None]
     metrics = [100 * row.metric for row in done if row.metric is not None]
     drops = [100 * row.float_metric - metric for row, metric in zip(done, metrics, strict=True)]
     return [
         rows[0].recipe,
+        spread([_points(row.figures.get("prune: metric pruned")) for row in done], 2),
         spread(metrics, 2),
         spread(drops, 2),
         spread([row.size_ratio for row in done], 3),
@@ -213,6 +226,10 @@ def cells(rows: Sequence[Row]) -> list[str]:
         str(len(done)),
         "; ".join(dict.fromkeys(row.note for row in rows if row.note)),
     ]
+
+
+def _points(metric: float | None) -> float | None:
+    return None if metric is None else 100 * metric
 
 
 def spread(values: Sequence[float | None], digits: int) -> str:

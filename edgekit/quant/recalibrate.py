@@ -2,8 +2,7 @@
 
 Without some of its inputs every layer answers with other means and variances than its norm was trained for. A few hundred images
 forward, without gradients, set them right: ResNet-20 without half of its multiply-accumulates names .31 of 1000 images of
-CIFAR-10 right before, .47 after (benchmarks/prune_criteria.py --only l2 --score 1000); more images, or images without
-augmentation, changed nothing. The same idea as "precise" batch norm of Wu and Johnson 2021 (arXiv:2105.07576).
+CIFAR-10 right before, .47 after; more images, or images without augmentation, changed nothing. The same idea as "precise" batch norm of Wu and Johnson 2021 (arXiv:2105.07576).
 """
 
 from collections.abc import Iterable, Iterator
