@@ -93,6 +93,10 @@ class Options(Record):
             raise UserError(
                 f"prune option steps is {self.steps}; scope {LATENCY} cuts once, to widths that were measured"
             )
+        if self.scope == LATENCY and self.depth < 1:
+            raise UserError(
+                f"prune option depth is {self.depth:g}; with scope {LATENCY} drop blocks in a step before"
+            )
         if not 0 < self.depth <= 1:
             raise UserError(
                 f"prune option depth is {self.depth}; it is the share of equal blocks to keep, 0 to 1"
@@ -134,11 +138,16 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     def settle(net: nn.Module) -> int:
         return recalibrate(net, inputs_of(task, examples, context.seed), options.recalibrate)
 
-    planner = _planner(options, context, multiple) if options.scope == LATENCY else None
     shrunk = _shortened(module, task, examples, options, context.seed)
-    if options.narrows and (planner or shrunk.macs > options.macs * shrunk.macs_before):
+    if options.scope == LATENCY:
+        planner = _planner(options, context, multiple)
+        shrunk = _joined(
+            shrunk, shrink(shrunk.module, examples, options.request(multiple), evidence, settle, planner)
+        )
+        shrunk.figures.update(planner.figures)
+    elif options.narrows and shrunk.macs > options.macs * shrunk.macs_before:
         request = options.request(multiple, shrunk.macs / shrunk.macs_before)
-        shrunk = _joined(shrunk, shrink(shrunk.module, examples, request, evidence, settle, planner))
+        shrunk = _joined(shrunk, shrink(shrunk.module, examples, request, evidence, settle))
     kept, dropped = _composed(earlier, shrunk.kept), (*(earlier.dropped if earlier else ()), *shrunk.dropped)
     saved.save(fresh, shrunk.module, kept, work / "pruned", dropped)
     net = shrunk.module
@@ -161,7 +170,6 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "images of recalibration": (images, "count"),
         "metric pruned": (after, ""),
         **shrunk.figures,
-        **(planner.figures if planner else {}),
         "seconds": (time.perf_counter() - start, "s"),
     }
     return ptq.noted(done, "prune", figures)

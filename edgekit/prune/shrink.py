@@ -22,10 +22,10 @@ from edgekit.prune.widths import SCOPES, Scores, for_macs, nearest
 
 log = logging.getLogger("edgekit")
 
-THIN = 0.2  # of its channels: what a group keeps at the least without a word
 Choose = Callable[[Graph, Mapping[str, Group], Scores], dict[str, int]]
 
 INSIDE = "pruned inside its blocks only, layers whose outputs are added, joined or moved stay whole: "
+THIN = 0.2  # of its channels: what a group keeps at the least without a word
 FAR = 0.1  # of the MACs: the nearest widths are so far off that it must be said
 
 
