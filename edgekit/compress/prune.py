@@ -22,7 +22,7 @@ is computed twice on top. Memory: three copies of the weights.
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -130,24 +130,11 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     start, work = time.perf_counter(), Path(context.work)
     fresh, examples = model_of(task), examples_of(task)
     module, earlier = loaded(candidate, fresh, examples)
-    multiple = context.target.channel_multiple if context.target else 1
-    loss = task.training.loss if task.training else None
-    batches = _batches(module, task, options.images, context.seed)
-    evidence = Evidence([(batch.inputs, batch.labels) for batch in batches], loss, context.seed)
 
     def settle(net: nn.Module) -> int:
         return recalibrate(net, inputs_of(task, examples, context.seed), options.recalibrate)
 
-    shrunk = _shortened(module, task, examples, options, context.seed)
-    if options.scope == LATENCY:
-        planner = _planner(options, context, multiple)
-        shrunk = _joined(
-            shrunk, shrink(shrunk.module, examples, options.request(multiple), evidence, settle, planner)
-        )
-        shrunk.figures.update(planner.figures)
-    elif options.narrows and shrunk.macs > options.macs * shrunk.macs_before:
-        request = options.request(multiple, shrunk.macs / shrunk.macs_before)
-        shrunk = _joined(shrunk, shrink(shrunk.module, examples, request, evidence, settle))
+    shrunk = _shrunk(module, task, examples, options, context, settle)
     kept, dropped = _composed(earlier, shrunk.kept), (*(earlier.dropped if earlier else ()), *shrunk.dropped)
     saved.save(fresh, shrunk.module, kept, work / "pruned", dropped)
     net = shrunk.module
@@ -173,6 +160,32 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "seconds": (time.perf_counter() - start, "s"),
     }
     return ptq.noted(done, "prune", figures)
+
+
+def _shrunk(
+    module: nn.Module,
+    task: "Task",
+    examples: tuple[torch.Tensor, ...],
+    options: Options,
+    context: "Context",
+    settle: Callable[[nn.Module], int],
+) -> Shrunk:
+    """Without blocks first, then without channels, as far as the options ask for it."""
+    multiple = context.target.channel_multiple if context.target else 1
+    batches = _batches(module, task, options.images, context.seed)
+    loss = task.training.loss if task.training else None
+    evidence = Evidence([(batch.inputs, batch.labels) for batch in batches], loss, context.seed)
+    short = _shortened(module, task, examples, options, context.seed)
+    if options.scope == LATENCY:
+        planner = _planner(options, context, multiple)
+        request = options.request(multiple)
+        done = _joined(short, shrink(short.module, examples, request, evidence, settle, planner))
+        done.figures.update(planner.figures)
+        return done
+    if not options.narrows or short.macs <= options.macs * short.macs_before:
+        return short
+    request = options.request(multiple, short.macs / short.macs_before)
+    return _joined(short, shrink(short.module, examples, request, evidence, settle))
 
 
 def options_of(step: Step) -> Options:
