@@ -37,11 +37,11 @@ from edgekit.prune.latency.choose import choose
 from edgekit.prune.latency.curve import Curve
 from edgekit.prune.latency.forecast import Forecast
 from edgekit.prune.latency.plan import Planner, foretell, values_of
-from edgekit.prune.recalibrate import recalibrate
 from edgekit.prune.shrink import Choose, Request, cuttable, shrink
 from edgekit.prune.widths import Scores
 from edgekit.quant import program as programs
 from edgekit.quant.macs import counted
+from edgekit.quant.recalibrate import recalibrate
 from edgekit.records import Artifact, Candidate, Precision, Recipe, Step
 from edgekit.specs import Context, WidthFiles, WidthTableSpec
 from edgekit.target import load_target

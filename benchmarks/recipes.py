@@ -34,14 +34,28 @@ from edgekit.stages import Event, Stages
 from edgekit.target import Target, load_target
 from edgekit.task import TaskSource
 
+#: what steps call the metric of the program that they leave
+METRICS = ("metric after", "metric pruned", "metric converted", "metric")
 RESULT, TABLE = "recipes.json", "recipes.md"
-HEAD = ("recipe", "metric", "drop", "size", "CPU / float", "MACs", "parameters", "train s", "seeds", "note")
+HEAD = (
+    "recipe",
+    "pruned",
+    "metric",
+    "drop",
+    "size",
+    "CPU / float",
+    "MACs",
+    "parameters",
+    "train s",
+    "seeds",
+    "note",
+)
 
 
 class Row(Record):
     """One recipe with one seed. metric: of the artifact in its runtime, or of the program in torch; None where it failed.
 
-    size_ratio, cpu_ratio: of the artifact to the float file. figures: of all steps, "prune: parameters after".
+    size_ratio, cpu_ratio: of the artifact to the float file. figures: of all steps, "prune: parameters".
     """
 
     recipe: str
@@ -87,10 +101,7 @@ class Bench:
             return self._failed(text, seed, str(error))
         figures = figures_of(candidate)
         last = site.recipe.steps[-1].technique
-        metric = next(
-            (figures[name] for name in (f"{last}: metric", f"{last}: metric converted") if name in figures),
-            None,
-        )
+        metric = next((figures[f"{last}: {name}"] for name in METRICS if f"{last}: {name}" in figures), None)
         return Row(
             recipe=text,
             seed=seed,
@@ -198,22 +209,27 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def cells(rows: Sequence[Row]) -> list[str]:
-    """Of one recipe: points of the metric, and of several seeds mean [least, most]."""
+    """Of one recipe: points of the metric, after pruning and recalibration and at the end; of several seeds mean [least, most]."""
     done = [row for row in rows if row.metric is not None]
     metrics = [100 * row.metric for row in done if row.metric is not None]
     drops = [100 * row.float_metric - metric for row, metric in zip(done, metrics, strict=True)]
     return [
         rows[0].recipe,
+        spread([_points(row.figures.get("prune: metric pruned")) for row in done], 2),
         spread(metrics, 2),
         spread(drops, 2),
         spread([row.size_ratio for row in done], 3),
         spread([row.cpu_ratio for row in done], 3),
-        spread([row.figures.get("prune: share of MACs kept") for row in done], 3),
-        spread([row.figures.get("prune: parameters after") for row in done], 0),
+        spread([row.figures.get("prune: MACs kept") for row in done], 3),
+        spread([row.figures.get("prune: parameters") for row in done], 0),
         spread([row.seconds for row in done], 0),
         str(len(done)),
         "; ".join(dict.fromkeys(row.note for row in rows if row.note)),
     ]
+
+
+def _points(metric: float | None) -> float | None:
+    return None if metric is None else 100 * metric
 
 
 def spread(values: Sequence[float | None], digits: int) -> str:

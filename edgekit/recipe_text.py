@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -43,6 +44,7 @@ def with_recipes(target: Target, texts: Iterable[str]) -> Target:
 def parse(text: str) -> Rung:
     """One recipe as a rung. Raises UserError that shows where it cannot be read, or names the technique meant."""
     *before, last = _steps(text)
+    _check_order([step.technique for step in (*before, last)], text)
     names = [step.technique for step in (*before, last)]
     needs = dict.fromkeys(need for name in names for need in NEEDS.get(name, ()))
     return Rung(
@@ -74,6 +76,13 @@ def _check_technique(name: str, text: str) -> None:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise UserError(f"recipe {text!r}: unknown technique {name!r}{hint}; allowed: {', '.join(known)}")
+
+
+def _check_order(names: Sequence[str], text: str) -> None:
+    """What rounds comes after what trains and cuts: such steps take a float program."""
+    for early, late in pairwise(names):
+        if early in PRECISIONS and late not in PRECISIONS and late != "float32":
+            raise UserError(f"recipe {text!r}: {late} needs a float program; put it before {early}")
 
 
 def _options(inside: str, text: str) -> dict[str, Scalar]:

@@ -120,17 +120,17 @@ class Rung:
                 host_isa=self._request.host_isa,
                 golden=str(folder / "golden.npz"),
                 exact=self._exact(artifact),
-                program=self._changed_program(),
                 seed=self._request.seed,
+                program=self._changed_float(artifact),
             )
 
         return self._site.run("verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify")
 
-    def _changed_program(self) -> str:
-        """What the float file was made of, where that is no longer the traced model."""
-        made = self._candidate
-        changed = made is not None and made.program not in ("", self._request.traced.program)
-        return made.program if made is not None and changed and made.recipe.precision == "float32" else ""
+    def _changed_float(self, artifact: Artifact) -> str:
+        """The program that a float file holds, where steps changed what the float model computes; else ""."""
+        program = self._making.float_program
+        is_other = artifact.precision == "float32" and program != self._request.traced.program
+        return program if is_other else ""
 
     def _exact(self, artifact: Artifact) -> bool:
         """Whether this host's fused int8 kernels saturate where the target's do not, so that they prove nothing."""

@@ -129,8 +129,8 @@ class ExportSpec(Record):
 class ProveSpec(Record):
     """For edgekit.verify.prove:prove.
 
-    source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written. program: what a
-    float file must compute, where steps have made another function than the traced one.
+    source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written. program: what
+    was exported, where steps changed what the model computes (sparsify, prune, distill); "" is the float model.
     """
 
     artifact: Artifact
@@ -141,8 +141,8 @@ class ProveSpec(Record):
     host_isa: str
     golden: str
     exact: bool = False
-    program: str = ""
     seed: int = 0
+    program: str = ""
 
 
 class MeasureSpec(Record):

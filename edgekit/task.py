@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -159,6 +160,18 @@ def attribute(reference: str) -> Any:
         public = [name for name, value in vars(module).items() if isinstance(value, Task) or callable(value)]
         names = ", ".join(n for n in public if not n.startswith("_")) or "none"
         raise TaskError(f"{place} has no attribute {name!r}; it has: {names}") from None
+
+
+def build(reference: str) -> Any:
+    """The function that "file.py:attr?key=value&key=value" names, with these settings. Raises TaskError for settings it does not take."""
+    place, _, query = reference.partition("?")
+    found = attribute(place)
+    if not query:
+        return found
+    if not callable(found):
+        raise TaskError(f"{place} is a {type(found).__name__}, not a function: it takes no settings")
+    settings = dict(pair.partition("=")[::2] for pair in query.split("&"))
+    return partial(found, **_convert_settings(found, place, settings))
 
 
 def _as_task(found: Any, reference: str, settings: dict[str, str]) -> Task:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 FRAMEWORKS = {
     "torch", "torchvision", "torchao", "tensorflow", "coremltools", "onnx", "onnxruntime", "onnxscript",
     "ai_edge_litert", "ai_edge_quantizer", "litert_torch", "accelerate", "safetensors", "sklearn", "jax", "keras",
+    "openvino",
 }  # fmt: skip
 HEAVY = FRAMEWORKS | {"numpy", "rich", "plotly", "jinja2", "cloudpickle", "scipy"}
 VERBS = ("targets", "plan", "export", "verify", "bench", "report", "doctor", "demo")

@@ -23,7 +23,7 @@ LAYERS = (
     ("plan", "recipe_text", "specs", "requirements", "stages", "workfolder", "fingerprint"),
     ("quant", "sources"),
     ("train",),  # > quant: a teacher is an exported program
-    ("trace", "prune", "distill", "sparse"),
+    ("trace", "prune", "distill", "sparse", "binary"),
     ("compress", "export"),
     ("verify", "report"),
     ("package",),  # package > report: write_report renders the page of the folder
@@ -44,10 +44,22 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 FRAMEWORKS = {
     "torch", "torchvision", "torchao", "tensorflow", "coremltools", "onnx", "onnxruntime", "onnxscript",
     "ai_edge_litert", "ai_edge_quantizer", "litert_torch", "accelerate", "safetensors", "deepspeed", "sklearn", "jax",
-    "keras", "torch_pruning",
+    "keras", "torch_pruning", "openvino",
 }  # fmt: skip
 # the only parts that know a framework, at their top or inside a function
-LEAVES = {"trace", "sources", "quant", "train", "prune", "distill", "sparse", "compress", "export", "verify"}
+LEAVES = {
+    "trace",
+    "sources",
+    "quant",
+    "train",
+    "prune",
+    "distill",
+    "sparse",
+    "binary",
+    "compress",
+    "export",
+    "verify",
+}
 RUNTIME_BACKENDS = {"onnxruntime": "onnxruntime", "litert": "ai_edge_litert", "coreml": "coremltools"}
 
 

@@ -274,12 +274,14 @@ def test_every_plan(target: Target, calibration: bool, training: bool, data: st.
         and set(r.needs) <= brought
         and (macs if macs and macs.count else CNN).share(networks_of(r)) >= 0.5
     ]
-    assert [(r.steps[0].technique, r.steps[0].options, r.precision) for r in made.recipes] == [
+    assert [(r.steps[-1].technique, r.steps[-1].options, r.precision) for r in made.recipes] == [
         (rung.technique, rung.options, rung.precision) for rung in possible
     ], "recipes are exactly the rungs whose needs are met, in the order of the ladder"
-    assert all(r.name and len(r.steps) == 1 and r.steps[0].reason for r in made.recipes)
+    assert [len(r.steps) for r in made.recipes] == [1 + len(rung.before) for rung in possible]
+    assert all(r.name and all(step.reason for step in r.steps) for r in made.recipes)
 
-    unnamed = {"ptq", "qat", "dynamic", "fp16", "float32"} - {rung.technique for rung in target.ladder}
+    named = {step.technique for rung in target.ladder for step in rung.steps}
+    unnamed = {"ptq", "qat", "dynamic", "fp16", "float32"} - named
     assert len(made.recipes) + len(made.skipped) == len(target.ladder) + len(unnamed)
     assert unnamed <= {s.technique for s in made.skipped}
     assert all(s.reason.strip() for s in made.skipped)

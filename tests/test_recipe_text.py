@@ -48,11 +48,12 @@ def test_values(text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("qtp", r"unknown technique 'qtp' \(did you mean ptq\?\); allowed: .*qat"),
+        ("ptk", r"unknown technique 'ptk' \(did you mean ptq\?\); allowed: .*qat"),
         ("", r"recipe '' cannot be read at ''; write it like prune"),
         ("ptq >", "cannot be read at ''"),
         ("ptq qat", "cannot be read at 'ptq qat'"),
         ("ptq(mse)", r"options 'mse' are not key=value"),
+        ("ptq > prune > qat", "prune needs a float program; put it before ptq"),
         ("ptq(a=1", r"cannot be read at 'ptq\(a=1'"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from edgekit.errors import MissingRuntime, TaskError
 from edgekit.records import Preprocessing, TaskFacts
-from edgekit.task import Task, Training, describe, load_task, pickle_task
+from edgekit.task import Task, Training, build, describe, load_task, pickle_task
 
 HEADER = """
 from edgekit.task import Task
@@ -204,6 +204,17 @@ def test_settings_take_the_type_of_the_default(tmp_path: Path, settings: dict[st
 def test_settings_that_do_not_fit(tmp_path: Path, settings: dict[str, str], expected: str) -> None:
     reference = f"{write(tmp_path, BUILD)}:build"
     assert message(reference, settings) == expected.format(ref=reference)
+
+
+def test_a_function_with_its_settings_in_the_reference(tmp_path: Path) -> None:
+    place = tmp_path / "nets.py"
+    place.write_text("def net(width: str, depth=2):\n    return width, depth\nready = 3\n")
+    assert build(f"{place}:net?width=8&depth=5")() == ("8", 5)
+    assert build(f"{place}:ready") == 3
+    with pytest.raises(TaskError, match=r"takes no setting 'height'; allowed: width, depth"):
+        build(f"{place}:net?height=8")
+    with pytest.raises(TaskError, match=r"is a int, not a function: it takes no settings"):
+        build(f"{place}:ready?x=1")
 
 
 def test_a_ready_task_takes_no_settings(tmp_path: Path) -> None:

@@ -9,4 +9,4 @@ NEEDS_TIMES = frozenset({"mixed"})
 # What widths of layers cost on the target is measured for these, where their option `scope` says so.
 NEEDS_WIDTHS = {"prune": "latency"}
 # These make a float program of a float program, the same for every target that asks for the same.
-ON_FLOAT = frozenset({"prune", "distill"})
+ON_FLOAT = frozenset({"prune", "distill", "sparsify", "lottery", "palettize", "binarize", "lowrank"})

@@ -23,6 +23,7 @@ from edgekit.quant.simulate import Compared, Simulation, answers, snr_db, spread
 log = logging.getLogger("edgekit")
 
 JUDGES = 16
+MOVED = "weights not rounded to nearest"
 
 Figures = dict[str, tuple[float, str]]
 Tensors = Mapping[str, torch.Tensor]
@@ -133,7 +134,7 @@ def _judge_rounding(trial: Trial, samples: Sequence[Batch], judge: Judge, biases
     trial.note(compared)
     if compared.helps:
         trial.db = compared.with_db
-        trial.figures["weights not rounded to nearest"] = (done.changed / max(1, done.weights), "share")
+        trial.figures[MOVED] = (done.changed / max(1, done.weights), "share")
     else:
         _swap(trial.model, nearest)
 

@@ -1,7 +1,7 @@
 """The task's own metric of a graph that runs in torch: before anything is exported."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,10 +10,9 @@ from torch.fx import GraphModule
 from edgekit.arrays import as_arrays
 from edgekit.quant.batched import widened
 from edgekit.quant.trainable import OneByOne
+from edgekit.task import Task
 from edgekit.trace import score
-
-if TYPE_CHECKING:
-    from edgekit.task import Task
+from edgekit.train.loop import Trained
 
 
 def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
@@ -31,9 +30,20 @@ def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
     return predict
 
 
-def metric_of(task: "Task", model: GraphModule | OneByOne) -> float:
+def metric_of(task: Task, model: GraphModule | OneByOne) -> float:
     """The task's own metric of a graph."""
     if isinstance(model, OneByOne):
         return score(task, predictor(model, 1))
     module, at_once = widened(model)
     return score(task, predictor(module.eval(), at_once))
+
+
+def figures_of(trained: Trained) -> dict[str, tuple[float, str]]:
+    """What a training did, as a step reports it."""
+    return {
+        "images trained": (trained.images, "count"),
+        "steps": (trained.steps, "count"),
+        "learning rate": (trained.learning_rate, ""),
+        "loss at first": (trained.checks[0].loss, ""),
+        "loss at last": (trained.checks[-1].loss, ""),
+    }

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
+from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
 from edgekit.errors import UserError
 from edgekit.quant import program as programs
+from edgekit.quant.trainable import OneByOne, trainable
 from edgekit.records import Candidate
-from edgekit.task import attribute
+from edgekit.task import build
 from edgekit.trace import program_of
 
 if TYPE_CHECKING:
@@ -35,10 +38,24 @@ def teachers(text: str, candidate: Candidate, task: "Task", context: "Context") 
 
 
 def read(reference: str, task: "Task") -> ExportedProgram:
-    """A .pt2 file, or "file.py:function" whose module is exported for the task's inputs. Raises UserError."""
+    """A .pt2 file, or "file.py:function?setting=value" whose module is exported for the task's inputs. Raises UserError."""
     if reference.endswith(".pt2"):
         return programs.load(Path(reference))
-    return program_of(dataclasses.replace(task, model=attribute(reference)))
+    return program_of(dataclasses.replace(task, model=build(reference)))
+
+
+def teacher(candidate: Candidate) -> GraphModule | OneByOne:
+    """The candidate's own float program, before it is changed."""
+    return asked(programs.load(candidate.program))
+
+
+def asked(program: ExportedProgram, folds: bool = True) -> GraphModule | OneByOne:
+    """For any number of samples. folds: batch norms go into the layers before them, which saves time; their names go too."""
+    graph = program.module()
+    if folds:
+        _fuse_conv_bn_(graph)
+        _fuse_linear_bn_(graph)
+    return trainable(graph)
 
 
 def check_same(name: str, program: ExportedProgram, other: str, like: ExportedProgram) -> None:

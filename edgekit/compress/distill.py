@@ -8,16 +8,16 @@ student sees besides is a choice of modes and terms:
 - `teachers`: "" the float model of the task, "before" the net before it was pruned, so that prune, distill, prune, distill is a chain of
   teacher assistants (Mirzadeh et al. 2019, arXiv:1902.03393: a smaller gap between student and teacher teaches more); or
   "file.py:function" and .pt2 files, several by commas.
-- `student`: "" the program as the steps before left it, or "file.py:function" of a compact net, which then replaces it.
+- `student`: "" the program as the steps before left it, or "file.py:function?setting=value" of a compact net, which then replaces it.
 - `features` compares inner tensors too (`edgekit.distill.pairs`, `edgekit.distill.terms`): "auto:attention" guesses the ends of the
   stages, "layer2=features.4:hint:0.5" names them. The log says what share of the loss each term has at the first step.
 - Training(unlabelled=...) adds batches without labels; `pseudo` adds their confident answers as hard targets.
 - `guard` trains the same start on labels alone with the same budget, keeps the better of the two and says which.
 
 Pretrained distillation is a recipe of such steps. A compact student learns the teacher's answers on plenty of data without labels, and then the task:
-    [[ladder.steps]] technique = "distill", options = {student = "nets.py:compact", alpha = 0.0, images = 200000}
-    [[ladder.steps]] technique = "distill", options = {alpha = 0.1}
-    [[ladder.steps]] technique = "distill", options = {alpha = 1.0}      # fine-tunes on labels alone
+    Step(technique="distill", options={"student": "nets.py:compact", "alpha": 0.0, "images": 200_000})
+    Step(technique="distill", options={})
+    Step(technique="distill", options={"alpha": 1.0})      # fine-tunes on labels alone
 With alpha 0 no label counts, so that labelled and unlabelled batches teach alike.
 
 The metric that decides is the artifact's; "metric before" and "metric after" explain it. The last weights are the result.
@@ -36,9 +36,8 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from edgekit.compress import _teachers, ptq
-from edgekit.compress._score import metric_of
-from edgekit.compress._training import answering, trained_figures
+from edgekit.compress import _guard, _teachers, ptq
+from edgekit.compress._score import figures_of, metric_of
 from edgekit.distill import modes
 from edgekit.distill.distiller import Method, Setting
 from edgekit.distill.taps import graph_of
@@ -67,7 +66,10 @@ _LIMITS = {
     "weight": (0, 1e6),
     "unlabelled": (0, 1000),
 }
-_LOOP = ("images", "learning_rate", "optimizer", "weight_decay", "accumulate", "ema")
+_LOOP = (
+    "images", "learning_rate", "schedule", "original_images", "warmup", "optimizer", "weight_decay", "clip_norm", "accumulate",
+    "ema",
+)  # fmt: skip
 
 
 class Options(Record):
@@ -75,7 +77,7 @@ class Options(Record):
     the teacher's at `temperature`. mode, teachers, student, features: see above. weight: of all features, or of the exits.
     pseudo: the confidence from which a teacher's answer is a hard target of an unlabelled sample, 0 = never. unlabelled: batches
     of them for each labelled one, where the task has any. decay: of the mean teacher. guard: see above. cache: whether answers
-    of teachers may be kept. optimizer, weight_decay, accumulate, ema: as in `edgekit.train.options`."""
+    of teachers may be kept. The others are as in `edgekit.train.options`."""
 
     images: int = 20_000
     learning_rate: float = 0.0
@@ -91,8 +93,12 @@ class Options(Record):
     decay: float = 0.999
     guard: bool = False
     cache: bool = True
+    schedule: Literal["cosine", "constant", "rewinding"] = "cosine"
+    original_images: int = 0
+    warmup: float = 0.05
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.0
+    clip_norm: float = 1.0
     accumulate: int = 1
     ema: float = 0.0
 
@@ -106,6 +112,8 @@ class Options(Record):
             raise UserError(f"distill option temperature is {self.temperature}; it must be above 0")
         if self.mode not in modes.names():
             raise UserError(f"distill option mode is {self.mode!r}; allowed are {', '.join(modes.names())}")
+        if self.pseudo and not self.alpha:
+            raise UserError("distill option pseudo needs alpha above 0, the weight of hard targets")
         if self.teachers and modes.teachers(self.mode) == "none":
             raise UserError(
                 f"distill option mode {self.mode} is its own teacher; leave out teachers={self.teachers}"
@@ -135,13 +143,13 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     after = metric_of(task, done.graph)
     kept, guarded = done.graph, dict[str, tuple[float, str]]()
     if options.guard:
-        plain = _plain(program, task.training, options.loop(context.seed), work / CHECKPOINT / "plain")
-        kept, guarded = _better(task, done.graph, after, plain)
+        plain = _guard.plain(program, task.training, options.loop(context.seed), work / CHECKPOINT / "plain")
+        kept, guarded = _guard.better(task, done.graph, after, plain)
     path = work / "program.pt2"
     programs.save(programs.export(kept, program), path)
     shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
     figures = {
-        **trained_figures(done.trained),
+        **figures_of(done.trained),
         **shares,
         "metric before": (before, ""),
         "metric after": (after, ""),
@@ -181,7 +189,7 @@ def _method(
         data.seed_step(context.seed, 0, 0)  # of adapters and heads
         setting = Setting(
             student=trainable(program.module()),
-            teachers=[answering(teacher, folds) for teacher in given.values()],
+            teachers=[_teachers.asked(teacher, folds) for teacher in given.values()],
             loss=task.training.loss,
             alpha=options.alpha,
             temperature=options.temperature,
@@ -196,7 +204,12 @@ def _method(
 
 def _training(training: Training, options: Options) -> Training:
     """With the unlabelled batches, where there are some and something is to be learned of them."""
-    learns = options.alpha < 1 or options.pseudo or options.features or options.mode == "exits"
+    learns = options.alpha < 1 or options.pseudo or (options.features and options.mode != "exits")
+    if training.unlabelled is None and options.pseudo:
+        raise UserError(
+            f"distill option pseudo is {options.pseudo}, but the task has no unlabelled batches; "
+            "give Training(unlabelled=...) or leave it out"
+        )
     if training.unlabelled is None or not options.unlabelled or not learns:
         return training
     batches = Interleaved(training.batches, training.unlabelled, options.unlabelled)
@@ -240,34 +253,6 @@ def _distilled(
     graph = program.module()
     give_back(graph_of(method.model.student.graph), graph)
     return _Done(graph, trained)
-
-
-def _plain(
-    program: ExportedProgram, training: Training, options: loop_options.Options, folder: Path
-) -> GraphModule:
-    """The same start, trained on the labels alone."""
-    graph = program.module()
-    model = trainable(graph)
-    fit(model, training, options, folder=folder)
-    give_back(model, graph)
-    return graph
-
-
-def _better(
-    task: "Task", distilled: GraphModule, metric: float, plain: GraphModule
-) -> tuple[GraphModule, dict[str, tuple[float, str]]]:
-    """Of both by the task's metric, distilled where they tie; and what was gained."""
-    other = metric_of(task, plain)
-    paid = metric >= other
-    log.info(
-        "distillation %s: metric %.4f, with labels alone %.4f; the %s weights are kept",
-        "paid" if metric > other else "did not pay",
-        metric,
-        other,
-        "distilled" if paid else "plain",
-    )
-    figures = {"metric of labels alone": (other, ""), "gain over labels alone": (metric - other, "")}
-    return distilled if paid else plain, figures
 
 
 def _hits(method: Method) -> int:

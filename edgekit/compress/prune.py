@@ -22,7 +22,7 @@ is computed twice on top. Memory: three copies of the weights.
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,16 +34,16 @@ from torch import nn
 from edgekit.compress import ptq
 from edgekit.compress._score import predictor
 from edgekit.errors import ConversionError, TaskError, UserError
-from edgekit.prune import macs, saved
+from edgekit.prune import macs, rewind, saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.depth import shorten
 from edgekit.prune.latency.plan import Planner, seconds_for
-from edgekit.prune.recalibrate import recalibrate
 from edgekit.prune.shrink import Request, Shrunk, shrink
 from edgekit.prune.weights import fill
 from edgekit.prune.widths import SCOPES
 from edgekit.quant import calibrate
 from edgekit.quant import program as programs
+from edgekit.quant.recalibrate import recalibrate
 from edgekit.records import Candidate, Record, Step
 from edgekit.sources import keras
 from edgekit.task import describe
@@ -62,7 +62,8 @@ class Options(Record):
     """macs: the share of multiply-accumulates to keep; 1 with a depth leaves the widths alone. depth: the share of equal residual
     blocks to keep in each stage, 1 = all. ignore: dotted names of layers or blocks that stay whole, separated by
     commas. multiple: of widths, 0 = the target's channel_multiple. images: of the training data, for criteria that look at
-    gradients or losses. recalibrate: images that batch norms are measured on, 0 = none. speedup: for scope latency in place of
+    gradients or losses. recalibrate: images that batch norms are measured on, 0 = none. rewind: a .safetensors file of early weights
+    of the same net, which the channels that stay get back. speedup: for scope latency in place of
     macs, float time / time of the pruned artifact, 0 = what the budget asks for. device: where layers are timed, as
     `edgekit bench` writes it."""
 
@@ -75,6 +76,7 @@ class Options(Record):
     multiple: int = 0
     images: int = 256
     recalibrate: int = 512
+    rewind: str = ""
     speedup: float = 0.0
     device: str = "local"
 
@@ -128,35 +130,25 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     start, work = time.perf_counter(), Path(context.work)
     fresh, examples = model_of(task), examples_of(task)
     module, earlier = loaded(candidate, fresh, examples)
-    multiple = context.target.channel_multiple if context.target else 1
-    loss = task.training.loss if task.training else None
-    batches = _batches(module, task, options.images, context.seed)
-    evidence = Evidence([(batch.inputs, batch.labels) for batch in batches], loss, context.seed)
 
     def settle(net: nn.Module) -> int:
         return recalibrate(net, inputs_of(task, examples, context.seed), options.recalibrate)
 
-    shrunk = _shortened(module, task, examples, options, context.seed)
-    if options.scope == LATENCY:
-        planner = _planner(options, context, multiple)
-        shrunk = _joined(
-            shrunk, shrink(shrunk.module, examples, options.request(multiple), evidence, settle, planner)
-        )
-        shrunk.figures.update(planner.figures)
-    elif options.narrows and shrunk.macs > options.macs * shrunk.macs_before:
-        request = options.request(multiple, shrunk.macs / shrunk.macs_before)
-        shrunk = _joined(shrunk, shrink(shrunk.module, examples, request, evidence, settle))
-    raw = score(task, predictor(shrunk.module, AT_ONCE))
-    images = settle(shrunk.module)
-    after = score(task, predictor(shrunk.module, AT_ONCE)) if images else raw
-    programs.save(export(shrunk.module.requires_grad_(False), examples), work / "program.pt2")
+    shrunk = _shrunk(module, task, examples, options, context, settle)
     kept, dropped = _composed(earlier, shrunk.kept), (*(earlier.dropped if earlier else ()), *shrunk.dropped)
     saved.save(fresh, shrunk.module, kept, work / "pruned", dropped)
+    net = shrunk.module
+    if options.rewind:
+        net = rewind.rewound(rewind.read(fresh, Path(options.rewind)), examples, kept, dropped)
+    raw = score(task, predictor(net, AT_ONCE))
+    images = settle(net)
+    after = score(task, predictor(net, AT_ONCE)) if images else raw
+    programs.save(export(net.requires_grad_(False), examples), work / "program.pt2")
     done = msgspec.structs.replace(
         candidate,
         program=str(work / "program.pt2"),
         pruned=str(work / "pruned"),
-        unpruned=candidate.unpruned or candidate.program,
+        unpruned=candidate.program,
         doubts=(*candidate.doubts, *shrunk.doubts),
     )
     figures = {
@@ -168,6 +160,32 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "seconds": (time.perf_counter() - start, "s"),
     }
     return ptq.noted(done, "prune", figures)
+
+
+def _shrunk(
+    module: nn.Module,
+    task: "Task",
+    examples: tuple[torch.Tensor, ...],
+    options: Options,
+    context: "Context",
+    settle: Callable[[nn.Module], int],
+) -> Shrunk:
+    """Without blocks first, then without channels, as far as the options ask for it."""
+    multiple = context.target.channel_multiple if context.target else 1
+    batches = _batches(module, task, options.images, context.seed)
+    loss = task.training.loss if task.training else None
+    evidence = Evidence([(batch.inputs, batch.labels) for batch in batches], loss, context.seed)
+    short = _shortened(module, task, examples, options, context.seed)
+    if options.scope == LATENCY:
+        planner = _planner(options, context, multiple)
+        request = options.request(multiple)
+        done = _joined(short, shrink(short.module, examples, request, evidence, settle, planner))
+        done.figures.update(planner.figures)
+        return done
+    if not options.narrows or short.macs <= options.macs * short.macs_before:
+        return short
+    request = options.request(multiple, short.macs / short.macs_before)
+    return _joined(short, shrink(short.module, examples, request, evidence, settle))
 
 
 def options_of(step: Step) -> Options:

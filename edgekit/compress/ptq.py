@@ -24,7 +24,7 @@ import torch
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from edgekit.compress._choices import Calibrated, Trial, choose
+from edgekit.compress._choices import MOVED, Calibrated, Trial, choose
 from edgekit.errors import UserError
 from edgekit.quant import bias, rules
 from edgekit.quant import program as programs
@@ -34,10 +34,14 @@ from edgekit.quant.observing import observing
 from edgekit.quant.program import origin
 from edgekit.quant.quantizer import ProfileQuantizer, count_layers
 from edgekit.records import Candidate, Figure, FloatLayer, Record
+from edgekit.sparse.kept import is_sparse
 
 if TYPE_CHECKING:
     from edgekit.specs import Context
     from edgekit.task import Task
+
+
+FILLED = "gptq rounding moved some of the weights that were zero: a pattern such as 2:4 may no longer hold"
 
 
 class Options(Record):
@@ -125,6 +129,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         **trial.figures,
     }
     done = written(candidate, converted(trial.model), found.like, Path(context.work), "ptq", options.skip)
+    if trial.figures.get(MOVED, (0, ""))[0] and is_sparse(candidate):
+        done = msgspec.structs.replace(done, doubts=(*done.doubts, FILLED))
     return noted(done, "ptq", {**figures, "seconds": (time.perf_counter() - start, "s")})
 
 

@@ -13,6 +13,7 @@ section 3.2: 4-bit weights within 5 % of float, depthwise nets at 8 bits within 
   and "metric converted" differ by the last bit of sums, and "conversion gap" shows it.
 - A batch norm that no layer takes in (before a ReLU, as in DenseNet) stays, and uses its statistics from `freeze_norms` of the
   budget on; 0 is from the start.
+- Zeros that `sparsify` or `lottery` made stay: masks hold them while it trains.
 - Ranges train too, up to `freeze_ranges` of the budget; the last weights settle on grids that stand still.
 
 The metric that decides is the artifact's, in its own runtime; the two figures here explain it.
@@ -30,12 +31,13 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from edgekit.compress import ptq
-from edgekit.compress._score import metric_of
-from edgekit.compress._training import teacher, trained_figures
+from edgekit.compress._score import figures_of, metric_of
+from edgekit.compress._teachers import teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import fake
 from edgekit.quant.trainable import Norm, give_back, trainable
 from edgekit.records import Candidate, Record
+from edgekit.sparse.kept import masks_of_zeros
 from edgekit.stages import CHECKPOINT
 from edgekit.train import options as loop_options
 from edgekit.train.loop import fit
@@ -95,6 +97,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     calibrated, trial = ptq.decided(candidate, task, settings)
     grids = fake.fake_quantize(trial.model)
     model = trainable(trial.model)
+    masks = masks_of_zeros(candidate, model)
     ready = time.perf_counter()
     trained = fit(
         model,
@@ -108,6 +111,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     model.to("cpu")
     faked = metric_of(task, model)
     give_back(model, trial.model)
+    if masks is not None:
+        masks.write(trial.model)
     converted = ptq.converted(trial.model)
     real = metric_of(task, converted)
     after = ptq.written(candidate, converted, calibrated.like, work, "qat", options.skip)
@@ -115,7 +120,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     figures = {
         "calibration batches": (calibrated.batches, "count"),
         "output SNR of ptq": (trial.db, "dB"),
-        **trained_figures(trained),
+        **figures_of(trained),
         "metric fake-quantized": (faked, ""),
         "metric converted": (real, ""),
         "conversion gap": (faked - real, ""),

@@ -1,8 +1,8 @@
 """Answers of frozen teachers, kept for samples that come again.
 
 A sample is known by the hash of its bytes. It comes again where the data is not augmented, or only shuffled; then a teacher is asked once
-an epoch's worth and not in each epoch. Where a whole batch is known the teacher is not asked; else it is, for the whole batch, so
-that it computes on the same shapes with and without this.
+an epoch's worth and not in each epoch. Where a whole batch is known the teacher is not asked; else it is, for the whole batch. An answer
+counts for batches of the same size alone: a batch of one is summed in another order. So a training ends with the same bits as without.
 
 Nothing has to be told beforehand: after `patience` samples of which none came again, or with the memory full of them, it gives up and
 frees them. On the CPU alone: elsewhere hashing would wait for the device.
@@ -38,7 +38,7 @@ class Cache:
     def __call__(self, inputs: tuple[torch.Tensor, ...]) -> Any:
         if self.off or inputs[0].device.type != "cpu":
             return self.ask(inputs)
-        keys = [_digest(*row) for row in zip(*inputs, strict=True)]
+        keys = [_digest(len(inputs[0]), row) for row in zip(*inputs, strict=True)]
         self.seen += len(keys)
         if all(key in self._rows for key in keys):
             self.hits += len(keys)
@@ -62,8 +62,9 @@ class Cache:
             log.info("distillation: none of %d samples came again; answers are not kept", self.seen)
 
 
-def _digest(*rows: torch.Tensor) -> bytes:
-    found = hashlib.blake2b(digest_size=16)
-    for row in rows:
-        found.update(row.contiguous().numpy().data)
+def _digest(together: int, row: tuple[torch.Tensor, ...]) -> bytes:
+    """Of one sample, each input's part of it, in a batch of `together`."""
+    found = hashlib.blake2b(str(together).encode(), digest_size=16)
+    for part in row:
+        found.update(part.contiguous().numpy().tobytes())
     return found.digest()

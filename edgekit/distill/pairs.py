@@ -31,7 +31,10 @@ class Pair(Record):
 
 
 def read(text: str, student: GraphModule, teacher: GraphModule) -> list[Pair]:
-    """Raises UserError for what is no pair, and for names that a graph does not have. "auto" or "auto:TERM" guesses."""
+    """ "auto" or "auto:TERM" guesses; a pair said twice counts once, as said last.
+
+    Raises UserError for what is no pair, and for names that a graph does not have.
+    """
     found: list[Pair] = []
     for part in (part.strip() for part in text.split(",")):
         if part.partition(":")[0] == AUTO:
@@ -47,7 +50,7 @@ def read(text: str, student: GraphModule, teacher: GraphModule) -> list[Pair]:
     for pair in found:
         taps.find(student, pair.student, "student")
         taps.find(teacher, pair.teacher, "teacher")
-    return found
+    return list({pair.name: pair for pair in found}.values())
 
 
 def _pair(text: str) -> Pair:

@@ -70,11 +70,22 @@ class Tapped(nn.Module):
         more, own, self._single = _with(graph, nodes)
         self._outputs, self.answers = len(own), [shape(node) for node in own]
         self.graph = OneByOne(more) if isinstance(model, OneByOne) else more
+        channels_last(self)
 
     def forward(self, *inputs: torch.Tensor) -> tuple[Any, tuple[torch.Tensor, ...]]:
-        values = self.graph(*inputs)
+        values = self.graph(*map(_channels_last, inputs))
         own = values[0] if self._single else values[: self._outputs]
         return own, tuple(values[self._outputs :])
+
+
+def channels_last(model: nn.Module) -> None:
+    """Lays the weights of convolutions out as [N, H, W, C] in memory, in place; shapes stay. So they run faster on CPUs."""
+    for parameter in model.parameters():
+        parameter.data = _channels_last(parameter.data)
+
+
+def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 
 
 def graph_of(model: GraphModule | OneByOne) -> GraphModule:
@@ -90,6 +101,9 @@ def _with(graph: GraphModule, nodes: Iterable[Node]) -> tuple[GraphModule, list[
     own = list(end.args[0])
     end.args = ((*own, *(by_name[node.name] for node in nodes)),)
     copied.set_codegen(CodeGen())
+    for node in copied.nodes:
+        if node.target is torch.ops.aten.view.default:  # wants one layout, reshape takes any
+            node.target = torch.ops.aten.reshape.default
     module = GraphModule(graph, copied)
     return module, own, single
 

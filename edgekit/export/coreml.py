@@ -1,7 +1,8 @@
 """A candidate to a Core ML program (.mlpackage), converted on any machine; it takes a Mac to run natively.
 
 float16: weights, activations and arithmetic in half precision, what the Neural Engine runs; inputs and outputs stay
-float32. float32: everything float32. int8: weights stored as int8, activations quantized, arithmetic in float16.
+float32. float32: everything float32. int8: weights stored as int8, activations quantized, arithmetic in float16. Zeros and
+palettes that a step made are stored as such (`_coreml_weights`).
 
 The package is content-equal for the same program; its Manifest.json is not (random keys), and no part of the hash.
 Runs in a child process: coremltools must be imported after torch and torchvision.
@@ -26,6 +27,7 @@ from edgekit_runner.artifact import describe
 
 from edgekit.errors import ConversionError
 from edgekit.export._coreml_ops import conversion_error, decompose, register_missing
+from edgekit.export._coreml_weights import compact
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Precision, TensorSpec
 
@@ -50,7 +52,8 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         program = programs.fold_weights(program)
     inputs, outputs = (tuple(map(_narrow, group)) for group in programs.specs(program))
     computing = _arithmetic(precision, frozenset(layer.name for layer in candidate.float_layers))
-    model = _convert(program, inputs, outputs, computing, target.deployment.min_ios or DEFAULT_IOS)
+    ios = target.deployment.min_ios or DEFAULT_IOS
+    model = compact(_convert(program, inputs, outputs, computing, ios), candidate, ios)
     model.user_defined_metadata.update({"edgekit.version": __version__, "edgekit.precision": precision})
     _save(model, out)
     info = describe(out, "coreml")

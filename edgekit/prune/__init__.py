@@ -7,7 +7,6 @@ cut         takes them out, exactly to given widths, and checks what is left
 stream      the layers that stay whole where the first attempt fails
 shrink      all of this, once or in steps
 depth       whole blocks go instead
-recalibrate statistics of batch norms, anew
 saved       what came of it as JSON; weights: a program's numbers in a module
 
 A planner of its own needs `graph.Graph` (what there is), a criterion's `score`, and `cut.cut` (widths by root).

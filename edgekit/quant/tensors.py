@@ -18,6 +18,16 @@ def write(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
     setattr(owner, name, torch.nn.Parameter(value, requires_grad=False) if is_parameter else value)
 
 
+def drop_unread(module: GraphModule) -> None:
+    """Forgets stored tensors that no node reads any more, which an export would go on storing."""
+    read_paths = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    called = tuple(f"{node.target}." for node in module.graph.nodes if node.op == "call_module")
+    for path in [*dict(module.named_parameters()), *dict(module.named_buffers())]:
+        if path not in read_paths and not path.startswith(called):
+            *parents, name = path.split(".")
+            delattr(module.get_submodule(".".join(parents)), name)
+
+
 def weight_observer(prepared: GraphModule, node: object) -> torch.nn.Module | None:
     """The observer of a weight, where `node` is one that reads a stored tensor."""
     if not isinstance(node, Node) or node.op != "call_module":

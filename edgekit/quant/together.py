@@ -27,6 +27,7 @@ _APART = (
         "avg_pool3d.default", "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "dropout.default",
         "clone.default", "contiguous.default", "relu_.default", "relu6_.default", "hardtanh_.default",
         "pixel_shuffle.default", "upsample_nearest2d.vec", "upsample_bilinear2d.vec",
+        "gt.Tensor", "where.Scalar",
     )
 )  # fmt: skip
 #: what a converted graph has around each of them

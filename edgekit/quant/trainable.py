@@ -86,7 +86,7 @@ def give_back(trained: GraphModule | OneByOne, graph: GraphModule) -> None:
     stored = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
     for path in stored:
         value = tensors.read(module, path)
-        tensors.write(graph, path, value.detach().to("cpu").clone())
+        tensors.write(graph, path, value.detach().to("cpu").clone(memory_format=torch.contiguous_format))
 
 
 def _is_weight(node: Node) -> bool:

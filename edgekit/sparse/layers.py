@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 from torch.fx import GraphModule, Node
@@ -18,7 +19,7 @@ Ends = Literal["none", "first", "last", "both"]
 @dataclass(frozen=True)
 class Layer:
     """path: of the stored weight. module: the dotted name of the torch module that reads it first. shape: [O, I, ...].
-    ends_model: what it computes reaches the output through nothing that computes."""
+    ends_model: what it computes is an output of the model."""
 
     path: str
     module: str
@@ -27,10 +28,7 @@ class Layer:
 
     @property
     def size(self) -> int:
-        count = 1
-        for extent in self.shape:
-            count *= extent
-        return count
+        return prod(self.shape)
 
 
 def find(graph: GraphModule) -> list[Layer]:
@@ -38,6 +36,8 @@ def find(graph: GraphModule) -> list[Layer]:
     found: dict[str, Layer] = {}
     for node in calls(graph):
         weight = node.args[1] if node.target in rules.MAC else None
+        if isinstance(weight, Node) and weight.op == "call_module":
+            weight = weight.args[0]  # before what observes or rounds it
         if not isinstance(weight, Node) or weight.op != "get_attr" or not rules.is_float(weight):
             continue
         path = str(weight.target)

@@ -85,7 +85,8 @@ def select(
         parts = together.split([unit.numel() for unit in units])
         kept = [part.view(unit.shape) for part, unit in zip(parts, units, strict=True)]
     for mask, unit in zip(kept, units, strict=True):
-        mask.view(-1)[unit.argmax()] = True
+        if not mask.any():
+            mask.view(-1)[unit.argmax()] = True
     return [pattern.whole(mask) for mask in kept]
 
 

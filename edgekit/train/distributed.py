@@ -107,6 +107,8 @@ def spread(model: nn.Module, accelerator: Accelerator, options: Options) -> None
     offloads = options.offload and accelerator.device.type != "cpu"
     policy: OffloadPolicy = CPUOffloadPolicy() if offloads else OffloadPolicy()
     model.to(accelerator.device)
+    for parameter in model.parameters():  # FSDP2 takes no other layout
+        parameter.data = parameter.data.contiguous()
     for block in blocks(model):
         fully_shard(block, mesh=mesh, offload_policy=policy)
     fully_shard(model, mesh=mesh, offload_policy=policy)

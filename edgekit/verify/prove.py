@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torchvision  # noqa: F401  before any other framework: see edgekit.child
 from edgekit_runner.artifact import sha256
-from torch.utils import _pytree as pytree
 
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.golden import write_golden
@@ -22,7 +21,7 @@ from edgekit.quant import program as programs
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.specs import ProveSpec, Recheck, RecheckSpec
 from edgekit.trace import score, seed_everything
-from edgekit.verify.parity import ComparingPredictor
+from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 
 FLOAT_SNR_DB = 50.0  # a float32 file below this does not compute the same function
@@ -43,7 +42,7 @@ def prove(spec: ProveSpec) -> Verdict:
     metric = score(task, comparing)
     parity = _parity(comparing, spec.artifact)
     if spec.artifact.precision == "float32":
-        _check_function(spec, _against_program(spec, predictor, inputs) if spec.program else parity.snr_db)
+        _faithful(spec, predictor, inputs, parity)
     return Verdict(
         runtime=spec.runtime,
         metric=metric,
@@ -126,26 +125,22 @@ def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
     return parity
 
 
-def _check_function(spec: ProveSpec, snr_db: float | None) -> None:
-    """Raises VerificationError for a float file that answers something else than what it was made of."""
-    if snr_db is not None and snr_db < FLOAT_SNR_DB:
+def _faithful(spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray], parity: Parity) -> None:
+    """Raises VerificationError where a float file computes something else than the program that it was exported from."""
+    if spec.program:
+        module, comparison = programs.load(spec.program).module(), Comparison()
+        for row in zip(*inputs, strict=True):
+            sample = [part[None] for part in row]
+            with torch.no_grad():
+                answer = module(*map(torch.from_numpy, sample))
+            outputs = answer if isinstance(answer, tuple | list) else (answer,)
+            comparison.add([output.numpy() for output in outputs], predictor.run(sample))
+        parity = comparison.parity()
+    if parity.snr_db is not None and parity.snr_db < FLOAT_SNR_DB:
         raise VerificationError(
-            f"the float32 {spec.artifact.format} artifact does not compute the model's function: SNR {snr_db:.1f} dB, "
+            f"the float32 {spec.artifact.format} artifact does not compute the model's function: SNR {parity.snr_db:.1f} dB, "
             f"at least {FLOAT_SNR_DB:.0f} dB is expected of a faithful conversion"
         )
-
-
-def _against_program(spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray]) -> float | None:
-    """SNR on the kept samples, in dB, None where there is no error: a pruned or trained net is not the one that was traced."""
-    module, signal, error = programs.load(spec.program).module(), 0.0, 0.0
-    for row in range(len(inputs[0])):
-        sample = [a[row : row + 1] for a in inputs]
-        with torch.no_grad():
-            expected = pytree.tree_leaves(module(*map(torch.from_numpy, sample)))
-        for want, got in zip(expected, predictor.run(sample), strict=True):
-            signal += float(np.square(want.numpy().astype(np.float64)).sum())
-            error += float(np.square(got - want.numpy().astype(np.float64)).sum())
-    return 10 * math.log10(signal / error) if signal and error else None
 
 
 def _saturation(backend: ModuleType, spec: ProveSpec, inputs: list[np.ndarray]) -> Saturation | None:

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
@@ -139,7 +140,7 @@ def test_a_recipe_prunes_what_was_trained_after_it_was_pruned(candidate, tmp_pat
     programs.save(export(trained(net, 1), EXAMPLE), tmp_path / "trained.pt2")
     between = msgspec.structs.replace(first, program=str(tmp_path / "trained.pt2"))
     second = apply(between, tmp_path / "b", macs=0.6, multiple=4)
-    assert second.unpruned == candidate.program
+    assert second.unpruned == between.program
     found = [figure.value for figure in second.figures if figure.name == "MACs"]
     assert found[1] / found[0] == pytest.approx(0.6, abs=0.1)
     again = Net()
@@ -157,6 +158,25 @@ def test_the_same_seed_gives_the_same_program(candidate, tmp_path) -> None:
     x = IMAGES[TEST[:3]]
     runs = [run(apply(candidate, tmp_path / name, criterion="taylor", images=64), x) for name in "ab"]
     assert torch.equal(*runs)
+
+
+def test_the_channels_that_stay_get_early_weights_back(candidate, model, tmp_path) -> None:
+    early = tmp_path / "early.safetensors"
+    save_file({name: 0.5 * value for name, value in model.state_dict().items()}, str(early))
+    options = {"macs": 0.5, "multiple": 4, "recalibrate": 0}
+    plain = apply(candidate, tmp_path / "plain", **options)
+    back = apply(candidate, tmp_path / "back", rewind=str(early), **options)
+    ours, theirs = (programs.load(c.program).state_dict for c in (back, plain))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        if not name.endswith("num_batches_tracked"):
+            assert torch.allclose(value, 0.5 * theirs[name]), name
+    with pytest.raises(UserError, match=r"of another net than Net: stem\.weight differs"):
+        other = tmp_path / "other.safetensors"
+        save_file(Net(16).state_dict(), str(other))
+        apply(candidate, tmp_path / "other", rewind=str(other), **options)
+    with pytest.raises(UserError, match="cannot be read"):
+        apply(candidate, tmp_path / "none", rewind=str(tmp_path / "none.safetensors"), **options)
 
 
 def test_depth_goes_before_width(candidate, tmp_path) -> None:

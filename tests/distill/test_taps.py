@@ -85,6 +85,7 @@ def test_pairs_of_a_text() -> None:
     assert [(p.student, p.teacher, p.term) for p in pairs.read("auto:rkd", small, large)] == [
         ("early", "early", "rkd"), ("late", "late", "rkd"),
     ]  # fmt: skip
+    assert [p.weight for p in pairs.read("auto,late:hint:3", small, large)] == [1.0, 3.0]
     assert pairs.exits("", small) == ["early"]
 
 

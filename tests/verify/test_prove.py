@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.quant import program as programs
+from edgekit.quant import tensors
 from edgekit.records import Artifact, Precision, TensorSpec, Traced, Verdict
 from edgekit.specs import ProveSpec, RecheckSpec, TraceSpec
 from edgekit.task import TaskSource
@@ -96,6 +97,24 @@ def changed(weights: Weights, **values: float) -> Weights:
     for name, value in values.items():
         copies[name].flat[0] = value
     return copies
+
+
+def test_a_file_of_a_changed_program_is_held_to_that_program(
+    prove_it: Callable[..., Verdict], weights: Weights, traced: Traced, tmp_path: Path
+) -> None:
+    """As pruning and sparsity change it; the float model is then what the figures are beside, and no judge."""
+    program = programs.load(traced.program)
+    graph = program.module()
+    tensors.write(graph, "head.bias", tensors.read(graph, "head.bias") + 3.0)
+    path = tmp_path / "changed.pt2"
+    programs.save(programs.export(graph, program), path)
+    artifact = write({**weights, "head_bias": weights["head_bias"] + 3}, tmp_path / "model.onnx")
+    with pytest.raises(VerificationError, match="does not compute the model's function"):
+        prove_it(artifact)
+    verdict = prove_it(artifact, program=str(path))
+    assert verdict.parity.max_abs_error == pytest.approx(3, abs=1e-4), "against the float model"
+    with pytest.raises(VerificationError, match="does not compute the model's function"):
+        prove_it(write(weights, tmp_path / "other.onnx"), program=str(path))
 
 
 def test_a_faithful_artifact(prove_it: Callable[..., Verdict], weights: Weights, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The net teaches its own earlier stages: each gets a small head, which learns the labels and what the whole net answers.
 
 "Be your own teacher", Zhang et al. 2019 (arXiv:1905.08094), without its hints. The early stages get gradients that tell more, and the
-heads are dropped at the end. `features` names the modules that get heads. Cost: the heads' forward and backward.
+heads are dropped at the end. The whole net learns the labels alone, the heads by `alpha` from both. `features` names the modules that get heads. Cost: the heads' forward and backward.
 """
 
 from typing import Any

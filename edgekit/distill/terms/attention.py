@@ -1,7 +1,8 @@
 """Feature: where a layer is active. Zagoruyko and Komodakis 2016 (arXiv:1612.03928), their sum of squares over channels.
 
 The map of [N, C, H, W] is the mean over C of its squares, of [N, T, C] (tokens) the same for each token; as a vector of
-length 1 it is compared with the teacher's: the squared distance, 0 to 2. Widths need not agree.
+length 1 it is compared with the teacher's: the squared distance, 0 to 2. Widths need not agree. Behind a layer norm all tokens are as active
+as each other and it says nothing: take the module before.
 """
 
 import torch

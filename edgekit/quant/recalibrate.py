@@ -1,15 +1,16 @@
-"""Statistics of batch norms, taken anew: what a pruned net needs first.
+"""Statistics of batch norms, taken anew: what a net needs first after channels or weights went.
 
 Without some of its inputs every layer answers with other means and variances than its norm was trained for. A few hundred images
 forward, without gradients, set them right: ResNet-20 without half of its multiply-accumulates names .31 of 1000 images of
-CIFAR-10 right before, .47 after (benchmarks/prune_criteria.py --only l2 --score 1000); more images, or images without
-augmentation, changed nothing. The same idea as "precise" batch norm of Wu and Johnson 2021 (arXiv:2105.07576).
+CIFAR-10 right before, .47 after; more images, or images without augmentation, changed nothing. The same idea as "precise" batch norm of Wu and Johnson 2021 (arXiv:2105.07576).
 """
 
 from collections.abc import Iterable, Iterator
 
 import torch
 from torch import nn
+
+from edgekit.quant.trainable import Norm, OneByOne
 
 TOGETHER = 32  # images in one estimate of a variance, at least
 Inputs = tuple[torch.Tensor, ...]
@@ -18,24 +19,20 @@ Inputs = tuple[torch.Tensor, ...]
 def recalibrate(module: nn.Module, batches: Iterable[Inputs], images: int) -> int:
     """Sets mean and variance of every batch norm to the average over up to `images` images; returns how many it took.
 
-    Everything else of `module` stays in eval mode. 0 where it has no such norm.
+    Everything else of `module` stays in eval mode. 0 where it has no such norm, or samples go one by one.
     """
-    norms = [
-        m
-        for m in module.modules()
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-    ]
-    if not norms or not images:
+    norms = [m for m in module.modules() if _measures(m)]
+    if not norms or not images or isinstance(module, OneByOne):
         return 0
     module.eval()
     kept, taken = [norm.momentum for norm in norms], 0
     for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # the average of all batches counts
         norm.train()
     try:
         with torch.no_grad():
-            for inputs in _together(batches, images):
+            for number, inputs in enumerate(_together(batches, images), 1):
+                for norm in norms:
+                    norm.momentum = 1 / number  # all batches count the same
                 module(*inputs)
                 taken += len(inputs[0])
     finally:
@@ -43,6 +40,12 @@ def recalibrate(module: nn.Module, batches: Iterable[Inputs], images: int) -> in
             norm.momentum = momentum
             norm.eval()
     return taken
+
+
+def _measures(module: nn.Module) -> bool:
+    """Whether it is a batch norm with statistics of its own, of a module or of a graph that `trainable` made."""
+    batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    return batch_norm or isinstance(module, Norm)
 
 
 def _together(batches: Iterable[Inputs], images: int) -> Iterator[Inputs]:

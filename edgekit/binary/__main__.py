@@ -1,0 +1,52 @@
+"""Experimental: writes files of one-bit kernels or of one-bit storage from what the technique binarize has made.
+
+python -m edgekit.binary out/model.onnx -o out/model.xml            OpenVINO on x86: faster, if the layers are large
+python -m edgekit.binary work/program.pt2 -o out/model.safetensors  one bit for each binary weight: size only
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from edgekit.errors import EdgekitError, MissingRuntime, UserError
+
+ENDINGS = {".onnx": ".xml", ".pt2": ".safetensors"}
+
+
+@click.command(help=(__doc__ or "").replace("\n    ", "\n\n    "))
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File to write.")
+def main(source: Path, out: Path) -> None:
+    try:
+        click.echo(convert(source, out))
+    except EdgekitError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def convert(source: Path, out: Path) -> str:
+    """Writes `out`; returns a line about it. Raises UserError for other endings, MissingRuntime, VerificationError."""
+    if ENDINGS.get(source.suffix) != out.suffix:
+        pairs = ", ".join(f"*{a} to *{b}" for a, b in ENDINGS.items())
+        raise UserError(f"{source.name} to {out.name} is no conversion; allowed are {pairs}")
+    if source.suffix == ".pt2":
+        from edgekit.binary import packed
+        from edgekit.quant import program as programs
+
+        return f"{out}: {packed.write(programs.load(source), out)} bytes, storage only"
+    try:
+        from edgekit.binary import openvino
+    except ModuleNotFoundError as error:
+        if error.name != "openvino":
+            raise
+        raise MissingRuntime.of("openvino", "kernels of one bit") from error
+    made = openvino.write(source, out)
+    return (
+        f"{out}: {len(made.layers)} binary layers, their weights {made.float_weight_bytes} -> {made.weight_bytes} bytes, "
+        f"both files {made.size_bytes}; proven bit by bit, whole net {made.snr_db:.0f} dB"
+    )
+
+
+if __name__ == "__main__":
+    main()
