@@ -37,7 +37,7 @@ from edgekit.binary import openvino as binary_file
 from edgekit.binary.kernels import Layer, convolution
 from edgekit.binary.layer import lower, replace
 from edgekit.compress import binarize
-from edgekit.compress._training import teacher
+from edgekit.compress._teachers import teacher
 from edgekit.errors import EdgekitError
 from edgekit.export import onnx
 from edgekit.quant import program as programs

@@ -29,8 +29,8 @@ import torchvision  # noqa: F401  before any converter: see edgekit.child
 
 from edgekit.cli_options import read_settings
 from edgekit.compress import lowrank
-from edgekit.compress._score import metric
-from edgekit.compress._training import teacher
+from edgekit.compress._score import metric_of
+from edgekit.compress._teachers import teacher
 from edgekit.errors import EdgekitError, UserError
 from edgekit.export import onnx
 from edgekit.quant import program as programs
@@ -119,7 +119,7 @@ def _row(made: Made, name: str, candidate: Candidate, task: Task) -> None:
             name=name,
             program=candidate.program,
             macs=count(program).count,
-            metric=metric(task, program.module()),
+            metric=metric_of(task, program.module()),
             size_bytes=artifact.size_bytes,
         )
     )
@@ -145,7 +145,7 @@ def trained(row: Row, whole: Candidate, task: Task, images: int, folder: Path) -
     objective = Distillation(teacher(whole), task.training.loss, 0.1, 4.0)
     fit(model, task.training, Options(images=images), objective=objective, folder=folder)
     give_back(model.to("cpu"), graph)
-    return metric(task, graph)
+    return metric_of(task, graph)
 
 
 # -- time

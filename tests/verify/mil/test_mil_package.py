@@ -222,6 +222,7 @@ def test_runs_do_not_share_memory(packages: Path) -> None:
 
 def test_without_coremltools(monkeypatch: pytest.MonkeyPatch, copy: Path) -> None:
     monkeypatch.setattr(proto.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "coremltools.proto", raising=False)  # of another test of this process
     proto._module.cache_clear()
     with pytest.raises(MissingRuntime, match="pip install coremltools"):
         Package(copy)
