@@ -31,13 +31,13 @@ import openvino as ov
 import result_file
 import torch
 import torchvision
-from edgekit.compress._training import teacher
 
 from edgekit.binary import choose, selftest
 from edgekit.binary import openvino as binary_file
 from edgekit.binary.kernels import Layer, convolution
 from edgekit.binary.layer import lower, replace
 from edgekit.compress import binarize
+from edgekit.compress._training import teacher
 from edgekit.errors import EdgekitError
 from edgekit.export import onnx
 from edgekit.quant import program as programs
