@@ -26,11 +26,11 @@ import onnxruntime as ort
 import result_file
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.child
-from edgekit.compress._training import teacher
 
 from edgekit.cli_options import read_settings
 from edgekit.compress import lowrank
 from edgekit.compress._score import metric
+from edgekit.compress._training import teacher
 from edgekit.errors import EdgekitError, UserError
 from edgekit.export import onnx
 from edgekit.quant import program as programs
