@@ -256,7 +256,7 @@ def float_twin(candidate: Candidate, task: Task, options: binarize.Options, cont
     program = programs.load(candidate.program)
     graph, path = program.module(), Path(context.work) / "program.pt2"
     model = trainable(graph)
-    objective = Distillation(teacher(candidate), task.training.loss, options.alpha, options.temperature)
+    objective = Distillation([teacher(candidate)], task.training.loss, options.alpha, options.temperature)
     fit(
         model,
         task.training,

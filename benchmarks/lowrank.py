@@ -142,7 +142,7 @@ def trained(row: Row, whole: Candidate, task: Task, images: int, folder: Path) -
     assert task.training is not None
     graph = programs.load(row.program).module()
     model = trainable(graph)
-    objective = Distillation(teacher(whole), task.training.loss, 0.1, 4.0)
+    objective = Distillation([teacher(whole)], task.training.loss, 0.1, 4.0)
     fit(model, task.training, Options(images=images), objective=objective, folder=folder)
     give_back(model.to("cpu"), graph)
     return metric_of(task, graph)
