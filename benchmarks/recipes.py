@@ -8,7 +8,7 @@
 A file of recipes has one in each line; what follows a # is left out, and lines without one too. Every stage is that of `edgekit export`, in its own
 process, and stays in --work: the same command goes on where it was stopped, also within a training, and work that two
 recipes begin with is done once. Times are the runner's interleaved CPU times against the float file, measured on this
-machine; with other work on it they are not worth much. The table is printed, and is in recipes.md and recipes.json of --work.
+machine; with other work on it they are not worth much. The table is printed, and is in recipes.md of --work; recipes.json has every figure and the doubts.
 """
 
 import argparse
@@ -224,7 +224,7 @@ def cells(rows: Sequence[Row]) -> list[str]:
         spread([row.figures.get("prune: parameters") for row in done], 0),
         spread([row.seconds for row in done], 0),
         str(len(done)),
-        "; ".join(dict.fromkeys(row.note for row in rows if row.note)),
+        "; ".join(dict.fromkeys(row.note for row in rows if row.metric is None)),
     ]
 
 
