@@ -21,7 +21,7 @@ class Options(Record):
     learning_rate: the peak; 0 lets a short probe find it. schedule: "cosine", "constant", or "rewinding", where learning_rate is
     the peak of the training that made the model and original_images its length (see `edgekit.train.schedule`). warmup: share of the budget in which the rate rises to the
     peak. final: share of the peak where the cosine ends. accumulate: batches in one update. clip_norm: the largest
-    gradient norm, 0 = any. ema: decay of the averaged weights, which are then the result; 0 = none.
+    gradient norm, 0 = any; 1 suits adamw, which does not mind the size of gradients, and starves sgd, where 5 did well. ema: decay of the averaged weights, which are then the result; 0 = none.
     precision: of the arithmetic; weights stay float32. checks: how often in the budget it validates, keeps the best
     and writes a checkpoint. patience: checks without a gain after which it stops, 0 = never.
     strategy: "ddp" copies the weights to every process, "fsdp" shares them out (FSDP2), "zero2" and "zero3" are
