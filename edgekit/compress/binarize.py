@@ -84,9 +84,7 @@ class Options(Record):
 
     def loop(self, seed: int) -> loop_options.Options:
         """Of the training loop."""
-        return loop_options.Options(
-            images=self.images, learning_rate=self.learning_rate, accumulate=self.accumulate, seed=seed
-        )
+        return loop_options.taken_from(self, seed)
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:

@@ -121,7 +121,7 @@ class Options(Record):
 
     def loop(self, seed: int) -> loop_options.Options:
         """Of the training loop."""
-        return loop_options.Options(**{name: getattr(self, name) for name in _LOOP}, seed=seed)
+        return loop_options.taken_from(self, seed, _LOOP)
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:

@@ -1,11 +1,14 @@
 """How a training is run. Budgets are in images, so that they mean the same for any batch and number of processes."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from edgekit.errors import UserError
 from edgekit.records import Record
 
+#: what techniques that train have in common
+SHARED = ("images", "learning_rate", "accumulate", "ema")
 #: (lowest, highest) allowed
 _LIMITS: dict[str, tuple[float, float]] = {
     "images": (1, math.inf), "steps": (0, math.inf), "learning_rate": (0, math.inf), "original_images": (0, math.inf), "weight_decay": (0, math.inf),
@@ -61,6 +64,12 @@ class Options(Record):
         """The share of the budget that is used up, 0 to 1."""
         used = images / self.images
         return min(1.0, max(used, steps / self.steps if self.steps else 0.0))
+
+
+def taken_from(given: Record, seed: int, names: Sequence[str] = SHARED) -> Options:
+    """What the options of a technique say of its training: those of `names` that it has."""
+    found = {name: getattr(given, name) for name in names if name in given.__struct_fields__}
+    return Options(**found, seed=seed)
 
 
 def _check(name: str, value: Any, low: float, high: float) -> None:
