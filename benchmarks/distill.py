@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import result_file
-from qat import read_options, spread
+from result_file import read_options, spread
 
 from edgekit.errors import EdgekitError, UserError
 from edgekit.records import Candidate, Recipe, Record, Step, Traced

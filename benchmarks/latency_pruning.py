@@ -7,7 +7,7 @@
 Plans: uniform, global and a knapsack by MACs, each at any width and in multiples of the target; and the knapsack by the table of
 widths, for each precision, at as many sizes. Each plan is cut, its batch norms recalibrated, scored in torch, exported and timed
 in turns with all others, in float and in integers. Accuracy at equal latency is read between the two plans of a family
-next to it. --recover N distills the plan of each family that is nearest to --level for N images, and scores it again.
+next to it. --recover N distills the plan of each family that is nearest to --level for N images, with every seed, and scores it again.
 
 Phases, in order: table and time need the machine for themselves, plans and recover do not. All of them keep what they finished in
 --work: the same command goes on where it was stopped. The tables are printed, and are in latency.md and latency.json of --work.
@@ -24,6 +24,7 @@ import result_file
 import torch
 from edgekit_runner.environment import local_isa
 from latency_report import Results, Row, nearest, report
+from result_file import read_options
 
 from edgekit.cli_options import read_settings
 from edgekit.compress import distill, prune
@@ -207,23 +208,27 @@ class Bench:
             self.keep(rows=tuple(rows), base_s={**self.results.base_s, precision: base})
 
     def recover(self) -> None:
-        """The plan of each family nearest to the level, in each precision, distilled alike."""
+        """The plan of each family nearest to the level, in each precision, distilled alike, once for each seed."""
         asked = {name for p in self.precisions for name in nearest(self.results.rows, p, self.asked.level)}
-        for row in self.results.rows:
-            if self.asked.only in row.family and row.name in asked and row.images != self.asked.recover:
-                work = self.work / "recover" / slug(row.name)
-                work.mkdir(parents=True, exist_ok=True)
-                candidate = msgspec.structs.replace(
-                    self._candidate(self._place(row.name)), unpruned=str(self.whole)
-                )
-                options = distill.Options(images=self.asked.recover)
-                made = distill.apply(candidate, self.task, options, Context(work=str(work)))
-                figures = {figure.name: figure.value for figure in made.figures}
-                done = msgspec.structs.replace(
-                    row, recovered=figures["metric after"], images=self.asked.recover
-                )
-                print(f"{row.name}: recovered {done.recovered}", file=sys.stderr)
-                self.keep(rows=tuple(done if one.name == row.name else one for one in self.results.rows))
+        chosen = [r for r in self.results.rows if self.asked.only in r.family and r.name in asked]
+        options = read_options(self.asked.option, self.asked.recover)
+        for seed in range(self.asked.seeds):
+            for row in chosen:
+                self._recover(row.name, msgspec.convert(options, distill.Options), seed)
+
+    def _recover(self, name: str, options: distill.Options, seed: int) -> None:
+        row = next(row for row in self.results.rows if row.name == name)
+        earlier = row.recovered if row.images == options.images else ()
+        if len(earlier) > seed:
+            return
+        work = self.work / "recover" / f"{slug(name)}-{options.images}-{seed}"
+        work.mkdir(parents=True, exist_ok=True)
+        candidate = msgspec.structs.replace(self._candidate(self._place(name)), unpruned=str(self.whole))
+        made = distill.apply(candidate, self.task, options, Context(work=str(work), seed=seed))
+        metric = next(figure.value for figure in made.figures if figure.name == "metric after")
+        print(f"{name}: recovered {metric:.4f} with seed {seed}", file=sys.stderr, flush=True)
+        done = msgspec.structs.replace(row, recovered=(*earlier, metric), images=options.images)
+        self.keep(rows=tuple(done if one.name == name else one for one in self.results.rows))
 
     def _candidate(self, program: Path) -> Candidate:
         return Candidate(program=str(program), recipe=Recipe(name="float32", precision="float32", steps=()))
@@ -305,6 +310,10 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--aligned", action="store_true", help="no plans of any width")
     parser.add_argument(
         "--recover", type=int, default=0, help="images of training after the cut (default none)"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each plan (default 3)")
+    parser.add_argument(
+        "--option", action="append", default=[], help="KEY=VALUE of edgekit.compress.distill.Options"
     )
     parser.add_argument("--level", type=float, default=0.7, help="share of the time at which plans recover")
     parser.add_argument(

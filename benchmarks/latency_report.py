@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import result_file
+from result_file import spread
 
 from edgekit.records import Precision, Record, WidthTable
 
@@ -12,7 +13,7 @@ LEVELS = (0.9, 0.8, 0.7, 0.6)
 
 
 class Row(Record):
-    """One plan. widths: by root. macs: the share left. metric: after recalibration; recovered: after `images` of training.
+    """One plan. widths: by root. macs: the share left. metric: after recalibration; recovered: after `images` of training, seed by seed.
     foretold, measured: share of the whole network's time, by precision."""
 
     name: str
@@ -22,7 +23,7 @@ class Row(Record):
     metric: float
     foretold: dict[str, float] = {}
     measured: dict[str, float] = {}
-    recovered: float | None = None
+    recovered: tuple[float, ...] = ()
     images: int = 0
 
 
@@ -72,15 +73,19 @@ def _at_levels(rows: Sequence[Row], precision: Precision) -> list[str]:
     for family in dict.fromkeys(row.family for row in rows if _counts(row.family, precision)):
         points = sorted((row.measured[precision], row.metric) for row in rows if row.family == family)
         won = [
-            f"{100 * row.recovered:.2f} ({row.measured[precision]:.2f})"
+            f"{_points(row)} ({row.measured[precision]:.2f})"
             for row in rows
-            if row.family == family and row.recovered is not None
+            if row.family == family and row.recovered
         ]
         values = [_between(points, level) for level in LEVELS]
         lines.append(
             [family, *(f"{100 * v:.1f}" if v is not None else "-" for v in values), ", ".join(won) or "-"]
         )
     return result_file.markdown(lines)
+
+
+def _points(row: Row) -> str:
+    return spread([100 * metric for metric in row.recovered], 2)
 
 
 def _between(points: Sequence[tuple[float, float]], level: float) -> float | None:
@@ -132,6 +137,6 @@ def _plans(rows: Sequence[Row], precisions: Sequence[Precision]) -> list[str]:
             for p in precisions
             for found in (row.foretold, row.measured)
         ]
-        won = f"{100 * row.recovered:.2f} (n={row.images})" if row.recovered is not None else "-"
+        won = f"{_points(row)} ({row.images} images)" if row.recovered else "-"
         lines.append([row.name, f"{row.macs:.3f}", f"{100 * row.metric:.2f}", *times, won])
     return result_file.markdown(lines)

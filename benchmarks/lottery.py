@@ -264,7 +264,7 @@ def _line(
 ) -> list[str]:
     values = [100 * value for value in metrics.values()]
     against = statistics.mean(100 * (metrics[seed] - dense[seed]) for seed in metrics)
-    shown = f"{statistics.mean(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+    shown = result_file.spread(values, 2)
     return [name, f"{100 * share:.1f} %", shown, f"{against:+.2f}", str(len(values)), rounds]
 
 

@@ -10,8 +10,6 @@ goes on where it was stopped, also within a training.
 """
 
 import argparse
-import json
-import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +17,7 @@ from pathlib import Path
 import msgspec
 import result_file
 from edgekit_runner.environment import local_isa
+from result_file import read_options, spread
 
 from edgekit.errors import EdgekitError, UserError
 from edgekit.records import Artifact, Candidate, Quant, Recipe, Record, StageTime, Step, Traced, Verdict
@@ -199,18 +198,6 @@ def read_settings(text: str) -> list[str]:
     return names
 
 
-def read_options(texts: Sequence[str], images: int) -> dict[str, bool | int | float | str]:
-    """Numbers where the text is one."""
-    found: dict[str, bool | int | float | str] = {"images": images}
-    for text in texts:
-        key, _, value = text.partition("=")
-        try:
-            found[key] = json.loads(value)
-        except ValueError:
-            found[key] = value
-    return found
-
-
 def measured(
     source: TaskSource,
     work: Path,
@@ -252,12 +239,6 @@ def cells(rows: Sequence[Row], setting: str) -> list[str]:
         spread(memory, 0),
         spread([100 * row.figures["conversion gap"] for row in trained], 2),
     ]
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    if not values:
-        return "unknown"
-    return f"{statistics.mean(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ machine; with other work on it they are not worth much. The table is printed, an
 """
 
 import argparse
-import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import msgspec
 import result_file
 from edgekit_runner.environment import local_isa
+from result_file import spread
 
 from edgekit.cli_options import read_settings
 from edgekit.errors import EdgekitError, UserError
@@ -230,17 +230,6 @@ def cells(rows: Sequence[Row]) -> list[str]:
 
 def _points(metric: float | None) -> float | None:
     return None if metric is None else 100 * metric
-
-
-def spread(values: Sequence[float | None], digits: int) -> str:
-    """`82.50 [82.28, 82.62]`; one value alone, `-` without any."""
-    found = [value for value in values if value is not None]
-    if not found:
-        return "-"
-    mean = f"{statistics.mean(found):.{digits}f}"
-    if len(found) == 1:
-        return mean
-    return f"{mean} [{min(found):.{digits}f}, {max(found):.{digits}f}]"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What every benchmark does with its results: a JSON file that grows and is resumed, a Markdown table."""
+"""What every benchmark does with its results: a JSON file that grows and is resumed, a Markdown table; and how options are read."""
 
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -47,6 +48,18 @@ def write(path: Path | None, results: msgspec.Struct) -> None:
     partial.replace(path)
 
 
+def read_options(texts: Sequence[str], images: int) -> dict[str, bool | int | float | str]:
+    """KEY=VALUE of a technique and its budget; numbers where the text is one."""
+    found: dict[str, bool | int | float | str] = {"images": images}
+    for text in texts:
+        key, _, value = text.partition("=")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found
+
+
 def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table; the first row is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -54,3 +67,14 @@ def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
         "| " + " | ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) + " |" for row in rows
     ]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def spread(values: Sequence[float | None], digits: int) -> str:
+    """`82.50 [82.28, 82.62]`: mean, least, most; one value alone, `-` without any."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return "-"
+    mean = f"{statistics.mean(found):.{digits}f}"
+    if len(found) == 1:
+        return mean
+    return f"{mean} [{min(found):.{digits}f}, {max(found):.{digits}f}]"

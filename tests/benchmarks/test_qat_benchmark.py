@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import qat
+import result_file
 
 from edgekit.errors import UserError
 
@@ -40,7 +41,7 @@ def test_settings_and_options() -> None:
     assert qat.read_settings("x86-server,x86-4bit") == ["x86-server", "x86-4bit"]
     with pytest.raises(UserError, match="unknown settings nonsense; allowed are x86-server"):
         qat.read_settings("nonsense")
-    assert qat.read_options(["alpha=0.5", "precision=bfloat16"], 64) == {
+    assert result_file.read_options(["alpha=0.5", "precision=bfloat16"], 64) == {
         "images": 64,
         "alpha": 0.5,
         "precision": "bfloat16",
