@@ -121,16 +121,15 @@ class Rung:
                 golden=str(folder / "golden.npz"),
                 exact=self._exact(artifact),
                 seed=self._request.seed,
-                program=self._changed_float(artifact),
+                program=self._changed_float(),
             )
 
         return self._site.run("verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify")
 
-    def _changed_float(self, artifact: Artifact) -> str:
-        """The program that a float file holds, where steps changed what the float model computes; else ""."""
+    def _changed_float(self) -> str:
+        """The float program that the artifact was made of, where steps changed what the float model computes; else ""."""
         program = self._making.float_program
-        is_other = artifact.precision == "float32" and program != self._request.traced.program
-        return program if is_other else ""
+        return program if program != self._request.traced.program else ""
 
     def _exact(self, artifact: Artifact) -> bool:
         """Whether this host's fused int8 kernels saturate where the target's do not, so that they prove nothing."""

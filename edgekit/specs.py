@@ -129,8 +129,8 @@ class ExportSpec(Record):
 class ProveSpec(Record):
     """For edgekit.verify.prove:prove.
 
-    source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written. program: what
-    was exported, where steps changed what the model computes (sparsify, prune, distill); "" is the float model.
+    source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written. program: the
+    float program that the file was made of, where steps changed what the model computes (prune, distill); "" is the float model.
     """
 
     artifact: Artifact

@@ -54,6 +54,7 @@ def build(
             "metric": verdict.metric,
             "float_metric": verdict.float_metric,
             "parity": plain(verdict.parity),
+            "program_parity": plain(verdict.program_parity),
         },
         "lint": plain(verdict.lint),
         "measurement": plain(measurement) if measurement is not None else None,

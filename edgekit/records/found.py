@@ -51,7 +51,11 @@ class Saturation(Record):
 
 
 class Verdict(Record):
-    """What executing the artifact in its runtime proved."""
+    """What executing the artifact in its runtime proved.
+
+    parity: with the float model. program_parity: with the float program that pruning, training and the like left of it, on the samples
+    kept (32 at most): what quantizing and converting did to that; None where no such step was taken.
+    """
 
     runtime: str
     metric: float
@@ -61,6 +65,7 @@ class Verdict(Record):
     saturation: Saturation | None = None
     golden: str | None = None
     doubts: tuple[str, ...] = ()
+    program_parity: Parity | None = None
 
     @property
     def drop(self) -> float:

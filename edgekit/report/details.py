@@ -10,6 +10,7 @@ from edgekit.records import (
     Saturation,
     StageTime,
     TargetReport,
+    Verdict,
 )
 from edgekit.report import cells, text
 from edgekit.report.cells import MISSING
@@ -51,7 +52,7 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
         _float_layers(attempt),
         _blame(attempt),
         _outcome(attempt, target, report),
-        *((_parity(attempt.verdict.parity), _lint(attempt.verdict.lint)) if attempt.verdict else ()),
+        *(_verdict(attempt.verdict) if attempt.verdict else ()),
         *(
             (_saturation(attempt.verdict.saturation),)
             if attempt.verdict and attempt.verdict.saturation
@@ -204,12 +205,26 @@ def _taken(attempt: Attempt) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _parity(parity: Parity) -> Group:
+def _verdict(verdict: Verdict) -> tuple[Group, ...]:
+    own = verdict.program_parity
+    return (
+        _parity(verdict.parity, "the float model"),
+        *((_parity(own, "the pruned or trained float program it was made of"),) if own else ()),
+        _lint(verdict.lint),
+    )
+
+
+def _parity(parity: Parity, other: str) -> Group:
     over = "n=1, the golden input" if parity.samples == 1 else f"n={parity.samples}"
     snr = "no error at all" if parity.snr_db is None else f"{parity.snr_db:.1f} dB"
     return Group(
-        heading="Parity with the float model",
+        heading=f"Parity with {other}",
         facts=(
+            *(
+                (Fact(label="agreement", value=text.share(parity.agreement), note=over),)
+                if parity.agreement is not None
+                else ()
+            ),
             Fact(
                 label="max error",
                 value=text.number(parity.max_abs_error),

@@ -41,8 +41,9 @@ def prove(spec: ProveSpec) -> Verdict:
     comparing = ComparingPredictor(predictor, np.load(spec.traced.predictions, allow_pickle=False))
     metric = score(task, comparing)
     parity = _parity(comparing, spec.artifact)
+    program_parity = _program_parity(spec.program, predictor, inputs) if spec.program else None
     if spec.artifact.precision == "float32":
-        _faithful(spec, predictor, inputs, parity)
+        _faithful(spec.artifact, program_parity or parity)
     return Verdict(
         runtime=spec.runtime,
         metric=metric,
@@ -52,6 +53,7 @@ def prove(spec: ProveSpec) -> Verdict:
         saturation=_saturation(backend, spec, inputs),
         golden=spec.golden,
         doubts=_mode_doubts(spec) + _sample_doubts(comparing),
+        program_parity=program_parity,
     )
 
 
@@ -125,20 +127,23 @@ def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
     return parity
 
 
-def _faithful(spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray], parity: Parity) -> None:
-    """Raises VerificationError where a float file computes something else than the program that it was exported from."""
-    if spec.program:
-        module, comparison = programs.load(spec.program).module(), Comparison()
-        for row in zip(*inputs, strict=True):
-            sample = [part[None] for part in row]
-            with torch.no_grad():
-                answer = module(*map(torch.from_numpy, sample))
-            outputs = answer if isinstance(answer, tuple | list) else (answer,)
-            comparison.add([output.numpy() for output in outputs], predictor.run(sample))
-        parity = comparison.parity()
+def _program_parity(program: str, predictor: Predictor, inputs: list[np.ndarray]) -> Parity:
+    """The artifact beside the float program that it was made of, sample by sample."""
+    module, comparison = programs.load(program).module(), Comparison()
+    for row in zip(*inputs, strict=True):
+        sample = [part[None] for part in row]
+        with torch.no_grad():
+            answer = module(*map(torch.from_numpy, sample))
+        outputs = answer if isinstance(answer, tuple | list) else (answer,)
+        comparison.add([output.numpy() for output in outputs], predictor.run(sample))
+    return comparison.parity()
+
+
+def _faithful(artifact: Artifact, parity: Parity) -> None:
+    """Raises VerificationError where a float file computes something else than what it was exported from."""
     if parity.snr_db is not None and parity.snr_db < FLOAT_SNR_DB:
         raise VerificationError(
-            f"the float32 {spec.artifact.format} artifact does not compute the model's function: SNR {parity.snr_db:.1f} dB, "
+            f"the float32 {artifact.format} artifact does not compute the model's function: SNR {parity.snr_db:.1f} dB, "
             f"at least {FLOAT_SNR_DB:.0f} dB is expected of a faithful conversion"
         )
 
