@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import result_file
-from result_file import read_options, spread
+from result_file import names, read_options, spread
 
-from edgekit.errors import EdgekitError, UserError
+from edgekit.errors import EdgekitError
 from edgekit.records import Candidate, Recipe, Record, Step, Traced
 from edgekit.specs import CompressSpec, Context, TraceSpec
 from edgekit.stages import Event, Stages
@@ -148,9 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         chosen = [
             (data, student, family)
-            for data in read_names("data", asked.data, DATA)
-            for student in read_names("students", asked.students, STUDENTS)
-            for family in read_names("families", asked.families, tuple(FAMILIES))
+            for data in names("data", asked.data, DATA)
+            for student in names("students", asked.students, STUDENTS)
+            for family in names("families", asked.families, tuple(FAMILIES))
             if data == "few" or family not in ONLY_UNLABELLED
         ]
         flow = Flow(**files, labels=asked.labels, work=asked.work.resolve())
@@ -183,15 +183,6 @@ def _arguments() -> argparse.ArgumentParser:
         "--option", action="append", default=[], help="KEY=VALUE of edgekit.compress.distill.Options"
     )
     return parser
-
-
-def read_names(what: str, text: str, allowed: Sequence[str]) -> list[str]:
-    """Raises UserError for a name that is none."""
-    names = [name for name in text.split(",") if name]
-    unknown = [name for name in names if name not in allowed]
-    if unknown or not names:
-        raise UserError(f"unknown {what} {', '.join(unknown) or 'none'}; allowed are {', '.join(allowed)}")
-    return names
 
 
 def measured(

@@ -192,10 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def measured(asked: argparse.Namespace) -> tuple[Row, ...]:
     """The rows of the file and those that it lacks."""
-    names = [name for name in asked.only.split(",") if name]
-    unknown = [name for name in names if name not in NAMES]
-    if unknown:
-        raise UserError(f"unknown models {', '.join(unknown)}; allowed are {', '.join(NAMES)}")
+    names = result_file.names("models", asked.only, NAMES)
     settings = Settings(macs=asked.macs, criterion=asked.criterion, scope=asked.scope)
     found = result_file.read(asked.json, asked.resume, Results)
     if found is not None:

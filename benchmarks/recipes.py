@@ -26,7 +26,7 @@ from edgekit.errors import EdgekitError, UserError
 from edgekit.making import Making
 from edgekit.plan import plan
 from edgekit.recipe_text import parse, with_recipes
-from edgekit.records import Candidate, Record, Traced
+from edgekit.records import Artifact, Attempt, Candidate, Record, Traced
 from edgekit.rung import RUNG_ERRORS, Rung
 from edgekit.site import Request, Site
 from edgekit.specs import TraceSpec
@@ -87,14 +87,22 @@ class Bench:
 
     def row(self, text: str, seed: int) -> Row:
         """Raises UserError where the target or the task does not admit the recipe."""
+        return self._of_program(text, seed) if self._torch_only else self._of_artifact(text, seed)
+
+    def climbed(self, text: str, seed: int) -> tuple[Attempt, Artifact | None]:
+        """The recipe as far as it gets, and the float file. Raises as `row` does."""
+        rung = Rung(self._site(text, seed), ())
+        return rung.climb(), rung.baseline
+
+    def _site(self, text: str, seed: int) -> Site:
         made = plan(self._request.traced.facts, with_recipes(self._target, [text]), {"min_speedup": 0.0})
         if not made.recipes:
             raise UserError(f"recipe {text!r} on {self._target.name}: {made.skipped[0].reason}")
         request = msgspec.structs.replace(self._request, seed=seed)
-        site = Site(self._target, made, made.recipes[0], request, self._stages)
-        return self._of_program(text, seed, site) if self._torch_only else self._of_artifact(text, seed, site)
+        return Site(self._target, made, made.recipes[0], request, self._stages)
 
-    def _of_program(self, text: str, seed: int, site: Site) -> Row:
+    def _of_program(self, text: str, seed: int) -> Row:
+        site = self._site(text, seed)
         try:
             candidate = Making(site, None).candidate()
         except RUNG_ERRORS as error:
@@ -111,11 +119,10 @@ class Bench:
             seconds=seconds_of(figures),
         )
 
-    def _of_artifact(self, text: str, seed: int, site: Site) -> Row:
-        rung = Rung(site, ())
-        attempt = rung.climb()
+    def _of_artifact(self, text: str, seed: int) -> Row:
+        attempt, baseline = self.climbed(text, seed)
         artifact, verdict, measured = attempt.artifact, attempt.verdict, attempt.measurement
-        if artifact is None or verdict is None or attempt.candidate is None or rung.baseline is None:
+        if artifact is None or verdict is None or attempt.candidate is None or baseline is None:
             return self._failed(text, seed, attempt.error or "no artifact")
         figures = figures_of(attempt.candidate)
         return Row(
@@ -124,7 +131,7 @@ class Bench:
             metric=verdict.metric,
             float_metric=verdict.float_metric,
             size_bytes=artifact.size_bytes,
-            size_ratio=artifact.size_bytes / rung.baseline.size_bytes,
+            size_ratio=artifact.size_bytes / baseline.size_bytes,
             cpu_ratio=measured.cpu_ratio if measured is not None else None,
             figures=figures,
             seconds=seconds_of(figures),

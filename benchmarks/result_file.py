@@ -60,6 +60,15 @@ def read_options(texts: Sequence[str], images: int) -> dict[str, bool | int | fl
     return found
 
 
+def names(what: str, text: str, allowed: Sequence[str]) -> list[str]:
+    """What is listed by commas. Raises UserError for a name that is none."""
+    found = [name for name in text.split(",") if name]
+    unknown = [name for name in found if name not in allowed]
+    if unknown or not found:
+        raise UserError(f"unknown {what} {', '.join(unknown) or 'none'}; allowed are {', '.join(allowed)}")
+    return found
+
+
 def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
     """The lines of a table; the first row is its head."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

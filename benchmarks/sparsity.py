@@ -18,7 +18,7 @@ import msgspec
 import result_file
 from edgekit_runner.environment import local_isa
 
-from edgekit.errors import EdgekitError, UserError
+from edgekit.errors import EdgekitError
 from edgekit.machine import machine_facts
 from edgekit.records import (
     Artifact,
@@ -198,7 +198,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     source = TaskSource(name="imagenet-lite0", reference=f"{TASK}:task", settings=settings)
     try:
-        masks, precisions = _known(asked.only, MASKS), _known(asked.precisions, PRECISIONS)
+        masks, precisions = (
+            result_file.names("masks", asked.only, tuple(MASKS)),
+            result_file.names("precisions", asked.precisions, tuple(PRECISIONS)),
+        )
         rows = measured(
             Flow(source, asked.target, asked.work.resolve()), asked.work, masks, precisions, asked.time
         )
@@ -220,14 +223,6 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--score", type=int, default=400, help="photos that score (default 400)")
     parser.add_argument("--time", action="store_true", help="measure CPU time beside the dense float file")
     return parser
-
-
-def _known(text: str, allowed: dict[str, object]) -> list[str]:
-    names = [name for name in text.split(",") if name]
-    unknown = [name for name in names if name not in allowed]
-    if unknown or not names:
-        raise UserError(f"unknown {', '.join(unknown) or 'nothing'}; allowed are {', '.join(allowed)}")
-    return names
 
 
 def measured(

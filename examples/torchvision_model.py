@@ -16,7 +16,7 @@ photos that are named as `imagenet.py` wants them.
 """
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -106,12 +106,13 @@ def build_random(name: str, size: int, seed: int, learning: Copies) -> nn.Module
         for module in model.modules():
             if isinstance(module, nn.Conv2d | nn.Linear) and not module.weight.any():  # a head of zeros
                 nn.init.xavier_uniform_(module.weight)
-        _fit_batch_norm(model, learning)
+        fit_batch_norm(model, learning)
         _fit_head(model, learning)
     return model
 
 
-def _fit_batch_norm(model: nn.Module, learning: Copies) -> None:
+def fit_batch_norm(model: nn.Module, learning: Iterable[np.ndarray]) -> None:
+    """Gives every batch norm the statistics of the first batch."""
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.momentum = 1.0  # take the statistics of the one batch that follows

@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import distill
+import result_file
 
 from edgekit.compress.distill import Options
 from edgekit.errors import UserError
@@ -46,7 +47,7 @@ def test_every_family_is_made_of_options_there_are() -> None:
 
 def test_names_that_are_none(tmp_path, capsys) -> None:
     with pytest.raises(UserError, match="unknown families kd; allowed are plain, kl"):
-        distill.read_names("families", "plain,kd", tuple(distill.FAMILIES))
+        result_file.names("families", "plain,kd", tuple(distill.FAMILIES))
     given = [
         "--teacher",
         "w",

@@ -42,7 +42,7 @@ def test_a_ratio_that_nobody_measured_is_none() -> None:
 def test_unknown_names_are_told(tmp_path, capsys) -> None:
     given = ["--photos", "p", "--work", str(tmp_path), "--only", "51"]
     assert sparsity.main(given) == 2
-    assert "unknown 51; allowed are dense, 50" in capsys.readouterr().err
+    assert "unknown masks 51; allowed are dense, 50" in capsys.readouterr().err
 
 
 def test_one_small_search_and_its_table(tmp_path: Path) -> None:
