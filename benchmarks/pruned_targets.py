@@ -134,12 +134,15 @@ def measured(asked: argparse.Namespace, names: Sequence[str], targets: Sequence[
     result_file.refuse_others(asked.work / RESULT, Results(macs=found.macs), Results(macs=asked.macs))
     rows = found.rows
     for name in names:
-        given = source(name, asked.photos, asked.cifar)
-        for target in targets:
-            if (name, target) in {(row.model, row.target) for row in rows}:
-                continue
-            bench = Bench(given, load_target(target), (asked.work / name).resolve(), torch_only=False)
-            attempt, baseline = bench.climbed(RECIPES[target].format(macs=asked.macs), seed=0)
+        left = [target for target in targets if (name, target) not in {(r.model, r.target) for r in rows}]
+        if not left:
+            continue
+        given, work = source(name, asked.photos, asked.cifar), (asked.work / name).resolve()
+        bench = Bench(given, load_target(left[0]), work, torch_only=False, max_drop=1.0)
+        for target in left:
+            attempt, baseline = bench.on(load_target(target)).climbed(
+                RECIPES[target].format(macs=asked.macs), seed=0
+            )
             rows = (*rows, row_of(name, target, attempt, baseline.size_bytes if baseline else 0))
             result_file.write(asked.work / RESULT, Results(macs=asked.macs, rows=rows))
             print("  ".join(cells(rows[-1])), file=sys.stderr, flush=True)

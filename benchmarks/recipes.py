@@ -12,6 +12,7 @@ machine; with other work on it they are not worth much. The table is printed, an
 """
 
 import argparse
+import copy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,15 +76,24 @@ class Results(Record):
 
 
 class Bench:
-    """One task on one target; every recipe and seed of it."""
+    """One task on one target; every recipe and seed of it. limits: of the budget."""
 
-    def __init__(self, source: TaskSource, target: Target, work: Path, torch_only: bool) -> None:
+    def __init__(
+        self, source: TaskSource, target: Target, work: Path, torch_only: bool, **limits: float
+    ) -> None:
         self._target, self._torch_only = target, torch_only
+        self._limits = {"min_speedup": 0.0, **limits}
         self._stages = Stages(work, 1, _tell)
         traced, _ = self._stages.trace(
             "edgekit.trace:trace", lambda folder: TraceSpec(source=source, work=str(folder)), Traced
         )
         self._request = Request(source=source, traced=traced, host_isa=local_isa(), seed=0)
+
+    def on(self, target: Target) -> "Bench":
+        """The same task, traced once, on another target."""
+        other = copy.copy(self)
+        other._target = target
+        return other
 
     def row(self, text: str, seed: int) -> Row:
         """Raises UserError where the target or the task does not admit the recipe."""
@@ -95,7 +105,7 @@ class Bench:
         return rung.climb(), rung.baseline
 
     def _site(self, text: str, seed: int) -> Site:
-        made = plan(self._request.traced.facts, with_recipes(self._target, [text]), {"min_speedup": 0.0})
+        made = plan(self._request.traced.facts, with_recipes(self._target, [text]), self._limits)
         if not made.recipes:
             raise UserError(f"recipe {text!r} on {self._target.name}: {made.skipped[0].reason}")
         request = msgspec.structs.replace(self._request, seed=seed)
