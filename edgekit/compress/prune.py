@@ -8,7 +8,7 @@
 3. The result is exported as the model was. It needs training: fine-tuning or distillation is the next step of a recipe.
 
 `scope = "latency"` chooses the widths for time instead of MACs: a table of what the layers take at each width, measured on the
-target's own kind of machine, and the widths that keep the most importance within the time (`edgekit.prune.latency`).
+target's own kind of machine, and the widths that are worth the most within the time (`edgekit.prune.latency`).
 
 `depth` drops blocks before it narrows what is left (`edgekit.prune.depth`).
 

@@ -29,6 +29,7 @@ from edgekit.task import Training
 from edgekit.train import checkpoint, data, distributed, schedule
 from edgekit.train.data import Batch
 from edgekit.train.ema import Average
+from edgekit.train.history import Check, History
 from edgekit.train.objective import TaskLoss
 from edgekit.train.options import Options
 
@@ -38,16 +39,8 @@ log = logging.getLogger("edgekit")
 OnStep = Callable[[float], None]
 #: scores the module, in eval mode and with the weights that would be the result; higher is better
 Validate = Callable[[nn.Module], float]
-
-
-class Check(Record):
-    """loss: the mean since the check before. metric: what `validate` said."""
-
-    step: int
-    images: int
-    loss: float
-    learning_rate: float
-    metric: float | None = None
+#: what a checkpoint keeps of a run as it is
+KEPT = ("steps", "images", "micro", "tried")
 
 
 class Trained(Record):
@@ -116,12 +109,9 @@ class _Run:
         self.objective = objective or TaskLoss(training.loss)
         self.validate, self.on_step = validate, on_step
         self.plain = model
-        self.steps = self.images = self.micro = self.resumed_at = self.stale = 0
+        self.steps = self.images = self.micro = self.resumed_at = 0
         self.peak, self.tried = schedule.given_peak(options), dict[str, float]()
-        self.checks, self.losses = list[Check](), list[float]()
-        self.best: Check | None = None
-        self.best_state: checkpoint.State | None = None
-        self.stopped_early = False
+        self.history = History(options.patience)
         self.stream = self._stream(0, 0)
 
     @property
@@ -146,7 +136,7 @@ class _Run:
         if place is not None and progress is not None:
             self._resume(place, progress)
         else:
-            self.best_state = checkpoint.state_of(self.plain)
+            self.history.best_state = checkpoint.state_of(self.plain)
 
     def _spread_teachers(self) -> None:
         """Before anything is asked of them: one that fits no process alone must not be whole anywhere."""
@@ -191,11 +181,9 @@ class _Run:
                 distributed.fill(self.average.tensors[name], value)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(progress["scaler"])
-        for name in ("steps", "images", "micro", "stale", "stopped_early", "tried", "losses"):
+        for name in KEPT:
             setattr(self, name, progress[name])
-        self.checks = [msgspec.convert(row, Check) for row in progress["checks"]]
-        self.best = msgspec.convert(progress["best"], Check | None)
-        self.best_state = checkpoint.read(place, checkpoint.BEST)
+        self.history.restore(progress, checkpoint.read(place, checkpoint.BEST))
         self.resumed_at = self.steps
         self.stream = self._stream(progress["epoch"], progress["index"])
         log.info("training: goes on from step %d of %s", self.steps, place)
@@ -216,7 +204,7 @@ class _Run:
     def train(self) -> None:
         batches = iter(self.stream)
         self.model.train()
-        while self.progress < 1 and not self.stopped_early:
+        while self.progress < 1 and not self.history.stopped_early:
             before = self.progress
             self._update(list(islice(batches, self.options.accumulate)))
             if (
@@ -232,7 +220,7 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         losses = [self._backward(batch.to(self.accelerator.device)) for batch in batches]
-        self.losses.append(sum(losses) / len(losses))
+        self.history.losses.append(sum(losses) / len(losses))
         self.steps += 1
         self.images += sum(batch.rows for batch in batches)
         if self.average is not None:
@@ -266,12 +254,12 @@ class _Run:
 
     def _diverged(self, what: str) -> None:
         """The best weights so far, back in the model and on disk; then the error."""
-        kept = f"step {self.best.step}" if self.best is not None else "the start"
-        place = ""
-        if self.best_state is not None:
-            checkpoint.put(self.plain, self.best_state)
+        best, state, place = self.history.best, self.history.best_state, ""
+        kept = f"step {best.step}" if best is not None else "the start"
+        if state is not None:
+            checkpoint.put(self.plain, state)
             if self.folder is not None and self.accelerator.is_main_process:
-                checkpoint.save(self.best_state, self.folder / checkpoint.BEST)
+                checkpoint.save(state, self.folder / checkpoint.BEST)
                 place = f" in {self.folder / checkpoint.BEST}"
         raise Diverged(
             f"the training diverged: {what} after {self.steps} steps at learning rate "
@@ -289,18 +277,15 @@ class _Run:
     # -- now and then
 
     def _check(self) -> None:
-        since = self.checks[-1].step if self.checks else 0
-        loss = sum(self.losses[since:]) / max(1, self.steps - since)
         found = Check(
             step=self.steps,
             images=self.images,
-            loss=loss,
+            loss=self.history.loss_since_check(),
             learning_rate=self.optimizer.param_groups[0]["lr"],
             metric=self._metric(),
         )
-        self.checks.append(found)
-        self._judge(found)
-        log.info("training: %s", self._line(found))
+        self.history.add(found, self.progress >= 1, self._averaged_state)
+        log.info("training: %s", self.history.line(self.progress))
         self._write()
 
     def _metric(self) -> float | None:
@@ -315,23 +300,9 @@ class _Run:
     def _averaged(self) -> Any:
         return self.average.applied(self.plain) if self.average is not None else nullcontext()
 
-    def _judge(self, found: Check) -> None:
-        """The best by `validate`, else by the loss; kept for a divergence even where the last weights are the result."""
-        if self.best is None or _worth(found) > _worth(self.best):
-            self.best, self.stale = found, 0
-            with self._averaged():
-                self.best_state = checkpoint.state_of(self.plain)
-        else:
-            self.stale += 1
-        self.stopped_early = 0 < self.options.patience <= self.stale and self.progress < 1
-
-    def _line(self, found: Check) -> str:
-        metric = f", metric {found.metric:.4f}" if found.metric is not None else ""
-        early = f"; no gain in {self.stale} checks, it stops" if self.stopped_early else ""
-        return (
-            f"{100 * self.progress:.0f} %, step {found.step}, {found.images} images, "
-            f"loss {found.loss:.4f}{metric}, rate {found.learning_rate:.2g}{early}"
-        )
+    def _averaged_state(self) -> checkpoint.State:
+        with self._averaged():
+            return checkpoint.state_of(self.plain)
 
     def _write(self) -> None:
         if self.folder is None or self.options.strategy in ("zero2", "zero3"):
@@ -344,25 +315,26 @@ class _Run:
         )
         if not self.accelerator.is_main_process:
             return
-        names = ("steps", "images", "micro", "stale", "stopped_early", "tried", "losses", "peak")
         scaler = self.accelerator.scaler
         progress = {
-            **{name: getattr(self, name) for name in names},
+            **{name: getattr(self, name) for name in KEPT},
+            **self.history.kept(),
+            "peak": self.peak,
             "epoch": self.stream.epoch,
             "index": self.stream.index,
-            "checks": msgspec.to_builtins(self.checks),
-            "best": msgspec.to_builtins(self.best),
             "scaler": scaler.state_dict() if scaler is not None else None,
             "belongs": self._belongs(),
             "tensors": checkpoint.signature(self.plain),
         }
-        checkpoint.write(self.folder, self.steps, progress, state, optimizer, tensors, self.best_state)
+        checkpoint.write(
+            self.folder, self.steps, progress, state, optimizer, tensors, self.history.best_state
+        )
 
     # -- at the end
 
     def finish(self) -> None:
-        if self.keeps_best and self.best_state is not None:
-            checkpoint.put(self.plain, self.best_state)
+        if self.keeps_best and self.history.best_state is not None:
+            checkpoint.put(self.plain, self.history.best_state)
         elif self.average is not None:
             self.average.exchange(self.plain)
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
@@ -377,16 +349,12 @@ class _Run:
             images=self.images,
             epochs=self.stream.epoch + 1,
             learning_rate=self.peak,
-            checks=tuple(self.checks),
-            losses=tuple(self.losses),
+            checks=tuple(self.history.checks),
+            losses=tuple(self.history.losses),
             probe=self.tried,
-            best=self.best if self.keeps_best else None,
-            stopped_early=self.stopped_early,
+            best=self.history.best if self.keeps_best else None,
+            stopped_early=self.history.stopped_early,
             resumed_at=self.resumed_at,
             processes=self.accelerator.num_processes,
             seconds=seconds,
         )
-
-
-def _worth(check: Check) -> float:
-    return check.metric if check.metric is not None else -check.loss

@@ -65,11 +65,15 @@ def test_a_table_of_another_network_is_refused() -> None:
         cut(Planner(other, 0.9, 8))
 
 
-def test_values_are_the_importance_that_stays() -> None:
+def test_a_width_is_worth_less_the_more_of_its_own_importance_goes() -> None:
     graph, _ = cuttable(nets.made(nets.Residual, padded=True), EXAMPLES, Request(multiple=8))
     group = graph.groups["layer1.0.conv1"]
     values = values_of(group, torch.arange(16.0), 8)
-    assert values == {8: sum(range(8, 16)), 16: sum(range(16))}
+    assert values == {8: pytest.approx(-((sum(range(8)) / sum(range(16))) ** 2)), 16: 0.0}
+    assert values_of(group, 7 * torch.arange(16.0), 8) == pytest.approx(values), (
+        "whatever its scores are measured in"
+    )
+    assert values_of(group, torch.zeros(16), 8) == {8: 0.0, 16: 0.0}
     assert list(values_of(group, torch.arange(16.0), 32)) == [16]  # too narrow to be narrowed
 
 

@@ -1,7 +1,7 @@
-"""The widths that keep the most importance within a time: a multiple-choice knapsack, solved exactly.
+"""The widths that are worth the most within a time: a multiple-choice knapsack, solved exactly.
 
-One binary variable for each group and width, exactly one of each group is 1: maximise the sum of the importance of the
-channels kept, subject to the seconds foretold. A layer between two groups takes t r_in(a) r_out(b): for each pair (a, b) one
+One binary variable for each group and width, exactly one of each group is 1: maximise the sum of what the
+widths are worth, subject to the seconds foretold. A layer between two groups takes t r_in(a) r_out(b): for each pair (a, b) one
 more variable, the flow from a to b, which is x_a x_b wherever x is binary (the transport form, whose relaxation is tight). Solved by
 HiGHS (Huangfu and Hall 2018) through `scipy.optimize.milp`.
 
@@ -22,7 +22,7 @@ GAP = 1e-4
 
 
 def choose(values: Mapping[str, Mapping[int, float]], forecast: Forecast, budget_s: float) -> dict[str, int]:
-    """The width of each group. values: importance kept, by root and by width that is allowed.
+    """The width of each group. values: what a width is worth, by root and by width that is allowed.
 
     Raises BudgetError, which names the floor, where not even the fastest widths fit.
     """
