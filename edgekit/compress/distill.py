@@ -98,7 +98,7 @@ class Options(Record):
     warmup: float = 0.05
     optimizer: Literal["adamw", "sgd"] = "adamw"
     weight_decay: float = 0.0
-    clip_norm: float = 1.0
+    clip_norm: float | None = None
     accumulate: int = 1
     ema: float = 0.0
 

@@ -82,7 +82,7 @@ def zero_config(options: Options) -> dict[str, Any]:
         "zero_optimization": zero,
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": options.accumulate,
-        "gradient_clipping": options.clip_norm,
+        "gradient_clipping": options.largest_norm,
         "bf16": {"enabled": options.precision == "bfloat16"},
         "fp16": {"enabled": options.precision == "float16"},
         "zero_allow_untested_optimizer": True,

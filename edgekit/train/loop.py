@@ -244,7 +244,7 @@ class _Run:
         return value
 
     def _clip(self) -> None:
-        limit = self.options.clip_norm or math.inf
+        limit = self.options.largest_norm or math.inf
         norm = self.accelerator.clip_grad_norm_(self.plain.parameters(), limit)
         scaled = self.accelerator.scaler is not None  # which skips such a step and lowers its scale
         if norm is not None and not scaled:

@@ -119,6 +119,6 @@ def _train(
             return
         optimizer.zero_grad()
         loss.backward()
-        if options.clip_norm:
-            torch.nn.utils.clip_grad_norm_(trial.parameters(), options.clip_norm)
+        if options.largest_norm:
+            torch.nn.utils.clip_grad_norm_(trial.parameters(), options.largest_norm)
         optimizer.step()

@@ -47,6 +47,14 @@ def test_rewinding_scales_the_original_peak_to_the_budget() -> None:
         Options(schedule="rewinding", original_images=100)
 
 
+def test_gradients_are_clipped_as_the_optimizer_needs_it() -> None:
+    assert Options(optimizer="adamw").largest_norm == 1.0
+    assert Options(optimizer="sgd").largest_norm == 5.0
+    assert Options(optimizer="sgd", clip_norm=0.0).largest_norm == 0.0
+    with pytest.raises(UserError, match=r"clip_norm is -1\.0; allowed are at least 0"):
+        Options(clip_norm=-1.0)
+
+
 def test_progress_is_of_the_budget_that_is_used_up_first() -> None:
     options = Options(images=100, steps=10)
     assert (options.progress(50, 2), options.progress(10, 5), options.progress(500, 0)) == (0.5, 0.5, 1.0)
