@@ -48,5 +48,5 @@ def test_scenes_of_a_training_are_others_each_time() -> None:
 
 
 def test_unknown_name_lists_close_ones() -> None:
-    with pytest.raises(ek.TaskError, match="no segmentation net 'lraspp'; close names: .*lraspp_mobilenet"):
+    with pytest.raises(ek.TaskError, match=r"no segmentation net 'lraspp'; close names: .*lraspp_mobilenet"):
         ek.load_task(REFERENCE, {"model": "lraspp"})
