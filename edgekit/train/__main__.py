@@ -112,7 +112,10 @@ def run(
         _fresh(out)
     model = model_of(task, options.seed)
     objective = taught.objective(task, task.training, options.seed) if taught else None
-    trained = fit(model, task.training, options, objective=objective, folder=out / CHECKPOINT)
+    belongs = taught._asdict() if taught else {"teacher": ""}
+    trained = fit(
+        model, task.training, options, objective=objective, folder=out / CHECKPOINT, belongs=belongs
+    )
     state = checkpoint.state_of(model)
     if _rank() == 0:
         checkpoint.save(state, out / WEIGHTS)

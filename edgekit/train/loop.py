@@ -12,7 +12,7 @@ the random numbers and the order of the data are functions of seed and step alon
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
@@ -72,11 +72,13 @@ def fit(
     validate: Validate | None = None,
     on_step: OnStep | None = None,
     folder: Path | None = None,
+    belongs: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Trains `model` in place. objective: (model, inputs, labels) -> mean loss; None is the task's own loss. Its `teachers`, where it has
     any, are shared out as the model is.
 
-    folder: where checkpoints are written, and found again. With `validate` or patience the best weights are the result, else
+    folder: where checkpoints are written, and found again. belongs: what must be the same, besides model and options, for one to be gone on
+    from, say what the objective was made of; JSON values. With `validate` or patience the best weights are the result, else
     the last. With strategy fsdp the model stays shared out: `checkpoint.state_of` gathers it. DeepSpeed's strategies
     write no checkpoints.
     Raises TaskError for data that does not fit, UserError for a checkpoint of something else, Diverged, WorkerLost.
@@ -84,7 +86,7 @@ def fit(
     started = time.perf_counter()
     accelerator = distributed.start(options)
     with distributed.watched():
-        run = _Run(model, training, options, objective, validate, on_step, folder, accelerator)
+        run = _Run(model, training, options, objective, validate, on_step, folder, belongs or {}, accelerator)
         run.prepare()
         run.train()
         run.finish()
@@ -103,11 +105,12 @@ class _Run:
         validate: Validate | None,
         on_step: OnStep | None,
         folder: Path | None,
+        belongs: Mapping[str, Any],
         accelerator: Accelerator,
     ) -> None:
         self.options, self.training, self.folder, self.accelerator = options, training, folder, accelerator
         self.objective = objective or TaskLoss(training.loss)
-        self.validate, self.on_step = validate, on_step
+        self.validate, self.on_step, self.belongs = validate, on_step, belongs
         self.plain = model
         self.steps = self.images = self.micro = self.resumed_at = 0
         self.peak, self.tried = schedule.given_peak(options), dict[str, float]()
@@ -197,7 +200,8 @@ class _Run:
     def _belongs(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be gone on from."""
         ignored = {"strategy", "offload", "device"}
-        return {k: v for k, v in msgspec.to_builtins(self.options).items() if k not in ignored}
+        options = {k: v for k, v in msgspec.to_builtins(self.options).items() if k not in ignored}
+        return {**options, **self.belongs}
 
     # -- the loop
 

@@ -249,6 +249,8 @@ def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
         run({"steps": 5}, net(classes=5), folder=tmp_path)
     with pytest.raises(UserError, match="was made with seed=0, now 1"):
         run({"steps": 5, "seed": 1}, folder=tmp_path)
+    with pytest.raises(UserError, match=r"was made with teacher=None, now 'large\.pt2'"):
+        run({"steps": 5}, folder=tmp_path, belongs={"teacher": "large.pt2"})
     (place,) = tmp_path.glob("step-*")
     (place / "optimizer.pt").write_bytes(b"not one")
     with pytest.raises(UserError, match=r"damaged \(optimizer.pt"):
