@@ -7,14 +7,13 @@ Data and training batches are those of examples/cifar10.py. Without weights the 
 """
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import msgspec
 import torch
+from example import example
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -27,18 +26,6 @@ SEED = 0
 #: (width, blocks, stride of the first) of each stage; every block widens by EXPANSION inside
 STAGES = ((16, 1, 1), (32, 2, 2), (64, 2, 2))
 EXPANSION = 6
-
-
-def cifar10() -> ModuleType:
-    """examples/cifar10.py, which is no package."""
-    name = "edgekit_example_cifar10"
-    if name not in sys.modules:
-        place = Path(__file__).parents[1] / "examples" / "cifar10.py"
-        found = importlib.util.spec_from_file_location(name, place)
-        assert found is not None and found.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(found)
-        found.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
 
 
 def conv(
@@ -94,7 +81,7 @@ def build_model(weights: str = "") -> nn.Module:
 
 
 def task(weights: str = "", train: str = "", test: str = "") -> ek.Task:
-    example = cifar10()
+    cifar10 = example("cifar10")
     for name, given in (("train", train), ("test", test)):
         if not Path(given).is_file():
             raise ek.TaskError(f"{name}={given!r} is no file; give --set {name}=FILE")
@@ -102,9 +89,9 @@ def task(weights: str = "", train: str = "", test: str = "") -> ek.Task:
         name="mobilenet-cifar",
         model=lambda: build_model(weights),
         example_inputs=(torch.zeros(1, 3, 32, 32),),
-        calibration=example.Calibration(train),
-        metric=example.Top1(test),
-        training=ek.Training(batches=example.Augmented(train, 32), loss=nn.functional.cross_entropy),
+        calibration=cifar10.Calibration(train),
+        metric=cifar10.Top1(test),
+        training=ek.Training(batches=cifar10.Augmented(train, 32), loss=nn.functional.cross_entropy),
     )
 
 

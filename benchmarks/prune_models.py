@@ -11,28 +11,26 @@ are rows too, with the sentence that edgekit says. Seconds are wall time of prun
 
 import argparse
 import copy
-import importlib.util
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 
 import msgspec
 import result_file
 import torch
 import torchvision
+from example import example
 from torch import nn
 
-from edgekit.errors import EdgekitError, UserError
+from edgekit.errors import EdgekitError
 from edgekit.prune import saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.shrink import Request, shrink
 from edgekit.records import Record
 from edgekit.trace import export
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 TORCHVISION = (
     "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_16",
     "shufflenet_v2_x1_0", "swin_t", "densenet121", "googlenet", "squeezenet1_1", "mnasnet1_0", "regnet_y_400mf",
@@ -81,17 +79,6 @@ class Picked(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.net(x)["out"]  # type: ignore[no-any-return]
-
-
-def example(name: str) -> ModuleType:
-    """The module of examples/NAME.py."""
-    sys.path.insert(0, str(EXAMPLES))
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    if spec is None or spec.loader is None:
-        raise UserError(f"no example {name}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def built(name: str, weights: Path | None) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import result_file
+from example import EXAMPLES
 from recipes import Bench
 
 from edgekit.errors import EdgekitError, UserError
@@ -23,7 +24,6 @@ from edgekit.records import Attempt, Record
 from edgekit.target import load_target
 from edgekit.task import TaskSource
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
 TORCHVISION = (
     "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny", "vit_b_16",
 )  # fmt: skip

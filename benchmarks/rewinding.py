@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import result_file
 import torch
-from mobilenet_cifar import cifar10
+from example import EXAMPLES, example
 from recipes import Bench, Results, Row, table
 from safetensors.torch import save_file
 
@@ -29,7 +29,6 @@ from edgekit.task import TaskSource
 from edgekit.train.loop import fit
 from edgekit.train.options import Options
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "cifar10.py"
 RESULT, TABLE = "rewinding.json", "rewinding.md"
 BLOCKS, RATE, EARLY, CONSTANT = 1, 0.1, 0.1, 0.003
 SGD = "alpha=1.0, optimizer=sgd, clip_norm=5, weight_decay=0.0001"
@@ -53,9 +52,9 @@ def scratch(train: str, original: int, seed: int, folder: Path) -> tuple[Path, P
     if whole.is_file():
         return whole, early
     folder.mkdir(parents=True, exist_ok=True)
-    example = cifar10()
+    cifar10 = example("cifar10")
     torch.manual_seed(seed)
-    net = example.ResNet(BLOCKS)
+    net = cifar10.ResNet(BLOCKS)
 
     def keep(progress: float) -> None:
         if progress >= EARLY and not early.is_file():
@@ -69,7 +68,7 @@ def scratch(train: str, original: int, seed: int, folder: Path) -> tuple[Path, P
         weight_decay=1e-4,
         seed=seed,
     )
-    training = ek.Training(batches=example.Augmented(train, 32), loss=torch.nn.functional.cross_entropy)
+    training = ek.Training(batches=cifar10.Augmented(train, 32), loss=torch.nn.functional.cross_entropy)
     fit(net, training, options, folder=folder / "checkpoint", on_step=keep)
     save_file(net.state_dict(), whole)
     return whole, early
@@ -92,7 +91,7 @@ def measured(asked: argparse.Namespace) -> list[Row]:
     for seed in range(asked.seeds):
         whole, early = scratch(asked.train, asked.original, seed, asked.work / f"net-{seed}")
         settings = {"weights": str(whole), "train": asked.train, "test": asked.test}
-        source = TaskSource(name="cifar10", reference=f"{EXAMPLE}:task", settings=settings)
+        source = TaskSource(name="cifar10", reference=f"{EXAMPLES / 'cifar10.py'}:task", settings=settings)
         bench = Bench(source, load_target("x86-server"), asked.work / f"stages-{seed}", torch_only=True)
         for name, recipe in recipes(asked.original, asked.budgets, early):
             rows.append(msgspec.structs.replace(bench.row(recipe, seed), recipe=name))

@@ -9,17 +9,19 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 pytest.importorskip("openvino")
 import binary
-from binary import Kept, Row
+import binary_time
+from binary import Kept
+from binary_time import Row
 
 
 def test_a_kernel_is_proven_and_timed_once(tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(binary, "SHAPES", ((16, 24, 3, 2, 7),))
-    monkeypatch.setattr(binary, "ROUNDS", 2)
+    monkeypatch.setattr(binary_time, "SHAPES", ((16, 24, 3, 2, 7),))
+    monkeypatch.setattr(binary_time, "ROUNDS", 2)
     assert binary.main(["kernels", "--work", str(tmp_path)]) == 0
     (row,) = Kept(tmp_path / binary.RESULT).rows
     assert row.name == "16 to 24, 3x3, stride 2, 7x7" and row.bytes == (16 * 24 * 9 * 4, 16 * 24 * 9 // 8)
     assert row.float_ms and row.binary_ms and row.median_ratio
-    monkeypatch.setattr(binary, "kernel", lambda *_: pytest.fail("it was measured before"))
+    monkeypatch.setattr(binary_time, "kernel", lambda *_: pytest.fail("it was measured before"))
     assert binary.main(["kernels", "--work", str(tmp_path)]) == 0
     assert "16 to 24, 3x3" in capsys.readouterr().out
 
