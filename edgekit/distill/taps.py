@@ -45,7 +45,7 @@ def find(graph: GraphModule, name: str, whose: str) -> Node:
     if name in there:
         return there[name]
     near = difflib.get_close_matches(name, there, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     allowed = ", ".join(there) or "none: the program does not know its modules"
     raise UserError(f"the {whose} has no module {name!r}{hint} Its modules are {allowed}")
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from edgekit.errors import ConversionError, EdgekitError, UserError
+from edgekit.errors import BudgetError, ConversionError, EdgekitError, UserError
 from edgekit.prune import macs, stream
 from edgekit.prune.criteria import Evidence, Scored, find
 from edgekit.prune.cut import cut
 from edgekit.prune.graph import LIMIT_S, Graph, Group
-from edgekit.prune.widths import SCOPES, Scores, for_macs, nearest
+from edgekit.prune.widths import MOST, SCOPES, Scores, at_ratio, for_macs, nearest
 
 log = logging.getLogger("edgekit")
 
@@ -158,6 +158,14 @@ def _by_macs(request: Request, wanted: float) -> Choose:
 
     def choose(graph: Graph, groups: Mapping[str, Group], scores: Scores) -> dict[str, int]:
         forecast = macs.Forecast(graph.module, graph.examples, groups)
+        whole = forecast({root: group.width for root, group in groups.items()})
+        floor = forecast(at_ratio(groups, scores, MOST, request.scope, request.multiple))
+        if whole > floor > wanted + FAR * whole:
+            raise BudgetError(
+                f"macs {wanted / whole:.2g} is below the floor: with every group of channels at its least width {floor / whole:.2f} of the "
+                "multiply-accumulates are left, and whole layers would have to go. Keep more macs, give a smaller multiple, or drop "
+                "blocks with depth"
+            )
         return for_macs(groups, scores, wanted, forecast, request.scope, request.multiple)
 
     return choose

@@ -1,5 +1,6 @@
 """Nets of every build lose about half of their multiply-accumulates, run, come back from disk and export."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgekit.errors import ConversionError, UserError
+from edgekit.errors import BudgetError, ConversionError, UserError
 from edgekit.prune import graph, macs, saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.shrink import Request, Shrunk, shrink
@@ -198,10 +199,16 @@ def test_what_cannot_be_asked(asked: dict[str, Any], message: str) -> None:
         shrunk(nets.made(nets.Residual), **asked)
 
 
-def test_a_share_that_no_width_reaches_is_said() -> None:
-    done = shrunk(nets.made(nets.Residual), macs=0.02)
-    assert "of the MACs are left where 0.02 was asked" in done.doubts[-1]
-    assert min(after for _, after in done.widths.values()) == 8, "at least one multiple is left"
+def test_a_share_that_would_take_whole_layers_names_the_floor() -> None:
+    with pytest.raises(
+        BudgetError, match=r"macs 0\.02 is below the floor: .* 0\.17 of the multiply-accumulates are left"
+    ):
+        shrunk(nets.made(nets.Residual), macs=0.02)
+
+
+def test_a_share_that_no_width_comes_near_is_said() -> None:
+    done = shrunk(nets.made(nets.Residual), macs=0.7)
+    assert re.search(r"0\.\d+ of the MACs are left where 0.7 was asked", done.doubts[-1])
 
 
 def test_nothing_to_prune() -> None:
