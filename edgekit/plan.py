@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from edgekit.errors import UserError
-from edgekit.records import Budget, Kind, Macs, Plan, Recipe, Scalar, Skipped, Step, TaskFacts
+from edgekit.records import Budget, Kind, Macs, Plan, Precision, Recipe, Scalar, Skipped, Step, TaskFacts
 from edgekit.target import LadderStep, Rung, Target
 from edgekit.task import Task
 
@@ -20,7 +20,13 @@ WITHOUT_PROGRAM = frozenset({"fp16", "float32"})
 # Takes the layers of a torch module apart, which those of Keras hide.
 OF_MODULES = frozenset({"prune"})
 NO_MODULE = "a Keras model cannot be pruned: channels are followed through the layers of a torch module"
-NAMES = ("ptq", "qat", "dynamic", "fp16", "float32")
+NAMES: dict[str, Precision] = {
+    "ptq": "int8",
+    "qat": "int8",
+    "dynamic": "int8",
+    "fp16": "float16",
+    "float32": "float32",
+}
 # One operator of the graph is a whole recurrent cell: what rounds between operators does not reach into it.
 BETWEEN_OPERATORS = frozenset({"ptq", "mixed", "qat"})
 NO_CELLS: tuple[Kind, ...] = ("convolution", "linear", "attention")
@@ -59,7 +65,9 @@ def plan(
         else:
             recipes.append(_recipe(rung, target, level))
     named = {step.technique for rung in target.ladder for step in rung.steps}
-    skipped += [Skipped(technique=name, reason=_not_named(target)) for name in NAMES if name not in named]
+    skipped += [
+        Skipped(technique=name, reason=_not_named(name, target)) for name in NAMES if name not in named
+    ]
     return Plan(
         task=facts.name,
         target=target.name,
@@ -114,7 +122,9 @@ def _unfit(rung: Rung, macs: Macs | None) -> str:
     return f"{100 * macs.share([most]):.0f} % of the multiply-accumulates are {KINDS[most]}: {unfit}"
 
 
-def _not_named(target: Target) -> str:
+def _not_named(technique: str, target: Target) -> str:
+    if NAMES[technique] in target.precisions:
+        return "no recipe names it"
     return f"profile {target.name} admits {' and '.join(target.precisions)} only"
 
 
@@ -150,5 +160,10 @@ def _label(rung: Rung) -> str:
 
 
 def _step_label(step: LadderStep) -> str:
-    values = ", ".join(str(value) for value in step.options.values())
-    return f"{step.technique}({values})" if values else step.technique
+    """A number says nothing without its name, unless it is the only option."""
+    bare = len(step.options) == 1
+    told = (
+        str(value) if bare or isinstance(value, str) else f"{key}={value}"
+        for key, value in step.options.items()
+    )
+    return f"{step.technique}({', '.join(told)})" if step.options else step.technique

@@ -21,7 +21,7 @@ SMALLER_FP16 = ("prune(0.5) > distill > fp16", "prune(0.25) > distill > fp16")
 NO_FP16 = dict.fromkeys(SMALLER_FP16, "no training data in the task")
 NO_SOURCE = {"ptq_tensorflow": "no Keras model or SavedModel in the task"}
 PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)", "ptq(percentile)", "ptq(entropy)", "ptq(mse, gptq)")
-INT8 = (*PTQ, "mixed(mse)", "mixed(mse, 0.5)")
+INT8 = (*PTQ, "mixed(mse)", "mixed(mse, share=0.5)")
 KINDS = "linear layers, recurrent cells, attention"
 SLOW = {
     "x86-server": "dynamic quantization of a CNN is 8x slower than float in ONNX Runtime",

@@ -72,3 +72,11 @@ def test_recipes_take_the_place_of_the_ladder_and_the_profile_still_decides() ->
     assert [r.name for r in served.recipes] == ["ptq(minmax)", "ptq > fp16"]
     assert {s.technique: s.reason for s in served.skipped}["qat"] == "no training data in the task"
     assert with_recipes(load_target("x86-server"), ()) == load_target("x86-server")
+
+
+def test_names_of_asked_recipes_and_what_they_leave_out() -> None:
+    text = "prune(macs=0.5) > distill(images=2000, optimizer=sgd) > ptq"
+    facts = TaskFacts(name="t", calibration=True, training=True)
+    made = plan(facts, with_recipes(load_target("x86-server"), [text]))
+    assert [r.name for r in made.recipes] == ["prune(0.5) > distill(images=2000, sgd) > ptq"]
+    assert {s.technique: s.reason for s in made.skipped}["qat"] == "no recipe names it"
