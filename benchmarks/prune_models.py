@@ -70,17 +70,6 @@ class Results(Record):
     rows: tuple[Row, ...]
 
 
-class Picked(nn.Module):
-    """Of a segmentation net, the tensor of the answer."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.net(x)["out"]  # type: ignore[no-any-return]
-
-
 def built(name: str, weights: Path | None) -> tuple[nn.Module, tuple[torch.Tensor, ...]]:
     """The net in eval mode and an input."""
     torch.manual_seed(0)
@@ -95,7 +84,7 @@ def built(name: str, weights: Path | None) -> tuple[nn.Module, tuple[torch.Tenso
     if name == "efficientnet_lite0":
         net = example("imagenet").build_model()
     elif name == "lraspp_mobilenet_v3_large":
-        net = Picked(
+        net = example("segmentation").Picked(
             torchvision.models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None)
         )
     elif name == "googlenet":
