@@ -103,12 +103,13 @@ def plan(
     **budget: float | None,
 ) -> None:
     """Show which recipes would be tried for TASK, and why."""
-    from edgekit.deploy import choose_isa, load_targets, look
+    from edgekit.deploy import check_recipes, choose_isa, load_targets, look
     from edgekit.plan import plan as make_plan
     from edgekit.recipe_text import with_recipes
 
     profiles = [with_recipes(target, recipes) for target in load_targets(targets)]
     levels = [choose_isa(target, isa, profiles) for target in profiles]
+    check_recipes(recipes)
     facts = look(task, read_settings(settings))
     plans = [
         make_plan(facts, target, read_given(budget), level)

@@ -17,10 +17,10 @@ from edgekit.ladder import walk
 from edgekit.machine import machine_facts
 from edgekit.package import folder as folders
 from edgekit.plan import budget_for, plan
-from edgekit.recipe_text import with_recipes
-from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, TargetReport, TaskFacts, Traced
+from edgekit.recipe_text import parse, with_recipes
+from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, TargetReport, TaskFacts, Traced
 from edgekit.site import Request
-from edgekit.specs import TraceSpec
+from edgekit.specs import Steps, TraceSpec
 from edgekit.stages import Event, EventLog, Stages
 from edgekit.store import check_output, output_folder
 from edgekit.target import Target, load_target, target_names
@@ -60,6 +60,7 @@ def deploy(
         contradiction.check(budget_for(target, budget), target)  # refused before any work
     requirements.check(profiles)
     check_output(Path(out))
+    check_recipes(asked)
     log = EventLog(on_event)
     with work_folder(Path(out), resume, log.note) as work, output_folder(Path(out), work) as partial:
         stages = Stages(work, jobs, log)
@@ -131,6 +132,16 @@ def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
         allowed = ", ".join(dict.fromkeys(level for profile in profiles for level in profile.isa.levels))
         raise UserError(f"no target given admits the instruction set {wanted!r}; allowed: {allowed}, or host")
     return wanted if wanted in target.isa.levels else target.default_isa
+
+
+def check_recipes(texts: Iterable[str]) -> None:
+    """Raises UserError for recipes whose options no technique has or allows; in a child process, which knows them all."""
+    rungs = [parse(text) for text in texts]
+    steps = [Step(technique=step.technique, options=step.options) for rung in rungs for step in rung.steps]
+    if not any(step.options for step in steps):
+        return
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        child.run("check", "edgekit.compress._stage:check", Steps(steps=tuple(steps)), Steps, Path(folder))
 
 
 def look(task: str, settings: dict[str, str]) -> TaskFacts:

@@ -95,6 +95,12 @@ class PlanTime(Record):
     base_s: float
 
 
+class Steps(Record):
+    """For edgekit.compress._stage:check, and what it returns."""
+
+    steps: tuple[Step, ...]
+
+
 class CompressSpec(Record):
     """For edgekit.compress._stage:compress."""
 

@@ -74,3 +74,19 @@ def test_a_student_that_diverges_is_a_refused_rung(tmp_path: Path) -> None:
     first, second = report.targets[0].attempts
     assert "diverged" in (first.error or "") or "finite loss" in (first.error or "")
     assert second.decision.accepted
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("prune(mcas=0.5) > ptq", "prune: Object contains unknown field `mcas`; allowed options: macs, depth"),
+        ("prune(macs=0) > ptq", r"macs is 0\.0; it is the share to keep"),
+        ("fp16(images=3)", "fp16 has no options; images was given"),
+    ],
+)
+def test_options_are_checked_before_any_work(tmp_path: Path, recipe: str, message: str) -> None:
+    events: list[Event] = []
+    with pytest.raises(UserError, match=message):
+        ek.deploy(f"{COARSE}:task", TARGETS, tmp_path / "out", recipes=[recipe], on_event=events.append)
+    assert events == []
+    assert not (tmp_path / "out").exists()

@@ -1,29 +1,44 @@
 """The child process of one compression step: finds the technique by its module name and applies it."""
 
 import importlib
+from typing import Any
 
 import msgspec
 import torchvision  # noqa: F401  before any converter: see edgekit.child
 
+from edgekit.compress import AT_EXPORT
 from edgekit.errors import UserError
-from edgekit.records import Candidate
-from edgekit.specs import CompressSpec
+from edgekit.records import Candidate, Step
+from edgekit.specs import CompressSpec, Steps
 from edgekit.trace import seed_everything
 
 
 def compress(spec: CompressSpec) -> Candidate:
     """Applies one technique. Raises what the technique raises, UserError for options it does not have."""
-    technique = importlib.import_module(f"edgekit.compress.{spec.step.technique}")
-    try:
-        options = msgspec.convert(spec.step.options, technique.Options)
-    except msgspec.ValidationError as error:
-        allowed = ", ".join(technique.Options.__struct_fields__) or "none"
-        raise UserError(
-            f"{_where(spec)}{spec.step.technique}: {error}; allowed options: {allowed}"
-        ) from error
+    options = _options(spec.step, _where(spec))
     seed_everything(spec.context.seed)
     task = spec.source.load()
+    technique = importlib.import_module(f"edgekit.compress.{spec.step.technique}")
     return technique.apply(spec.candidate, task, options, spec.context)  # type: ignore[no-any-return]
+
+
+def check(spec: Steps) -> Steps:
+    """Raises UserError for options that a technique does not have or allow, before any work is done."""
+    for step in spec.steps:
+        if step.technique not in AT_EXPORT:
+            _options(step, "")
+        elif step.options:
+            raise UserError(f"{step.technique} has no options; {', '.join(step.options)} was given")
+    return spec
+
+
+def _options(step: Step, where: str) -> Any:
+    kind = importlib.import_module(f"edgekit.compress.{step.technique}").Options
+    try:
+        return msgspec.convert(step.options, kind)
+    except msgspec.ValidationError as error:
+        allowed = ", ".join(kind.__struct_fields__) or "none"
+        raise UserError(f"{where}{step.technique}: {error}; allowed options: {allowed}") from error
 
 
 def _where(spec: CompressSpec) -> str:
