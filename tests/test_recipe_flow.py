@@ -79,7 +79,10 @@ def test_a_student_that_diverges_is_a_refused_rung(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ("prune(mcas=0.5) > ptq", "prune: Object contains unknown field `mcas`; allowed options: macs, depth"),
+        (
+            "prune(mcas=0.5) > ptq",
+            "prune: Object contains unknown field `mcas`; allowed options: macs, depth",
+        ),
         ("prune(macs=0) > ptq", r"macs is 0\.0; it is the share to keep"),
         ("fp16(images=3)", "fp16 has no options; images was given"),
     ],

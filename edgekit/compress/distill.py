@@ -8,7 +8,7 @@ student sees besides is a choice of modes and terms:
 - `teachers`: "" the float model of the task, "before" the net before it was pruned, so that prune, distill, prune, distill is a chain of
   teacher assistants (Mirzadeh et al. 2019, arXiv:1902.03393: a smaller gap between student and teacher teaches more); or
   "file.py:function" and .pt2 files, several by commas.
-- `student`: "" the program as the steps before left it, or "file.py:function?setting=value" of a compact net, which then replaces it.
+- `student`: "" the program as the steps before left it, or "file.py:function?setting=value" of a compact net, which then replaces it, for a later `prune` too.
 - `features` compares inner tensors too (`edgekit.distill.pairs`, `edgekit.distill.terms`): "auto:attention" guesses the ends of the
   stages, "layer2=features.4:hint:0.5" names them. The log says what share of the loss each term has at the first step.
 - Training(unlabelled=...) adds batches without labels; `pseudo` adds their confident answers as hard targets.
@@ -170,7 +170,7 @@ def _start(candidate: Candidate, task: "Task", options: Options) -> tuple[Candid
     if options.student:
         student = _teachers.read(options.student, task)
         _teachers.check_same(f"student {options.student!r}", student, "the model", program)
-        return msgspec.structs.replace(candidate, pruned="", unpruned=""), student
+        return msgspec.structs.replace(candidate, pruned="", unpruned="", student=options.student), student
     if programs.is_quantized(program):
         raise UserError("distill trains float programs and this one has integers; put it before ptq or qat")
     return candidate, program

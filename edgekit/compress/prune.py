@@ -46,7 +46,7 @@ from edgekit.quant import program as programs
 from edgekit.quant.recalibrate import recalibrate
 from edgekit.records import Candidate, Record, Step
 from edgekit.sources import keras
-from edgekit.task import describe
+from edgekit.task import build, describe
 from edgekit.trace import examples_of, export, model_of, score
 from edgekit.train.data import Batch, Stream, check
 
@@ -128,7 +128,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     program does not fit.
     """
     start, work = time.perf_counter(), Path(context.work)
-    fresh, examples = model_of(task), examples_of(task)
+    fresh, examples = module_of(candidate, task), examples_of(task)
     module, earlier = loaded(candidate, fresh, examples)
 
     def settle(net: nn.Module) -> int:
@@ -199,6 +199,21 @@ def _planner(options: Options, context: "Context", multiple: int) -> Planner:
         why = table.reason if table is not None and table.reason else "there is no target"
         raise ConversionError(f"scope {LATENCY} needs figures of layers, and none were measured: {why}")
     return Planner(table, seconds_for(table, options.speedup, context.budget), options.multiple or multiple)
+
+
+def module_of(candidate: Candidate, task: "Task") -> nn.Module:
+    """What the candidate's program was made of: the student that an earlier step put in its place, or the task's own module.
+
+    Raises UserError for a student that is a program and no module.
+    """
+    if not candidate.student:
+        return model_of(task)
+    if candidate.student.endswith(".pt2"):
+        raise UserError(
+            f"prune follows channels through the layers of a module, and the student {candidate.student} is an exported program; give "
+            "distill the student as file.py:function"
+        )
+    return model_of(replace(task, model=build(candidate.student)))
 
 
 def loaded(

@@ -108,7 +108,8 @@ class Candidate(Record):
     inference ("dynamic": the program is still float). float_layers: those of an integer candidate that stay float.
     saved_model: the folder that TensorFlow's converter lowers in place of the program, with the inputs in the file
     `calibration` for its ranges. pruned: the folder that rebuilds the task's module in the shapes of the program, where
-    one was pruned; unpruned: the program that this pruning started from.
+    one was pruned; unpruned: the program that this pruning started from. student: the reference of the module that the program is of,
+    where it took the place of the task's.
     """
 
     program: str
@@ -119,6 +120,7 @@ class Candidate(Record):
     calibration: str = ""
     pruned: str = ""
     unpruned: str = ""
+    student: str = ""
     float_layers: tuple[FloatLayer, ...] = ()
     figures: tuple[Figure, ...] = ()
     doubts: tuple[str, ...] = ()

@@ -29,7 +29,7 @@ from edgekit.prune.latency.table import Store
 from edgekit.prune.shrink import cuttable
 from edgekit.records import Artifact, Precision, WidthRow, WidthTable
 from edgekit.specs import PlanTime, RowFiles, WidthFiles, WidthTableSpec
-from edgekit.trace import examples_of, model_of, seed_everything
+from edgekit.trace import examples_of, seed_everything
 from edgekit.verify.width_files import of_program, write
 
 ROUNDS = 40
@@ -60,7 +60,7 @@ def width_files(spec: WidthTableSpec) -> WidthFiles:
 def _wanted(spec: WidthTableSpec) -> list[tuple[Micro, list[int]]]:
     """Every micro-model of the network once, and the widths to time it at."""
     task = spec.source.load()
-    module, _ = prune.loaded(spec.candidate, model_of(task), examples_of(task))
+    module, _ = prune.loaded(spec.candidate, prune.module_of(spec.candidate, task), examples_of(task))
     request = prune.options_of(spec.step).request(spec.target.channel_multiple)
     graph, _ = cuttable(module, examples_of(task), request)
     found = surroundings(graph.module, graph.examples, graph.groups)

@@ -208,6 +208,7 @@ def test_the_net_before_pruning_and_a_student_given(candidate, nets, tmp_path) -
     wide = msgspec.structs.replace(candidate, program=nets["teacher"])
     given = apply(wide, tmp_path / "given", student=f"{STUDENTS}:small", teachers=nets["teacher"], images=64)
     assert equal(given, named[0]) and (given.pruned, given.unpruned) == ("", "")
+    assert given.student == f"{STUDENTS}:small" and not named[0].student
 
 
 def test_alpha_1_is_plain_fine_tuning_and_needs_no_unlabelled_batches(candidate, nets, tmp_path) -> None:

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from distill_students import small
 from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
@@ -26,6 +27,7 @@ PIXELS, LABELS = (torch.tensor(part) for part in load_digits(return_X_y=True))
 IMAGES = (PIXELS.float().reshape(-1, 1, 8, 8) - 8) / 8
 ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(0))
 TRAIN, TEST = ORDER[:1200], ORDER[1200:]
+STUDENTS = Path(__file__).with_name("distill_students.py")
 EXAMPLE = (torch.zeros(1, 1, 8, 8),)
 
 
@@ -112,6 +114,22 @@ def run(candidate: Candidate, x: torch.Tensor) -> torch.Tensor:
     graph = programs.load(candidate.program).module()
     with torch.no_grad():
         return torch.cat([graph(x[i : i + 1]) for i in range(len(x))])
+
+
+def test_a_student_that_took_the_place_of_the_model_is_pruned_as_itself(tmp_path) -> None:
+    student = trained(small(), 3)
+    own = msgspec.structs.replace(candidate_of(student, tmp_path), student=f"{STUDENTS}:small")
+    done = apply(own, tmp_path / "pruned", macs=0.6, multiple=2)
+    assert 0.4 < figures(done)["MACs kept"] < 0.8
+    assert figures(done)["parameters before"] == sum(p.numel() for p in student.parameters())
+    again = apply(done, tmp_path / "again", macs=0.7, multiple=2)
+    assert figures(again)["parameters"] < figures(done)["parameters"]
+    with pytest.raises(ConversionError):
+        apply(candidate_of(student, tmp_path), tmp_path / "other")
+    with pytest.raises(
+        UserError, match=r"small\.pt2 is an exported program; give distill the student as file\.py:function"
+    ):
+        apply(msgspec.structs.replace(own, student="small.pt2"), tmp_path / "none")
 
 
 def test_the_program_is_smaller_and_recalibrating_helps(candidate, model, tmp_path) -> None:
