@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import torchvision
 from torch import nn
-from torchvision_model import fit_batch_norm, normalise
+from torchvision_model import MEAN, STD, fit_batch_norm, normalise
 
 import edgekit as ek
 
@@ -27,7 +27,6 @@ BATCH = 8
 LEARNING = 64  # scenes
 RIDGE = 1e-3
 GAIN = 10.0  # the logit of the right class where the regression is sure
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def scene(random: np.random.RandomState, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +59,7 @@ def _inside(kind: int, dy: np.ndarray, below: np.ndarray, dx: np.ndarray, radius
 
 
 class Scenes:
-    """Batches of (inputs [N, 3, size, size], classes [N, size, size]); the same each time where `again`."""
+    """Batches of (inputs [N, 3, size, size], classes [N, size, size]); the same each time where `again`, else others, by torch's seed."""
 
     def __init__(self, count: int, size: int, seed: int, again: bool = True) -> None:
         self.count, self.size, self.seed, self.again = count, size, seed, again
@@ -77,11 +76,14 @@ class Scenes:
         return (inputs for inputs, _ in self.batches())
 
 
-class Labelled(Scenes):
-    """The same as tensors, which a training reads; other scenes each time, by torch's seed."""
+class Labelled:
+    """Scenes with their classes as tensors, which a training reads."""
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:  # type: ignore[override]
-        return ((torch.from_numpy(x), torch.from_numpy(y)) for x, y in self.batches())
+    def __init__(self, scenes: Scenes) -> None:
+        self.scenes = scenes
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return ((torch.from_numpy(x), torch.from_numpy(y)) for x, y in self.scenes.batches())
 
 
 class MeanIoU:
@@ -109,7 +111,8 @@ class Picked(nn.Module):
         self.net = net
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.net(x)["out"]  # type: ignore[no-any-return]
+        answer: torch.Tensor = self.net(x)["out"]
+        return answer
 
 
 def build_model(name: str, size: int, seed: int) -> nn.Module:
@@ -177,6 +180,6 @@ def task(
         metric=MeanIoU(Scenes(samples, size, seed + 2)),
         preprocessing=ek.Preprocessing(mean=MEAN, std=STD, layout="NCHW"),
         training=ek.Training(
-            batches=Labelled(LEARNING, size, seed + 3, again=False), loss=nn.functional.cross_entropy
+            batches=Labelled(Scenes(LEARNING, size, seed + 3, again=False)), loss=nn.functional.cross_entropy
         ),
     )

@@ -92,8 +92,7 @@ def values_of(group: Group, scores: torch.Tensor, multiple: int) -> dict[int, fl
     """What each width that is allowed, multiples and the whole, is worth: the share of the group's importance that goes, squared, below 0.
 
     Scores of unlike groups do not compare, so each counts as a share of its own; squared, since the first channels to go cost little and
-    the last ones everything. Of a MobileNetV2 shape on CIFAR-10 such plans keep 62.0 and 47.6 % at 0.67 and 0.50 of the time, before any
-    training, where the sum of the importance that stays keeps 55.9 and 33.6 %; of ResNet-20 both keep the same within 3 points.
+    the last ones everything.
     """
     step, total = allowed.unit(group, multiple), max(float(scores.sum()), TINY)
     widths = [group.width] if group.width < multiple else [*range(step, group.width, step), group.width]
