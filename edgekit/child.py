@@ -10,6 +10,7 @@ that holds one is a finished stage, which `reuse` gives back as long as the file
     python -P -m edgekit.child SPEC.json RESULT.json PARENT      (internal)
 """
 
+import collections
 import contextlib
 import errno
 import hashlib
@@ -138,9 +139,8 @@ def _content(folder: Path) -> dict[str, str]:
 
 def _environment(tuned: bool) -> dict[str, str]:
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
-    path = {
-        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)
-    }  # so that the task's modules are found
+    # so that the task's modules are found
+    path = {"PYTHONPATH": os.pathsep.join(entry for entry in dict.fromkeys(sys.path) if entry)}
     if not tuned:
         return path
     return {**quiet, **path, **KERAS_ENV, **PASSIVE_ENV, **(GLIBC_ENV if sys.platform == "linux" else {})}
@@ -164,9 +164,9 @@ def _collect(
 
 def last_words(log: Path) -> str:
     """The end of a child's log, on one line: its folder is gone when the user reads of the crash."""
-    tail = log.read_bytes()[-4000:].decode("utf-8", errors="replace")
-    lines = [" ".join(line.split()) for line in tail.splitlines() if " edgekit environment: " not in line]
-    said = " | ".join([line for line in lines if line][-3:])
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        told = (" ".join(line.split()) for line in lines if " edgekit environment: " not in line)
+        said = " | ".join(collections.deque(filter(None, told), maxlen=3))
     return f"its log ends: {said[-400:]}" if said else "its log is empty"
 
 

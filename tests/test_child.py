@@ -116,6 +116,13 @@ def test_a_signal_is_a_sentence_with_its_last_words(tmp_path: Path, signal: str,
     assert found == f"the stage: {expected}; its log ends: loading | about to die"
 
 
+def test_the_environment_is_no_last_word_however_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, *(str(tmp_path / f"folder{n}") for n in range(200))])
+    assert crash("leave", tmp_path, number=3).endswith("its log is empty")
+
+
 @pytest.mark.parametrize("code", [0, 3])
 def test_leaving_without_a_result(tmp_path: Path, code: int) -> None:
     assert crash("leave", tmp_path, number=code) == (
