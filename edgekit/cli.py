@@ -4,7 +4,6 @@ Exit codes: 0 fine, 1 budget or verification failed, 2 user error, 3 a runtime i
 1 slower, 4 inconclusive; 130 stopped.
 """
 
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -13,19 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
+from edgekit.cli_devices import bench, compare
 from edgekit.cli_options import (
     RUN,
     budget_options,
-    device_options,
     json_option,
     read_given,
     read_settings,
-    read_threads,
     run_options,
     task_options,
 )
+from edgekit.cli_output import budget_text, print_json, print_table, show
 from edgekit.errors import EdgekitError, Stopped
 
 
@@ -82,7 +80,7 @@ def targets(as_json: bool) -> None:
 
     profiles = [load_target(name) for name in target_names()]
     if as_json:
-        _print_json(profiles)
+        print_json(profiles)
         return
     width = max(len(profile.name) for profile in profiles)
     for profile in profiles:
@@ -116,10 +114,10 @@ def plan(
         for target, level in zip(profiles, levels, strict=True)
     ]
     if as_json:
-        _print_json(plans)
+        print_json(plans)
         return
     for made in plans:
-        click.echo(f"{made.target} ({made.isa}), budget: {_budget_text(made.budget)}")
+        click.echo(f"{made.target} ({made.isa}), budget: {budget_text(made.budget)}")
         for number, recipe in enumerate(made.recipes, 1):
             click.echo(f"  {number}. {recipe.name} -> {recipe.precision}: {recipe.steps[-1].reason}")
         for skipped in made.skipped:
@@ -156,7 +154,7 @@ def export(
     budget, given = read_given(options), read_settings(settings)
     with _stoppable(), progress(quiet) as listener:
         report = deploy(task, targets, out, budget=budget, isa=isa, settings=given, on_event=listener, **how)
-    _show(report, out, as_json)
+    show(report, out, as_json)
 
 
 @main.command()
@@ -168,87 +166,12 @@ def verify(folder: Path, as_json: bool) -> None:
 
     results = recheck(folder)
     if as_json:
-        _print_json(results)
+        print_json(results)
         return
     for name, result in results.items():
         click.echo(
             f"{name}: ok; checksums match, golden output within {result.golden_atol:.4g} (off by {result.max_abs_error:.4g})"
         )
-
-
-@main.command()
-@click.argument("place", type=click.Path(path_type=Path))
-@click.option(
-    "--device",
-    "devices",
-    multiple=True,
-    default=["local"],
-    show_default=True,
-    help="local, ssh:user@host[:port] or adb:SERIAL; several run side by side.",
-)
-@click.option("--threads", default="1", show_default=True, help="Thread counts, e.g. 1,2.")
-@device_options
-@json_option
-def bench(
-    place: Path,
-    devices: tuple[str, ...],
-    threads: str,
-    protocol: str,
-    python: str | None,
-    timeout_s: float,
-    as_json: bool,
-) -> None:
-    """Measure latency and memory of an artifact, or of each one in an exported folder, here or on devices."""
-    from edgekit.bench import bench_on, exit_code
-    from edgekit.bench_table import as_data, text
-
-    found = bench_on(devices, place, read_threads(threads), protocol, python, timeout_s, _say)
-    if as_json:
-        click.echo(msgspec.json.encode(as_data(found)).decode())
-    else:
-        click.echo(text(found, shutil.get_terminal_size((140, 0)).columns), nl=False)
-    sys.exit(exit_code(found))
-
-
-@main.command()
-@click.argument("a", type=click.Path(path_type=Path))
-@click.argument("b", type=click.Path(path_type=Path))
-@click.option(
-    "--device", default="local", show_default=True, help="local, ssh:user@host[:port] or adb:SERIAL."
-)
-@click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the runtime."
-)
-@click.option("--tolerance", type=click.FloatRange(0), help="Ratio that counts as equal (0.05).")
-@device_options
-@json_option
-def compare(
-    a: Path,
-    b: Path,
-    device: str,
-    threads: int,
-    tolerance: float | None,
-    protocol: str,
-    python: str | None,
-    timeout_s: float,
-    as_json: bool,
-) -> None:
-    """Time A against B in turns: exit code 0 when A is faster, 1 slower, 4 inconclusive.
-
-    Each is an artifact file, a target's folder that export wrote, or a runner's record (.json).
-    """
-    from edgekit_runner import record as records
-    from edgekit_runner import table
-
-    from edgekit.bench import compare_on
-
-    settings = {"threads_count": threads, "protocol": protocol, **read_given({"tolerance_ratio": tolerance})}
-    record = compare_on(device, a, b, settings, python, timeout_s)
-    if as_json:
-        click.echo(records.to_line(record))
-    else:
-        click.echo(table.render(record))
-    sys.exit(records.exit_code(record))
 
 
 @main.command()
@@ -263,10 +186,10 @@ def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     if out is not None:
         html.write(reports, out)
     if as_json:
-        _print_json(reports)
+        print_json(reports)
         return
     for single in reports:
-        _print_table(single)
+        print_table(single)
 
 
 @main.command()
@@ -277,7 +200,7 @@ def doctor(as_json: bool) -> None:
 
     found = examine()
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     for line in lines(found):
         click.echo(line)
@@ -302,42 +225,11 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
 
     with _stoppable(), progress(quiet) as listener:
         report = deploy(demo_reference(), ["all"], out, on_event=listener)
-    _show(report, out, as_json)
+    show(report, out, as_json)
 
 
-def _say(line: str) -> None:
-    click.echo(line, err=True)
-
-
-def _show(report: Any, out: Path, as_json: bool) -> None:
-    if as_json:
-        _print_json(report)
-    else:
-        _print_table(report)
-        click.echo(f"\n{out / 'report.html'}")
-    report.raise_for_budget()
-
-
-def _print_table(report: Any) -> None:
-    from rich.console import Console
-
-    from edgekit.report import terminal
-
-    console = Console()
-    if console.is_terminal:
-        console.print(terminal.render(report))
-    else:
-        click.echo(terminal.text(report, width=120))
-
-
-def _print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
-
-
-def _budget_text(budget: Any) -> str:
-    from edgekit.report import text
-
-    return ", ".join(text.budget(budget))
+main.add_command(bench)
+main.add_command(compare)
 
 
 if __name__ == "__main__":

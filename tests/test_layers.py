@@ -30,7 +30,8 @@ LAYERS = (
     ("bench_input",),  # > package: a folder's manifest says what there is to measure
     ("bench",),
     ("bench_table", "measure"),
-    ("gate", "contradiction", "recheck", "doctor", "progress", "cli_options"),
+    ("gate", "contradiction", "recheck", "doctor", "progress", "cli_options", "cli_output"),
+    ("cli_devices",),
     ("site",),
     ("timed_cut",),
     ("making",),

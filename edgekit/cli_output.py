@@ -1,0 +1,42 @@
+"""How the command line shows what a verb found: tables and JSON on stdout, what goes on on stderr."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+
+def say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def show(report: Any, out: Path, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+    else:
+        print_table(report)
+        click.echo(f"\n{out / 'report.html'}")
+    report.raise_for_budget()
+
+
+def print_table(report: Any) -> None:
+    from rich.console import Console
+
+    from edgekit.report import terminal
+
+    console = Console()
+    if console.is_terminal:
+        console.print(terminal.render(report))
+    else:
+        click.echo(terminal.text(report, width=120))
+
+
+def print_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def budget_text(budget: Any) -> str:
+    from edgekit.report import text
+
+    return ", ".join(text.budget(budget))
