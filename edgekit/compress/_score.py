@@ -12,7 +12,7 @@ from edgekit.quant.batched import widened
 from edgekit.quant.trainable import OneByOne
 from edgekit.task import Task
 from edgekit.trace import score
-from edgekit.train.loop import Trained
+from edgekit.train.history import Trained
 
 
 def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:

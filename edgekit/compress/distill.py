@@ -53,7 +53,8 @@ from edgekit.stages import CHECKPOINT
 from edgekit.task import Training
 from edgekit.train import data
 from edgekit.train import options as loop_options
-from edgekit.train.loop import Trained, fit
+from edgekit.train.history import Trained
+from edgekit.train.loop import fit
 
 if TYPE_CHECKING:
     from edgekit.specs import Context

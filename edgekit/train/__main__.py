@@ -30,7 +30,8 @@ from edgekit.quant.trainable import trainable
 from edgekit.task import Task, Training, attribute, load_task
 from edgekit.train import checkpoint, distributed
 from edgekit.train.data import seed_step
-from edgekit.train.loop import Trained, fit
+from edgekit.train.history import Trained
+from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
 from edgekit.train.options import Options
 

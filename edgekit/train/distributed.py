@@ -134,6 +134,14 @@ def held(model: nn.Module) -> tuple[int, int]:
     return own, sum(p.numel() for p in parameters)
 
 
+def mean(value: float, accelerator: Accelerator) -> float:
+    """Over all processes."""
+    if accelerator.num_processes == 1:
+        return value
+    tensor = torch.tensor(value, dtype=torch.float64, device=accelerator.device)
+    return float(accelerator.reduce(tensor, "mean"))
+
+
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """A copy on the CPU, gathered from all processes where it is shared out: all must ask at once."""
     full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

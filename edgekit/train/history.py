@@ -19,6 +19,26 @@ class Check(Record):
     metric: float | None = None
 
 
+class Trained(Record):
+    """What a training did. epochs: begun. learning_rate: the peak. probe: the loss after each rate tried. losses: of every update.
+
+    best: the check whose weights were kept; None where the last ones were. resumed_at: the step it went on from.
+    """
+
+    steps: int
+    images: int
+    epochs: int
+    learning_rate: float
+    checks: tuple[Check, ...]
+    losses: tuple[float, ...]
+    probe: dict[str, float] = {}
+    best: Check | None = None
+    stopped_early: bool = False
+    resumed_at: int = 0
+    processes: int = 1
+    seconds: float = 0.0
+
+
 class History:
     """Grows check by check. patience: checks without a gain after which it stops, 0 = never.
 

@@ -24,14 +24,14 @@ from accelerate import Accelerator
 from torch import nn
 
 from edgekit.errors import Diverged
-from edgekit.records import Record
 from edgekit.task import Training
 from edgekit.train import checkpoint, data, distributed, schedule
 from edgekit.train.data import Batch
 from edgekit.train.ema import Average
-from edgekit.train.history import Check, History
+from edgekit.train.history import Check, History, Trained
 from edgekit.train.objective import TaskLoss
 from edgekit.train.options import Options
+from edgekit.train.update import NotFinite, Update
 
 log = logging.getLogger("edgekit")
 
@@ -41,26 +41,6 @@ OnStep = Callable[[float], None]
 Validate = Callable[[nn.Module], float]
 #: what a checkpoint keeps of a run as it is
 KEPT = ("steps", "images", "micro", "tried")
-
-
-class Trained(Record):
-    """What a training did. epochs: begun. learning_rate: the peak. probe: the loss after each rate tried. losses: of every update.
-
-    best: the check whose weights were kept; None where the last ones were. resumed_at: the step it went on from.
-    """
-
-    steps: int
-    images: int
-    epochs: int
-    learning_rate: float
-    checks: tuple[Check, ...]
-    losses: tuple[float, ...]
-    probe: dict[str, float] = {}
-    best: Check | None = None
-    stopped_early: bool = False
-    resumed_at: int = 0
-    processes: int = 1
-    seconds: float = 0.0
 
 
 def fit(
@@ -162,7 +142,7 @@ class _Run:
         batches = [b.to(device) for b in data.first(self.training, self.options.seed, count)]
         found = schedule.probe(self.plain, self.objective, batches, self.options)
         self.tried = {f"{rate:g}": loss for rate, loss in found.items() if math.isfinite(loss)}
-        self.peak = self._mean(schedule.highest(found))
+        self.peak = distributed.mean(schedule.highest(found), self.accelerator)
 
     def _set_up(self) -> None:
         distributed.spread(self.plain, self.accelerator, self.options)
@@ -172,6 +152,9 @@ class _Run:
             self.optimizer = self.accelerator.prepare_optimizer(optimizer)
         else:
             self.model, self.optimizer = self.accelerator.prepare(self.plain, optimizer)
+        self.update = Update(
+            self.plain, self.model, self.optimizer, self.objective, self.options, self.accelerator
+        )
         self.average = Average(self.plain, self.options.ema) if self.options.ema else None
 
     def _resume(self, place: Path, progress: dict[str, Any]) -> None:
@@ -210,54 +193,29 @@ class _Run:
         self.model.train()
         while self.progress < 1 and not self.history.stopped_early:
             before = self.progress
-            self._update(list(islice(batches, self.options.accumulate)))
+            self._step(list(islice(batches, self.options.accumulate)))
             if (
                 int(self.progress * self.options.checks) > int(before * self.options.checks)
                 or self.progress >= 1
             ):
                 self._check()
 
-    def _update(self, batches: list[Batch]) -> None:
+    def _step(self, batches: list[Batch]) -> None:
         if self.on_step is not None:
             self.on_step(self.progress)
         rate = schedule.rate(self.options, self.peak, self.progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        losses = [self._backward(batch.to(self.accelerator.device)) for batch in batches]
-        self.history.losses.append(sum(losses) / len(losses))
+        try:
+            self.history.losses.append(self.update(batches, rate, self.micro))
+        except NotFinite as error:
+            raise self._diverged(str(error), rate) from None
+        self.micro += len(batches)
         self.steps += 1
         self.images += sum(batch.rows for batch in batches)
         if self.average is not None:
             self.average.update(self.plain)
 
-    def _backward(self, batch: Batch) -> float:
-        """One batch, and after the last of an update the step; the mean loss over all processes."""
-        data.seed_step(self.options.seed, self.micro, self.accelerator.process_index)
-        self.micro += 1
-        with self.accelerator.accumulate(self.model):
-            with self.accelerator.autocast():
-                loss = self.objective(self.model, batch.inputs, batch.labels)
-            value = self._mean(float(loss.detach()) * batch.share)
-            if not math.isfinite(value):
-                self._diverged(f"the loss became {value}")
-            self.accelerator.backward(loss * batch.share)
-            if self.accelerator.sync_gradients:
-                self._clip()
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        return value
-
-    def _clip(self) -> None:
-        limit = self.options.largest_norm or math.inf
-        norm = self.accelerator.clip_grad_norm_(self.plain.parameters(), limit)
-        scaled = self.accelerator.scaler is not None  # which skips such a step and lowers its scale
-        if norm is not None and not scaled:
-            size = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
-            if not math.isfinite(size):
-                self._diverged(f"the gradient's norm became {size}")
-
-    def _diverged(self, what: str) -> None:
-        """The best weights so far, back in the model and on disk; then the error."""
+    def _diverged(self, what: str, rate: float) -> Diverged:
+        """The error to raise, once the best weights so far are back in the model and on disk."""
         best, state, place = self.history.best, self.history.best_state, ""
         kept = f"step {best.step}" if best is not None else "the start"
         if state is not None:
@@ -265,18 +223,10 @@ class _Run:
             if self.folder is not None and self.accelerator.is_main_process:
                 checkpoint.save(state, self.folder / checkpoint.BEST)
                 place = f" in {self.folder / checkpoint.BEST}"
-        raise Diverged(
-            f"the training diverged: {what} after {self.steps} steps at learning rate "
-            f"{schedule.rate(self.options, self.peak, self.progress):.3g}. The weights of {kept} are kept{place}. "
-            "Give a lower learning_rate or a smaller clip_norm"
+        return Diverged(
+            f"the training diverged: {what} after {self.steps} steps at learning rate {rate:.3g}. "
+            f"The weights of {kept} are kept{place}. Give a lower learning_rate or a smaller clip_norm"
         )
-
-    def _mean(self, value: float) -> float:
-        """Over all processes."""
-        if self.accelerator.num_processes == 1:
-            return value
-        tensor = torch.tensor(value, dtype=torch.float64, device=self.accelerator.device)
-        return float(self.accelerator.reduce(tensor, "mean"))
 
     # -- now and then
 
@@ -297,7 +247,7 @@ class _Run:
             return None
         self.plain.eval()
         with self._averaged(), torch.no_grad():
-            value = self._mean(float(self.validate(self.plain)))
+            value = distributed.mean(float(self.validate(self.plain)), self.accelerator)
         self.plain.train()
         return value
 

@@ -15,7 +15,8 @@ from train_nets import Clouds, net, training
 from edgekit.errors import Diverged, TaskError, UserError
 from edgekit.task import Training
 from edgekit.train import checkpoint
-from edgekit.train.loop import Trained, fit
+from edgekit.train.history import Trained
+from edgekit.train.loop import fit
 from edgekit.train.options import Options
 
 BASE = Options(images=640, learning_rate=1e-2, checks=4)
