@@ -15,14 +15,14 @@ Phases, in order: table and time need the machine for themselves, plans and reco
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import result_file
-import torch
 from edgekit_runner.environment import local_isa
+from latency_plans import Plan, plans
 from latency_report import Results, Row, nearest, report
 from result_file import read_options
 
@@ -32,16 +32,10 @@ from edgekit.compress._score import predictor
 from edgekit.errors import EdgekitError, UserError
 from edgekit.machine import machine_facts
 from edgekit.prune.criteria import Evidence
-from edgekit.prune.graph import Graph, Group
-from edgekit.prune.latency.chains import surroundings
-from edgekit.prune.latency.choose import choose
-from edgekit.prune.latency.curve import Curve
-from edgekit.prune.latency.forecast import Forecast
-from edgekit.prune.latency.plan import Planner, foretell, values_of
-from edgekit.prune.shrink import Choose, Request, cuttable, shrink
-from edgekit.prune.widths import Scores
+from edgekit.prune.graph import Graph
+from edgekit.prune.latency.plan import foretell
+from edgekit.prune.shrink import Request, cuttable, shrink
 from edgekit.quant import program as programs
-from edgekit.quant.macs import counted
 from edgekit.quant.recalibrate import recalibrate
 from edgekit.records import Artifact, Candidate, Precision, Recipe, Step
 from edgekit.specs import Context, WidthFiles, WidthTableSpec
@@ -56,7 +50,6 @@ PHASES = ("table", "plans", "time", "recover")
 EARLIER = ("widths", "files")
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 SIZES = (0.85, 0.7, 0.55, 0.4)  # of the MACs, or of the time
-FAMILIES = ("uniform", "global", "MACs knapsack")
 IMAGES = 512
 
 
@@ -122,48 +115,30 @@ class Bench:
         if not self.results.base_metric:
             module = model_of(self.task)
             self.keep(base_metric=score(self.task, predictor(module, prune.AT_ONCE)))
-        for name, family, request, chosen in self._asked_plans():
-            if self.asked.only in family and name not in {row.name for row in self.results.rows}:
+        steps = (self.multiple,) if self.asked.aligned else (self.multiple, 1)
+        for plan in plans(self.asked.sizes, steps, self.results.tables):
+            if self.asked.only in plan.family and plan.name not in {row.name for row in self.results.rows}:
                 try:
-                    row = self._plan(name, family, request, chosen)
+                    row = self._plan(plan)
                 except EdgekitError as error:
-                    print(f"{name}: {error}", file=sys.stderr)
+                    print(f"{plan.name}: {error}", file=sys.stderr)
                     continue
                 self.keep(rows=(*self.results.rows, row))
 
-    def _asked_plans(self) -> Iterator[tuple[str, str, Request, Choose | None]]:
-        multiple = self.multiple
-        for size in self.asked.sizes:
-            for step in (multiple,) if self.asked.aligned else (multiple, 1):
-                kind = f"multiples of {step}" if step > 1 else "any width"
-                for family in FAMILIES:
-                    scope = family if family in ("uniform", "global") else "uniform"
-                    request = Request(macs=size, scope=scope, multiple=step)
-                    chosen = by_macs(size, step) if family == FAMILIES[2] else None
-                    yield f"{family}, {kind} {size:g}", f"{family}, {kind}", request, chosen
-            for precision, table in self.results.tables.items():
-                planner = Planner(table, size * table.base_s, multiple)
-                yield (
-                    f"latency {precision} {size:g}",
-                    f"latency {precision}",
-                    Request(multiple=multiple),
-                    planner,
-                )
-
-    def _plan(self, name: str, family: str, request: Request, chosen: Choose | None) -> Row:
-        shrunk = shrink(model_of(self.task), self.examples, request, Evidence(), choose=chosen)
+    def _plan(self, plan: Plan) -> Row:
+        shrunk = shrink(model_of(self.task), self.examples, plan.request, Evidence(), choose=plan.chosen)
         recalibrate(shrunk.module, prune.inputs_of(self.task, self.examples, 0), IMAGES)
         metric = score(self.task, predictor(shrunk.module, prune.AT_ONCE))
-        programs.save(export(shrunk.module.requires_grad_(False), self.examples), self._place(name))
+        programs.save(export(shrunk.module.requires_grad_(False), self.examples), self._place(plan.name))
         widths = {root: after for root, (_, after) in shrunk.widths.items()}
         foretold = self._foretold(widths)
         print(
-            f"{name}: MACs {shrunk.macs / shrunk.macs_before:.3f} metric {metric:.4f} {foretold}",
+            f"{plan.name}: MACs {shrunk.macs / shrunk.macs_before:.3f} metric {metric:.4f} {foretold}",
             file=sys.stderr,
         )
         return Row(
-            name=name,
-            family=family,
+            name=plan.name,
+            family=plan.family,
             macs=shrunk.macs / shrunk.macs_before,
             widths=widths,
             metric=metric,
@@ -239,28 +214,6 @@ class Bench:
     def _isa(self) -> str:
         level = local_isa()
         return level if level in self.target.isa.levels else self.target.default_isa
-
-
-def by_macs(share: float, multiple: int) -> Choose:
-    """The knapsack of `edgekit.prune.latency` with multiply-accumulates in place of seconds."""
-
-    def chosen(graph: Graph, groups: Mapping[str, Group], scores: Scores) -> dict[str, int]:
-        found = surroundings(graph.module, graph.examples, groups)
-        curves = {
-            text: Curve([1, micro.width], [sum(micro.macs) / micro.width, sum(micro.macs)], micro.width, 1)
-            for text, micro in found.each.items()
-        }
-        base = sum(_macs(graph).values())
-        forecast = Forecast(found.micros, curves, base)
-        values = {root: values_of(groups[root], scores[root], multiple) for root in found.micros}
-        return {root: g.width for root, g in groups.items()} | choose(values, forecast, share * base)
-
-    return chosen
-
-
-def _macs(graph: Graph) -> dict[str, int]:
-    program = torch.export.export(graph.module, graph.examples)
-    return {node.name: macs for node, _, macs in counted(program)}
 
 
 def slug(name: str) -> str:
