@@ -21,7 +21,8 @@ from edgekit.site import Request, Site
 from edgekit.stages import Stages
 from edgekit.target import Target
 
-UNCHANGED_BY_RANGES = {"min_speedup", "max_latency_s", "max_size_bytes", "max_memory_bytes"}
+TIME = {"min_speedup", "max_latency_s"}
+UNCHANGED_BY_RANGES = TIME | {"max_size_bytes", "max_memory_bytes"}
 
 
 def walk(
@@ -39,7 +40,7 @@ def walk(
     left_out: list[Skipped] = []
     baseline: Artifact | None = None
     for recipe in ladder.recipes:
-        reason = "" if request.explore else _pointless(recipe, attempts)
+        reason = _in_time(recipe, attempts) or ("" if request.explore else _pointless(recipe, attempts))
         if reason:
             stages.note(target.name, f"{recipe.name} left out: {reason}")
             left_out.append(Skipped(technique=recipe.name, reason=reason))
@@ -103,6 +104,16 @@ def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
     if "prune" in techniques and attempts and not any(_broken(attempt) for attempt in attempts):
         return "no recipe before broke a limit of time, size or memory: a smaller network mends nothing else"
     return ""
+
+
+def _in_time(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
+    """Why nothing is to be pruned for time; empty where the recipe asks for a time of its own, or one was missed."""
+    cuts = [step.options for step in recipe.steps if step.options.get("scope") == "latency"]
+    if not attempts or not cuts or any("speedup" in options for options in cuts):
+        return ""
+    if any(TIME & set(_broken(attempt)) for attempt in attempts):
+        return ""
+    return "no recipe before broke a limit of time: there is nothing to prune for"
 
 
 def _other_integers(attempts: Sequence[Attempt]) -> str:

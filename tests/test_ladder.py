@@ -1,6 +1,6 @@
 """What the ladder leaves out, and what it looks into: pure parts, without a stage."""
 
-from edgekit.ladder import _pointless
+from edgekit.ladder import _in_time, _pointless
 from edgekit.records import Attempt, Candidate, Decision, FloatLayer, Recipe, Shortfall, Step
 from edgekit.rung import _is_all_integers
 
@@ -40,6 +40,20 @@ def test_a_smaller_network_is_tried_where_time_size_or_memory_failed() -> None:
     )
     assert _pointless(smaller, [refused("ptq", "max_drop"), refused("qat", "max_size_bytes")]) == ""
     assert _pointless(smaller, []) == ""
+
+
+def test_widths_are_chosen_for_time_where_a_limit_of_time_was_missed() -> None:
+    def timed(**options: float) -> Recipe:
+        step = Step(technique="prune", options={"scope": "latency", **options})
+        return Recipe(name="prune(latency)", precision="int8", steps=(step, Step(technique="qat")))
+
+    slow, large = refused("ptq", "min_speedup"), refused("ptq", "max_size_bytes", "max_drop")
+    assert _in_time(timed(), [large, slow]) == "" and _in_time(timed(), []) == ""
+    assert (
+        _in_time(timed(), [large]) == "no recipe before broke a limit of time: there is nothing to prune for"
+    )
+    assert _in_time(timed(speedup=2.0), [large]) == ""
+    assert _in_time(recipe("prune"), [large]) == ""
 
 
 def test_layers_are_timed_on_a_file_that_is_integers_throughout() -> None:

@@ -15,7 +15,10 @@ from edgekit.task import Task
 NO_DATA = "no calibration data in the task"
 SMALLER = ("prune(0.5) > distill > qat", "prune(0.25) > distill > qat")
 TRAINED = ("qat", *SMALLER)
+TIMED = "prune(latency) > distill > qat"  # where the times of layers can be measured: x86-server
+X86_TRAINED = ("qat", TIMED, *SMALLER)
 NO_LABELS = dict.fromkeys(TRAINED, "no training data in the task")
+NO_LABELS_X86 = NO_LABELS | {TIMED: "no training data in the task"}
 NOTHING = dict.fromkeys(TRAINED, "no calibration and no training data in the task")
 SMALLER_FP16 = ("prune(0.5) > distill > fp16", "prune(0.25) > distill > fp16")
 NO_FP16 = dict.fromkeys(SMALLER_FP16, "no training data in the task")
@@ -50,12 +53,17 @@ def facts(calibration: bool = True, training: bool = False, macs: Macs | None = 
 @pytest.mark.parametrize(
     ("target", "calibration", "recipes", "skipped"),
     [
-        ("x86-server", True, (*INT8, "fp16", "float32"), UNKNOWN["x86-server"] | NO_LABELS),
+        ("x86-server", True, (*INT8, "fp16", "float32"), UNKNOWN["x86-server"] | NO_LABELS_X86),
         (
             "x86-server",
             False,
             ("fp16", "float32"),
-            {**dict.fromkeys(INT8, NO_DATA), **NOTHING, **UNKNOWN["x86-server"]},
+            {
+                **dict.fromkeys(INT8, NO_DATA),
+                **NOTHING,
+                TIMED: NOTHING["qat"],
+                **UNKNOWN["x86-server"],
+            },
         ),
         ("arm-mobile", True, (*INT8, "fp16", "float32"), UNKNOWN["arm-mobile"] | NO_LABELS),
         (
@@ -95,7 +103,12 @@ def test_ladders(target: str, calibration: bool, recipes: tuple[str, ...], skipp
 @pytest.mark.parametrize("target", ["x86-server", "arm-mobile", "tflite-int8"])
 def test_training_data_opens_qat_after_all_that_only_calibrates(target: str) -> None:
     made = plan(facts(training=True), load_target(target))
-    assert tuple(r.name for r in made.recipes) == (*INT8, *TRAINED, "fp16", "float32")
+    assert tuple(r.name for r in made.recipes) == (
+        *INT8,
+        *(X86_TRAINED if target == "x86-server" else TRAINED),
+        "fp16",
+        "float32",
+    )
     assert {s.technique for s in made.skipped} <= {"dynamic", *NO_SOURCE}
 
 
@@ -129,7 +142,7 @@ def test_why_calibrated_integers_are_not_for_an_lstm() -> None:
     made = plan(facts(macs=LSTM), load_target("x86-server"))
     reasons = {s.technique: s.reason for s in made.skipped}
     cells = f"97 % of the multiply-accumulates are recurrent cells: {CELLS}"
-    assert reasons == dict.fromkeys(INT8, cells) | NO_LABELS
+    assert reasons == dict.fromkeys(INT8, cells) | NO_LABELS_X86
     trained = plan(facts(training=True, macs=LSTM), load_target("x86-server"))
     assert {s.technique: s.reason for s in trained.skipped}["qat"] == cells
 
