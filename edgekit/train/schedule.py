@@ -13,9 +13,9 @@ The probe tries a few rates in geometric steps. Each gets a training of its own 
 the model and on the same batches; batches that none of them trained on judge. Of those within TIED of the best loss the
 highest rate is taken: a miniature has no time to show what a higher rate gains, but it shows what one breaks. Too high
 a rate does harm: recovering a pruned ResNet-20 with 3,840 images gave 73 % at its best peak and 64 % at four times that.
-Of a net that is far from its optimum, as right after pruning, a few updates show only how fast the loss falls: SGD's highest rate won
-there, and left 54 % where a tenth of it left 73 %. Give such a net its rate, or schedule "rewinding".
-Cost: PROBED_RATIO of the budget, and one copy of the model.
+Momentum takes ten updates to build up: in six, SGD's highest rate looked best for a freshly pruned ResNet-20 with two seeds of three, and
+left 52 % where the next one left 72 %; in twelve it never did (benchmarks/README.md, recovery).
+Cost: PROBED_RATIO of the budget, more where that is fewer than the least UPDATES, and one copy of the model.
 """
 
 import copy
@@ -40,7 +40,8 @@ RATES = {
     "sgd": (1e-4, 1e-3, 5e-3, 2e-2, 1e-1),
 }
 PROBED_RATIO = 0.15  # of the budget that may be spent on all rates together
-UPDATES = (6, 24)  # at least and at most, of each rate
+#: at least and at most, of each rate
+UPDATES = {"adamw": (6, 24), "sgd": (12, 24)}
 JUDGES = 4  # batches that judge
 TIED = 1.05  # times the best loss
 
@@ -76,7 +77,7 @@ def optimizer_of(model: nn.Module, options: Options, peak: float) -> torch.optim
 def updates_of_probe(options: Options, rows: int) -> int:
     """Of each rate, for batches of `rows` samples."""
     allowed = PROBED_RATIO * options.images / max(1, rows) / len(RATES[options.optimizer])
-    low, high = UPDATES
+    low, high = UPDATES[options.optimizer]
     return max(low, min(high, round(allowed)))
 
 
