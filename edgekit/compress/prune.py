@@ -64,8 +64,8 @@ class Options(Record):
     commas. multiple: of widths, 0 = the target's channel_multiple. images: of the training data, for criteria that look at
     gradients or losses. recalibrate: images that batch norms are measured on, 0 = none. rewind: a .safetensors file of early weights
     of the same net, which the channels that stay get back. speedup: for scope latency in place of
-    macs, float time / time of the pruned artifact, 0 = what the budget asks for. device: where layers are timed, as
-    `edgekit bench` writes it."""
+    macs, float time / time of the pruned artifact, 0 = a little more than the budget asks for. device: where layers are timed,
+    as `edgekit bench` writes it."""
 
     macs: float = 0.5
     depth: float = 1.0

@@ -7,7 +7,7 @@ import torch
 from edgekit.errors import BudgetError, ConversionError
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.latency.chains import surroundings
-from edgekit.prune.latency.plan import Planner, seconds_for, values_of, widths_to_measure
+from edgekit.prune.latency.plan import ROOM, Planner, seconds_for, values_of, widths_to_measure
 from edgekit.prune.shrink import Request, cuttable, shrink
 from edgekit.records import Budget, WidthRow, WidthTable
 
@@ -81,9 +81,9 @@ def test_a_width_is_worth_less_the_more_of_its_own_importance_goes() -> None:
     ("speedup", "budget", "seconds"),
     [
         (1.5, Budget(), 2.0),
-        (0.0, Budget(min_speedup=2.0), 1.5),
-        (0.0, Budget(min_speedup=0.0, max_latency_s=0.5), 0.5),
-        (0.0, Budget(min_speedup=2.0, max_latency_s=0.5), 0.5),
+        (0.0, Budget(min_speedup=2.0), 1.5 * ROOM),
+        (0.0, Budget(min_speedup=0.0, max_latency_s=0.5), 0.5 * ROOM),
+        (0.0, Budget(min_speedup=2.0, max_latency_s=0.5), 0.5 * ROOM),
         (1.5, Budget(min_speedup=5.0, max_latency_s=0.1), 2.0),
     ],
 )
