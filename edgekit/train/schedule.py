@@ -5,16 +5,15 @@ it was. Loshchilov and Hutter 2017 (arXiv:1608.03983), without restarts; the war
 (arXiv:1706.02677).
 
 Rewinding (Renda et al. 2020, arXiv:2003.02389) gives a pruned network the schedule that it was first trained with. With the original
-peak a short training does harm: recovering a pruned ResNet-20 (peak .1, 10 M images) with 3,840 images gave 73 % at a peak
-of .005 and 64 % at .02, with 12,800 images the best was .01. So the peak is scaled by the cube root of the share of the original
-images, which meets both; it is a rule from these two points and no law.
+peak a short training does harm: recovering a pruned ResNet-20 (peak .1, 10 M images) kept 52 % with 3,840 images and 67 % with 12,800, where
+peaks of .007 and .011 kept 72 and 79 % (benchmarks/README.md, recovery). So the peak is scaled by the cube root of the share of the original
+images, which gives these; it is a rule from few points and no law.
 
 The probe tries a few rates in geometric steps. Each gets a training of its own in miniature, warm-up and cosine to zero, on a copy of
 the model and on the same batches; batches that none of them trained on judge. Of those within TIED of the best loss the
-highest rate is taken: a miniature has no time to show what a higher rate gains, but it shows what one breaks. Too high
-a rate does harm: recovering a pruned ResNet-20 with 3,840 images gave 73 % at its best peak and 64 % at four times that.
-Momentum takes ten updates to build up: in six, SGD's highest rate looked best for a freshly pruned ResNet-20 with two seeds of three, and
-left 52 % where the next one left 72 %; in twelve it never did (benchmarks/README.md, recovery).
+highest rate is taken: a miniature has no time to show what a higher rate gains, but it shows what one breaks.
+Momentum takes ten updates to build up: in six, SGD's highest rate looked best for that pruned ResNet-20 with two seeds of three, and
+left 52 % where the next one left 72 %; in twelve it never did.
 Cost: PROBED_RATIO of the budget, more where that is fewer than the least UPDATES, and one copy of the model.
 """
 
