@@ -107,11 +107,12 @@ def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
 
 
 def _in_time(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
-    """Why nothing is to be pruned for time; empty where the recipe asks for a time of its own, or one was missed."""
+    """Why nothing is to be pruned for time; empty where the recipe asks for a time of its own, one was missed, or none was measured."""
     cuts = [step.options for step in recipe.steps if step.options.get("scope") == "latency"]
-    if not attempts or not cuts or any("speedup" in options for options in cuts):
+    timed = [a for a in attempts if a.measurement is not None and a.measurement.decides]
+    if not timed or not cuts or any("speedup" in options for options in cuts):
         return ""
-    if any(TIME & set(_broken(attempt)) for attempt in attempts):
+    if any(TIME & set(_broken(attempt)) for attempt in timed):
         return ""
     return "no recipe before broke a limit of time: there is nothing to prune for"
 

@@ -1,7 +1,9 @@
 """What the ladder leaves out, and what it looks into: pure parts, without a stage."""
 
+from attempts import tried
+
 from edgekit.ladder import _in_time, _pointless
-from edgekit.records import Attempt, Candidate, Decision, FloatLayer, Recipe, Shortfall, Step
+from edgekit.records import Attempt, Budget, Candidate, Decision, FloatLayer, Recipe, Shortfall, Step
 from edgekit.rung import _is_all_integers
 
 
@@ -47,7 +49,10 @@ def test_widths_are_chosen_for_time_where_a_limit_of_time_was_missed() -> None:
         step = Step(technique="prune", options={"scope": "latency", **options})
         return Recipe(name="prune(latency)", precision="int8", steps=(step, Step(technique="qat")))
 
-    slow, large = refused("ptq", "min_speedup"), refused("ptq", "max_size_bytes", "max_drop")
+    slow, large = (
+        tried("ptq", 100, 0.5, 0.0, b) for b in (Budget(min_speedup=3.0), Budget(max_size_bytes=9))
+    )
+    assert _in_time(timed(), [tried("ptq", 100, None, 0.0)]) == ""  # nobody knows
     assert _in_time(timed(), [large, slow]) == "" and _in_time(timed(), []) == ""
     assert (
         _in_time(timed(), [large]) == "no recipe before broke a limit of time: there is nothing to prune for"
