@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from edgekit import choose, contradiction
+from edgekit.making import needs_widths
 from edgekit.plan import plan
 from edgekit.records import (
     Artifact,
@@ -108,7 +109,7 @@ def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
 
 def _in_time(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
     """Why nothing is to be pruned for time; empty where the recipe asks for a time of its own, one was missed, or none was measured."""
-    cuts = [step.options for step in recipe.steps if step.options.get("scope") == "latency"]
+    cuts = [step.options for step in recipe.steps if needs_widths(step)]
     timed = [a for a in attempts if a.measurement is not None and a.measurement.decides]
     if not timed or not cuts or any("speedup" in options for options in cuts):
         return ""

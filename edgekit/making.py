@@ -27,6 +27,11 @@ COMPRESS = "edgekit.compress._stage:compress"
 FLOAT = Recipe(name="float32", precision="float32", steps=())
 
 
+def needs_widths(step: Step) -> bool:
+    """Whether it chooses widths for time, from what they cost on the target."""
+    return step.options.get("scope", "") == NEEDS_WIDTHS.get(step.technique)
+
+
 class Making:
     """Candidates and files of one recipe. float_program: what its integers, if any, are made of.
 
@@ -76,7 +81,7 @@ class Making:
 
     def _float_step(self, candidate: Candidate, step: Step) -> Candidate:
         """One of them."""
-        if step.options.get("scope", "") == NEEDS_WIDTHS.get(step.technique):
+        if needs_widths(step):
             return TimedCut(self._site, candidate, step).made(partial(self._float_stage, candidate, step))
         return self._float_stage(candidate, step, None)
 

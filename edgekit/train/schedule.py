@@ -12,8 +12,7 @@ images, which gives these; it is a rule from few points and no law.
 The probe tries a few rates in geometric steps. Each gets a training of its own in miniature, warm-up and cosine to zero, on a copy of
 the model and on the same batches; batches that none of them trained on judge. Of those within TIED of the best loss the
 highest rate is taken: a miniature has no time to show what a higher rate gains, but it shows what one breaks.
-Momentum takes ten updates to build up: in six, SGD's highest rate looked best for that pruned ResNet-20 with two seeds of three, and
-left 52 % where the next one left 72 %; in twelve it never did.
+Momentum takes ten updates to build up: in fewer, SGD's highest rate can look best where it ruins a freshly pruned network.
 Cost: PROBED_RATIO of the budget, more where that is fewer than the least UPDATES, and one copy of the model.
 """
 
