@@ -98,7 +98,7 @@ def plan(
     settings: tuple[str, ...],
     recipes: tuple[str, ...],
     as_json: bool,
-    **budget: float | None,
+    **budget: float | str | None,
 ) -> None:
     """Show which recipes would be tried for TASK, and why."""
     from edgekit.deploy import check_recipes, choose_isa, load_targets, look
@@ -169,8 +169,13 @@ def verify(folder: Path, as_json: bool) -> None:
         print_json(results)
         return
     for name, result in results.items():
+        float_ = (
+            ""
+            if result.float_snr_db is None
+            else f", {result.float_snr_db:.1f} dB to the float model's answer"
+        )
         click.echo(
-            f"{name}: ok; checksums match, golden output within {result.golden_atol:.4g} (off by {result.max_abs_error:.4g})"
+            f"{name}: ok; checksums match, golden output within {result.golden_atol:.4g} (off by {result.max_abs_error:.4g}){float_}"
         )
 
 

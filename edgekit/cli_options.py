@@ -1,6 +1,6 @@
 """Options that several verbs share, and how their texts are read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -32,6 +32,12 @@ def budget_options(command: F) -> F:
             "--max-latency", "max_latency_s", type=float, help="CPU seconds of one inference at most."
         ),
         click.option("--max-memory", "max_memory_bytes", type=int, help="Bytes of peak memory at most."),
+        click.option(
+            "--min-snr", "min_snr_db", type=float, help="dB that every output keeps to float, in place of 7."
+        ),
+        click.option(
+            "--floor", type=click.Choice(["on", "off"]), help="off: nothing below the metric counts."
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -150,6 +156,6 @@ def read_threads(text: str) -> list[int]:
     return counts
 
 
-def read_given(budget: dict[str, float | None]) -> dict[str, float]:
+def read_given(budget: Mapping[str, float | str | None]) -> dict[str, float | str]:
     """Only what was said on the command line; the rest comes from each profile."""
     return {key: value for key, value in budget.items() if value is not None}

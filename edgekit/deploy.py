@@ -35,7 +35,7 @@ def deploy(
     targets: Iterable[str],
     out: str | Path,
     *,
-    budget: Budget | Mapping[str, float] | None = None,
+    budget: Budget | Mapping[str, float | str] | None = None,
     isa: str | None = None,
     settings: dict[str, str] | None = None,
     seed: int = 0,
@@ -82,7 +82,7 @@ def deploy(
 def _walk_all(
     profiles: list[Target],
     levels: list[str],
-    budget: Budget | Mapping[str, float] | None,
+    budget: Budget | Mapping[str, float | str] | None,
     request: Request,
     stages: Stages,
 ) -> list[TargetReport]:
@@ -166,7 +166,10 @@ def _trace(
 
 
 def _raise_if_impossible(
-    profiles: list[Target], levels: list[str], budget: Budget | Mapping[str, float] | None, request: Request
+    profiles: list[Target],
+    levels: list[str],
+    budget: Budget | Mapping[str, float | str] | None,
+    request: Request,
 ) -> None:
     """A size that no target can reach is the user's to mend; one that some can is their report's to tell."""
     traced = request.traced

@@ -6,11 +6,14 @@ as `not_measured` and the decision rests on accuracy, size and the precision lin
 
 from typing import NamedTuple
 
+from edgekit import floor
 from edgekit.records import Artifact, Budget, Decision, Measurement, Shortfall, Verdict
 
 # A difference within this of the limit is not told apart from noise: the whole 95 % interval must lie beyond it.
 SPEED_TOLERANCE_RATIO = 0.02
 ROUNDING = 1e-9  # 0.9 - 0.89 is a little more than 0.01 in binary
+MIN_GAIN = 0.1  # of float's bytes: less is names and padding
+LITTLE_GAIN = "gain"  # what a shortfall of it is called
 SMALL_DROP = 0.001  # what a limit of 0 is counted as where drops are compared
 
 
@@ -28,14 +31,17 @@ def decide(
     failures = [
         *_accuracy(budget, verdict),
         *_agreement(budget, verdict),
+        *(Failure(f"floor: {why}", shortfall) for why, shortfall in floor.broken(budget, verdict)),
         *_promise(verdict),
-        *_size(budget, artifact, baseline),
+        *_size(budget, artifact),
+        *_gain(artifact, baseline, measurement),
     ]
     speed_failures, not_measured = _speed(budget, measurement)
     failures += speed_failures
     return Decision(
         accepted=not failures,
-        reasons=tuple(f.why for f in failures) or (_why(verdict, measurement),),
+        reasons=tuple(f.why for f in failures) or (_why(artifact, verdict, measurement),),
+        doubts=() if failures else floor.lowered(budget, verdict),
         not_measured=tuple(not_measured),
         shortfalls=tuple(f.shortfall for f in failures),
     )
@@ -81,15 +87,27 @@ def _promise(verdict: Verdict) -> list[Failure]:
     return failures
 
 
-def _size(budget: Budget, artifact: Artifact, baseline: Artifact) -> list[Failure]:
-    failures, size = [], artifact.size_bytes
-    if artifact.precision != "float32" and size >= baseline.size_bytes:
-        why = f"{size} bytes are not smaller than float's {baseline.size_bytes}"
-        failures.append(Failure(why, _above("the float file's size", baseline.size_bytes, size)))
-    if budget.max_size_bytes is not None and size > budget.max_size_bytes:
-        why = f"{size} bytes exceed the budget of {budget.max_size_bytes}"
-        failures.append(Failure(why, _above("max_size_bytes", budget.max_size_bytes, size)))
-    return failures
+def _size(budget: Budget, artifact: Artifact) -> list[Failure]:
+    size = artifact.size_bytes
+    if budget.max_size_bytes is None or size <= budget.max_size_bytes:
+        return []
+    why = f"{size} bytes exceed the budget of {budget.max_size_bytes}"
+    return [Failure(why, _above("max_size_bytes", budget.max_size_bytes, size))]
+
+
+def _gain(artifact: Artifact, baseline: Artifact, m: Measurement) -> list[Failure]:
+    """A compressed file must be smaller than float's by a tenth, or faster where that was measured on the target."""
+    size, most = artifact.size_bytes, int(baseline.size_bytes * (1 - MIN_GAIN))
+    faster = m.decides and not m.stronger and m.cpu_ratio_high is not None and m.cpu_ratio_high < 1
+    if artifact.precision == "float32" or size <= most or faster:
+        return []
+    time = (
+        "it was not measured to be faster"
+        if not m.decides or m.cpu_ratio is None
+        else "it is not surely faster"
+    )
+    why = f"nothing is gained: {size} bytes are not a tenth smaller than float's {baseline.size_bytes}, and {time}"
+    return [Failure(why, _above(LITTLE_GAIN, most, size))]
 
 
 def _speed(budget: Budget, m: Measurement) -> tuple[list[Failure], list[str]]:
@@ -147,7 +165,9 @@ def _too_much(budget: Budget, m: Measurement) -> list[Failure]:
     return failures
 
 
-def _why(verdict: Verdict, m: Measurement) -> str:
+def _why(artifact: Artifact, verdict: Verdict, m: Measurement) -> str:
     change = f"metric {-verdict.drop:+.4f}" if verdict.drop else "no drop"
     speed = f", {m.cpu_ratio:.2f} of float's CPU time" if m.decides and m.cpu_ratio is not None else ""
-    return f"within the budget: {change} on {verdict.parity.samples} samples{speed}"
+    called = verdict.lint.called
+    name = "" if called in ("", artifact.precision) else f"; {called}"
+    return f"within the budget: {change} on {verdict.parity.samples} samples{speed}{name}"

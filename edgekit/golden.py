@@ -1,5 +1,10 @@
-"""Golden pairs: one real input of the metric and what the proven artifact answered."""
+"""Golden answers: one real input of the metric, what the proven artifact answered, and what the float model did.
 
+The artifact's own answer tells whether a device computes the file as here: a tolerance for kernels that round otherwise.
+Float's answer tells whether the file is right at all: the artifact must stay as near to it as it was when it was proven.
+"""
+
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +14,8 @@ from edgekit.arrays import save_arrays, to_layout
 from edgekit.records import Artifact, Record, Traced
 
 # Kernels of other CPUs round differently: a golden output may move by this share of its largest magnitude.
+FLOAT_MARGIN_DB = 3.0  # another machine's rounding may cost so much of the distance to float
+FLOAT_CAP_DB = 40.0  # more is asked of no file
 TOLERANCE_RATIO = {"int8": 0.05, "float16": 0.01, "float32": 0.001}
 
 
@@ -20,12 +27,42 @@ class Golden(Record):
 
 
 def write_golden(
-    path: Path, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray], layout: str
+    path: Path,
+    inputs: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    layout: str,
+    floats: Sequence[np.ndarray] = (),
 ) -> None:
-    """input_i and output_i as the file takes and gives them: its layout, real values."""
-    sides = {"input": inputs, "output": outputs}
-    named = {f"{side}_{i}": a for side, arrays in sides.items() for i, a in enumerate(arrays)}
-    save_arrays(path, {key: np.ascontiguousarray(to_layout(array, layout)) for key, array in named.items()})
+    """input_i, output_i and float_i as the file takes and gives them: its layout, real values. float_min_snr_db: what each
+    output must keep to float, NaN where that is not asked."""
+    sides = {"input": inputs, "output": outputs, "float": floats}
+    named = {
+        f"{side}_{i}": np.ascontiguousarray(to_layout(a, layout))
+        for side, arrays in sides.items()
+        for i, a in enumerate(arrays)
+    }
+    if floats:
+        limits = [_least_db(a, b) for a, b in zip(floats, outputs, strict=True)]
+        named["float_min_snr_db"] = np.array(limits, np.float64)
+    save_arrays(path, named)
+
+
+def snr_db(reference: np.ndarray, got: np.ndarray) -> float:
+    """10 log10(|reference|^2 / |reference - got|^2); infinite without an error, NaN without a signal or with NaN in it."""
+    right, error = reference.astype(np.float64), got.astype(np.float64) - reference
+    signal, noise = float(np.square(right).sum()), float(np.square(error).sum())
+    if not math.isfinite(signal) or not math.isfinite(noise) or signal == 0:
+        return math.nan
+    return 10 * math.log10(signal / noise) if noise > 0 else math.inf
+
+
+def _least_db(reference: np.ndarray, got: np.ndarray) -> float:
+    """What the pair must keep elsewhere. Indices and the like are not judged so."""
+    return (
+        math.nan
+        if reference.dtype.kind != "f"
+        else min(snr_db(reference, got) - FLOAT_MARGIN_DB, FLOAT_CAP_DB)
+    )
 
 
 def of_float(traced: Traced, artifact: Artifact, path: Path) -> Golden:

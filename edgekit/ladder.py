@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from edgekit import choose, contradiction
+from edgekit.gate import LITTLE_GAIN
 from edgekit.making import needs_widths
 from edgekit.plan import plan
 from edgekit.records import (
@@ -23,11 +24,15 @@ from edgekit.stages import Stages
 from edgekit.target import Target
 
 TIME = {"min_speedup", "max_latency_s"}
-UNCHANGED_BY_RANGES = TIME | {"max_size_bytes", "max_memory_bytes"}
+UNCHANGED_BY_RANGES = TIME | {"max_size_bytes", "max_memory_bytes", LITTLE_GAIN}
 
 
 def walk(
-    target: Target, isa: str, budget: Budget | Mapping[str, float] | None, request: Request, stages: Stages
+    target: Target,
+    isa: str,
+    budget: Budget | Mapping[str, float | str] | None,
+    request: Request,
+    stages: Stages,
 ) -> TargetReport:
     """The rungs in order, until one is accepted or, exploring, all of them."""
     ladder = plan(request.traced.facts, target, budget, isa)
@@ -50,7 +55,7 @@ def walk(
         attempts.append(rung.climb())
         baseline = rung.baseline or baseline
         stages.note(target.name, f"{recipe.name}: {'; '.join(attempts[-1].decision.reasons)}")
-        if attempts[-1].decision.accepted and not request.explore:
+        if attempts[-1].decision.accepted and not request.explore and not _under_another_name(attempts[-1]):
             break
     shipped = choose.to_ship(attempts)
     return TargetReport(
@@ -99,11 +104,29 @@ def _summary(ladder: Plan, attempts: list[Attempt], shipped: int | None) -> str:
 
 def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
     """Why a recipe that cannot mend what was broken is not tried; empty where it is."""
+    if reason := _settled_by_another_name(recipe, attempts):
+        return reason
     techniques = {step.technique for step in recipe.steps}
     if techniques == {"ptq"}:
         return _other_integers(attempts)
     if "prune" in techniques and attempts and not any(_broken(attempt) for attempt in attempts):
         return "no recipe before broke a limit of time, size or memory: a smaller network mends nothing else"
+    return ""
+
+
+def _under_another_name(attempt: Attempt) -> bool:
+    """Whether it was accepted as less than its recipe promised: "mixed, 38 % of the work in integers"."""
+    artifact, verdict = attempt.artifact, attempt.verdict
+    if artifact is None or verdict is None or not attempt.decision.accepted:
+        return False
+    return verdict.lint.called not in ("", artifact.precision)
+
+
+def _settled_by_another_name(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
+    """What was accepted as mixed competes with the recipes of another precision; the same one would leave the same layers out."""
+    for attempt in attempts:
+        if _under_another_name(attempt) and recipe.precision in (attempt.recipe.precision, "float32"):
+            return f"{attempt.recipe.name} was accepted as what it is; only another kind of file can still be better"
     return ""
 
 

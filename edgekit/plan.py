@@ -44,7 +44,7 @@ KINDS: dict[Kind, str] = {
 def plan(
     task: Task | TaskFacts,
     target: Target,
-    budget: "Budget | Mapping[str, float] | None" = None,
+    budget: "Budget | Mapping[str, float | str] | None" = None,
     isa: str | None = None,
 ) -> Plan:
     """The ladder for `task` on `target`.
@@ -78,7 +78,7 @@ def plan(
     )
 
 
-def budget_for(target: Target, budget: Budget | Mapping[str, float] | None) -> Budget:
+def budget_for(target: Target, budget: Budget | Mapping[str, float | str] | None) -> Budget:
     """The limits that count for one target. Raises UserError for an unknown field or a value out of range."""
     if isinstance(budget, Budget):
         return budget

@@ -90,7 +90,8 @@ class Rung:
     def _blame(self, decision: Decision) -> Blame | None:
         """Which layer is to blame for a wrong answer; of answers that are only worse, the first attempt's is enough."""
         inaccurate = (
-            any(s.limit in ("max_drop", "min_agreement") for s in decision.shortfalls) and not self._blamed
+            any(s.limit in ("max_drop", "min_agreement", "floor") for s in decision.shortfalls)
+            and not self._blamed
         )
         if decision.accepted or not (inaccurate or self._wrong):
             return None
@@ -122,6 +123,7 @@ class Rung:
                 exact=self._exact(artifact),
                 seed=self._request.seed,
                 program=self._changed_float(),
+                precision_share=self._target.precision_share,
             )
 
         return self._site.run("verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify")

@@ -137,6 +137,7 @@ class ProveSpec(Record):
 
     source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written. program: the
     float program that the file was made of, where steps changed what the model computes (prune, distill); "" is the float model.
+    precision_share: as the profile's.
     """
 
     artifact: Artifact
@@ -149,6 +150,7 @@ class ProveSpec(Record):
     exact: bool = False
     seed: int = 0
     program: str = ""
+    precision_share: float = 0.8
 
 
 class MeasureSpec(Record):
@@ -174,11 +176,13 @@ class RecheckSpec(Record):
 
 
 class Recheck(Record):
-    """What re-proving found; `findings` are those of the precision lint."""
+    """What re-proving found; `findings` are those of the precision lint. float_snr_db: the least that an output keeps to
+    the float model's answer, None without an error or without that answer."""
 
     max_abs_error: float
     golden_atol: float
     findings: tuple[str, ...]
+    float_snr_db: float | None = None
 
 
 class BlameSpec(Record):

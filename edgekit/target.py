@@ -89,7 +89,10 @@ class Deployment(Record):
 
 
 class Target(Record):
-    """A device class: runtime and format, arithmetic, instruction sets, the ladder of techniques, minimums."""
+    """A device class: runtime and format, arithmetic, instruction sets, the ladder of techniques, minimums.
+
+    precision_share: the part of the multiply-accumulates that must run in a precision for the file to be called by it.
+    """
 
     name: str
     summary: str
@@ -100,6 +103,7 @@ class Target(Record):
     ladder: tuple[Rung, ...]
     quant: Quant | None = None
     channel_multiple: int = 1
+    precision_share: float = 0.8
     budget: Budget = Budget()
     deployment: Deployment = Deployment()
 
@@ -108,6 +112,10 @@ class Target(Record):
             raise ValueError("precisions admit int8 but there is no [quant] table")
         if self.quant is None and any(self.isa.levels.values()):
             raise ValueError("[isa.levels] overrides fields of [quant], but there is no [quant] table")
+        if not 0 < self.precision_share <= 1:
+            raise ValueError(
+                f"precision_share is {self.precision_share}; allowed is a share above 0, at most 1"
+            )
         for level in self.isa.levels:
             self.quant_for(level)
 

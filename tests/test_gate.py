@@ -15,6 +15,7 @@ from edgekit.records import (
     Decision,
     Lint,
     Measurement,
+    OutputParity,
     Parity,
     Saturation,
     TensorSpec,
@@ -102,6 +103,12 @@ def saturation(harmful: bool) -> Saturation:
     )
 
 
+def parity(**changed: Any) -> Parity:
+    """The good one's, with one output whose figures are changed."""
+    good = OutputParity(name="boxes", snr_db=30.0, correlation=0.999, stuck_ratio=0.0, slices=4)
+    return msgspec.structs.replace(GOOD.parity, outputs=(msgspec.structs.replace(good, **changed),))
+
+
 def ratio(middle: float, low: float, high: float) -> dict[str, Any]:
     return {"cpu_ratio": middle, "cpu_ratio_low": low, "cpu_ratio_high": high}
 
@@ -139,7 +146,16 @@ WORSE: list[tuple[str, dict[str, Any], str]] = [
         {"verdict": {"saturation": saturation(True)}},
         "saturation: can saturate on avx2: pairs of products exceed 16 bits",
     ),
-    ("as large", {"artifact": {"size_bytes": 4000}}, "4000 bytes are not smaller than float's 4000"),
+    (
+        "gains nothing",
+        {"artifact": {"size_bytes": 3601}, "measured": ratio(0.99, 0.97, 1.01)},
+        "nothing is gained: 3601 bytes are not a tenth smaller than float's 4000, and it is not surely faster",
+    ),
+    (
+        "a broken output",
+        {"verdict": {"parity": parity(snr_db=0.19)}},
+        "floor: output boxes keeps 0.2 dB to float; the floor is 7 dB (n=500)",
+    ),
     (
         "beyond the size budget",
         {"budget": Budget(max_size_bytes=999)},
@@ -184,7 +200,7 @@ def test_made_worse_in_every_way_names_every_limit() -> None:
     )
     assert not found.accepted
     assert [reason.split()[0] for reason in found.reasons] == [
-        "metric", "precision", "precision", "saturation:", "5000", "5000", "slower", "6.20", "peak",
+        "metric", "precision", "precision", "saturation:", "5000", "nothing", "slower", "6.20", "peak",
     ]  # fmt: skip
 
 
@@ -293,7 +309,7 @@ def test_a_stronger_machine_may_refuse_but_not_vouch(low: float, high: float, ac
         ({"verdict": {"metric": 0.864}}, "max_drop", 0.01, 0.03, 2.0),
         ({"budget": Budget(max_drop=0), "verdict": {"metric": 0.892}}, "max_drop", 0, 0.002, 2.0),
         ({"budget": Budget(max_size_bytes=800)}, "max_size_bytes", 800, 1000, 0.25),
-        ({"artifact": {"size_bytes": 5000}}, "the float file's size", 4000, 5000, 0.25),
+        ({"artifact": {"size_bytes": 4500}, "measured": ratio(1.0, 0.99, 1.01)}, "gain", 3600, 4500, 0.25),
         ({"budget": Budget(min_speedup=2)}, "min_speedup", 2, 1 / 0.62, 0.24),
         ({"budget": Budget(max_latency_s=0.005)}, "max_latency_s", 0.005, 0.0062, 0.24),
         ({"budget": Budget(max_memory_bytes=40_000_000)}, "max_memory_bytes", 4e7, 5e7, 0.25),
@@ -339,3 +355,41 @@ def test_agreement_with_float(agreement: float | None, text: str) -> None:
 def test_agreement_is_a_share() -> None:
     with pytest.raises(UserError, match=r"min_agreement is 98\.5; it must be a share, at most 1"):
         Budget(min_agreement=98.5)
+
+
+def elsewhere(**changed: Any) -> dict[str, Any]:
+    return {"decides": False, "reason": ELSEWHERE, **changed}
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "measured", "accepted"),
+    [
+        (3600, elsewhere(), True),
+        (3601, elsewhere(), False),
+        (3999, ratio(0.6, 0.5, 0.7), True),
+        (4001, ratio(0.6, 0.5, 0.7), True),
+        (3999, ratio(0.99, 0.97, 1.0), False),
+        (3999, {**ratio(0.6, 0.5, 0.7), "stronger": True}, False),
+        (3999, elsewhere(**ratio(0.6, 0.5, 0.7)), False),
+    ],
+)
+def test_a_tenth_of_the_bytes_or_measured_time(
+    size_bytes: int, measured: dict[str, Any], accepted: bool
+) -> None:
+    assert decide(artifact={"size_bytes": size_bytes}, measured=measured).accepted is accepted
+
+
+def test_what_a_mixed_file_is_called_stands_in_its_reason() -> None:
+    mixed = msgspec.structs.replace(LINT, called="mixed, 38 % of the work in integers", share=0.38)
+    assert decide(verdict={"lint": mixed}).reasons[0].endswith("; mixed, 38 % of the work in integers")
+
+
+def test_a_floor_that_the_budget_lowers_is_told() -> None:
+    low = {"parity": parity(snr_db=5.0)}
+    assert not decide(verdict=low).accepted
+    for budget, word in ((Budget(min_snr_db=4), "min_snr_db = 4"), (Budget(floor="off"), "floor = off")):
+        found = decide(budget=budget, verdict=low)
+        assert found.accepted
+        assert found.doubts == (
+            f"output boxes keeps 5.0 dB to float; the floor is 7 dB (n=500); let pass by the budget's {word}",
+        )

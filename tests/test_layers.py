@@ -30,6 +30,7 @@ LAYERS = (
     ("bench_input",),  # > package: a folder's manifest says what there is to measure
     ("bench",),
     ("bench_table", "measure"),
+    ("floor",),
     ("gate", "contradiction", "recheck", "doctor", "progress", "cli_options", "cli_output"),
     ("cli_devices",),
     ("site",),

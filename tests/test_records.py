@@ -45,14 +45,20 @@ def test_units_are_in_the_names(kind: type[Record]) -> None:
     assert not bare & {name.rpartition("_")[2] for name in kind.__struct_fields__} - {"bytes"}
 
 
-@pytest.mark.parametrize("name", Budget.__struct_fields__)
+@pytest.mark.parametrize("name", sorted(set(Budget.__struct_fields__) - {"floor"}))
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, "0.1", True])
 def test_a_budget_is_a_finite_number_and_not_negative(name: str, value: Any) -> None:
     with pytest.raises(UserError) as caught:
         Budget(**{name: value})
-    zero = name in ("max_drop", "min_speedup")
-    allowed = "a finite number of at least 0" if zero else "a finite number above 0, or None"
+    least = "of at least 0" if name in ("max_drop", "min_speedup", "min_snr_db") else "above 0"
+    none = "" if name in ("max_drop", "min_speedup") else ", or None"
+    allowed = f"a finite number {least}{none}"
     assert str(caught.value) == f"budget {name} is {value!r}; it must be {allowed}"
+
+
+def test_the_floor_is_on_or_off() -> None:
+    with pytest.raises(UserError, match=r"budget floor is 'low'; allowed are 'on' and 'off'"):
+        Budget(floor="low")
 
 
 @pytest.mark.parametrize("name", ["max_size_bytes", "max_latency_s", "max_memory_bytes"])

@@ -12,12 +12,13 @@ import msgspec
 from edgekit_runner.artifact import sha256
 
 from edgekit.errors import UserError, VerificationError
-from edgekit.records import Artifact, Attempt, Preprocessing, TargetReport, TensorSpec
+from edgekit.records import Artifact, Attempt, Preprocessing, TargetReport, TensorSpec, Verdict
 from edgekit.target import Runtime, Target
 
 SCHEMA_VERSION = 1
 NAME = "manifest.json"
 GOLDEN = "golden.npz"
+MIXED = "mixed"
 
 
 def build(
@@ -42,14 +43,14 @@ def build(
             "runtime": target.runtime,
             **plain(target.deployment),
         },
-        "artifacts": [_file(artifact, folder)],
+        "artifacts": [_file(artifact, verdict, folder)],
         "signature": {
             "inputs": [_tensor(t, preprocessing, artifact.layout) for t in artifact.inputs],
             "outputs": [{**plain(t), "labels": list(preprocessing.labels)} for t in artifact.outputs],
         },
         "preprocessing": plain(preprocessing),
         "golden": {"path": GOLDEN, "atol": golden_atol, "sha256": sha256(folder / GOLDEN)},
-        "compression": {"precision": artifact.precision, "recipe": plain(attempt.recipe)},
+        "compression": {**_compression(artifact, verdict), "recipe": plain(attempt.recipe)},
         "accuracy": {
             "metric": verdict.metric,
             "float_metric": verdict.float_metric,
@@ -58,13 +59,39 @@ def build(
         },
         "lint": plain(verdict.lint),
         "measurement": plain(measurement) if measurement is not None else None,
-        "doubts": [*artifact.doubts, *verdict.doubts, *(measurement.doubts if measurement else ())],
+        "doubts": _doubts(attempt),
         "not_measured": list(attempt.decision.not_measured),
         "toolchain": artifact.toolchain,
     }
 
 
-def _file(artifact: Artifact, folder: Path) -> dict[str, Any]:
+def _compression(artifact: Artifact, verdict: Verdict) -> dict[str, Any]:
+    """What the file is, by what the runtime really executes; the ratios of `work` are of its multiply-accumulates."""
+    total = sum(row.macs for row in verdict.lint.work)
+    work = [
+        {"kind": row.kind, "dtype": row.dtype, "ratio": row.macs / total, "in_precision": row.in_precision}
+        for row in verdict.lint.work
+    ]
+    return {
+        "precision": _precision(artifact, verdict),
+        "called": verdict.lint.called or artifact.precision,
+        "share_of_work_in_precision": verdict.lint.share,
+        "share_of_weight_bytes_in_precision": verdict.lint.weight_share,
+        "work": work,
+    }
+
+
+def _precision(artifact: Artifact, verdict: Verdict) -> str:
+    """The precision, or "mixed" for a file that does not earn its name."""
+    return artifact.precision if verdict.lint.called in ("", artifact.precision) else MIXED
+
+
+def _doubts(attempt: Attempt) -> list[str]:
+    sources = (attempt.candidate, attempt.artifact, attempt.verdict, attempt.measurement, attempt.decision)
+    return list(dict.fromkeys(doubt for source in sources if source is not None for doubt in source.doubts))
+
+
+def _file(artifact: Artifact, verdict: Verdict, folder: Path) -> dict[str, Any]:
     return {
         "path": str(Path(artifact.path).relative_to(folder)),
         "role": "model",
@@ -73,7 +100,7 @@ def _file(artifact: Artifact, folder: Path) -> dict[str, Any]:
         "compressed_bytes": artifact.compressed_bytes,
         "sha256": artifact.sha256,
         "sha256_of": "files under Data/" if Path(artifact.path).is_dir() else "file",
-        "precision": artifact.precision,
+        "precision": _precision(artifact, verdict),
     }
 
 
@@ -135,7 +162,7 @@ def _artifact(manifest: dict[str, Any], entry: dict[str, Any], folder: Path) -> 
         {
             "path": str(folder / entry["path"]),
             "format": entry["format"],
-            "precision": entry["precision"],
+            "precision": _stored(entry["precision"], manifest),
             "size_bytes": entry["bytes"],
             "compressed_bytes": entry.get("compressed_bytes", {}),
             "sha256": entry["sha256"],
@@ -145,6 +172,13 @@ def _artifact(manifest: dict[str, Any], entry: dict[str, Any], folder: Path) -> 
         },
         Artifact,
     )
+
+
+def _stored(precision: str, manifest: dict[str, Any]) -> str:
+    """The precision that a mixed file was made for."""
+    if precision != MIXED:
+        return precision
+    return str(manifest["compression"]["recipe"]["precision"])
 
 
 def check_file(folder: Path, name: str, expected: str) -> None:

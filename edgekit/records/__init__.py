@@ -6,7 +6,17 @@ quotients, `_db` decibels. Paths are strings, so that a record stays JSON.
 """
 
 from edgekit.records._base import Record
-from edgekit.records.found import Blame, LayerHarm, Lint, Measurement, Parity, Saturation, Verdict
+from edgekit.records.found import (
+    Blame,
+    LayerHarm,
+    Lint,
+    Measurement,
+    OutputParity,
+    Parity,
+    Saturation,
+    Verdict,
+    Work,
+)
 from edgekit.records.given import (
     Budget,
     Kind,
@@ -57,6 +67,7 @@ __all__ = [
     "Macs",
     "Measurement",
     "OutOfRange",
+    "OutputParity",
     "ParetoPoint",
     "Parity",
     "Plan",
@@ -80,4 +91,5 @@ __all__ = [
     "Verdict",
     "WidthRow",
     "WidthTable",
+    "Work",
 ]

@@ -6,11 +6,33 @@ from edgekit.records._base import Record
 from edgekit.records.given import Precision
 
 
+class OutputParity(Record):
+    """One output of an artifact beside the float model's, over all samples compared, and its weakest slice.
+
+    A slice is one channel of the output, all samples and positions together. snr_db: signal power over error power, None
+    where there is no error. correlation: Pearson's, over all values; None where either side is constant. stuck_ratio: the
+    share of values that lie on the artifact's own lowest or highest value where float has another, in the slice that has most.
+    equal_ratio: the share of equal values of an output of integers, None for other outputs.
+    slices: how many there are; lost: the channels whose variation is hidden by one scale for all (`edgekit.verify.outputs`).
+    """
+
+    name: str
+    snr_db: float | None
+    correlation: float | None
+    stuck_ratio: float
+    slices: int
+    worst_slice: int | None = None
+    worst_slice_snr_db: float | None = None
+    lost: tuple[int, ...] = ()
+    equal_ratio: float | None = None
+
+
 class Parity(Record):
     """Artifact against float model on the samples of the metric (or the golden input when `samples` is 1).
 
     agreement: share of samples with the same top-1, None where the output is no [N, classes] array.
     snr_db: 10 log10(signal power / error power) over all outputs; None when there is no error at all.
+    outputs: each output by itself, in the order of the artifact.
     """
 
     samples: int
@@ -18,10 +40,27 @@ class Parity(Record):
     rms_error: float
     snr_db: float | None
     agreement: float | None
+    outputs: tuple[OutputParity, ...] = ()
+
+
+class Work(Record):
+    """What the operators of one kind do in one arithmetic: kind "CONV_2D", dtype "int8->int8"."""
+
+    kind: str
+    dtype: str
+    operators: int
+    macs: int
+    in_precision: bool
 
 
 class Lint(Record):
-    """What the runtime really executes. `ops` maps "OP:dtype" to a count, after the runtime's own optimizer."""
+    """What the runtime really executes. `ops` maps "OP:dtype" to a count, after the runtime's own optimizer.
+
+    work: the multiply-accumulates, by kind of operator. share: of them, the part that runs in the promised precision; of
+    operators where nothing multiplies, None where nothing computes. weight_share: the part of the stored weight bytes that
+    is held in it. called: what the file is, "int8", or "mixed, 38 % of the work in integers" below the profile's share.
+    notes: what a user must know though nothing is broken. findings: what is.
+    """
 
     promised: Precision
     ops: dict[str, int]
@@ -33,6 +72,11 @@ class Lint(Record):
     output_dtypes: tuple[str, ...]
     passed: bool
     findings: tuple[str, ...]
+    work: tuple[Work, ...] = ()
+    share: float | None = None
+    weight_share: float | None = None
+    called: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Saturation(Record):

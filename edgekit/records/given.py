@@ -23,7 +23,9 @@ class Budget(Record):
     max_drop: the metric may fall by so much below the float model's, in the metric's own unit; 0 = not at all.
     min_speedup: float time / artifact time in the same runtime must reach this; 1.0 = not slower than float,
     0 = speed does not count. min_agreement: the share of samples that must get the float model's answer, for a model
-    whose output is [N, classes]. The other limits must be above 0. Raises OutOfRange, a UserError.
+    whose output is [N, classes]. min_snr_db: what every output must keep to float, in place of the floor's own limit
+    (`edgekit.floor`); floor "off": nothing below the metric is looked at. The other limits must be above 0. Raises
+    OutOfRange, a UserError.
     """
 
     max_drop: float = 0.01
@@ -32,21 +34,27 @@ class Budget(Record):
     max_latency_s: float | None = None
     max_memory_bytes: int | None = None
     min_agreement: float | None = None
+    min_snr_db: float | None = None
+    floor: Literal["on", "off"] = "on"
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
+        for name in set(self.__struct_fields__) - {"floor"}:
             self._check(name, getattr(self, name))
+        if self.floor not in ("on", "off"):
+            raise OutOfRange(f"budget floor is {self.floor!r}; allowed are 'on' and 'off'")
         if self.min_agreement is not None and self.min_agreement > 1:
             raise OutOfRange(f"budget min_agreement is {self.min_agreement!r}; it must be a share, at most 1")
 
     @staticmethod
     def _check(name: str, value: Any) -> None:
-        zero = name in ("max_drop", "min_speedup")
-        if value is None and not zero:
+        optional = name not in ("max_drop", "min_speedup")
+        if value is None and optional:
             return
+        zero = not optional or name == "min_snr_db"
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not number or value < 0 or (value == 0 and not zero):
-            allowed = "a finite number of at least 0" if zero else "a finite number above 0, or None"
+            least = "of at least 0" if zero else "above 0"
+            allowed = f"a finite number {least}{', or None' if optional else ''}"
             raise OutOfRange(f"budget {name} is {value!r}; it must be {allowed}")
 
 

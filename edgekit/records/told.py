@@ -20,11 +20,13 @@ class Shortfall(Record):
 
 
 class Decision(Record):
-    """The gate's word on one attempt. `reasons` holds every limit that failed, or why it was accepted."""
+    """The gate's word on one attempt. `reasons` holds every limit that failed, or why it was accepted; `doubts` what a limit
+    that the budget lowered let pass."""
 
     accepted: bool
     reasons: tuple[str, ...]
     not_measured: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     shortfalls: tuple[Shortfall, ...] = ()
 
 

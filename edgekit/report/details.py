@@ -4,6 +4,7 @@ from edgekit.records import (
     Artifact,
     Attempt,
     Lint,
+    OutputParity,
     Parity,
     Record,
     Report,
@@ -234,14 +235,35 @@ def _parity(parity: Parity, other: str) -> Group:
                 label="RMS error", value=text.number(parity.rms_error), note=f"in units of the output, {over}"
             ),
             Fact(label="signal to noise", value=snr, note=over),
+            *(_output(output) for output in parity.outputs),
         ),
     )
+
+
+def _output(output: OutputParity) -> Fact:
+    """One output by itself: what the floor looks at."""
+    if output.equal_ratio is not None:
+        return Fact(
+            label=f"output {output.name}", value=text.share(output.equal_ratio), note="equal integers"
+        )
+    value = "no error at all" if output.snr_db is None else f"{output.snr_db:.1f} dB"
+    notes = [] if output.correlation is None else [f"correlation {output.correlation:.4f}"]
+    if output.worst_slice_snr_db is not None and output.slices > 1:
+        notes.append(
+            f"weakest of {output.slices} channels: {output.worst_slice} with {output.worst_slice_snr_db:.1f} dB"
+        )
+    if output.stuck_ratio:
+        notes.append(f"{output.stuck_ratio:.1%} of a channel stuck at an end of the range")
+    return Fact(label=f"output {output.name}", value=value, note=", ".join(notes))
 
 
 def _lint(lint: Lint) -> Group:
     total = sum(lint.ops.values())
     facts = [
         Fact(label="result", value="passed" if lint.passed else "failed", note=f"promised {lint.promised}"),
+        Fact(label="called", value=lint.called or lint.promised),
+        Fact(label=f"multiply-accumulates in {lint.promised}", value=_part(lint.share), note=_kinds(lint)),
+        Fact(label=f"weight bytes in {lint.promised}", value=_part(lint.weight_share)),
         Fact(
             label=f"ops in {lint.promised}",
             value=str(lint.ops_in_precision),
@@ -256,6 +278,16 @@ def _lint(lint: Lint) -> Group:
         *(Fact(label="finding", value=finding) for finding in lint.findings),
     ]
     return Group(heading="Precision lint", facts=tuple(facts))
+
+
+def _part(share: float | None) -> str:
+    return MISSING if share is None else text.share(share)
+
+
+def _kinds(lint: Lint) -> str:
+    """`QLinearConv uint8 98.2 %, MatMul float32 1.8 %`."""
+    total = sum(row.macs for row in lint.work)
+    return ", ".join(f"{row.kind} {row.dtype} {100 * row.macs / total:.1f} %" for row in lint.work)
 
 
 def _saturation(found: Saturation) -> Group:
@@ -296,5 +328,5 @@ def _artifact(artifact: Artifact) -> Group:
 
 
 def _doubts(attempt: Attempt) -> tuple[str, ...]:
-    sources = (attempt.candidate, attempt.artifact, attempt.verdict, attempt.measurement)
+    sources = (attempt.candidate, attempt.artifact, attempt.verdict, attempt.measurement, attempt.decision)
     return tuple(dict.fromkeys(doubt for source in sources if source is not None for doubt in source.doubts))

@@ -82,6 +82,10 @@ def budget(value: Budget) -> tuple[str, ...]:
         terms.append(f"peak memory at most {size(value.max_memory_bytes)}")
     if value.min_agreement is not None:
         terms.append(f"at least {value.min_agreement:.2%} of the samples get float's answer")
+    if value.min_snr_db is not None:
+        terms.append(f"every output keeps {value.min_snr_db:g} dB to float")
+    if value.floor == "off":
+        terms.append("no floor under the metric")
     return tuple(terms)
 
 

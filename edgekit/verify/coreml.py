@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from edgekit.records import Artifact, Lint
-from edgekit.verify.lint import build_lint
-from edgekit.verify.mil.facts import op_counts
+from edgekit.verify._graph_coreml import read
+from edgekit.verify.lint import MIN_SHARE, build_lint
 from edgekit.verify.mil.interpreter import Interpreter
 from edgekit.verify.mil.package import Package
 from edgekit.verify.predict import Session
@@ -25,7 +25,6 @@ def open_session(path: str, exact: bool = False) -> Session:
     return _Interpreted(Interpreter(Package(path), precision="float32" if exact else "float16"))
 
 
-def lint(artifact: Artifact) -> Lint:
-    """Counts "op:dtype" over the main function, constants left out."""
-    counts = {f"{op}:{dtype}": n for (op, dtype), n in op_counts(Package(artifact.path)).items()}
-    return build_lint(artifact, counts, [])
+def lint(artifact: Artifact, min_share: float = MIN_SHARE) -> Lint:
+    """The operations of the main function by the type they compute in, constants left out."""
+    return build_lint(artifact, read(artifact.path), min_share=min_share)

@@ -1,12 +1,16 @@
 """The precision lint: is an artifact really what it claims to be?
 
 An "int8" file full of float operators, with conversions around each of them, is the most common silent failure
-of converters. The lint counts what the runtime executes and names what does not keep the promise.
+of converters. The lint reads what the runtime executes, weighs it by multiply-accumulates, and gives the file the name
+that it has earned: "int8" where the profile's share of the work runs in integers, else "mixed, 38 % of the work in integers".
+A file in which nothing runs in what it promises breaks its promise; what competes under a lesser name is the gate's to judge.
 """
 
 import re
+from collections.abc import Sequence
 
-from edgekit.records import Artifact, Lint
+from edgekit.records import Artifact, Lint, Work
+from edgekit.verify.work import ExecutedGraph, Operator
 
 INTEGER = ("int8", "uint8")
 CONVERSION = re.compile(
@@ -16,42 +20,56 @@ CONVERSION = re.compile(
 MOVES = re.compile(
     r"^(TRANSPOSE|RESHAPE|SQUEEZE|EXPAND_DIMS|SLICE|STRIDED_SLICE|SPLIT|SPLIT_V|PACK|UNPACK|GATHER|SHAPE|DELEGATE|"
     r"Transpose|Reshape|Squeeze|Unsqueeze|Flatten|Slice|Split|Shape|Gather|Expand|Identity|Concat|CONCATENATION|PAD|Pad|"
-    r"reshape|transpose|squeeze|expand_dims|slice_by_index|slice_by_size|split|identity|gather|shape|concat|tile|pad)$"
+    r"reshape|transpose|squeeze|expand_dims|slice_by_index|slice_by_size|split|identity|gather|shape|concat|tile|pad|"
+    r"constexpr_\w+)$"
 )
-HEAVY = re.compile(r"(CONV|FULLY_CONNECTED|BATCH_MATMUL|Conv|Gemm|MatMul|LSTM|GRU|RNN|conv|linear|matmul)")
-CELL = re.compile(r"^(LSTM|GRU|RNN)$")
 # An operator with float inputs and integer weights, which rounds its input itself: the promise of a dynamic file alone
 HYBRID = "hybrid"
-# of the multiply-accumulate operators must keep the promise, or all but those that the recipe leaves float
-MIN_SHARE = 0.5
+#: of the multiply-accumulates run in the promised precision, or the file is called mixed; profiles may ask for another share
+MIN_SHARE = 0.8
+#: less is nothing: a file with this share of its work in the promised precision is another kind of file
+NOTHING = 0.01
+MANY_FLOAT = 0.5  # of the operators that compute: worth a word, whatever they weigh
+STORED = 0.9  # of the weight bytes, where the promise is one of storage
+SHOWN = 4
 
 
 def build_lint(
-    artifact: Artifact, ops: dict[str, int], findings: list[str], stored_only: bool = False
+    artifact: Artifact,
+    graph: ExecutedGraph,
+    findings: Sequence[str] = (),
+    *,
+    min_share: float = MIN_SHARE,
+    stored_only: bool = False,
 ) -> Lint:
-    """Judges `ops` ("OP:dtype" -> count) against what the artifact promises.
+    """Judges what the runtime executes against what the artifact promises.
 
     stored_only: the precision is one of storage (float16 weights widened at load); arithmetic is not judged.
     """
-    split = [(*key.partition(":")[::2], count) for key, count in ops.items()]
-    compute = [(op, dtype, n) for op, dtype, n in split if not CONVERSION.match(op) and not MOVES.match(op)]
-    kept = sum(n for _, dtype, n in compute if _kept(dtype, artifact))
-    left = [(op, dtype, n) for op, dtype, n in compute if not _kept(dtype, artifact)]
-    inputs, outputs = (tuple(t.dtype for t in side) for side in (artifact.inputs, artifact.outputs))
-    notes = list(findings)
-    if not stored_only:
-        notes += _shares(compute, artifact)
+    compute = [op for op in graph.operators if not CONVERSION.match(op.kind) and not MOVES.match(op.kind)]
+    left = [op for op in compute if not _kept(op.dtype, artifact)]
+    share = 1.0 if stored_only else _share(compute, artifact)
+    weights = _weight_share(graph.weight_bytes, artifact)
+    own = _not_stored(weights, artifact) if stored_only else _nothing_kept(compute, share, artifact)
+    broken = [*findings, *own]
     return Lint(
         promised=artifact.precision,
-        ops=dict(sorted(ops.items())),
-        ops_in_precision=kept,
-        ops_float=sum(n for _, dtype, n in left if "float" in dtype or dtype == HYBRID),
-        conversions=sum(n for op, _, n in split if CONVERSION.match(op)),
-        transposes=sum(n for op, _, n in split if op.lower() == "transpose"),
-        input_dtypes=inputs,
-        output_dtypes=outputs,
-        passed=not notes,
-        findings=tuple(notes),
+        ops=dict(sorted(graph.counts().items())),
+        ops_in_precision=len(compute) - len(left),
+        ops_float=sum("float" in op.dtype or op.dtype == HYBRID for op in left),
+        conversions=sum(bool(CONVERSION.match(op.kind)) for op in graph.operators),
+        transposes=sum(op.kind.lower() == "transpose" for op in graph.operators),
+        input_dtypes=tuple(t.dtype for t in artifact.inputs),
+        output_dtypes=tuple(t.dtype for t in artifact.outputs),
+        passed=not broken,
+        findings=tuple(broken),
+        work=_work(compute, artifact),
+        share=None if stored_only else share,
+        weight_share=weights,
+        called=_called(artifact, share, min_share),
+        notes=()
+        if stored_only
+        else (*_left_over(compute, share, artifact), *_mostly_float(compute, artifact)),
     )
 
 
@@ -65,21 +83,88 @@ def _kept(dtype: str, artifact: Artifact) -> bool:
     return keeps(dtype, artifact.precision) or (dtype == HYBRID and artifact.scheme == "dynamic")
 
 
-def _shares(compute: list[tuple[str, str, int]], artifact: Artifact) -> list[str]:
-    heavy = [(op, dtype, n) for op, dtype, n in compute if HEAVY.search(op)]
-    what = "multiply-accumulate operators" if heavy else "operators"
-    heavy = heavy or compute  # a file without any is judged by all that computes
-    total = sum(n for _, _, n in heavy)
-    kept = sum(n for op, dtype, n in heavy if _kept(dtype, artifact) or _integer_kernel(op, artifact))
-    declared = total - artifact.float_layers if artifact.float_layers else total
-    cells = sum(n for op, dtype, n in heavy if CELL.match(op) and not _kept(dtype, artifact))
-    if artifact.scheme == "dynamic" and cells > artifact.float_layers:
-        return [f"{cells} recurrent operators run in float, the recipe leaves {artifact.float_layers}"]
-    if total and kept < min(MIN_SHARE * total, declared):
-        return [f"only {kept} of {total} {what} run in {artifact.precision}"]
-    return []
+def _share(compute: Sequence[Operator], artifact: Artifact) -> float | None:
+    """Of the multiply-accumulates; of the operators in a file that has none. None where nothing computes."""
+    weighs = any(op.macs for op in compute)
+    weights = [(op.macs if weighs else 1, _kept(op.dtype, artifact)) for op in compute]
+    total = sum(weight for weight, _ in weights)
+    return sum(weight for weight, kept in weights if kept) / total if total else None
 
 
-def _integer_kernel(op: str, artifact: Artifact) -> bool:
-    """QGemm with a float32 output multiplies integers all the same."""
-    return artifact.precision == "int8" and op == "QGemm"
+def _weight_share(weight_bytes: dict[str, int], artifact: Artifact) -> float | None:
+    total = sum(weight_bytes.values())
+    return (
+        sum(n for dtype, n in weight_bytes.items() if keeps(dtype, artifact.precision)) / total
+        if total
+        else None
+    )
+
+
+def _work(compute: Sequence[Operator], artifact: Artifact) -> tuple[Work, ...]:
+    """By kind and dtype, the largest first."""
+    groups: dict[tuple[str, str], list[Operator]] = {}
+    for op in compute:
+        if op.macs:
+            groups.setdefault((op.kind, op.dtype), []).append(op)
+    rows = [
+        Work(
+            kind=kind,
+            dtype=dtype,
+            operators=len(ops),
+            macs=sum(op.macs for op in ops),
+            in_precision=_kept(dtype, artifact),
+        )
+        for (kind, dtype), ops in groups.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: (-row.macs, row.kind, row.dtype)))
+
+
+def _called(artifact: Artifact, share: float | None, min_share: float) -> str:
+    """The name that the file has earned."""
+    if share is None or share >= min_share:
+        return artifact.precision
+    if share < NOTHING:
+        return "float32" if artifact.precision != "float32" else "integers"
+    what = "integers" if artifact.precision == "int8" else artifact.precision
+    return f"mixed, {100 * share:.0f} % of the work in {what}"
+
+
+def _nothing_kept(compute: Sequence[Operator], share: float | None, artifact: Artifact) -> list[str]:
+    if share is None or share >= NOTHING:
+        return []
+    macs = sum(op.macs for op in compute)
+    what = f"{macs} multiply-accumulates" if macs else f"{len(compute)} operators"
+    return [
+        f"{100 * share:.0f} % of the {what} run in {artifact.precision}: the file is not what it is called"
+    ]
+
+
+def _not_stored(weight_share: float | None, artifact: Artifact) -> list[str]:
+    if weight_share is None or weight_share >= STORED:
+        return []
+    return [f"only {weight_share:.0%} of the weight bytes are {artifact.precision}"]
+
+
+def _left_over(compute: Sequence[Operator], share: float | None, artifact: Artifact) -> list[str]:
+    """What part of the work runs in another precision, by kind."""
+    total = sum(op.macs for op in compute)
+    if not total or share is None or share > 1 - NOTHING / 10:
+        return []
+    others = [row for row in _work(compute, artifact) if not row.in_precision]
+    parts = [f"{row.kind} {row.dtype} {100 * row.macs / total:.1f} %" for row in others[:SHOWN]]
+    more = f" and {len(others) - SHOWN} other kinds" if len(others) > SHOWN else ""
+    return [
+        f"{100 * (1 - share):.1f} % of the multiply-accumulates do not run in {artifact.precision}: {', '.join(parts)}{more}"
+    ]
+
+
+def _mostly_float(compute: Sequence[Operator], artifact: Artifact) -> list[str]:
+    """Operators that weigh little may still cost time: conversions stand around each of them."""
+    others = [op.kind for op in compute if not _kept(op.dtype, artifact)]
+    if artifact.precision != "int8" or len(others) <= MANY_FLOAT * len(compute):
+        return []
+    kinds = list(dict.fromkeys(others))
+    more = f" and {len(kinds) - SHOWN} other kinds" if len(kinds) > SHOWN else ""
+    return [
+        f"{len(others)} of {len(compute)} computing operators do not run in int8: {', '.join(kinds[:SHOWN])}{more}"
+    ]

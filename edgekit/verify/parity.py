@@ -9,13 +9,19 @@ import numpy as np
 from edgekit.arrays import as_arrays, digest
 from edgekit.errors import VerificationError
 from edgekit.records import Parity
+from edgekit.verify.outputs import OutputStatistics
 from edgekit.verify.predict import Predictor
 
 
 class Comparison:
-    """Accumulates the error of one output stream against a reference; memory does not grow with the samples."""
+    """Accumulates the error of one output stream against a reference; memory does not grow with the samples.
 
-    def __init__(self) -> None:
+    names: what the outputs are called.
+    """
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self._names = names
+        self._outputs: list[OutputStatistics] = []
         self.samples = self.elements = self.agreed = self.ranked = 0
         self.max_abs = self.error_power = self.signal_power = 0.0
 
@@ -27,8 +33,15 @@ class Comparison:
                     f"output {i} of the artifact has shape {list(b.shape)}; the float model's has {list(a.shape)}"
                 )
             self._add_output(a.astype(np.float64), b.astype(np.float64))
+            self._statistics(i).add(a, b)
         self.samples += len(reference[0])
         self._rank(reference[0], got[0])
+
+    def _statistics(self, index: int) -> OutputStatistics:
+        if index == len(self._outputs):
+            name = self._names[index] if index < len(self._names) else f"output_{index}"
+            self._outputs.append(OutputStatistics(name))
+        return self._outputs[index]
 
     def _add_output(self, reference: np.ndarray, got: np.ndarray) -> None:
         error = got - reference
@@ -58,6 +71,7 @@ class Comparison:
             rms_error=rms,
             snr_db=snr,
             agreement=self.agreed / self.ranked if self.ranked else None,
+            outputs=tuple(statistics.parity() for statistics in self._outputs),
         )
 
 
@@ -67,7 +81,7 @@ class ComparingPredictor:
     def __init__(self, predictor: Predictor, predictions: Mapping[str, np.ndarray]) -> None:
         self._predictor = predictor
         self._predictions = predictions
-        self.comparison = Comparison()
+        self.comparison = Comparison(predictor.output_names)
         self.unknown = 0
 
     def __call__(self, *inputs: Any) -> Any:

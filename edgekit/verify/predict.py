@@ -24,6 +24,7 @@ class Predictor:
         self._session = session
         self._artifact = artifact
         self._shapes = [spec.shape for spec in model_inputs]
+        self.output_names = [spec.name for spec in artifact.outputs]
 
     def __call__(self, *inputs: Any) -> Any:
         outputs = self.run(as_arrays(inputs))

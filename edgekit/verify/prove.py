@@ -6,6 +6,7 @@ Back ends are found by module name: edgekit/verify/<runtime>.py has `open_sessio
 
 import importlib
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,7 @@ import torchvision  # noqa: F401  before any other framework: see edgekit.child
 from edgekit_runner.artifact import sha256
 
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
-from edgekit.golden import write_golden
+from edgekit.golden import snr_db, write_golden
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.specs import ProveSpec, Recheck, RecheckSpec
@@ -36,23 +37,24 @@ def prove(spec: ProveSpec) -> Verdict:
     predictor = Predictor(
         backend.open_session(spec.artifact.path, exact=spec.exact), spec.artifact, spec.traced.inputs
     )
-    inputs = _inputs(spec.traced)
-    _write_golden(spec, predictor, [a[:1] for a in inputs])
+    inputs, answers = _kept(spec.traced)
+    _write_golden(spec, predictor, [a[:1] for a in inputs], [a[:1] for a in answers])
     comparing = ComparingPredictor(predictor, np.load(spec.traced.predictions, allow_pickle=False))
     metric = score(task, comparing)
     parity = _parity(comparing, spec.artifact)
     program_parity = _program_parity(spec.program, predictor, inputs) if spec.program else None
     if spec.artifact.precision == "float32":
         _faithful(spec.artifact, program_parity or parity)
+    lint = backend.lint(spec.artifact, spec.precision_share)
     return Verdict(
         runtime=spec.runtime,
         metric=metric,
         float_metric=spec.traced.metric,
         parity=parity,
-        lint=backend.lint(spec.artifact),
+        lint=lint,
         saturation=_saturation(backend, spec, inputs),
         golden=spec.golden,
-        doubts=_mode_doubts(spec) + _sample_doubts(comparing),
+        doubts=(*_mode_doubts(spec), *_sample_doubts(comparing), *lint.notes),
         program_parity=program_parity,
     )
 
@@ -75,8 +77,27 @@ def recheck(spec: RecheckSpec) -> Recheck:
             f"{spec.artifact.path} differs from its golden output by {worst:.6g}; allowed is {spec.golden_atol:.6g}"
         )
     return Recheck(
-        max_abs_error=worst, golden_atol=spec.golden_atol, findings=backend.lint(spec.artifact).findings
+        max_abs_error=worst,
+        golden_atol=spec.golden_atol,
+        findings=backend.lint(spec.artifact).findings,
+        float_snr_db=_near_float(spec.artifact, golden, got),
     )
+
+
+def _near_float(
+    artifact: Artifact, golden: Mapping[str, np.ndarray], got: Sequence[np.ndarray]
+) -> float | None:
+    """The least that an output keeps to the float model's answer; None where there is no error, or the export kept no
+    answer. Raises VerificationError where it is less than when the file was proven."""
+    if "float_min_snr_db" not in golden:
+        return None
+    found = [snr_db(golden[f"float_{i}"], answer) for i, answer in enumerate(got)]
+    for spec, db, least in zip(artifact.outputs, found, golden["float_min_snr_db"], strict=True):
+        if not (np.isnan(least) or db >= least):
+            raise VerificationError(
+                f"{artifact.path}: output {spec.name} keeps {db:.1f} dB to the float model's answer; it was proven with at least {least:.1f} dB"
+            )
+    return min((db for db in found if np.isfinite(db)), default=None)
 
 
 def check_content(artifact: Artifact) -> None:
@@ -100,19 +121,24 @@ def load_backend(runtime: str) -> ModuleType:
         raise MissingRuntime.of(packages.get(runtime, runtime), f"verifying {runtime} artifacts") from error
 
 
-def _inputs(traced: Traced) -> list[np.ndarray]:
-    kept = np.load(traced.samples_file, allow_pickle=False)
-    return [kept[f"input_{i}"] for i in range(len(traced.inputs))]
+def _kept(traced: Traced) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The first samples of the metric, and the float model's answers to them."""
+    with np.load(traced.samples_file, allow_pickle=False) as kept:
+        sides = {"input": len(traced.inputs), "output": len(traced.outputs)}
+        inputs, answers = ([kept[f"{side}_{i}"] for i in range(count)] for side, count in sides.items())
+    return inputs, answers
 
 
-def _write_golden(spec: ProveSpec, predictor: Predictor, sample: list[np.ndarray]) -> None:
-    """The first sample of the metric, and what the artifact answers to it here."""
+def _write_golden(
+    spec: ProveSpec, predictor: Predictor, sample: list[np.ndarray], answer: list[np.ndarray]
+) -> None:
+    """The first sample of the metric, what the artifact answers to it here, and what the float model answered."""
     outputs = predictor.run(sample)
     if not all(np.isfinite(o).all() for o in outputs):
         raise VerificationError(
             f"the artifact answers NaN or infinity in {spec.runtime} on the first sample of the metric"
         )
-    write_golden(Path(spec.golden), sample, outputs, spec.artifact.layout)
+    write_golden(Path(spec.golden), sample, outputs, spec.artifact.layout, answer)
 
 
 def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
@@ -129,7 +155,7 @@ def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
 
 def _program_parity(program: str, predictor: Predictor, inputs: list[np.ndarray]) -> Parity:
     """The artifact beside the float program that it was made of, sample by sample."""
-    module, comparison = programs.load(program).module(), Comparison()
+    module, comparison = programs.load(program).module(), Comparison(predictor.output_names)
     for row in zip(*inputs, strict=True):
         sample = [part[None] for part in row]
         with torch.no_grad():

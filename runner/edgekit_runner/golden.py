@@ -2,13 +2,15 @@
 
 The file is an .npz with `input_0`, `input_1`, ... and `output_0`, ... in the artifact's order, outputs as
 real values. It may hold several samples: where every leading dimension is the same multiple of the
-artifact's fixed one, the artifact is run once per slice.
+artifact's fixed one, the artifact is run once per slice. With `float_0`, ..., the float model's answers, and
+`float_min_snr_db`, what each output must keep to them in decibels (NaN: not asked), it proves two things: that
+this device computes the file as the host did, and that the file is right.
 """
 
 import importlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from .backends import Arrays
 
 Array = NDArray[Any]
+LIMITS = "float_min_snr_db"
 RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE, QUANTIZATION_STEPS = 1e-3, 1e-5, 2
 
 
@@ -34,12 +37,15 @@ class Golden:
 
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
+    floats: tuple[Array, ...] = ()
+    float_min_snr_db: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenResult:
     """What the check found; `max_abs_error` and `atol` of the output that came closest to its tolerance,
-    in that output's own unit. `status` is "passed", "failed" or "absent".
+    in that output's own unit. `status` is "passed", "failed" or "absent". `float_snr_db`: the least that an output keeps
+    to the float model's answer; None without an error or without that answer.
     """
 
     status: str
@@ -48,6 +54,7 @@ class GoldenResult:
     atol: float | None = None
     atol_source: str | None = None
     samples_count: int = 0
+    float_snr_db: float | None = None
 
 
 ABSENT = GoldenResult(status="absent")
@@ -64,12 +71,20 @@ def load(path: str) -> Golden:
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
         reason = "there is no such file" if not Path(path).exists() else str(error)
         raise UserError(f"{path} is not a golden .npz: {reason}.") from None
-    inputs, outputs = (_numbered(arrays, name) for name in ("input", "output"))
-    if not inputs or not outputs or len(inputs) + len(outputs) != len(arrays):
+    inputs, outputs, floats = (_numbered(arrays, name) for name in ("input", "output", "float"))
+    limits = tuple(map(float, arrays.get(LIMITS, ())))
+    known = len(inputs) + len(outputs) + len(floats) + (LIMITS in arrays)
+    if (
+        not inputs
+        or not outputs
+        or known != len(arrays)
+        or not len(floats) == len(limits) in (0, len(outputs))
+    ):
         raise UserError(
-            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; allowed: input_0.. and output_0..."
+            f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; allowed: input_0.., output_0.. and, as many as "
+            f"outputs, float_0.. with {LIMITS}."
         )
-    return Golden(inputs=inputs, outputs=outputs)
+    return Golden(inputs=inputs, outputs=outputs, floats=floats, float_min_snr_db=limits)
 
 
 def _zipfile() -> ModuleType:
@@ -143,9 +158,11 @@ def check(session: Session, golden: Golden, atol: float | None) -> GoldenResult:
     tolerance, with NaN or infinity where the reference has none, or of another shape.
     """
     worst, margin, count = ABSENT, -1.0, 0
+    answers: list[list[tuple[str, Array]]] = []
     for feeds, expected in slices(golden, session):
         results = session.run(feeds)
         count += 1
+        answers.append([(info.name, dequantize(results[info.name], info)) for info in session.outputs])
         for info, reference in zip(session.outputs, expected, strict=True):
             real = dequantize(results[info.name], info)
             tolerance, source = (atol, "given") if atol is not None else default_atol(info, reference)
@@ -157,7 +174,35 @@ def check(session: Session, golden: Golden, atol: float | None) -> GoldenResult:
                 )
             if (part := error / tolerance if tolerance else 0.0) > margin:
                 worst, margin = (_passed(info.name, error, tolerance, source), part)
-    return GoldenResult(**{**vars(worst), "samples_count": count})
+    return GoldenResult(
+        **{**vars(worst), "samples_count": count, "float_snr_db": near_float(answers, golden)}
+    )
+
+
+def near_float(answers: Sequence[Sequence[tuple[str, Array]]], golden: Golden) -> float | None:
+    """The least that an output keeps to the float model's answer, over all slices. Raises `VerificationError` where
+    that is less than the export was proven with: the file itself is wrong, whatever the device.
+    """
+    lowest: float | None = None
+    for index, (reference, least) in enumerate(zip(golden.floats, golden.float_min_snr_db, strict=True)):
+        name, got = answers[0][index][0], np.concatenate([row[index][1] for row in answers])
+        db = _snr_db(reference, got)
+        if not math.isnan(least) and not db >= least:
+            raise VerificationError(
+                f"output {name!r} keeps {db:.1f} dB to the float model's answer; it was exported with at least {least:.1f}. "
+                "It is not timed: export again."
+            )
+        lowest = db if math.isfinite(db) and (lowest is None or db < lowest) else lowest
+    return lowest
+
+
+def _snr_db(reference: Array, got: Array) -> float:
+    """Infinite without an error, NaN without a signal."""
+    right = reference.astype(np.float64)
+    signal, noise = float(np.square(right).sum()), float(np.square(got - right).sum())
+    if not signal or not math.isfinite(signal) or not math.isfinite(noise):
+        return math.nan
+    return 10 * math.log10(signal / noise) if noise else math.inf
 
 
 def default_atol(info: TensorInfo, reference: Array) -> tuple[float, str]:

@@ -121,7 +121,10 @@ def test_an_int8_file_that_runs_in_int8(tmp_path: Path) -> None:
 def test_a_float_file_that_calls_itself_int8(tmp_path: Path) -> None:
     lint = backend.lint(float_net(tmp_path / "m.onnx", "int8"))
     assert not lint.passed
-    assert lint.findings == ("only 0 of 1 multiply-accumulate operators run in int8",)
+    assert lint.findings == (
+        f"0 % of the {lint.work[0].macs} multiply-accumulates run in int8: the file is not what it is called",
+    )
+    assert (lint.share, lint.called) == (0.0, "float32")
     assert lint.ops_float == 2
 
 
@@ -132,7 +135,7 @@ def test_a_float_file_as_float(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "finding"), [(1.0, ()), (0.5, ("only 50% of the weight bytes are float16",))]
+    ("share", "finding"), [(1.0, ()), (0.5, ("only 33% of the weight bytes are float16",))]
 )
 def test_float16_is_a_promise_of_storage(tmp_path: Path, share: float, finding: tuple[str, ...]) -> None:
     lint = backend.lint(half_net(tmp_path / "m.onnx", share))

@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -42,9 +43,13 @@ def test_the_figures_are_numpys_whatever_the_batches(batch: int) -> None:
 
 def test_no_error_at_all() -> None:
     reference, _ = arrays()
-    assert compare(reference, reference.copy()) == Parity(
+    found = compare(reference, reference.copy())
+    assert msgspec.structs.replace(found, outputs=()) == Parity(
         samples=37, max_abs_error=0.0, rms_error=0.0, snr_db=None, agreement=1.0
     )
+    (output,) = found.outputs
+    assert (output.snr_db, output.stuck_ratio, output.lost) == (None, 0.0, ())
+    assert output.correlation == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("shape", [(4, 1), (4,), (4, 2, 3), (4, 2, 3, 3)])

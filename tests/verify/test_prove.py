@@ -11,6 +11,7 @@ from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
+from edgekit.golden import FLOAT_CAP_DB
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
 from edgekit.records import Artifact, Precision, TensorSpec, Traced, Verdict
@@ -139,7 +140,9 @@ def test_the_golden_pair_is_the_first_sample_and_the_answer_here(
     prove_it(write(weights, tmp_path / "model.onnx"))
     golden = np.load(tmp_path / "golden.npz", allow_pickle=False)
     samples = np.load(traced.samples_file, allow_pickle=False)
-    assert sorted(golden.files) == ["input_0", "output_0"]
+    assert sorted(golden.files) == ["float_0", "float_min_snr_db", "input_0", "output_0"]
+    np.testing.assert_array_equal(golden["float_0"], samples["output_0"][:1])
+    assert golden["float_min_snr_db"] == [FLOAT_CAP_DB]  # a float file is nearer; more is asked of none
     np.testing.assert_array_equal(golden["input_0"], samples["input_0"][:1])
     np.testing.assert_allclose(golden["output_0"], samples["output_0"][:1], atol=1e-5)
 

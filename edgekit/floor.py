@@ -1,0 +1,100 @@
+"""The floor under the metric: what every output must keep to float, wherever the metric looks. Pure functions.
+
+A metric may look at one part of what a model answers. So each output, and each channel of it, is compared with float on the
+metric's samples (`edgekit.verify.outputs`), and an artifact below the floor is refused whatever the metric says. The limits
+stand in the gap between right and wrong artifacts of `benchmarks/floor.py`: right ones keep 8 dB and more, those of untrained
+nets included; wrong ones keep less, or have stuck values or lost channels.
+
+Steps that change the network (prune, distill) change what it answers: their file is held to this floor against the
+program that they made, and to the float model by correlation alone.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from edgekit.records import Budget, OutputParity, Shortfall, Verdict
+
+SNR_DB = 7.0
+CORRELATION = 0.7
+CHANGED_CORRELATION = 0.5  # of an output to the float model's, where steps changed the network on purpose
+STUCK_RATIO = 0.25  # of a channel's values at an end of the artifact's range where float has others
+LOST_RATIO = 0.2  # of the channels of a wide output may be lost: most of them hardly ever fire
+FEW_SLICES = 32  # in an output of no more, none may be lost
+NAMED = 3
+
+Broken = tuple[str, Shortfall]
+
+
+def broken(budget: Budget, verdict: Verdict) -> list[Broken]:
+    """What an artifact breaks of the floor that the budget asks for, in words and in figures."""
+    return [] if budget.floor == "off" else list(_broken(verdict, _least_db(budget)))
+
+
+def lowered(budget: Budget, verdict: Verdict) -> tuple[str, ...]:
+    """What would have been refused, had the budget not lowered the floor."""
+    if budget.floor == "on" and budget.min_snr_db is None:
+        return ()
+    kept = {why for why, _ in broken(budget, verdict)}
+    word = "floor = off" if budget.floor == "off" else f"min_snr_db = {budget.min_snr_db:g}"
+    usual = _broken(verdict, max(SNR_DB, _least_db(budget)))
+    return tuple(f"{why}; let pass by the budget's {word}" for why, _ in usual if why not in kept)
+
+
+def _least_db(budget: Budget) -> float:
+    return SNR_DB if budget.min_snr_db is None else budget.min_snr_db
+
+
+def _broken(verdict: Verdict, least_db: float) -> Iterator[Broken]:
+    own = verdict.program_parity
+    outputs, of = (verdict.parity.outputs, "float") if own is None else (own.outputs, "its own float program")
+    samples = verdict.parity.samples if own is None else own.samples
+    for output in outputs:
+        for why, shortfall in _judge(output, least_db, of):
+            yield f"{why} (n={samples})", shortfall
+    if own is not None:
+        for output in verdict.parity.outputs:
+            yield from _unlike(output, CHANGED_CORRELATION, "float", verdict.parity.samples)
+
+
+def _judge(output: OutputParity, least_db: float, of: str) -> Iterator[Broken]:
+    if output.equal_ratio is not None or not output.slices:  # integers, or nothing that could be compared
+        return
+    if output.snr_db is None:
+        return
+    name = f"output {output.name}"
+    if output.snr_db < least_db:
+        shortfall = Shortfall(
+            limit="floor", allowed=least_db, found=output.snr_db, excess=_excess(least_db, output.snr_db)
+        )
+        yield f"{name} keeps {output.snr_db:.1f} dB to {of}; the floor is {least_db:g} dB", shortfall
+    if output.stuck_ratio > STUCK_RATIO:
+        why = f"{output.stuck_ratio:.0%} of the values of a channel of {name} sit at one end of its range where {of} has others"
+        yield why, Shortfall(limit="floor", allowed=STUCK_RATIO, found=output.stuck_ratio)
+    if output.correlation is not None and output.correlation < CORRELATION:
+        why = f"{name} is correlated with {of} by {output.correlation:.2f}; the floor is {CORRELATION}"
+        yield why, Shortfall(limit="floor", allowed=CORRELATION, found=output.correlation)
+    if _too_many(output):
+        yield (
+            f"no signal is left in {_channels(output.lost)} of {name}: one scale for all hides it",
+            Shortfall(limit="floor"),
+        )
+
+
+def _too_many(output: OutputParity) -> bool:
+    allowed = 0 if output.slices <= FEW_SLICES else LOST_RATIO * output.slices
+    return len(output.lost) > allowed
+
+
+def _unlike(output: OutputParity, least: float, of: str, samples: int) -> Iterator[Broken]:
+    if output.equal_ratio is None and output.correlation is not None and output.correlation < least:
+        why = f"output {output.name} is correlated with {of} by {output.correlation:.2f}; the floor after steps that change the network is {least} (n={samples})"
+        yield why, Shortfall(limit="floor", allowed=least, found=output.correlation)
+
+
+def _excess(allowed: float, found: float) -> float | None:
+    return (allowed - found) / allowed if allowed > 0 else None
+
+
+def _channels(lost: Sequence[int]) -> str:
+    shown = ", ".join(map(str, lost[:NAMED]))
+    more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+    return f"channel {shown}" if len(lost) == 1 else f"channels {shown}{more}"

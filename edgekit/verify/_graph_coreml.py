@@ -1,0 +1,78 @@
+"""What a Core ML program computes, from its package: operations by the type of what they make."""
+
+from collections.abc import Callable
+from math import prod
+
+from edgekit.verify.mil.package import Literal, Operation, Package
+from edgekit.verify.work import ExecutedGraph, Operator, bytes_by_dtype, product
+
+Shape = tuple[int, ...]
+_ITEM_BYTES = {"float32": 4, "int32": 4, "float16": 2, "int16": 2, "uint16": 2}
+
+
+def read(path: str) -> ExecutedGraph:
+    """Constants left out; what depends on constants alone (constexpr_*) is a stored weight."""
+    package = Package(path)
+    shapes = {spec.name: spec.shape for spec in package.inputs}
+    shapes |= {spec.name: spec.shape for op in package.operations for spec in op.outputs}
+    operators = tuple(
+        Operator(op.type, op.outputs[0].dtype if op.outputs else "", _macs(op, shapes))
+        for op in package.operations
+        if op.type != "const"
+    )
+    constants = ((s.dtype, s.shape) for op in package.operations if op.is_constant for s in op.outputs)
+    sized = ((dtype, shape, prod(shape) * _ITEM_BYTES.get(dtype, 1)) for dtype, shape in constants)
+    return ExecutedGraph(operators, bytes_by_dtype(sized))
+
+
+def _macs(op: Operation, shapes: dict[str, Shape]) -> int:
+    counter = _MACS.get(op.type)
+    if counter is None or not op.outputs:
+        return 0
+
+    def of(name: str) -> Shape:
+        found = op.inputs.get(name, ())
+        first: str | Literal | None = found[0] if found else None
+        return shapes.get(first, ()) if isinstance(first, str) else ()
+
+    return counter(of, op.outputs[0].shape)
+
+
+Of = Callable[[str], Shape]
+
+
+def _convolution(of: Of, output: Shape) -> int:
+    return prod(output) * prod(of("weight")[1:])
+
+
+def _transposed(of: Of, output: Shape) -> int:
+    return prod(of("x")) * prod(of("weight")[1:])
+
+
+def _linear(of: Of, output: Shape) -> int:
+    return prod(output) * of("x")[-1]
+
+
+def _matmul(of: Of, output: Shape) -> int:
+    return product(of("x"), output)
+
+
+def _recurrent(of: Of, output: Shape) -> int:
+    """x is [T, N, I]."""
+    names = ("weight_ih", "weight_hh", "weight_ih_back", "weight_hh_back")
+    return prod(of("x")[:-1]) * sum(prod(shape) for name in names if (shape := of(name)))
+
+
+def _attention(of: Of, output: Shape) -> int:
+    query, key, value = of("query"), of("key"), of("value")
+    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+_MACS: dict[str, Callable[[Of, Shape], int]] = {
+    "conv": _convolution,
+    "conv_transpose": _transposed,
+    "linear": _linear,
+    "matmul": _matmul,
+    **dict.fromkeys(("lstm", "gru", "rnn"), _recurrent),
+    "scaled_dot_product_attention": _attention,
+}

@@ -1,0 +1,150 @@
+"""What ONNX Runtime executes of a file: its own graph, after it optimized it for this CPU (`optimized_model_filepath`).
+
+QLinearConv is an integer kernel there, Conv a float one. Shapes are those of the file as written: fused kernels keep the
+names of the values that they make. Source: onnxruntime, "Quantize ONNX models", and its issues 5849, 14642.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+
+from edgekit.verify.work import ExecutedGraph, Operator, bytes_by_dtype, product
+
+# Kernels that take float, round it to u8 themselves (or are given u8), multiply integers, and answer in float
+INTEGER_INSIDE = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat")
+Shape = tuple[int, ...]
+
+
+def read(path: str) -> ExecutedGraph:
+    """Operators by the dtype that each computes in; moves and pools take the dtype of what they move."""
+    original, model = onnx.load(path), _optimized(path)
+    shapes = {**_shapes(original), **_shapes(model)}
+    operators = (
+        Operator(node.op_type, dtype, _macs(node, shapes)) for node, dtype in _typed(model) if node.op_type
+    )
+    return ExecutedGraph(tuple(operators), bytes_by_dtype(_constants(original)))
+
+
+def _optimized(path: str) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        saved = str(Path(folder) / "optimized.onnx")
+        options = ort.SessionOptions()
+        options.optimized_model_filepath = saved
+        options.log_severity_level = 4
+        # up to EXTENDED: the hardware-specific layout pass above it is reported by no portable op name
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        return onnx.load(saved)
+
+
+def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, Shape, int]]:
+    for tensor in model.graph.initializer:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        yield dtype.name, tuple(tensor.dims), prod(tensor.dims) * dtype.itemsize
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
+    """What shape inference finds; operators of ONNX Runtime's own end it, so that both graphs are asked."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.value_info, *graph.input, *graph.output):
+        if value.type.tensor_type.HasField("shape"):
+            found[value.name] = tuple(int(d.dim_value) for d in value.type.tensor_type.shape.dim)
+    return found
+
+
+def _typed(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
+    types = {i.name: onnx.helper.tensor_dtype_to_np_dtype(i.data_type).name for i in model.graph.initializer}
+    for value in model.graph.input:
+        types[value.name] = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
+    for node in model.graph.node:
+        dtype = _result_dtype(node, types)
+        types.update(dict.fromkeys(node.output, dtype))
+        yield node, "uint8" if node.op_type in INTEGER_INSIDE or _is_integer_gemm(node) else dtype
+
+
+def _is_integer_gemm(node: onnx.NodeProto) -> bool:
+    """QGemm and MatMulInteger multiply integers, whatever they answer in."""
+    return node.op_type in ("QGemm", "MatMulInteger", "ConvInteger")
+
+
+def _result_dtype(node: onnx.NodeProto, types: dict[str, str]) -> str:
+    if node.op_type == "QuantizeLinear":
+        return types.get(node.input[2], "uint8") if len(node.input) > 2 else "uint8"
+    if node.op_type == "Where":  # its first input is the condition
+        return types.get(node.input[1], "float32")
+    if node.op_type == "DynamicQuantizeLinear":
+        return "uint8"
+    if node.op_type == "DequantizeLinear" or node.op_type in INTEGER_INSIDE:
+        return "float32"
+    if node.op_type == "Cast":
+        to = next(a.i for a in node.attribute if a.name == "to")
+        return onnx.helper.tensor_dtype_to_np_dtype(to).name
+    if node.op_type.startswith("QLinear") or node.op_type == "QGemm":
+        return "uint8" if _has_integer_output(node) else "float32"
+    return types.get(node.input[0], "float32") if node.input else "float32"
+
+
+def _has_integer_output(node: onnx.NodeProto) -> bool:
+    """QGemm without an output scale (its last two inputs) answers in float32."""
+    return node.op_type != "QGemm" or len(node.input) >= 8
+
+
+def _macs(node: onnx.NodeProto, shapes: Mapping[str, Shape]) -> int:
+    counter = _MACS.get(node.op_type)
+    if counter is None:
+        return 0
+    return counter([shapes.get(name, ()) for name in node.input], shapes.get(node.output[0], ()), node)
+
+
+Inputs = Sequence[Shape]
+
+
+def _convolution(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
+    weight = inputs[3 if node.op_type == "QLinearConv" else 1]
+    return prod(output) * prod(weight[1:]) if output else 0
+
+
+def _transposed(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
+    return prod(inputs[0]) * prod(inputs[1][1:]) if inputs[0] else 0
+
+
+def _product(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
+    return product(inputs[0], output) if output and inputs[0] else 0
+
+
+def _recurrent(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
+    """The input is [T, N, I], the weights of both directions stand in one tensor each."""
+    return prod(inputs[0][:-1]) * (prod(inputs[1][-2:]) + prod(inputs[2][-2:])) * (inputs[1][:1] or (1,))[0]
+
+
+def _attention(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
+    """Attention [N, L, H] with one weight [H, 3 H] for all three projections, and the two products of activations."""
+    batch, length, width = inputs[0]
+    return batch * length * (prod(inputs[1]) + 2 * length * width)
+
+
+def _einsum(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
+    """Every index of the equation runs once through all the others."""
+    equation = next(a.s.decode() for a in node.attribute if a.name == "equation").replace(" ", "")
+    sizes: dict[str, int] = {}
+    for indices, shape in zip(equation.split("->")[0].split(","), inputs, strict=False):
+        sizes |= dict(zip(indices, shape, strict=False))
+    return prod(sizes.values())
+
+
+_MACS: dict[str, Callable[[Inputs, Shape, onnx.NodeProto], int]] = {
+    **dict.fromkeys(("Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger"), _convolution),
+    "ConvTranspose": _transposed,
+    **dict.fromkeys(
+        ("Gemm", "FusedGemm", "QGemm", "MatMul", "FusedMatMul", "QLinearMatMul", "MatMulInteger"), _product
+    ),
+    **dict.fromkeys(("DynamicQuantizeMatMul", "MatMulIntegerToFloat"), _product),
+    **dict.fromkeys(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"), _recurrent),
+    **dict.fromkeys(("Attention", "QAttention"), _attention),
+    "Einsum": _einsum,
+}
