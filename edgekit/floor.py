@@ -48,14 +48,15 @@ def _broken(verdict: Verdict, least_db: float) -> Iterator[Broken]:
     outputs, of = (verdict.parity.outputs, "float") if own is None else (own.outputs, "its own float program")
     samples = verdict.parity.samples if own is None else own.samples
     for output in outputs:
-        for why, shortfall in _judge(output, least_db, of):
+        for why, shortfall in judge(output, least_db, of):
             yield f"{why} (n={samples})", shortfall
     if own is not None:
         for output in verdict.parity.outputs:
             yield from _unlike(output, CHANGED_CORRELATION, "float", verdict.parity.samples)
 
 
-def _judge(output: OutputParity, least_db: float, of: str) -> Iterator[Broken]:
+def judge(output: OutputParity, least_db: float = SNR_DB, of: str = "float") -> Iterator[Broken]:
+    """What one output breaks of the floor. of: what it is compared with, in words."""
     if output.equal_ratio is not None or not output.slices:  # integers, or nothing that could be compared
         return
     if output.snr_db is None:

@@ -66,7 +66,7 @@ def row(target: TargetReport, report: Report) -> Row:
     return Row(
         target=target.target,
         verdict="accepted" if target.accepted else "refused",
-        precision=attempt.recipe.precision if attempt else "none",
+        precision=_precision(attempt),
         recipe=_recipe(attempt),
         size=size_cell(attempt.artifact if attempt else None, target.baseline, _stopped(attempt)),
         metric=metric_cell(attempt.verdict if attempt else None, report.samples, _stopped(attempt)),
@@ -75,6 +75,14 @@ def row(target: TargetReport, report: Report) -> Row:
         peak_memory=memory_cell(attempt.measurement if attempt else None, _unmeasured(attempt)),
         why=_why_row(target, attempt),
     )
+
+
+def _precision(attempt: Attempt | None) -> str:
+    """What the file is; its recipe's precision where it was not looked into."""
+    if attempt is None:
+        return "none"
+    called = attempt.verdict.lint.called if attempt.verdict is not None else ""
+    return called or attempt.recipe.precision
 
 
 def shown(target: TargetReport) -> Attempt | None:

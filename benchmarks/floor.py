@@ -1,0 +1,311 @@
+"""Where the floor under the metric stands: right artifacts and wrong ones, with what each output keeps to float.
+
+    python benchmarks/floor.py examples/digits.py:task nets.py:task ... -o out/floor
+    python benchmarks/floor.py --torchvision resnet18,mobilenet_v2 -o out/floor
+
+Each task's model becomes an int8 ONNX and an int8 TFLite file (ptq, ranges by mse) and answers the metric's samples in its
+runtime: the right artifacts. The ONNX file is then damaged in the ways that were met in real exports, one at a time: the wrong
+ones. A row is an output of one file: the figures of `edgekit.verify.outputs` and what `edgekit.floor` says. `-o` keeps
+rows.json; rows that are there are not made again.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+import torchvision
+from edgekit_runner.artifact import describe
+from onnx import numpy_helper
+
+from edgekit import floor
+from edgekit.compress import ptq
+from edgekit.errors import EdgekitError
+from edgekit.quant import program as programs
+from edgekit.records import Artifact, Candidate, OutputParity, Recipe, Step, TensorSpec
+from edgekit.specs import Context
+from edgekit.target import Target, load_target
+from edgekit.task import Task, TaskSource
+from edgekit.trace import examples_of, program_of, score, seed_everything
+from edgekit.verify.outputs import OutputStatistics
+from edgekit.verify.predict import Predictor
+
+RECIPE = Recipe(name="ptq(mse)", precision="int8", steps=(Step(technique="ptq"),))
+TARGETS = {"onnx": "arm-mobile", "tflite": "tflite-int8"}
+SAMPLES = 64  # of the metric are compared
+SIZE = 96  # of torchvision's inputs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+    """One output of one file. fault: "" for a right one. refused: what the floor says, "" where it lets it pass."""
+
+    net: str
+    format: str
+    fault: str
+    output: OutputParity
+    refused: str
+
+
+class Beside:
+    """A predict function that answers as the float program does and compares what a file answers to the same."""
+
+    def __init__(self, program: torch.nn.Module, predictor: Predictor) -> None:
+        self._program, self._predictor = program, predictor
+        self.statistics: list[OutputStatistics] = []
+        self._left = SAMPLES
+
+    def __call__(self, *inputs: Any) -> Any:
+        arrays = [
+            np.asarray(a, np.float32) if np.asarray(a).dtype.kind == "f" else np.asarray(a) for a in inputs
+        ]
+        rows = [self._float([a[i : i + 1] for a in arrays]) for i in range(len(arrays[0]))]
+        answers = [np.concatenate(column) for column in zip(*rows, strict=True)]
+        count = min(self._left, len(arrays[0]))
+        if count > 0:
+            self._compare([a[:count] for a in answers], self._predictor.run([a[:count] for a in arrays]))
+        return answers[0] if len(answers) == 1 else tuple(answers)
+
+    def _float(self, sample: list[np.ndarray]) -> list[np.ndarray]:
+        with torch.no_grad():
+            outputs = self._program(*map(torch.from_numpy, sample))
+        return [t.numpy() for t in (outputs if isinstance(outputs, tuple | list) else (outputs,))]
+
+    def _compare(self, right: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> None:
+        self._left -= len(right[0])
+        names = self._predictor.output_names
+        self.statistics = self.statistics or [OutputStatistics(name) for name in names]
+        for statistics, a, b in zip(self.statistics, right, got, strict=True):
+            statistics.add(a, b)
+
+
+def rows_of(name: str, task: Task, work: Path) -> Iterator[Row]:
+    """The right files of a task, then the damaged ones."""
+    seed_everything(0)
+    program = work / "float.pt2"
+    programs.save(program_of(task), program)
+    for form, target_name in TARGETS.items():
+        target = load_target(target_name)
+        made = Candidate(program=str(program), recipe=RECIPE, quant=target.quant_for(target.default_isa))
+        made = ptq.apply(made, task, ptq.Options(), Context(work=str(work / form)))
+        artifact = _export(made, target, work / f"model.{form}")
+        yield from _judged(name, form, "", task, program, artifact)
+        if form == "onnx":
+            for fault, damage in FAULTS.items():
+                if broken := _damaged(artifact, damage, work / "broken.onnx"):
+                    yield from _judged(name, form, fault, task, program, broken)
+
+
+def _export(candidate: Candidate, target: Target, out: Path) -> Artifact:
+    import importlib
+
+    exporter = importlib.import_module(f"edgekit.export.{target.format}")
+    return exporter.export(candidate, target, out)  # type: ignore[no-any-return]
+
+
+def _judged(name: str, form: str, fault: str, task: Task, program: Path, artifact: Artifact) -> Iterator[Row]:
+    import importlib
+
+    backend = importlib.import_module(f"edgekit.verify.{'litert' if form == 'tflite' else 'onnxruntime'}")
+    specs = tuple(
+        TensorSpec(name=f"input_{i}", shape=tuple(t.shape), dtype=str(t.dtype).removeprefix("torch."))
+        for i, t in enumerate(examples_of(task))
+    )
+    exact = form == "onnx"  # no kernel of this machine saturates then
+    predictor = Predictor(backend.open_session(artifact.path, exact), artifact, specs)
+    beside = Beside(programs.load(program).module(), predictor)
+    score(task, beside)
+    for statistics in beside.statistics:
+        output = statistics.parity()
+        why = "; ".join(text for text, _ in floor.judge(output))
+        yield Row(net=name, format=form, fault=fault, output=output, refused=why)
+
+
+Arrays = dict[str, np.ndarray]
+Damage = Callable[[onnx.ModelProto, Arrays], Arrays]
+
+
+def _damaged(artifact: Artifact, damage: Damage, out: Path) -> Artifact | None:
+    """The file with some constants changed; None where it holds nothing to damage so."""
+    model = onnx.load(artifact.path)
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    changed = damage(model, constants)
+    if not changed:
+        return None
+    for tensor in model.graph.initializer:
+        if tensor.name in changed:
+            tensor.CopyFrom(numpy_helper.from_array(changed[tensor.name], tensor.name))
+    onnx.save(model, out)
+    info = describe(out, "onnx")
+    return msgspec.structs.replace(artifact, path=str(out), size_bytes=info.size_bytes, sha256=info.sha256)
+
+
+def _weights(constants: Mapping[str, np.ndarray]) -> list[str]:
+    """The integer weights, the largest first."""
+    found = [n for n, a in constants.items() if a.dtype == np.int8 and a.ndim > 1 and len(a) > 1]
+    return sorted(found, key=lambda n: -constants[n].size)
+
+
+def shuffled_weight(model: onnx.ModelProto, constants: Arrays) -> Arrays:
+    """The output channels of the largest weight in another order, as a wrong layout or a lost permutation leaves them."""
+    names = _weights(constants)[:1]
+    return {name: np.roll(constants[name], 1, 0) for name in names}
+
+
+def folded_twice(model: onnx.ModelProto, constants: Arrays) -> Arrays:
+    """The scales of a layer in the middle by 0.25 to 4, as a batch norm that was folded into it twice."""
+    scales = {
+        n.input[1]
+        for n in model.graph.node
+        if n.op_type == "DequantizeLinear" and n.input[0] in _weights(constants)
+    }
+    found = sorted(name for name in scales if name in constants and constants[name].size > 1)
+    if not found:
+        return {}
+    name = found[len(found) // 2]
+    factors = np.exp2(np.random.default_rng(0).uniform(-2, 2, constants[name].shape))
+    return {name: (constants[name] * factors).astype(np.float32)}
+
+
+def fixed_range(model: onnx.ModelProto, constants: Arrays) -> Arrays:
+    """The outputs on the grid of a sigmoid, 1/256, as the same-scale rule of TFLite once chose."""
+    made = {out: node for node in model.graph.node for out in node.output}
+    ends = [made.get(value.name) for value in model.graph.output]
+    quantized = [n for n in ends if n is not None and n.op_type == "DequantizeLinear"]
+    scales = {n.input[1] for n in quantized if n.input[1] in constants}
+    return {name: np.full_like(constants[name], 1 / 256) for name in scales if constants[name] > 1 / 64}
+
+
+def no_biases(model: onnx.ModelProto, constants: Arrays) -> Arrays:
+    """Every bias gone."""
+    biases = {n.input[2] for n in model.graph.node if n.op_type in ("Conv", "Gemm") and len(n.input) > 2}
+    return {
+        name: np.zeros_like(constants[name]) for name in biases if name in constants and constants[name].any()
+    }
+
+
+def dead_layer(model: onnx.ModelProto, constants: Arrays) -> Arrays:
+    """The smallest weight is zero, as a kernel that a runtime skips."""
+    return {name: np.zeros_like(constants[name]) for name in _weights(constants)[-1:]}
+
+
+FAULTS: dict[str, Damage] = {
+    "channels of the largest weight shuffled": shuffled_weight,
+    "batch norm folded twice": folded_twice,
+    "output on the grid of a sigmoid": fixed_range,
+    "every bias dropped": no_biases,
+    "the smallest weight zero": dead_layer,
+}
+
+
+def torchvision_task(name: str) -> Task:
+    """A classifier of torchvision, its batch norms settled on what it will see; the images are smooth noise."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name, weights=None)
+    images = [_images(4, seed) for seed in range(6)]
+    model.train()
+    with torch.no_grad():
+        for _ in range(3):
+            for batch in images:
+                model(batch)
+    held = _images(24, 99).numpy()
+    example = (torch.zeros(1, 3, SIZE, SIZE),)
+    return Task(
+        name=name,
+        model=model.eval(),
+        example_inputs=example,
+        calibration=images,
+        metric=lambda p: float(len(p(held))),
+    )
+
+
+def _images(count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.randn(count, 3, 8, 8, generator=generator)
+    fine = torch.randn(count, 3, SIZE, SIZE, generator=generator)
+    return torch.nn.functional.interpolate(coarse, size=(SIZE, SIZE), mode="bilinear") + 0.1 * fine
+
+
+def table(rows: Sequence[Row]) -> Iterator[str]:
+    """Markdown, the least SNR first, with the floor drawn in, and the counts."""
+    yield "| net | file | fault | output | SNR dB | correlation | stuck | lost channels | floor |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    ordered = sorted(rows, key=lambda r: float("inf") if r.output.snr_db is None else r.output.snr_db)
+    drawn = False
+    for row in ordered:
+        if not drawn and (row.output.snr_db is None or row.output.snr_db >= floor.SNR_DB):
+            drawn = True
+            yield f"| **the floor, {floor.SNR_DB:g} dB** | | | | | | | | |"
+        yield _line(row)
+    for kind, chosen in (
+        ("right", [r for r in rows if not r.fault]),
+        ("wrong", [r for r in rows if r.fault]),
+    ):
+        refused = sum(bool(row.refused) for row in chosen)
+        yield f"\n{kind}: {len(chosen)} outputs, {refused} refused, {len(chosen) - refused} pass"
+
+
+def _line(row: Row) -> str:
+    o = row.output
+    snr = "none" if o.snr_db is None else f"{o.snr_db:.1f}"
+    correlation = "-" if o.correlation is None else f"{o.correlation:.3f}"
+    lost = f"{len(o.lost)} of {o.slices}"
+    word = f"refused: {row.refused}" if row.refused else "passes"
+    return f"| {row.net} | {row.format} | {row.fault or 'right'} | {o.name} | {snr} | {correlation} | {o.stuck_ratio:.2f} | {lost} | {word} |"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("tasks", nargs="*", help="file.py:task")
+    parser.add_argument("--torchvision", default="", help="names of classifiers, separated by commas")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    given.out.mkdir(parents=True, exist_ok=True)
+    place = given.out / "rows.json"
+    kept: dict[str, list[dict[str, Any]]] = json.loads(place.read_text()) if place.exists() else {}
+    settings = dict(pair.split("=", 1) for pair in given.settings)
+    for name, make in _named(given.tasks, given.torchvision, settings).items():
+        if name not in kept:
+            kept[name] = _made(name, make)
+            place.write_text(json.dumps(kept, indent=1))
+    rows = [msgspec.convert(row, Row) for found in kept.values() for row in found]
+    print("\n".join(table(rows)))
+    return 0
+
+
+def _named(tasks: Sequence[str], nets: str, settings: dict[str, str]) -> dict[str, Callable[[], Task]]:
+    found: dict[str, Callable[[], Task]] = {}
+    for reference in tasks:
+        source = TaskSource(name=reference, reference=reference, settings=settings)
+        found[Path(reference.split(":")[0]).stem + ":" + reference.rpartition(":")[2]] = source.load
+    for name in filter(None, nets.split(",")):
+        found[name] = lambda name=name: torchvision_task(name)
+    return found
+
+
+def _made(name: str, make: Callable[[], Task]) -> list[dict[str, Any]]:
+    """The rows of one net as plain data; none, and a line on stderr, where it cannot be exported."""
+    rows: list[dict[str, Any]] = []
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for row in rows_of(name, make(), Path(folder)):
+                rows.append(msgspec.to_builtins(row))
+                print(_line(row), file=sys.stderr, flush=True)
+    except EdgekitError as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+    return rows
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
