@@ -30,12 +30,13 @@ class Questions:
         self.inputs: dict[str, list[np.ndarray]] = {}
 
     def add(self, key: str, arrays: list[np.ndarray]) -> None:
-        if self._seen % self._stride == 0 and key not in self.inputs:
+        fits = _size(arrays) <= KEEP_QUESTION_BYTES
+        if self._seen % self._stride == 0 and fits and key not in self.inputs:
             self.inputs[key] = [a.copy() for a in arrays]
             self._bytes += _size(arrays)
         self._seen += 1
         while self._bytes > KEEP_QUESTION_BYTES:
-            self._drop(list(self.inputs)[1::2] or list(self.inputs))
+            self._drop(list(self.inputs)[1::2])
             self._stride *= 2
 
     def _drop(self, keys: list[str]) -> None:

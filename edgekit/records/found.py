@@ -9,7 +9,8 @@ from edgekit.records.given import Precision
 class Parity(Record):
     """Artifact against float model on the samples of the metric (or the golden input when `samples` is 1).
 
-    agreement: share of samples with the same top-1, None where the output is no [N, classes] array.
+    samples: how many were compared. agreement: share of samples with the same top-1, None where the first output holds no
+    class scores.
     snr_db: 10 log10(signal power / error power) over all outputs; None when there is no error at all.
     """
 
@@ -53,7 +54,7 @@ class Saturation(Record):
 class Verdict(Record):
     """What executing the artifact in its runtime proved.
 
-    parity: with the float model. program_parity: with the float program that pruning, training and the like left of it, on the samples
+    samples: those that the metric saw, 0 where nobody counted; `parity` may be of fewer. parity: with the float model. program_parity: with the float program that pruning, training and the like left of it, on the samples
     kept (32 at most): what quantizing and converting did to that; None where no such step was taken.
     """
 
@@ -66,10 +67,16 @@ class Verdict(Record):
     golden: str | None = None
     doubts: tuple[str, ...] = ()
     program_parity: Parity | None = None
+    samples: int = 0
 
     @property
     def drop(self) -> float:
         return self.float_metric - self.metric
+
+    @property
+    def scored(self) -> int:
+        """n of the metric."""
+        return self.samples or self.parity.samples
 
 
 class LayerHarm(Record):

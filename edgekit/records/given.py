@@ -23,7 +23,7 @@ class Budget(Record):
     max_drop: the metric may fall by so much below the float model's, in the metric's own unit; 0 = not at all.
     min_speedup: float time / artifact time in the same runtime must reach this; 1.0 = not slower than float,
     0 = speed does not count. min_agreement: the share of samples that must get the float model's answer, for a model
-    whose output is [N, classes]. The other limits must be above 0. Raises OutOfRange, a UserError.
+    whose first output holds class scores. The other limits must be above 0. Raises OutOfRange, a UserError.
     """
 
     max_drop: float = 0.01
