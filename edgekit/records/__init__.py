@@ -6,7 +6,7 @@ quotients, `_db` decibels. Paths are strings, so that a record stays JSON.
 """
 
 from edgekit.records._base import Record
-from edgekit.records.found import Blame, LayerHarm, Lint, Measurement, Parity, Saturation, Verdict
+from edgekit.records.found import Blame, LayerHarm, Lint, Measurement, Parity, Saturation, SliceHarm, Verdict
 from edgekit.records.given import (
     Budget,
     Kind,
@@ -71,6 +71,7 @@ __all__ = [
     "Scheme",
     "Shortfall",
     "Skipped",
+    "SliceHarm",
     "StageTime",
     "Step",
     "TargetReport",

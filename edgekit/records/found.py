@@ -102,12 +102,27 @@ class LayerHarm(Record):
     reason: str = ""
 
 
+class SliceHarm(Record):
+    """The channel of an output that keeps least of its signal, beside what it is compared with.
+
+    channel: its index, None where the output has no channels. lost: how many of all `channels` are below `limit_db`.
+    """
+
+    output: str
+    channel: int | None
+    snr_db: float
+    lost: int
+    channels: int
+    limit_db: float
+
+
 class Blame(Record):
     """Where an artifact leaves the float model: in the file or its runtime (conversion), or in the numbers (compression).
 
     conversion: the artifact against the candidate's program; compression: that program against float. Rows are in the
     order of execution. wrong_operator, harmful_layer: the first row out of tolerance, if any. skip: the option that
-    leaves the harmful layer in float. matched: how tensors of the file were found to be those of the program.
+    leaves the harmful layer in float. matched: how tensors of the file were found to be those of the program. weakest: the
+    channel of the candidate's program that keeps least to float, None where nothing was quantized.
     """
 
     runtime: str
@@ -120,6 +135,7 @@ class Blame(Record):
     matched: str
     conclusion: str
     doubts: tuple[str, ...] = ()
+    weakest: SliceHarm | None = None
 
 
 class Measurement(Record):

@@ -46,16 +46,17 @@ def blame(spec: BlameSpec) -> Blame:
     converted = _Converted(spec, program, predictor, samples)
     compressed = _compressed(spec, samples) if program.quantized else None
     rows = compressed.rows() if compressed is not None else ()
+    lost = compressed.lost() if compressed is not None else None
+    weakest = compressed.outputs.weakest() if compressed is not None else None
     wrong = next((row for row in converted.rows if row.wrong), None)
-    harmful = next((row for row in rows if row.wrong), None)
-    skip = text.skip(compressed, rows) if compressed is not None else ""
+    skip = text.skip(compressed, rows, lost) if compressed is not None else ""
     return Blame(
         runtime=spec.runtime,
         samples=len(samples),
         conversion=converted.rows,
         compression=rows,
         wrong_operator=wrong,
-        harmful_layer=harmful,
+        harmful_layer=text.harmful(rows, lost),
         skip=skip,
         matched=converted.matched(),
         conclusion=" ".join(
@@ -64,12 +65,13 @@ def blame(spec: BlameSpec) -> Blame:
                     spec.runtime, converted.rows, converted.outputs.snr_db, len(samples), converted.fused_only
                 ),
                 *(
-                    [text.compression(rows, compressed.outputs.snr_db, len(samples), skip)]
+                    [text.compression(rows, compressed.outputs.snr_db, len(samples), skip, weakest, lost)]
                     if compressed
                     else []
                 ),
             ]
         ),
+        weakest=weakest,
         doubts=(*converted.doubts(), *(text.compared_with(compressed) if compressed is not None else ())),
     )
 
@@ -135,7 +137,10 @@ class _Converted:
 
 
 def _compressed(spec: BlameSpec, samples: Sequence[Sequence[np.ndarray]]) -> Compression:
-    return Compression(Program(spec.candidate.program, fold=False), Program(spec.traced.program), samples)
+    names = [output.name for output in spec.traced.outputs]
+    return Compression(
+        Program(spec.candidate.program, fold=False), Program(spec.traced.program), samples, names
+    )
 
 
 def _samples(spec: BlameSpec) -> list[list[np.ndarray]]:
