@@ -5,32 +5,56 @@ from collections.abc import Sequence
 
 from edgekit.records import LayerHarm, SliceHarm
 from edgekit.verify._compression import Compression, Lost
+from edgekit.verify._slices import Outputs
 from edgekit.verify._units import readers
+from edgekit.verify._walk import SNR_LIMIT_DB
 
 MANY_RATIO = 1 / 3  # of the units harmed, and more than FEW: skipping them is no remedy
 FEW = 4
 
 
 def conversion(
-    runtime: str, rows: Sequence[LayerHarm], output_snr_db: float | None, samples: int, fused_only: bool
+    runtime: str,
+    rows: Sequence[LayerHarm],
+    outputs: Outputs,
+    samples: int,
+    fused_only: bool,
+    cause: LayerHarm | None = None,
 ) -> str:
+    """cause: what makes the first wrong row, or the answers, wrong, where it is not that row itself."""
+    answers = f"the answers keep {_db(outputs.snr_db)}"
+    weakest = _channel(outputs.weakest())
     wrong = [row for row in rows if row.wrong]
+    if cause is not None:
+        first = (
+            f" The first operator that is off is {wrong[0].op} of {named(wrong[0])}: {wrong[0].reason}."
+            if wrong
+            else ""
+        )
+        return (
+            f"{cause.op} of {named(cause)} is what {runtime} computes differently from the candidate's program: "
+            f"{cause.reason} (n = {samples}).{first} {_upper(answers)}{weakest} to the program. {_report(cause)}"
+        )
     if not wrong:
         return (
             f"The file computes the candidate's program in {runtime}: each of {len(rows)} operators, given the same inputs, is within "
-            f"{_worst(rows)}, and the answers keep {_db(output_snr_db)} to it (n = {samples})."
+            f"{_worst(rows)}, and {answers} to it{weakest} (n = {samples})."
         )
-    first = wrong[0]
+    first_row = wrong[0]
     more = f"; so are {len(wrong) - 1} after it" if len(wrong) > 1 else "; every other operator is right"
-    cause = (
+    how = (
         "with the runtime's own fused kernels only, so they saturate, round a bias to coarse integers, or are wrong"
         if fused_only
         else "given the same inputs"
     )
     return (
-        f"{first.op} of {named(first)} is the first operator that {runtime} computes differently from the candidate's "
-        f"program, {cause}: {first.reason} (n = {samples}){more}. The answers keep {_db(output_snr_db)} to the program. "
-        + ("Narrow the weights (weight_bits) or report it to the runtime." if fused_only else _report(first))
+        f"{first_row.op} of {named(first_row)} is the first operator that {runtime} computes differently from the candidate's "
+        f"program, {how}: {first_row.reason} (n = {samples}){more}. {_upper(answers)}{weakest} to the program. "
+        + (
+            "Narrow the weights (weight_bits) or report it to the runtime."
+            if fused_only
+            else _report(first_row)
+        )
     )
 
 
@@ -72,7 +96,7 @@ def _lost(lost: Lost, output_snr_db: float | None, samples: int, skip_option: st
     harm, found = lost.harm, lost.culprit
     count = f" ({harm.lost} of its {harm.channels} channels did)" if harm.lost > 1 else ""
     head = (
-        f"{_place(harm).capitalize()} lost its signal{count}: it keeps {harm.snr_db:.1f} dB to float, all numbers of all outputs "
+        f"{_upper(_place(harm))} lost its signal{count}: it keeps {harm.snr_db:.1f} dB to float, all numbers of all outputs "
         f"together {_db(output_snr_db)} (n = {samples}). "
     )
     what = f"{found.unit.op} of {found.unit.module or 'the model'}, node {found.unit.node}"
@@ -98,7 +122,13 @@ def _place(harm: SliceHarm) -> str:
 
 
 def _channel(weakest: SliceHarm | None) -> str:
-    return "" if weakest is None else f", {_place(weakest)} {weakest.snr_db:.1f} dB"
+    if weakest is None or weakest.snr_db >= SNR_LIMIT_DB:
+        return ""
+    return f", the weakest of them, {_place(weakest)}, {weakest.snr_db:.1f} dB,"
+
+
+def _upper(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def harmful(rows: Sequence[LayerHarm], lost: Lost | None) -> LayerHarm | None:
@@ -145,6 +175,8 @@ def compared_with(compressed: Compression) -> tuple[str, ...]:
 
 
 def named(row: LayerHarm) -> str:
+    if not row.node:
+        return f"the file, tensor {row.tensor}"
     return f"{row.module or 'the model'}, node {row.node}"
 
 
