@@ -44,6 +44,16 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     np.savez(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]
 
 
+def slice_axis(shape: Sequence[int]) -> int | None:
+    """The axis of an output's channels, None of [N]: 1 of [N, C, ...], of [N, A, B] the smaller of the two, and the last of
+    an image with channels last, [N, H, H, C]."""
+    if len(shape) < 2:
+        return None
+    if len(shape) == 3:
+        return 1 if shape[1] <= shape[2] else 2
+    return 3 if len(shape) == 4 and shape[1] == shape[2] != shape[3] else 1
+
+
 def to_layout(array: np.ndarray, layout: str) -> np.ndarray:
     """[N, C, H, W] -> [N, H, W, C] where the file wants it; every other array as it is."""
     return array.transpose(0, 2, 3, 1) if layout == "NHWC" and array.ndim == 4 else array

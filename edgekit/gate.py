@@ -57,7 +57,7 @@ def _accuracy(budget: Budget, verdict: Verdict) -> list[Failure]:
         return []
     why = (
         f"metric {verdict.metric:.4f} is {verdict.drop:.4f} below float's {verdict.float_metric:.4f}; "
-        f"the budget allows {budget.max_drop:g} (n={verdict.parity.samples})"
+        f"the budget allows {budget.max_drop:g} (n={verdict.scored})"
     )
     excess = (verdict.drop - budget.max_drop) / max(budget.max_drop, SMALL_DROP)
     shortfall = Shortfall(limit="max_drop", allowed=budget.max_drop, found=verdict.drop, excess=excess)
@@ -69,7 +69,10 @@ def _agreement(budget: Budget, verdict: Verdict) -> list[Failure]:
     if wanted is None or (found is not None and found >= wanted - ROUNDING):
         return []
     if found is None:
-        why = "the output is no [N, classes] array, so that agreement with float, which the budget limits, has no meaning"
+        why = (
+            "the first output holds no class scores (no [N, classes] array with a label for each, nor a metric that reads its "
+            "argmax alone), so that agreement with float, which the budget limits, has no meaning: leave min_agreement out"
+        )
         return [Failure(why, Shortfall(limit="min_agreement", allowed=wanted))]
     why = f"{found:.2%} of the samples get float's answer; the budget asks for {wanted:.2%} (n={verdict.parity.samples})"
     excess = (wanted - found) / wanted
@@ -170,4 +173,6 @@ def _why(artifact: Artifact, verdict: Verdict, m: Measurement) -> str:
     speed = f", {m.cpu_ratio:.2f} of float's CPU time" if m.decides and m.cpu_ratio is not None else ""
     called = verdict.lint.called
     name = "" if called in ("", artifact.precision) else f"; {called}"
-    return f"within the budget: {change} on {verdict.parity.samples} samples{speed}{name}"
+    compared = verdict.parity.samples
+    parity = "" if compared == verdict.scored else f", parity on {compared}"
+    return f"within the budget: {change} on {verdict.scored} samples{parity}{speed}{name}"

@@ -14,7 +14,34 @@ from edgekit.errors import TaskError
 from edgekit.likeness import Statistics
 
 KEEP_BYTES = 1 << 30  # predictions kept for parity
+KEEP_QUESTION_BYTES = 1 << 26  # questions kept whole: see `Questions`
 KEEP_SAMPLES = 32  # kept for golden pairs and the saturation check
+
+
+class Questions:
+    """What the metric asked, evenly spread over its questions and at most KEEP_QUESTION_BYTES.
+
+    A metric that feeds answers back asks an artifact other questions from the second step on; these are what the
+    artifact is then compared on.
+    """
+
+    def __init__(self) -> None:
+        self._stride, self._seen, self._bytes = 1, 0, 0
+        self.inputs: dict[str, list[np.ndarray]] = {}
+
+    def add(self, key: str, arrays: list[np.ndarray]) -> None:
+        fits = _size(arrays) <= KEEP_QUESTION_BYTES
+        if self._seen % self._stride == 0 and fits and key not in self.inputs:
+            self.inputs[key] = [a.copy() for a in arrays]
+            self._bytes += _size(arrays)
+        self._seen += 1
+        while self._bytes > KEEP_QUESTION_BYTES:
+            self._drop(list(self.inputs)[1::2])
+            self._stride *= 2
+
+    def _drop(self, keys: list[str]) -> None:
+        for key in keys:
+            self._bytes -= _size(self.inputs.pop(key))
 
 
 class Recorder:
@@ -29,6 +56,7 @@ class Recorder:
         self.samples = 0
         self.predictions: dict[str, np.ndarray] = {}
         self.statistics = Statistics()
+        self._questions = Questions()
 
     def __call__(self, *inputs: Any) -> Any:
         arrays = as_arrays(inputs)
@@ -36,11 +64,13 @@ class Recorder:
         self.samples += len(arrays[0])
         self.statistics.add(arrays)
         self._keep_samples(arrays, outputs)
-        self._keep(digest(arrays), outputs, len(arrays[0]))
+        key = digest(arrays)
+        self._questions.add(key, arrays)
+        self._keep(key, outputs, len(arrays[0]))
         return _single(outputs)
 
     def _keep(self, key: str, outputs: list[np.ndarray], samples: int) -> None:
-        size = sum(o.nbytes for o in outputs)
+        size = _size(outputs)
         fits = self._kept_bytes + size <= KEEP_BYTES
         self._asked[key] = len(outputs) if fits else 0
         if fits:
@@ -55,6 +85,18 @@ class Recorder:
     def questions(self) -> list[str]:
         """The hashes of what the metric asked for, in order."""
         return list(self._asked)
+
+    def answers(self) -> dict[str, list[np.ndarray]]:
+        """What was answered to each question, in order; nothing where some answers were too large to keep."""
+        if self._skipped:
+            return {}
+        return {key: [self.predictions[f"{key}_{i}"] for i in range(n)] for key, n in self._asked.items()}
+
+    def kept_questions(self) -> dict[str, np.ndarray]:
+        """Inputs by the hash of the question, evenly spread over all of them: `<hash>_<input>`."""
+        return {
+            f"{key}_{i}": a for key, arrays in self._questions.inputs.items() for i, a in enumerate(arrays)
+        }
 
     def answer(self, arrays: list[np.ndarray]) -> Any:
         """What was answered to these inputs; the model is asked where that was not kept."""
@@ -86,6 +128,10 @@ class Recorder:
         return (
             f"parity leaves out {self._skipped} of {self.samples} samples: outputs above {KEEP_BYTES >> 20} MiB",
         )
+
+
+def _size(arrays: list[np.ndarray]) -> int:
+    return sum(a.nbytes for a in arrays)
 
 
 def _single(outputs: list[np.ndarray]) -> Any:

@@ -338,7 +338,7 @@ def test_an_accepted_attempt_falls_short_of_nothing() -> None:
     ("agreement", "text"),
     [
         (0.98, r"98.00% of the samples get float's answer; the budget asks for 98.50% \(n=500\)"),
-        (None, r"the output is no \[N, classes\] array"),
+        (None, r"the first output holds no class scores .*: leave min_agreement out"),
     ],
 )
 def test_agreement_with_float(agreement: float | None, text: str) -> None:
@@ -350,6 +350,12 @@ def test_agreement_with_float(agreement: float | None, text: str) -> None:
     assert decision.shortfalls[0].limit == "min_agreement"
     assert gate.decide(Budget(min_agreement=0.985), INT8, FLOAT, GOOD, FAST).accepted
     assert gate.decide(Budget(), INT8, FLOAT, verdict, FAST).accepted
+
+
+def test_n_is_that_of_the_metric_and_parity_is_told_apart_where_it_differs() -> None:
+    assert "on 2000 samples, parity on 500, 0.62" in decide(verdict={"samples": 2000}).reasons[0]
+    worse = decide(verdict={"samples": 2000, "metric": 0.8})
+    assert worse.reasons[0].endswith("the budget allows 0.01 (n=2000)")
 
 
 def test_agreement_is_a_share() -> None:

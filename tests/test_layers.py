@@ -19,8 +19,8 @@ RUNNER = ROOT / "runner" / "edgekit_runner"
 LAYERS = (
     ("errors", "machine", "demo_task"),
     ("records", "store", "arrays", "likeness"),
-    ("target", "task", "child", "golden", "device", "recorder", "choose"),
-    ("plan", "recipe_text", "specs", "requirements", "stages", "workfolder", "fingerprint"),
+    ("target", "task", "child", "golden", "device", "recorder", "choose", "metric_trials"),
+    ("plan", "recipe_text", "specs", "requirements", "stages", "workfolder", "fingerprint", "metric_check"),
     ("quant", "sources"),
     ("train",),  # > quant: a teacher is an exported program
     ("trace", "prune", "distill", "sparse", "binary"),

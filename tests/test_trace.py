@@ -134,6 +134,21 @@ def test_at_most_so_many_inputs_are_kept() -> None:
     assert len(made.predictions) == 5
 
 
+def test_questions_are_kept_evenly_spread_within_their_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "KEEP_QUESTION_BYTES", 4 * 3 * 5)
+    made = Recorder(lambda *arrays: [arrays[0]])
+    for step in range(16):
+        made(np.full((1, 3), step, np.float32))
+    assert [int(array[0, 0]) for array in made.kept_questions().values()] == [0, 4, 8, 12]
+    made(np.zeros((1, 300), np.float32))
+    assert len(made.kept_questions()) == 4, "one question beyond the limit alone"
+
+
+def test_what_is_kept_says_whether_the_outputs_are_classes(traced: Traced) -> None:
+    assert traced.classes
+    assert len(np.load(traced.questions).files) == 1
+
+
 # -- a metric that is not deterministic
 
 

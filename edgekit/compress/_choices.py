@@ -18,7 +18,7 @@ from torch.fx import GraphModule, Node
 from edgekit.quant import bias, rounding, tensors
 from edgekit.quant.calibrate import Batch
 from edgekit.quant.equalize import Equalized
-from edgekit.quant.simulate import Compared, Simulation, answers, snr_db, spread
+from edgekit.quant.simulate import Compared, Simulation, balanced_db, outputs, spread
 
 log = logging.getLogger("edgekit")
 
@@ -62,10 +62,10 @@ class Judge:
 
     def __init__(self, trial: Trial, samples: Sequence[Batch]) -> None:
         self.samples = samples
-        self.reference = answers(Simulation(trial.model, rounds=False, stored=trial.floats), samples)
+        self.reference = outputs(Simulation(trial.model, rounds=False, stored=trial.floats), samples)
 
     def __call__(self, model: GraphModule) -> float:
-        return snr_db(self.reference, answers(Simulation(model), self.samples))
+        return balanced_db(self.reference, outputs(Simulation(model), self.samples))
 
     def compared(self, choice: str, with_db: float, without_db: float) -> Compared:
         return Compared(choice=choice, with_db=with_db, without_db=without_db, samples=len(self.samples))

@@ -118,11 +118,11 @@ def _by_harm(module: GraphModule, rows: Rows, samples: list[Batch]) -> list[tupl
     """(operator, SNR in dB when it alone is rounded), the most harm for its work first."""
     nodes = [n for n in calls(module) if n.name not in rows]
     everything = {n.name for n in module.graph.nodes}
-    reference = simulate.answers(HalfSimulation(module, everything), samples)
+    reference = simulate.outputs(HalfSimulation(module, everything), samples)
     found = []
     for node in nodes:
-        alone = simulate.answers(HalfSimulation(module, everything - {node.name}), samples)
-        found.append((node, simulate.snr_db(reference, alone)))
+        alone = simulate.outputs(HalfSimulation(module, everything - {node.name}), samples)
+        found.append((node, simulate.balanced_db(reference, alone)))
     found.sort(key=lambda pair: 10 ** (-pair[1] / 10) / max(half.work(pair[0]), 1), reverse=True)
     return [(node.name, db) for node, db in found]
 

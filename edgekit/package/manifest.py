@@ -54,6 +54,7 @@ def build(
         "accuracy": {
             "metric": verdict.metric,
             "float_metric": verdict.float_metric,
+            "samples": verdict.scored,
             "parity": plain(verdict.parity),
             "program_parity": plain(verdict.program_parity),
         },

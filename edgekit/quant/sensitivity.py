@@ -1,8 +1,8 @@
 """How much each layer and each tensor harms the outputs when it alone is rounded to integers.
 
 The calibrated graph runs once in float. Then one observer at a time rounds to its grid, everything else stays
-float, and what that adds to the outputs is its harm: noise power over signal power, summed over a few calibration
-samples. Only what lies behind the observer is run again. Harms of different places are nearly independent, so that they
+float, and what that adds to the outputs is its harm: noise power over signal power of each channel of each output, over a few
+calibration samples (`edgekit.quant.slices` says how they become one number). Only what lies behind the observer is run again. Harms of different places are nearly independent, so that they
 add: the noise of a set is the sum of its members (the additivity that Zhou et al. 2018, "Adaptive Quantization
 for Deep Neural Network", AAAI, section 3, measure and use).
 
@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.quant import slices
 from edgekit.quant.batched import joined, widened
 from edgekit.quant.calibrate import Batch
 from edgekit.quant.layers import Network
-from edgekit.quant.simulate import Simulation, answers
+from edgekit.quant.simulate import Simulation, outputs
 from edgekit.records import Record
 
 log = logging.getLogger("edgekit")
@@ -30,7 +31,7 @@ SAMPLES = 8
 
 
 class Harm(Record):
-    """Noise power / signal power at the outputs. weights: by layer name; tensors: in the order of the network."""
+    """Noise power / signal power at the outputs, of a mean channel. weights: by layer name; tensors: in the order of the network."""
 
     weights: dict[str, float]
     tensors: tuple[float, ...]
@@ -66,21 +67,33 @@ def measure(
     module, at_once = widened(prepared)
     run = _Alone(module, floats or {})
     behind = [_behind(module, part) for part in parts]
-    noise, signal = [0.0] * len(parts), 0.0
+    noise, signal = [_Powers() for _ in parts], _Powers()
     batches = joined(samples, at_once)
     for number, sample in enumerate(batches, 1):
         reference = run.reference(sample)
         for i, part in enumerate(parts):
-            noise[i] += float((run.alone(part, behind[i], sample) - reference).square().sum())
-        signal += float(reference.square().sum())
+            found = run.alone(part, behind[i], sample)
+            noise[i].add([a - b for a, b in zip(found, reference, strict=True)])
+        signal.add(reference)
         log.info("sensitivity: batch %d of %d, %d observers", number, len(batches), len(parts))
-    ratios = [n / signal if signal else 0.0 for n in noise]
+    ratios = [slices.harm(n.channels, signal.channels) for n in noise]
     count = len(network.layers)
     return Harm(
         weights={layer.name: ratio for layer, ratio in zip(network.layers, ratios[:count], strict=True)},
         tensors=tuple(ratios[count:]),
         samples=len(samples),
     )
+
+
+class _Powers:
+    """The power of every channel of every output, summed over samples."""
+
+    def __init__(self) -> None:
+        self.channels: list[torch.Tensor] = []
+
+    def add(self, found: Sequence[torch.Tensor]) -> None:
+        new = slices.powers(found)
+        self.channels = [a + b for a, b in zip(self.channels, new, strict=True)] if self.channels else new
 
 
 class _Alone(Simulation):
@@ -92,18 +105,18 @@ class _Alone(Simulation):
         self._all, self._floats = self.roundings, floats
         self._kept: dict[Node, Any] = {}
 
-    def reference(self, sample: Batch) -> torch.Tensor:
+    def reference(self, sample: Batch) -> list[torch.Tensor]:
         """The float outputs; every value on the way is kept."""
         self.roundings, self.stored, self._kept = dict.fromkeys(self._all), self._floats, {}
-        (found,) = answers(self, [sample])
+        (found,) = outputs(self, [sample])
         self._kept = {node: value for node, value in self.env.items() if node.op != "output"}
         return found
 
-    def alone(self, part: Part, behind: set[Node], sample: Batch) -> torch.Tensor:
+    def alone(self, part: Part, behind: set[Node], sample: Batch) -> list[torch.Tensor]:
         self.roundings = dict.fromkeys(self._all) | {name: self._all[name] for name in part.observers}
         self.stored = {path: value for path, value in self._floats.items() if path != part.bias}
         kept, self._kept = self._kept, {n: v for n, v in self._kept.items() if n not in behind}
-        (found,) = answers(self, [sample])
+        (found,) = outputs(self, [sample])
         self._kept = kept
         return found
 

@@ -5,7 +5,8 @@ compared in seconds on a few calibration samples. Nothing is copied: weights are
 a change of them shows in the next run.
 
 Choices are compared by the signal-to-noise ratio of the outputs, 10 log10(|float|^2 / |float - quantized|^2): unlike the
-share of equal answers it still tells two good choices apart on sixteen samples.
+share of equal answers it still tells two good choices apart on sixteen samples. Of several outputs each counts as much
+as another, whatever its unit.
 """
 
 import math
@@ -178,6 +179,22 @@ def answers(model: Interpreter, samples: Sequence[Batch]) -> list[torch.Tensor]:
     return [_flat(model.run(*sample)) for sample in samples]
 
 
+@torch.no_grad()
+def outputs(model: Interpreter, samples: Sequence[Batch]) -> list[list[torch.Tensor]]:
+    """The float outputs of each sample."""
+    return [_floats(model.run(*sample)) for sample in samples]
+
+
+def balanced_db(reference: Sequence[Sequence[torch.Tensor]], got: Sequence[Sequence[torch.Tensor]]) -> float:
+    """`snr_db` of one output; of several, that of the mean of their noise / signal: the worst of them weighs most."""
+    pairs = list(zip(zip(*reference, strict=True), zip(*got, strict=True), strict=True))
+    found = [snr_db(a, b) for a, b in pairs]
+    if len(found) < 2:
+        return found[0] if found else CEILING_DB
+    mean = sum(10 ** (-db / 10) for db in found) / len(found)
+    return max(-CEILING_DB, min(CEILING_DB, -10 * math.log10(mean)))
+
+
 def snr_db(reference: Sequence[torch.Tensor], got: Sequence[torch.Tensor]) -> float:
     """Signal to noise over all samples, within +-CEILING_DB; a result that is no number is the worst."""
     signal = sum(float(a.square().sum()) for a in reference)
@@ -189,6 +206,10 @@ def snr_db(reference: Sequence[torch.Tensor], got: Sequence[torch.Tensor]) -> fl
     return max(-CEILING_DB, min(CEILING_DB, 10 * math.log10(signal / noise)))
 
 
-def _flat(outputs: object) -> torch.Tensor:
-    tensors = [t for t in pytree.tree_leaves(outputs) if isinstance(t, torch.Tensor)]
-    return torch.cat([t.double().flatten() for t in tensors if t.is_floating_point()])
+def _floats(answer: object) -> list[torch.Tensor]:
+    tensors = [t for t in pytree.tree_leaves(answer) if isinstance(t, torch.Tensor)]
+    return [t.double() for t in tensors if t.is_floating_point()]
+
+
+def _flat(answer: object) -> torch.Tensor:
+    return torch.cat([t.flatten() for t in _floats(answer)])

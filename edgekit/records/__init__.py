@@ -14,6 +14,7 @@ from edgekit.records.found import (
     OutputParity,
     Parity,
     Saturation,
+    SliceHarm,
     Verdict,
     Work,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "Scheme",
     "Shortfall",
     "Skipped",
+    "SliceHarm",
     "StageTime",
     "Step",
     "TargetReport",

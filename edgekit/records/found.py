@@ -30,7 +30,8 @@ class OutputParity(Record):
 class Parity(Record):
     """Artifact against float model on the samples of the metric (or the golden input when `samples` is 1).
 
-    agreement: share of samples with the same top-1, None where the output is no [N, classes] array.
+    samples: how many were compared. agreement: share of samples with the same top-1, None where the first output holds no
+    class scores.
     snr_db: 10 log10(signal power / error power) over all outputs; None when there is no error at all.
     outputs: each output by itself, in the order of the artifact.
     """
@@ -97,7 +98,7 @@ class Saturation(Record):
 class Verdict(Record):
     """What executing the artifact in its runtime proved.
 
-    parity: with the float model. program_parity: with the float program that pruning, training and the like left of it, on the samples
+    samples: those that the metric saw, 0 where nobody counted; `parity` may be of fewer. parity: with the float model. program_parity: with the float program that pruning, training and the like left of it, on the samples
     kept (32 at most): what quantizing and converting did to that; None where no such step was taken.
     """
 
@@ -110,10 +111,16 @@ class Verdict(Record):
     golden: str | None = None
     doubts: tuple[str, ...] = ()
     program_parity: Parity | None = None
+    samples: int = 0
 
     @property
     def drop(self) -> float:
         return self.float_metric - self.metric
+
+    @property
+    def scored(self) -> int:
+        """n of the metric."""
+        return self.samples or self.parity.samples
 
 
 class LayerHarm(Record):
@@ -139,12 +146,27 @@ class LayerHarm(Record):
     reason: str = ""
 
 
+class SliceHarm(Record):
+    """The channel of an output that keeps least of its signal, beside what it is compared with.
+
+    channel: its index, None where the output has no channels. lost: how many of all `channels` are below `limit_db`.
+    """
+
+    output: str
+    channel: int | None
+    snr_db: float
+    lost: int
+    channels: int
+    limit_db: float
+
+
 class Blame(Record):
     """Where an artifact leaves the float model: in the file or its runtime (conversion), or in the numbers (compression).
 
     conversion: the artifact against the candidate's program; compression: that program against float. Rows are in the
     order of execution. wrong_operator, harmful_layer: the first row out of tolerance, if any. skip: the option that
-    leaves the harmful layer in float. matched: how tensors of the file were found to be those of the program.
+    leaves the harmful layer in float. matched: how tensors of the file were found to be those of the program. weakest: the
+    channel of the candidate's program that keeps least to float, None where nothing was quantized.
     """
 
     runtime: str
@@ -157,6 +179,7 @@ class Blame(Record):
     matched: str
     conclusion: str
     doubts: tuple[str, ...] = ()
+    weakest: SliceHarm | None = None
 
 
 class Measurement(Record):

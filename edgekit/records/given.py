@@ -23,7 +23,7 @@ class Budget(Record):
     max_drop: the metric may fall by so much below the float model's, in the metric's own unit; 0 = not at all.
     min_speedup: float time / artifact time in the same runtime must reach this; 1.0 = not slower than float,
     0 = speed does not count. min_agreement: the share of samples that must get the float model's answer, for a model
-    whose output is [N, classes]. min_snr_db: what every output must keep to float, in place of the floor's own limit
+    whose first output holds class scores. min_snr_db: what every output must keep to float, in place of the floor's own limit
     (`edgekit.floor`); floor "off": nothing below the metric is looked at. The other limits must be above 0. Raises
     OutOfRange, a UserError.
     """

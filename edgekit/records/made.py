@@ -10,7 +10,8 @@ class Traced(Record):
     """The float model as one exported program, with what it answers: the reference for everything after it.
 
     program: a torch.export file. predictions: an .npz that maps the hash of each input of the metric to the
-    float model's output. samples_file: an .npz with input_i and output_i, the first samples of the metric and what the float model answered.
+    float model's output. classes: the first output holds class scores. questions: an .npz of inputs of the metric, some of
+    them, by the same hash. samples_file: an .npz with input_i and output_i, the first samples of the metric and what the float model answered.
     fingerprint: what the model, the data and the task's code are -> a hash of their content. weights: numbers in the
     weight tensors that the program uses, without biases and the like. tensorflow: the `.keras` file or SavedModel folder
     that TensorFlow's converter can start from. program and tensorflow are "" where there is none.
@@ -30,6 +31,8 @@ class Traced(Record):
     fingerprint: dict[str, str] = {}
     weights: int = 0
     tensorflow: str = ""
+    classes: bool = False
+    questions: str = ""
 
 
 class Figure(Record):

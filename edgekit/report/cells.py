@@ -38,10 +38,10 @@ def size_cell(artifact: Artifact | None, baseline: Artifact | None, reason: str)
     return Cell(value=text.size(artifact.size_bytes), note=note, doubts=artifact.doubts)
 
 
-def metric_cell(verdict: Verdict | None, samples: int, reason: str) -> Cell:
+def metric_cell(verdict: Verdict | None, reason: str) -> Cell:
     if verdict is None:
         return Cell(value=MISSING, reason=reason, state="missing")
-    note = f"({text.change(-verdict.drop)}), n={samples}"
+    note = f"({text.change(-verdict.drop)}), n={verdict.scored}"
     return Cell(value=text.metric(verdict.metric), note=note, doubts=verdict.doubts)
 
 
@@ -50,7 +50,7 @@ def agreement_cell(verdict: Verdict | None, reason: str) -> Cell:
     if verdict is None:
         return Cell(value=MISSING, reason=reason, state="missing")
     if verdict.parity.agreement is None:
-        return Cell(value=MISSING, reason="the output is no [N, classes] array", state="missing")
+        return Cell(value=MISSING, reason="the first output holds no class scores", state="missing")
     return Cell(
         value=text.share(verdict.parity.agreement), note=f"n={verdict.parity.samples}", doubts=verdict.doubts
     )

@@ -174,7 +174,7 @@ def _outcome(attempt: Attempt, target: TargetReport, report: Report) -> Group:
     unmeasured = "; ".join(attempt.decision.not_measured) or stopped
     found = (
         ("size", cells.size_cell(attempt.artifact, target.baseline, stopped)),
-        ("metric", cells.metric_cell(attempt.verdict, report.samples, stopped)),
+        ("metric", cells.metric_cell(attempt.verdict, stopped)),
         ("agreement", cells.agreement_cell(attempt.verdict, stopped)),
         ("CPU time / float", cells.latency_cell(attempt.measurement, unmeasured)),
         ("peak memory", cells.memory_cell(attempt.measurement, unmeasured)),

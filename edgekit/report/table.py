@@ -69,7 +69,7 @@ def row(target: TargetReport, report: Report) -> Row:
         precision=_precision(attempt),
         recipe=_recipe(attempt),
         size=size_cell(attempt.artifact if attempt else None, target.baseline, _stopped(attempt)),
-        metric=metric_cell(attempt.verdict if attempt else None, report.samples, _stopped(attempt)),
+        metric=metric_cell(attempt.verdict if attempt else None, _stopped(attempt)),
         agreement=agreement_cell(attempt.verdict if attempt else None, _stopped(attempt)),
         latency=latency_cell(attempt.measurement if attempt else None, _unmeasured(attempt)),
         peak_memory=memory_cell(attempt.measurement if attempt else None, _unmeasured(attempt)),

@@ -7,16 +7,20 @@ of the whole tensor, which that one channel makes, still looks good.
 
 Compared with is the traced float program where the layers pair; where a step before changed them (equalization,
 pruning, training), it is the candidate's own program with every rounding left out.
+
+A layer that keeps its own signal may still cost an output a channel: see `edgekit.verify._slices`.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.fx import GraphModule
 
-from edgekit.records import LayerHarm
+from edgekit.records import LayerHarm, SliceHarm
 from edgekit.verify._match import align
+from edgekit.verify._slices import LOST_DB, Culprit, Outputs, culprit
 from edgekit.verify._units import Unit
 from edgekit.verify._walk import Difference, Hook, Program, channel_axis, real, written
 
@@ -25,10 +29,23 @@ OUTLIER_RATIO = 20.0  # a channel this many times the median one is worth a word
 SAME_DB = 15.0  # unrounded, a layer whose bias alone was corrected is above; an equalized one below
 
 
+class Lost(NamedTuple):
+    """A channel of an output that lost its signal, and the unit that takes it."""
+
+    harm: SliceHarm
+    culprit: Culprit
+
+
 class Compression:
     """The result: rows in order, the output's SNR, and what was compared."""
 
-    def __init__(self, candidate: Program, traced: Program, samples: Sequence[Sequence[np.ndarray]]) -> None:
+    def __init__(
+        self,
+        candidate: Program,
+        traced: Program,
+        samples: Sequence[Sequence[np.ndarray]],
+        names: Sequence[str] = (),
+    ) -> None:
         self._candidate, self._traced, self._samples = candidate, traced, samples
         self.own_float = not self._comparable()
         self._pairs = (
@@ -38,12 +55,20 @@ class Compression:
         )
         self._free = {unit.node: Difference() for unit, _ in self._pairs}
         self._alone = {unit.node: Difference(axis=channel_axis(unit)) for unit, _ in self._pairs}
-        self.outputs = Difference()
+        self.outputs = Outputs(names or [f"output_{i}" for i in range(len(candidate.outputs))])
         for sample in samples:
             self._add(sample)
 
     def rows(self) -> tuple[LayerHarm, ...]:
         return tuple(self._row(unit) for unit, _ in self._pairs)
+
+    def lost(self) -> Lost | None:
+        """The channel that lost its signal and what took it, if one did."""
+        weakest = self.outputs.weakest()
+        if weakest is None or weakest.snr_db >= LOST_DB:
+            return None
+        found = culprit(self._candidate, self._samples, self.outputs.place(weakest), weakest)
+        return Lost(weakest, found)
 
     @property
     def module(self) -> GraphModule:
@@ -76,8 +101,7 @@ class Compression:
         free = self._candidate.values(sample, {*seen, *self._candidate.outputs})
         for unit, name in self._pairs:
             self._free[unit.node].add(float_[name], _answer(free, unit))
-        for name, final in zip(self._candidate.outputs, finals, strict=True):
-            self.outputs.add(final, free[name])
+        self.outputs.add(finals, [free[name] for name in self._candidate.outputs])
         self._candidate.walk(sample, self._hooks(float_))
 
     def _hooks(self, float_: dict[str, torch.Tensor]) -> dict[str, Hook]:

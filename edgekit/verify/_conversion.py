@@ -14,6 +14,7 @@ import torch
 from edgekit.arrays import from_layout
 from edgekit.records import Artifact, LayerHarm
 from edgekit.verify._match import Match, Run, same_grid
+from edgekit.verify._slices import Outputs
 from edgekit.verify._units import squeezed
 from edgekit.verify._walk import Difference, Hook, Program, codes, real, written
 
@@ -41,12 +42,15 @@ class Watched:
 class Conversion:
     """The rows of each way, in the order of the program, and the answers of its outputs."""
 
-    def __init__(self, program: Program, ways: Sequence[Watched], limit_db: float) -> None:
+    def __init__(
+        self, program: Program, ways: Sequence[Watched], limit_db: float, names: Sequence[str]
+    ) -> None:
         self._program, self._ways, self._limit_db = program, ways, limit_db
         self._free, self._alone = (
             [{m.at: Difference(_step(m)) for m in way.matches} for way in ways] for _ in range(2)
         )
-        self.outputs = Difference()
+        self.outputs = Outputs(names)
+        self.ends = Outputs(names)  # from the last operators that were compared on
 
     def add(
         self, sample: Sequence[np.ndarray], feeds: Mapping[str, np.ndarray], answers: Sequence[np.ndarray]
@@ -54,19 +58,28 @@ class Conversion:
         """One sample as arrays of the model, as feeds of the file, and what the runtime answers an app."""
         program, places = self._program, {m.at for way in self._ways for m in way.matches}
         own = program.values(sample, places.union(program.outputs))
-        for name, answer in zip(program.outputs, answers, strict=True):
-            self.outputs.add(own[name], fit(np.asarray(answer), own[name]))
+        right = [own[name] for name in program.outputs]
+        got = [fit(np.asarray(answer), value) for answer, value in zip(answers, right, strict=True)]
+        self.outputs.add(right, got)
         for way, free, alone in zip(self._ways, self._free, self._alone, strict=True):
             arrays = way.run(feeds)
             given = {m.at: _real(arrays[m.tensor.name], m) for m in way.matches}
             for m in way.matches:
-                right = _value(own[m.at], m)
-                free[m.at].add(right, fit(given[m.at], right))
-            program.walk(sample, {m.at: _judge(alone[m.at], given[m.at], m) for m in way.matches})
+                value = _value(own[m.at], m)
+                free[m.at].add(value, fit(given[m.at], value))
+            hooks = {m.at: _judge(alone[m.at], given[m.at], m) for m in way.matches}
+            ends: dict[str, torch.Tensor] = {}
+            program.walk(sample, {**{name: _keep(ends, name) for name in program.outputs}, **hooks})
+            if way is self._ways[0]:
+                self.ends.add([ends.get(n, a) for n, a in zip(program.outputs, got, strict=True)], got)
 
     def rows(self, way: int) -> tuple[LayerHarm, ...]:
         free, alone = self._free[way], self._alone[way]
         return tuple(_row(m, free[m.at], alone[m.at], self._limit_db) for m in self._ways[way].matches)
+
+
+def _keep(found: dict[str, torch.Tensor], name: str) -> Hook:
+    return lambda value: found.setdefault(name, value)
 
 
 def _judge(difference: Difference, given: np.ndarray, match: Match) -> Hook:
@@ -123,7 +136,8 @@ def _value(value: torch.Tensor, match: Match) -> torch.Tensor:
 
 
 def _row(match: Match, free: Difference, alone: Difference, limit_db: float) -> LayerHarm:
-    reason = _grid_reason(match) or _reason(alone, limit_db)
+    off = _reason(alone, limit_db)
+    reason = _grid_reason(match) or off if off or _written_apart(match) else ""
     return LayerHarm(
         node=match.unit.node,
         module=match.unit.module,
@@ -138,6 +152,11 @@ def _row(match: Match, free: Difference, alone: Difference, limit_db: float) -> 
         wrong=bool(reason),
         reason=reason,
     )
+
+
+def _written_apart(match: Match) -> bool:
+    """Whether what reads the integers has a grid of its own, so that a wrong one of the writer does not show in them."""
+    return match.tensor.op == "QuantizeLinear"
 
 
 def _grid_reason(match: Match) -> str:

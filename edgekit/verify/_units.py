@@ -30,6 +30,7 @@ _FAMILIES = (
     (r"^(mul|div|realdiv)", "mul"),
     (r"pool|mean", "pool"),
     (r"^cat$|^concat", "cat"),
+    (r"^(upsample|resize|interpolate)", "resize"),
     (r"^(hardsigmoid|sigmoidhard)", "hardsigmoid"),
     (r"^(sigmoid|logistic)", "sigmoid"),
     (r"^(relu6?$|relun1to1|relu0to1|hardtanh|clip|clamp|minimum|maximum)", "clip"),
@@ -74,14 +75,14 @@ class Unit:
 
 def units(module: GraphModule) -> list[Unit]:
     """The units of a program's module, in order; the inputs that are quantized come first, as units called "input"."""
-    live = _depends_on_input(module)
+    live = depends_on_input(module)
     found: list[Unit] = []
     inside: set[Node] = set()
     for node in module.graph.nodes:
         if node not in live or node in inside or not isinstance(node.meta.get("val"), torch.Tensor):
             continue
         kind = "input" if node.op == "placeholder" else family(str(node.target))
-        if kind in ("quantize", "dequantize") or _is_dialect(node):
+        if kind in ("quantize", "dequantize") or is_dialect(node):
             continue
         chain = [node] if node.op == "placeholder" else _chain(node)
         inside.update(chain)
@@ -100,7 +101,7 @@ def readers(module: GraphModule, unit: Unit) -> list[Node]:
             if user in seen:
                 continue
             seen.add(user)
-            kind = "move" if _is_dialect(user) else family(str(user.target))
+            kind = "move" if is_dialect(user) else family(str(user.target))
             if kind == "mac":
                 found.append(user)
             elif kind == "move":
@@ -111,7 +112,7 @@ def readers(module: GraphModule, unit: Unit) -> list[Node]:
 def _unit(node: Node, chain: list[Node]) -> Unit:
     end = chain[-1]
     quantize = next((user for user in end.users if _is_quantize(user)), None)
-    reads = [user for user in quantize.users if _is_dialect(user)] if quantize is not None else []
+    reads = [user for user in quantize.users if is_dialect(user)] if quantize is not None else []
     weight = node.args[1] if node.target in rules.MAC and isinstance(node.args[1], Node) else None
     return Unit(
         node=node.name,
@@ -140,7 +141,7 @@ def _chain(node: Node) -> list[Node]:
     return chain
 
 
-def _depends_on_input(module: GraphModule) -> set[Node]:
+def depends_on_input(module: GraphModule) -> set[Node]:
     live: set[Node] = set()
     for node in module.graph.nodes:
         if node.op == "placeholder" or live.intersection(node.all_input_nodes):
@@ -148,7 +149,7 @@ def _depends_on_input(module: GraphModule) -> set[Node]:
     return live
 
 
-def _is_dialect(node: Node) -> bool:
+def is_dialect(node: Node) -> bool:
     return "quantized_decomposed" in str(node.target)
 
 

@@ -9,16 +9,18 @@ Cost: two walks a sample in torch on the CPU (one alone, one with replacing), an
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch.fx import GraphModule, Interpreter, Node
 
 from edgekit.quant import program as programs
-from edgekit.verify._units import Grid, Unit, units
+from edgekit.verify._units import Grid, Unit, is_dialect, units
 
+Rounding = bool | Collection[str]
 Hook = Callable[[torch.Tensor], torch.Tensor]
+DEAD = 1e-12  # of the power of the loudest channel: such a channel says nothing
 SNR_LIMIT_DB = 200.0  # NaN, or an answer for a signal of zeros, counts as this much below
 
 
@@ -36,9 +38,10 @@ class Program:
         self.units = units(self.module)
 
     def values(
-        self, arrays: Sequence[np.ndarray], wanted: Iterable[str], rounding: bool = True
+        self, arrays: Sequence[np.ndarray], wanted: Iterable[str], rounding: Rounding = True
     ) -> dict[str, torch.Tensor]:
-        """The results of the nodes `wanted`. rounding=False: quantize and dequantize hand on what they get."""
+        """The results of the nodes `wanted`. rounding: whether quantize and dequantize do, or which of them; the others
+        hand on what they get."""
         found: dict[str, torch.Tensor] = {}
 
         def keep(name: str) -> Hook:
@@ -47,7 +50,9 @@ class Program:
         self.walk(arrays, {name: keep(name) for name in wanted}, rounding)
         return found
 
-    def walk(self, arrays: Sequence[np.ndarray], hooks: Mapping[str, Hook], rounding: bool = True) -> None:
+    def walk(
+        self, arrays: Sequence[np.ndarray], hooks: Mapping[str, Hook], rounding: Rounding = True
+    ) -> None:
         """Runs one sample; each hook gets the result of its node, and what it returns takes the place."""
         tensors = [
             torch.from_numpy(np.ascontiguousarray(a)).to(dtype)
@@ -58,17 +63,20 @@ class Program:
 
 
 class _Walk(Interpreter):
-    def __init__(self, module: GraphModule, hooks: Mapping[str, Hook], rounding: bool) -> None:
+    def __init__(self, module: GraphModule, hooks: Mapping[str, Hook], rounding: Rounding) -> None:
         super().__init__(module)
         self._hooks, self._rounding = hooks, rounding
 
     def run_node(self, node: Node) -> object:
-        if not self._rounding and "quantized_decomposed" in str(node.target):
+        if is_dialect(node) and not self._rounds(node):
             value = self.fetch_args_kwargs_from_env(node)[0][0]
         else:
             value = super().run_node(node)
         hook = self._hooks.get(node.name)
         return hook(value) if hook is not None and isinstance(value, torch.Tensor) else value
+
+    def _rounds(self, node: Node) -> bool:
+        return self._rounding if isinstance(self._rounding, bool) else node.name in self._rounding
 
 
 class Difference:
@@ -113,6 +121,19 @@ class Difference:
         return -10 * math.log10(typical) if typical > 0 else None
 
     @property
+    def has_channels(self) -> bool:
+        return self._axis is not None
+
+    def channels_db(self) -> list[tuple[int, float]]:
+        """(channel, its signal to error) of each that has a signal, an error or none; all as channel 0 without an axis."""
+        errors, signals = self._errors, self._signals
+        if self._axis is None:
+            errors, signals = torch.tensor([self._error]), torch.tensor([self._signal])
+        live = signals > DEAD * signals.max()
+        ratios = (errors / signals.clamp(min=1e-300)).tolist()
+        return [(i, _ratio_db(ratio)) for i, ratio in enumerate(ratios) if bool(live[i])]
+
+    @property
     def outlier(self) -> tuple[int, float]:
         """(channel of the largest magnitude, how many times that of the median channel)."""
         typical = float(self._largest.median())
@@ -128,6 +149,12 @@ class Difference:
         if self._step is None:
             return None
         return math.sqrt(self._error / self.elements) / self._step if self.elements else 0.0
+
+
+def _ratio_db(ratio: float) -> float:
+    if not math.isfinite(ratio):
+        return -SNR_LIMIT_DB
+    return -10 * math.log10(ratio) if ratio > 0 else SNR_LIMIT_DB
 
 
 def written(value: float | None) -> float | None:

@@ -16,19 +16,21 @@ layer; here every operator gets the inputs that the file had, so one fault is on
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 
 import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.child
 
 from edgekit.errors import MissingRuntime, VerificationError
-from edgekit.records import Blame
+from edgekit.records import Blame, LayerHarm, SliceHarm
 from edgekit.specs import BlameSpec
 from edgekit.verify import _blame_text as text
+from edgekit.verify._cause import cause, is_off
 from edgekit.verify._compression import Compression
 from edgekit.verify._conversion import Conversion, Watched, tolerance_db
 from edgekit.verify._match import Match, Run, match
+from edgekit.verify._moves import watched
 from edgekit.verify._walk import Program
 from edgekit.verify.predict import Predictor
 from edgekit.verify.prove import check_content, load_backend
@@ -46,30 +48,36 @@ def blame(spec: BlameSpec) -> Blame:
     converted = _Converted(spec, program, predictor, samples)
     compressed = _compressed(spec, samples) if program.quantized else None
     rows = compressed.rows() if compressed is not None else ()
-    wrong = next((row for row in converted.rows if row.wrong), None)
-    harmful = next((row for row in rows if row.wrong), None)
-    skip = text.skip(compressed, rows) if compressed is not None else ""
+    lost = compressed.lost() if compressed is not None else None
+    weakest = compressed.outputs.weakest() if compressed is not None else None
+    skip = text.skip(compressed, rows, lost) if compressed is not None else ""
     return Blame(
         runtime=spec.runtime,
         samples=len(samples),
         conversion=converted.rows,
         compression=rows,
-        wrong_operator=wrong,
-        harmful_layer=harmful,
+        wrong_operator=converted.cause or next((row for row in converted.rows if row.wrong), None),
+        harmful_layer=text.harmful(rows, lost),
         skip=skip,
         matched=converted.matched(),
         conclusion=" ".join(
             [
                 text.conversion(
-                    spec.runtime, converted.rows, converted.outputs.snr_db, len(samples), converted.fused_only
+                    spec.runtime,
+                    converted.rows,
+                    converted.outputs,
+                    len(samples),
+                    converted.fused_only,
+                    converted.cause,
                 ),
                 *(
-                    [text.compression(rows, compressed.outputs.snr_db, len(samples), skip)]
+                    [text.compression(rows, compressed.outputs.snr_db, len(samples), skip, weakest, lost)]
                     if compressed
                     else []
                 ),
             ]
         ),
+        weakest=weakest,
         doubts=(*converted.doubts(), *(text.compared_with(compressed) if compressed is not None else ())),
     )
 
@@ -82,7 +90,8 @@ class _Converted:
     ) -> None:
         self._spec, self._program, self._predictor, self._samples = spec, program, predictor, samples
         self._values = _load_values(spec.runtime)
-        self._matches = match(program.units, self._values.tensors(spec.artifact.path), program.outputs)
+        self._tensors = self._values.tensors(spec.artifact.path)
+        self._matches = match(program.units, self._tensors, program.outputs)
         if not self._matches:
             raise VerificationError(
                 f"no operator of {spec.artifact.path} could be matched to one of {spec.candidate.program}; "
@@ -90,13 +99,24 @@ class _Converted:
             )
         self._changed_by_watching = False
         ways = [Watched(self._matches, self._open(self._matches, fused=False)), *self._fused()]
-        found = Conversion(program, ways, tolerance_db(spec.artifact))
+        names = [output.name for output in spec.traced.outputs]
+        found = Conversion(program, ways, tolerance_db(spec.artifact), names)
         for sample in samples:
             found.add(sample, predictor.feeds(sample), predictor.run(sample))
         self.outputs, self.rows = found.outputs, found.rows(0)
-        fused = found.rows(1) if len(ways) > 1 and not any(row.wrong for row in self.rows) else ()
+        self.cause = self._cause(found.ends.weakest())
+        fused = found.rows(1) if len(ways) > 1 and not is_off(self.rows, None) and self.cause is None else ()
         self.fused_only = any(row.wrong for row in fused)
         self.rows = fused if self.fused_only else self.rows
+
+    def _cause(self, end: SliceHarm | None) -> LayerHarm | None:
+        if not is_off(self.rows, end):
+            return None
+        values: Mapping[str, np.ndarray] = {}
+        if names := watched(self._tensors):
+            run = self._values.open_values(self._spec.artifact.path, names, False)
+            values = run(self._predictor.feeds(self._samples[0]))
+        return cause(self._program, self._matches, self.rows, end, self._tensors, values)
 
     def matched(self) -> str:
         """How tensors were found, and how many the values confirm."""
@@ -135,7 +155,10 @@ class _Converted:
 
 
 def _compressed(spec: BlameSpec, samples: Sequence[Sequence[np.ndarray]]) -> Compression:
-    return Compression(Program(spec.candidate.program, fold=False), Program(spec.traced.program), samples)
+    names = [output.name for output in spec.traced.outputs]
+    return Compression(
+        Program(spec.candidate.program, fold=False), Program(spec.traced.program), samples, names
+    )
 
 
 def _samples(spec: BlameSpec) -> list[list[np.ndarray]]:

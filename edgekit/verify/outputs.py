@@ -12,33 +12,20 @@ Memory is a few numbers a channel.
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
+from edgekit.arrays import slice_axis
 from edgekit.records import OutputParity
 
 LOWEST_DB = -200.0  # stands for noise without any signal: a record is JSON
+NOTHING = 1e-6  # of an output that is zero in float: rounding
 STUCK_TOLERANCE = 0.05  # of the artifact's range, or of the value: nearer to the end is no other value
 LOST_DB = 3.0  # of a channel's variation to its noise: half of it is noise
 SMALL_RATIO = 0.05  # of the widest channel's variation: a channel of another unit
 DEAD_RATIO = 1e-5  # of it: nothing that an 8-bit file, or a person, would miss
 FEW_SLICES = 32  # in an output of more, channels that hardly ever fire may round to nothing
 QUIET_RATIO = 0.01  # of the median channel's variation: one that hardly fires
-
-
-def channel_axis(shape: Sequence[int]) -> int | None:
-    """Where the channels of an output [N, ...] are; None for [N].
-
-    [N, C], [N, C, H, W]: axis 1, or the last one where the two before are an image [N, H, H, C]. Of [N, A, B] the smaller.
-    """
-    if len(shape) < 2:
-        return None
-    if len(shape) == 3:
-        return 1 if shape[1] < shape[2] else 2
-    if len(shape) == 4 and shape[1] == shape[2] != shape[3]:
-        return 3
-    return 1
 
 
 class OutputStatistics:
@@ -83,7 +70,7 @@ class OutputStatistics:
         worst = min(known, key=lambda i: slices[i] or 0.0, default=None)
         return OutputParity(
             name=self._name,
-            snr_db=decibels(float(right2.sum()), float(error.sum())),
+            snr_db=self._snr_db(),
             correlation=self._correlation(),
             stuck_ratio=float(max((end.counts / self._count).max() for end in (self._low, self._high))),
             slices=len(slices),
@@ -92,6 +79,10 @@ class OutputStatistics:
             lost=self._lost(),
             equal_ratio=self._equal / self._elements if self._is_integer else None,
         )
+
+    def _snr_db(self) -> float | None:
+        signal, noise = float(self._sums["right2"].sum()), float(self._sums["error2"].sum())
+        return None if not signal and noise < NOTHING**2 * self._count else decibels(signal, noise)
 
     def _variances(self) -> tuple[np.ndarray, np.ndarray]:
         """Of each channel: float's variance around its own mean, and the power of the error."""
@@ -148,7 +139,7 @@ def decibels(signal: float, noise: float) -> float | None:
 
 def _by_channel(array: np.ndarray) -> np.ndarray:
     """[N, ...] -> [channels, values] of float64."""
-    axis = channel_axis(array.shape)
+    axis = slice_axis(array.shape)
     values = array.astype(np.float64, copy=False)
     return (
         values.reshape(1, -1) if axis is None else np.moveaxis(values, axis, 0).reshape(array.shape[axis], -1)

@@ -16,11 +16,12 @@ from edgekit.verify.predict import Predictor
 class Comparison:
     """Accumulates the error of one output stream against a reference; memory does not grow with the samples.
 
-    names: what the outputs are called.
+    names: what the outputs are called. classes: whether output 0 holds class scores, so that the share of equal answers
+    says something.
     """
 
-    def __init__(self, names: Sequence[str] = ()) -> None:
-        self._names = names
+    def __init__(self, names: Sequence[str] = (), classes: bool = True) -> None:
+        self._names, self._classes = names, classes
         self._outputs: list[OutputStatistics] = []
         self.samples = self.elements = self.agreed = self.ranked = 0
         self.max_abs = self.error_power = self.signal_power = 0.0
@@ -53,7 +54,7 @@ class Comparison:
         self.elements += error.size
 
     def _rank(self, reference: np.ndarray, got: np.ndarray) -> None:
-        if reference.ndim == 2 and reference.shape[1] > 1:
+        if self._classes and reference.ndim == 2 and reference.shape[1] > 1:
             self.ranked += len(reference)
             self.agreed += int((reference.argmax(1) == got.argmax(1)).sum())
 
@@ -76,21 +77,45 @@ class Comparison:
 
 
 class ComparingPredictor:
-    """A predict function that also compares what it returns with the float model's kept predictions."""
+    """A predict function that also compares what it returns with the float model's kept predictions.
 
-    def __init__(self, predictor: Predictor, predictions: Mapping[str, np.ndarray]) -> None:
+    asked: samples of the metric. unknown: those that the float model was never asked.
+    """
+
+    def __init__(
+        self, predictor: Predictor, predictions: Mapping[str, np.ndarray], classes: bool = True
+    ) -> None:
         self._predictor = predictor
         self._predictions = predictions
-        self.comparison = Comparison(predictor.output_names)
-        self.unknown = 0
+        self._compared = set[str]()
+        self.comparison = Comparison(predictor.output_names, classes)
+        self.asked = self.unknown = self.forced = 0
 
     def __call__(self, *inputs: Any) -> Any:
         arrays = as_arrays(inputs)
         outputs = self._predictor.run(arrays)
-        key = digest(arrays)
-        if f"{key}_0" in self._predictions:
-            reference = [self._predictions[f"{key}_{i}"] for i in range(len(outputs))]
-            self.comparison.add(reference, outputs)
-        else:
+        self.asked += len(arrays[0])
+        if not self._compare(digest(arrays), outputs):
             self.unknown += len(arrays[0])
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+    def force(self, questions: Mapping[str, Sequence[np.ndarray]], most: int) -> None:
+        """Compares at most `most` samples of questions that the metric did not ask this time, each fed to both models.
+
+        A metric that feeds answers back leaves the float model's path with the first error; here every step starts on
+        it again ("teacher forcing"), so that each is judged by its own error.
+        """
+        left = {key: arrays for key, arrays in questions.items() if key not in self._compared}
+        samples = sum(len(arrays[0]) for arrays in left.values())
+        stride = max(1, -(-samples // most))
+        for key, arrays in list(left.items())[::stride]:
+            if self._compare(key, self._predictor.run(arrays)):
+                self.forced += len(arrays[0])
+
+    def _compare(self, key: str, outputs: Sequence[np.ndarray]) -> bool:
+        """Whether the float model's answer is known."""
+        if f"{key}_0" not in self._predictions:
+            return False
+        self.comparison.add([self._predictions[f"{key}_{i}"] for i in range(len(outputs))], outputs)
+        self._compared.add(key)
+        return True

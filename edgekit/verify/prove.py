@@ -25,6 +25,7 @@ from edgekit.trace import score, seed_everything
 from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 
+FORCED_SAMPLES = 1000  # compared on the float model's inputs, where the metric feeds answers back
 FLOAT_SNR_DB = 50.0  # a float32 file below this does not compute the same function
 
 
@@ -39,10 +40,11 @@ def prove(spec: ProveSpec) -> Verdict:
     )
     inputs, answers = _kept(spec.traced)
     _write_golden(spec, predictor, [a[:1] for a in inputs], [a[:1] for a in answers])
-    comparing = ComparingPredictor(predictor, np.load(spec.traced.predictions, allow_pickle=False))
+    predictions = np.load(spec.traced.predictions, allow_pickle=False)
+    comparing = ComparingPredictor(predictor, predictions, spec.traced.classes)
     metric = score(task, comparing)
-    parity = _parity(comparing, spec.artifact)
-    program_parity = _program_parity(spec.program, predictor, inputs) if spec.program else None
+    parity = _parity(comparing, spec)
+    program_parity = _program_parity(spec, predictor, inputs) if spec.program else None
     if spec.artifact.precision == "float32":
         _faithful(spec.artifact, program_parity or parity)
     lint = backend.lint(spec.artifact, spec.precision_share)
@@ -56,6 +58,7 @@ def prove(spec: ProveSpec) -> Verdict:
         golden=spec.golden,
         doubts=(*_mode_doubts(spec), *_sample_doubts(comparing), *lint.notes),
         program_parity=program_parity,
+        samples=comparing.asked,
     )
 
 
@@ -141,21 +144,31 @@ def _write_golden(
     write_golden(Path(spec.golden), sample, outputs, spec.artifact.layout, answer)
 
 
-def _parity(comparing: ComparingPredictor, artifact: Artifact) -> Parity:
+def _parity(comparing: ComparingPredictor, spec: ProveSpec) -> Parity:
     if not comparing.comparison.samples:
         raise TaskError(
             f"the metric asked for {comparing.unknown} samples the float model was never asked: it is not deterministic. "
             "Fix its random seed, so that every artifact is scored on the same samples"
         )
+    if comparing.unknown and spec.traced.questions:
+        comparing.force(_questions(spec.traced), FORCED_SAMPLES)
     parity = comparing.comparison.parity()
     if not math.isfinite(parity.max_abs_error):
-        raise VerificationError(f"the {artifact.format} artifact answers NaN on the metric's samples")
+        raise VerificationError(f"the {spec.artifact.format} artifact answers NaN on the metric's samples")
     return parity
 
 
-def _program_parity(program: str, predictor: Predictor, inputs: list[np.ndarray]) -> Parity:
+def _questions(traced: Traced) -> dict[str, list[np.ndarray]]:
+    """What the metric asked the float model, as far as it was kept."""
+    kept = np.load(traced.questions, allow_pickle=False)
+    keys = dict.fromkeys(name.rpartition("_")[0] for name in kept.files)
+    return {key: [kept[f"{key}_{i}"] for i in range(len(traced.inputs))] for key in keys}
+
+
+def _program_parity(spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray]) -> Parity:
     """The artifact beside the float program that it was made of, sample by sample."""
-    module, comparison = programs.load(program).module(), Comparison(predictor.output_names)
+    module = programs.load(spec.program).module()
+    comparison = Comparison(predictor.output_names, spec.traced.classes)
     for row in zip(*inputs, strict=True):
         sample = [part[None] for part in row]
         with torch.no_grad():
@@ -166,12 +179,13 @@ def _program_parity(program: str, predictor: Predictor, inputs: list[np.ndarray]
 
 
 def _faithful(artifact: Artifact, parity: Parity) -> None:
-    """Raises VerificationError where a float file computes something else than what it was exported from."""
-    if parity.snr_db is not None and parity.snr_db < FLOAT_SNR_DB:
-        raise VerificationError(
-            f"the float32 {artifact.format} artifact does not compute the model's function: SNR {parity.snr_db:.1f} dB, "
-            f"at least {FLOAT_SNR_DB:.0f} dB is expected of a faithful conversion"
-        )
+    """Raises VerificationError where an output of a float file is something else than what it was exported from."""
+    for output in parity.outputs:
+        if output.snr_db is not None and output.equal_ratio is None and output.snr_db < FLOAT_SNR_DB:
+            raise VerificationError(
+                f"the float32 {artifact.format} artifact does not compute the model's function: SNR {output.snr_db:.1f} dB "
+                f"of output {output.name}, at least {FLOAT_SNR_DB:.0f} dB is expected of a faithful conversion"
+            )
 
 
 def _saturation(backend: ModuleType, spec: ProveSpec, inputs: list[np.ndarray]) -> Saturation | None:
@@ -183,8 +197,14 @@ def _saturation(backend: ModuleType, spec: ProveSpec, inputs: list[np.ndarray]) 
 def _sample_doubts(comparing: ComparingPredictor) -> tuple[str, ...]:
     if not comparing.unknown:
         return ()
+    figures = (
+        f"{comparing.unknown} of the metric's {comparing.asked} samples followed from the artifact's own answers, "
+        "and the float model was never asked them"
+    )
+    if not comparing.forced:
+        return (f"{figures}: parity leaves them out",)
     return (
-        f"the metric asked for {comparing.unknown} samples the float model was never asked: parity leaves them out",
+        f"{figures}: parity is of n={comparing.comparison.samples}, of which {comparing.forced} were fed the float model's inputs",
     )
 
 

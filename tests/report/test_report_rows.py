@@ -110,7 +110,7 @@ def test_no_agreement_without_classes(report: Report) -> None:
     changed = REPLACE(attempt, verdict=REPLACE(attempt.verdict, parity=parity))
     target = REPLACE(report.targets[1], attempts=(changed,), baseline=None)
     (row,) = rows(REPLACE(report, targets=(target,)))
-    assert str(row.agreement) == "not measured: the output is no [N, classes] array"
+    assert str(row.agreement) == "not measured: the first output holds no class scores"
     assert str(row.size) == "5.17 MB (no float file to compare)"
 
 

@@ -30,6 +30,35 @@ class Net(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(y, 1).flatten(1))
 
 
+class Joined(nn.Module):
+    """Boxes of some hundred pixels and scores, joined: one grid for both in a TFLite file. [N, 7, 144]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.box, self.cls = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 3, 1)
+        with torch.no_grad():
+            self.box.weight.mul_(100)
+            self.box.bias.add_(300)
+
+    def forward(self, photo: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.box(photo), self.cls(photo)], 1).flatten(2)
+
+
+class Resized(nn.Module):
+    """A resize of one mode between two convolutions; `turned`: the answer is read in another order."""
+
+    def __init__(self, mode: str = "nearest", turned: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.mode, self.turned = mode, turned
+        self.stem, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 3, 1)
+
+    def forward(self, photo: torch.Tensor) -> torch.Tensor:
+        x = self.head(F.interpolate(F.relu(self.stem(photo)), scale_factor=2.0, mode=self.mode))
+        return (x.permute(0, 2, 3, 1) if self.turned else x).flatten(1)
+
+
 def build(planted: bool) -> Net:
     """planted: one channel of `wide` is scaled up, and what reads it down."""
     torch.manual_seed(0)
@@ -84,7 +113,7 @@ def traced(net: nn.Module, folder: Path) -> Any:
         predictions="",
         samples_file=str(folder / "samples.npz"),
         inputs=(TensorSpec(name="input_0", shape=SHAPE, dtype="float32"),),
-        outputs=(TensorSpec(name="output_0", shape=(1, 5), dtype="float32"),),
+        outputs=(TensorSpec(name="output_0", shape=tuple(net(photos(1)).shape), dtype="float32"),),
         metric=1.0,
         samples=8,
         parameters=sum(p.numel() for p in net.parameters()),
@@ -118,6 +147,45 @@ def main(folder: Path) -> None:
             artifact = exporter.export(case, target, place / f"model{exporter.SUFFIX}")
             spec = BlameSpec(artifact=artifact, candidate=case, traced=float_, runtime=runtime)
             (folder / f"{name}-{fmt}.json").write_bytes(msgspec.json.encode(spec))
+    joined(folder)
+    for name, given in (("resize", Resized("bilinear")), ("turn", Resized(turned=True))):
+        mixed_up(folder, name, given)
+
+
+def joined(folder: Path) -> None:
+    import msgspec
+
+    from edgekit.export import tflite
+    from edgekit.specs import BlameSpec
+    from edgekit.target import load_target
+
+    (place := folder / "joined").mkdir()
+    float_ = traced(Joined().eval(), place)
+    case = quantized(place / "float.pt2", place / "int8", "tflite")
+    artifact = tflite.export(case, load_target("tflite-int8"), place / "model.tflite")
+    spec = BlameSpec(artifact=artifact, candidate=case, traced=float_, runtime="litert")
+    (folder / "joined-tflite.json").write_bytes(msgspec.json.encode(spec))
+
+
+def mixed_up(folder: Path, name: str, given: nn.Module) -> None:
+    """The spec of a float ONNX file that was made of `Resized()`, but claims to be made of `given`."""
+    import msgspec
+
+    from edgekit.export import onnx
+    from edgekit.records import Candidate, Recipe
+    from edgekit.specs import BlameSpec
+    from edgekit.target import load_target
+
+    recipe = Recipe(name="float32", precision="float32", steps=())
+    programs = []
+    for net, place in ((Resized(), folder / f"{name}-file"), (given, folder / name)):
+        place.mkdir()
+        programs.append(traced(net.eval(), place))
+    exported = Candidate(program=programs[0].program, recipe=recipe)
+    artifact = onnx.export(exported, load_target("x86-server"), folder / name / "model.onnx")
+    claimed = Candidate(program=programs[1].program, recipe=recipe)
+    spec = BlameSpec(artifact=artifact, candidate=claimed, traced=programs[1], runtime="onnxruntime")
+    (folder / f"{name}-onnx.json").write_bytes(msgspec.json.encode(spec))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
-    assert (place / "planted-tflite.json").is_file(), run.stderr[-3000:]
+    assert (place / "turn-onnx.json").is_file(), run.stderr[-3000:]
     return place
 
 
@@ -230,6 +230,65 @@ def test_a_scale_that_differs_is_told_with_both_values(folder: Path, tmp_path: P
     assert found.wrong_operator is not None
     assert "the file has scale " in found.wrong_operator.reason
     assert ", the program " in found.wrong_operator.reason
+
+
+def joined_scale(path: Path) -> np.float32:
+    """The scale of the concatenation, and with it of all that it joins."""
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    (index,) = {
+        int(op["outputs"][0]) for op in interpreter._get_ops_details() if op["op_name"] == "CONCATENATION"
+    }
+    return np.float32(
+        next(d["quantization"][0] for d in interpreter.get_tensor_details() if d["index"] == index)
+    )
+
+
+def one_grid_of_scores(path: Path) -> None:
+    """As if the converter had taken the scale of a sigmoid for everything."""
+    scale = joined_scale(path).tobytes()
+    path.write_bytes(path.read_bytes().replace(scale, np.float32(1 / 256).tobytes()))
+
+
+def nudge(path: Path) -> None:
+    scale = joined_scale(path)
+    path.write_bytes(path.read_bytes().replace(scale.tobytes(), np.float32(scale * 1.0015).tobytes()))
+
+
+def test_the_concatenation_that_asked_for_the_grid_is_blamed_not_the_layer_that_saturates(
+    folder: Path, tmp_path: Path
+) -> None:
+    found = blame(damaged(spec_of(folder, "joined-tflite"), tmp_path, one_grid_of_scores))
+    assert found.wrong_operator is not None
+    assert (found.wrong_operator.op, found.wrong_operator.node) == ("CONCATENATION", "cat")
+    assert "the file gives all that it joins one grid of " in found.conclusion
+    assert "conv2d.default of box (Conv2d), which it joins, needs " in found.conclusion
+    assert "The first operator that is off is CONV_2D of box (Conv2d)" in found.conclusion
+
+
+def test_a_resize_between_two_layers_is_blamed_not_the_layer_behind_it(folder: Path) -> None:
+    found = blame(spec_of(folder, "resize-onnx"))
+    assert found.wrong_operator is not None
+    assert (found.wrong_operator.op, found.wrong_operator.node) == ("Resize", "upsample_bilinear2d")
+    assert [row.node for row in found.conversion if row.wrong] == ["upsample_bilinear2d"]
+
+
+def test_what_stands_behind_the_last_layer_is_named_where_only_the_answers_are_wrong(folder: Path) -> None:
+    found = blame(spec_of(folder, "turn-onnx"))
+    assert not any(row.wrong for row in found.conversion)
+    assert found.wrong_operator is not None
+    assert (
+        "behind the operators that were compared stand permute.default, flatten.using_ints"
+        in found.conclusion
+    )
+    assert "each of" not in found.conclusion
+
+
+def test_a_grid_that_differs_within_rounding_is_no_fault(folder: Path, tmp_path: Path) -> None:
+    """TFLite has one grid for writer and readers: numbers that are right are right on any."""
+    spec = spec_of(folder, "joined-tflite")
+    found = blame(damaged(spec, tmp_path, nudge))
+    assert blame(spec).wrong_operator is None and found.wrong_operator is None, found.conclusion
 
 
 def test_a_file_that_was_altered_unknowingly_is_refused(folder: Path, tmp_path: Path) -> None:

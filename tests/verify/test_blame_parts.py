@@ -12,6 +12,7 @@ from edgekit.records import LayerHarm
 from edgekit.verify import _blame_text as text
 from edgekit.verify._conversion import _reason, fit
 from edgekit.verify._match import Tensor, align, groups, match, same_grid
+from edgekit.verify._slices import Outputs
 from edgekit.verify._units import Unit, family, units
 from edgekit.verify._walk import Difference, channel_axis
 
@@ -25,6 +26,7 @@ from edgekit.verify._walk import Difference, channel_axis
         ("pool", ["aten.adaptive_avg_pool2d.default", "MEAN", "GlobalAveragePool", "ReduceMean", "reduce_mean"]),
         ("clip", ["aten.relu6.default", "Clip", "RELU", "aten.hardtanh.default"]),
         ("move", ["aten.view.default", "RESHAPE", "Transpose", "aten.pad.default", "slice_by_index"]),
+        ("resize", ["aten.upsample_nearest2d.vec", "RESIZE_NEAREST_NEIGHBOR", "Resize", "upsample_bilinear"]),
         ("hardswish", ["aten.hardswish.default", "HARD_SWISH", "HardSwish"]),
     ],
 )  # fmt: skip
@@ -185,10 +187,11 @@ def row(node: str, snr: float | None, wrong: bool) -> LayerHarm:
 
 def test_kernels_that_are_wrong_only_when_fused_are_no_fault_of_the_converter() -> None:
     rows = [row("first", 60.0, False), row("second", 3.0, True)]
-    said = text.conversion("onnxruntime", rows, 5.0, 8, fused_only=True)
+    answers = Outputs(["scores"])
+    said = text.conversion("onnxruntime", rows, answers, 8, fused_only=True)
     assert "linear of second (Linear), node second is the first operator" in said
     assert "fused kernels only" in said and "converter" not in said
-    assert "converter" in text.conversion("onnxruntime", rows, 5.0, 8, fused_only=False)
+    assert "converter" in text.conversion("onnxruntime", rows, answers, 8, fused_only=False)
 
 
 def test_many_harmed_layers_are_no_case_for_skip() -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from edgekit.arrays import slice_axis
 from edgekit.records import OutputParity
-from edgekit.verify.outputs import LOST_DB, OutputStatistics, channel_axis
+from edgekit.verify.outputs import LOST_DB, OutputStatistics
 
 RNG = np.random.default_rng(0)
 BOXES = RNG.uniform(0, 640, (40, 4, 32)).astype(np.float32)
@@ -26,12 +27,12 @@ def rounded(values: np.ndarray, step: float, low: float = -np.inf, high: float =
 @pytest.mark.parametrize(
     ("shape", "axis"),
     [
-        ((8,), None), ((8, 10), 1), ((8, 7, 64), 1), ((8, 64, 7), 2), ((8, 21, 32, 32), 1), ((8, 32, 32, 21), 3),
+        ((8,), None), ((8, 10), 1), ((8, 7, 64), 1), ((8, 64, 7), 2), ((8, 9, 9), 1), ((8, 21, 32, 32), 1), ((8, 32, 32, 21), 3),
         ((8, 32, 32, 32), 1), ((8, 512, 7, 7), 1), ((8, 3, 4, 5, 6), 1),
     ],
 )  # fmt: skip
 def test_where_channels_are(shape: tuple[int, ...], axis: int | None) -> None:
-    assert channel_axis(shape) == axis
+    assert slice_axis(shape) == axis
 
 
 def test_the_figures_are_those_of_numpy() -> None:

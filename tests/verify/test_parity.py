@@ -125,6 +125,36 @@ def test_what_the_float_model_was_asked_is_compared_and_the_rest_is_counted() ->
     assert (parity.samples, parity.max_abs_error, parity.agreement) == (2, 0.5, 1.0)
 
 
+def test_outputs_that_are_no_classes_are_not_ranked() -> None:
+    reference, got = arrays()
+    comparison = Comparison(classes=False)
+    comparison.add([reference], [got])
+    assert comparison.parity().agreement is None
+
+
+def test_questions_that_the_artifact_did_not_reach_are_fed_to_it() -> None:
+    """As with state fed back: from its second step on the metric asks what float was never asked."""
+    steps = [np.full((2, 2), i, np.float32) for i in range(4)]
+    predict = comparing({f"{digest([x])}_0": x * 2 + 0.5 for x in steps})
+    predict(steps[0])
+    predict(steps[1] + 0.1)
+    assert (predict.asked, predict.unknown, predict.comparison.samples) == (4, 2, 2)
+    predict.force({digest([x]): [x] for x in steps}, most=100)
+    assert (predict.forced, predict.comparison.samples, predict.comparison.parity().max_abs_error) == (
+        6,
+        8,
+        0.5,
+    )
+
+
+def test_at_most_so_many_samples_are_fed_evenly_spread() -> None:
+    steps = [np.full((2, 2), i, np.float32) for i in range(10)]
+    predict = comparing({f"{digest([x])}_0": x * 2 + i for i, x in enumerate(steps)})
+    predict.force({digest([x]): [x] for x in steps}, most=8)
+    assert predict.forced == 8
+    assert predict.comparison.parity().max_abs_error == 9, "steps 0, 3, 6 and 9"
+
+
 def test_the_same_numbers_in_another_shape_are_another_question() -> None:
     flat = np.ones((1, 4), np.float32)
     assert (

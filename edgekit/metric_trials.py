@@ -1,0 +1,112 @@
+"""The metric asked again with other answers than the model's: those that were recorded, shuffled or replaced.
+
+No model runs, so that a call costs what the metric itself costs. An answer that the metric feeds back as an input cannot
+be changed: nobody was ever asked what follows from it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgekit.arrays import as_arrays, digest
+from edgekit.errors import TaskError
+
+SAME_METRIC = 1e-6  # relative; sums in another order differ by less
+NOISE = 10.0  # times the largest number of an output: what no metric that looks can miss
+
+Score = Callable[[Callable[..., Any]], float]
+Answers = dict[str, list[np.ndarray]]
+Change = Callable[[str, list[np.ndarray]], list[np.ndarray]]
+
+
+def same(a: float, b: float) -> bool:
+    return abs(a - b) <= SAME_METRIC * max(abs(b), 1e-9)
+
+
+class FedBack(Exception):
+    """The metric asked for what follows from a changed answer."""
+
+
+class Trials:
+    """The metric of changed answers."""
+
+    def __init__(self, answers: Answers, score: Score, metric: float) -> None:
+        self.answers, self._score, self.metric = answers, score, metric
+        self._places = [(key, row) for key, arrays in answers.items() for row in range(len(arrays[0]))]
+        self.rows = len(self._places)
+
+    def of(self, change: Change) -> float | None:
+        """None where the metric cannot be computed of them. Raises FedBack where an answer is fed back."""
+        predict = _Changed(self.answers, change)
+        try:
+            value = self._score(predict)
+        except TaskError:
+            value = None
+        if predict.unknown:
+            raise FedBack
+        return value
+
+    def changes(self, change: Change) -> bool:
+        value = self.of(change)
+        return value is None or not same(value, self.metric)
+
+    def shuffled(self, outputs: Sequence[int], seed: int) -> float | None:
+        """Every row gets the answer of another one, the same for all of `outputs`."""
+        order = np.random.default_rng(seed).permutation(self.rows)
+        sources = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))
+        given: dict[str, list[tuple[str, int]]] = {key: [] for key in self.answers}
+        for index, (key, _) in enumerate(self._places):
+            given[key].append(self._places[sources[index]])
+
+        def change(key: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
+            return [
+                np.stack([self.answers[source][i][row] for source, row in given[key]]) if i in outputs else a
+                for i, a in enumerate(arrays)
+            ]
+
+        return self.of(change)
+
+
+class _Changed:
+    """A predict function that answers what `change` makes of what was recorded."""
+
+    def __init__(self, answers: Answers, change: Change) -> None:
+        self._answers, self._change = answers, change
+        self.unknown = False
+
+    def __call__(self, *inputs: Any) -> Any:
+        key = digest(as_arrays(inputs))
+        if key not in self._answers:
+            self.unknown = True
+            raise FedBack
+        outputs = self._change(key, list(self._answers[key]))
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def one_hot(turn: int) -> Change:
+    """Output 0 as 1 at its largest number, `turn` columns further, and 0 elsewhere."""
+
+    def change(_key: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        first, *others = arrays
+        columns = np.eye(first.shape[1], dtype=first.dtype)
+        return [columns[(first.argmax(1) + turn) % first.shape[1]], *others]
+
+    return change
+
+
+def noise(output: int, axis: int = 0, part: slice = slice(None)) -> Change:
+    """Some channels of an output, or all of it, as noise far beyond its numbers; integers in another order."""
+
+    def change(key: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        changed, generator = arrays[output].copy(), np.random.default_rng(int(key, 16))
+        where = (slice(None),) * axis + (part,)
+        old = changed[where]
+        if changed.dtype.kind == "f":
+            scale = NOISE * max(float(np.abs(arrays[output]).max(initial=0.0)), 1.0)
+            changed[where] = generator.standard_normal(old.shape) * scale
+        else:
+            changed[where] = generator.permuted(old.ravel()).reshape(old.shape)
+        return [*arrays[:output], changed, *arrays[output + 1 :]]
+
+    return change
