@@ -10,8 +10,10 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.quant import proven
+from edgekit.errors import TaskError
+from edgekit.quant import proven, rules
 from edgekit.quant.constants import fold_constants
+from edgekit.quant.program import calls, origin
 from edgekit.quant.rules import is_zero_pad
 from edgekit.quant.views import is_view, root_of, written
 
@@ -35,6 +37,18 @@ def prepared(graph_module: GraphModule, before: proven.Reference) -> tuple[str, 
     """Runs every pass of PASSES, in order, on the graph of an exported program's `module()`, which answers as `before`
     does. Returns a sentence for each pass that would have changed what it computes, and was undone."""
     return proven.rewrite(graph_module, PASSES, before)
+
+
+def check_norms(graph_module: GraphModule) -> None:
+    """Raises TaskError for a batch norm that forward runs as in training: each sample is answered by its whole batch."""
+    for node in calls(graph_module):
+        mean = node.args[3] if node.target in rules.NORM and node.args[5] else None
+        if isinstance(mean, Node):
+            raise TaskError(
+                f"forward writes the buffer `{mean.target}`: {origin(node) or 'a batch norm'} runs as in training there, and answers "
+                "from the statistics of the batch that it is given. An artifact keeps nothing between calls: leave out what turns "
+                "training on (train(), F.batch_norm(training=True)), so that eval() holds"
+            )
 
 
 def functionalize(graph_module: GraphModule) -> None:
