@@ -19,11 +19,10 @@ import torchvision  # noqa: F401  before any converter: see edgekit.child
 from edgekit import fingerprint, likeness, metric_check
 from edgekit.arrays import check_shapes, digest, save_arrays
 from edgekit.errors import ConversionError, EdgekitError, MissingRuntime, TaskError
-from edgekit.quant import calibrate, macs, prepare, program
-from edgekit.quant.prepare_keras import prepare_keras
+from edgekit.quant import calibrate, macs, prepare, prepare_keras, program, proven
 from edgekit.recorder import Recorder
 from edgekit.records import TaskFacts, TensorSpec, Traced
-from edgekit.sources import keras
+from edgekit.sources import keras, state
 from edgekit.sources.subject import Subject
 from edgekit.specs import TraceSpec
 from edgekit.task import Task, describe
@@ -99,8 +98,8 @@ def _subject(task: Task, examples: tuple[torch.Tensor, ...], work: Path) -> Subj
     if isinstance(task.model, str | Path) and (Path(task.model).is_dir() or not Path(task.model).suffix):
         return _saved_model(Path(task.model), examples)
     model = model_of(task)
-    outputs = _forward(model, examples)
-    exported = export(model, examples)
+    outputs, kept = _checked(model, examples)
+    exported, undone = _export(model, examples)
     program.save(exported, work / "program.pt2")
     keras_file, doubts = keras.keep(model, work / "model.keras")
     return Subject(
@@ -115,7 +114,7 @@ def _subject(task: Task, examples: tuple[torch.Tensor, ...], work: Path) -> Subj
             "the model's weights": fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
         },
         macs=macs.count(exported),
-        doubts=doubts,
+        doubts=(*kept, *undone, *doubts),
     )
 
 
@@ -194,7 +193,7 @@ def score(task: Task, predict: Callable[..., Any]) -> float:
 def program_of(task: Task) -> torch.export.ExportedProgram:
     """The task's model exported as `trace` does it. Raises what `trace` raises for the model."""
     examples, model = examples_of(task), model_of(task)
-    _forward(model, examples)
+    _checked(model, examples)
     return export(model, examples)
 
 
@@ -237,6 +236,13 @@ def examples_of(task: Task) -> tuple[torch.Tensor, ...]:
     return tuple(examples)
 
 
+def _checked(
+    model: torch.nn.Module, examples: tuple[torch.Tensor, ...]
+) -> tuple[list[torch.Tensor], tuple[str, ...]]:
+    """What forward answers to the examples, and doubts about it. Raises TaskError for a forward that keeps a state."""
+    return state.check(lambda *inputs: _forward(model, inputs), examples, lambda: state.of_module(model))
+
+
 def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
     shapes = ", ".join(f"{list(e.shape)} {str(e.dtype).removeprefix('torch.')}" for e in examples)
     try:
@@ -264,15 +270,28 @@ def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list
 
 
 def export(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
-    """torch.export, then the graph preparation that every target profits from."""
+    """torch.export, then the graph preparation that every target profits from, proven to answer as the model does."""
+    return _export(model, examples)[0]
+
+
+def _export(
+    model: torch.nn.Module, examples: tuple[torch.Tensor, ...]
+) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
+    """The program, and a sentence for each pass that was undone because it would have changed what it computes."""
+    before = proven.reference(model, examples)
     try:
         with keras.layers_named(model):
             graph = torch.export.export(model, examples).module()
+        prepare.check_norms(graph)
+        undone: tuple[str, ...] = ()
         if keras.has_layers(model):
             keras.note_origins(graph)
-            prepare_keras(graph)
-        return torch.export.export(prepare.prepare_graph(graph), examples)
-    except ConversionError:
+            undone = prepare_keras.prepared(graph, before)
+        undone += prepare.prepared(graph, before)
+        if undone:  # by no pass, it may be
+            before.demand(graph, "torch.export")
+        return torch.export.export(graph, examples), undone
+    except (ConversionError, TaskError):
         raise
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
@@ -302,7 +321,7 @@ def _call(
 def _torch_call(model: torch.nn.Module) -> Callable[..., list[np.ndarray]]:
     def call(*arrays: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
-            outputs = model(*map(torch.from_numpy, arrays))
+            outputs = model(*(torch.from_numpy(a).clone() for a in arrays))  # forward may write into them
         return [t.numpy().copy() for t in ([outputs] if isinstance(outputs, torch.Tensor) else outputs)]
 
     return call

@@ -11,7 +11,8 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from edgekit.compress._score import metric_of
-from edgekit.quant.trainable import give_back, trainable
+from edgekit.compress._teachers import learner
+from edgekit.quant.trainable import give_back
 from edgekit.task import Training
 from edgekit.train.loop import fit
 from edgekit.train.options import Options
@@ -25,7 +26,7 @@ log = logging.getLogger("edgekit")
 def plain(program: ExportedProgram, training: Training, options: Options, folder: Path) -> GraphModule:
     """The same start, trained on the labels alone."""
     graph = program.module()
-    model = trainable(graph)
+    model = learner(graph)
     fit(model, training, options, folder=folder)
     give_back(model, graph)
     return graph

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
-from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
 from edgekit.errors import UserError
 from edgekit.quant import program as programs
+from edgekit.quant import proven
+from edgekit.quant.fold import fold_batch_norms
 from edgekit.quant.trainable import OneByOne, trainable
 from edgekit.records import Candidate
 from edgekit.task import build
@@ -52,10 +53,23 @@ def teacher(candidate: Candidate) -> GraphModule | OneByOne:
 def asked(program: ExportedProgram, folds: bool = True) -> GraphModule | OneByOne:
     """For any number of samples. folds: batch norms go into the layers before them, which saves time; their names go too."""
     graph = program.module()
+    before = proven.reference(graph, programs.user_inputs(program))
     if folds:
-        _fuse_conv_bn_(graph)
-        _fuse_linear_bn_(graph)
-    return trainable(graph)
+        fold_batch_norms(graph, before)
+    return learner(graph, before)
+
+
+def learner(graph: GraphModule, before: proven.Reference | None = None) -> GraphModule | OneByOne:
+    """`trainable`, proven to answer as the graph does, until it trains. before: what that is, where it is known.
+
+    Raises ConversionError where it answers something else.
+    """
+    before = before or proven.reference(graph, proven.inputs_of(graph))
+    model = trainable(graph)
+    mode = model.training
+    before.demand(model.eval(), "making the program trainable")
+    model.train(mode)
+    return model
 
 
 def check_same(name: str, program: ExportedProgram, other: str, like: ExportedProgram) -> None:

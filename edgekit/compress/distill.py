@@ -47,7 +47,7 @@ from edgekit.distill.taps import graph_of
 from edgekit.distill.unlabelled import Interleaved
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
-from edgekit.quant.trainable import give_back, trainable
+from edgekit.quant.trainable import give_back
 from edgekit.records import Candidate, Record
 from edgekit.stages import CHECKPOINT
 from edgekit.task import Training
@@ -192,7 +192,7 @@ def _method(
     with torch.random.fork_rng(devices=()):
         data.seed_step(context.seed, 0, 0)  # of adapters and heads
         setting = Setting(
-            student=trainable(program.module()),
+            student=_teachers.learner(program.module()),
             teachers=[_teachers.asked(teacher, folds) for teacher in given.values()],
             loss=task.training.loss,
             alpha=options.alpha,

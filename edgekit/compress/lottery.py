@@ -27,10 +27,10 @@ from torch.fx import GraphModule
 
 from edgekit.compress import ptq
 from edgekit.compress._score import metric_of
-from edgekit.compress._teachers import teacher
+from edgekit.compress._teachers import learner, teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
-from edgekit.quant.trainable import give_back, trainable
+from edgekit.quant.trainable import give_back
 from edgekit.records import Candidate, Record
 from edgekit.sparse import alive, patterns, tickets
 from edgekit.sparse import layers as weights
@@ -138,7 +138,7 @@ class _Search:
         self._options, self._training, self._context = options, training, context
         self._early = tickets.early_weights(Path(options.rewind), graph) if options.rewind else {}
         self._objective = self._loss(candidate)
-        self.model = trainable(graph)
+        self.model = learner(graph)
         self.masks = Masks(self.model, chosen, "magnitude")
         self.shares = tickets.shares(options.sparsity, options.each)
         self.images = 0

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
 from edgekit.compress import ptq
 from edgekit.compress._score import metric_of
 from edgekit.errors import UserError
 from edgekit.quant import program as programs
-from edgekit.quant import tensors
+from edgekit.quant import proven, tensors
+from edgekit.quant.fold import fold_batch_norms
 from edgekit.records import Candidate, Record
 from edgekit.sparse import layers as weights
 from edgekit.sparse import patterns
@@ -67,8 +67,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     like, graph = programs.user_inputs(program), program.module()
     del program
     before = metric_of(task, graph)
-    _fuse_conv_bn_(graph)
-    _fuse_linear_bn_(graph)
+    fold_batch_norms(graph, proven.of_metric(graph, like, context.traced))
     found = weights.find(graph)
     allowed = weights.chosen(found, patterns.read("unstructured"), options.ignore, options.keep)
     chosen = [layer for layer in allowed if layer.size > SMALLEST]

@@ -17,23 +17,25 @@ of batches. What it can lose: depthwise networks with wide channel ranges, which
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 import torch
 from torch.fx import GraphModule, Node
-from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
 from edgekit.compress._choices import MOVED, Calibrated, Trial, choose
 from edgekit.errors import UserError
-from edgekit.quant import bias, rules
+from edgekit.quant import bias, proven, rules
 from edgekit.quant import program as programs
 from edgekit.quant.calibrate import calibrate
 from edgekit.quant.equalize import Equalized, equalize
+from edgekit.quant.fold import observed
 from edgekit.quant.observing import observing
 from edgekit.quant.program import origin
 from edgekit.quant.quantizer import ProfileQuantizer, count_layers
-from edgekit.records import Candidate, Figure, FloatLayer, Record
+from edgekit.quant.simulate import Simulation
+from edgekit.records import Candidate, Figure, FloatLayer, Record, Traced
 from edgekit.sparse.kept import is_sparse
 
 if TYPE_CHECKING:
@@ -62,48 +64,63 @@ class Options(Record):
             raise UserError(f"ptq option batches is {self.batches}; it must be at least 1")
 
 
-def calibrated(candidate: Candidate, task: "Task", options: Options) -> Calibrated:
+class _Float(NamedTuple):
+    """A float graph, zeros in the shape of its inputs, and what it answers before anything is done to it."""
+
+    graph: GraphModule
+    like: tuple[torch.Tensor, ...]
+    before: proven.Reference
+
+
+def calibrated(
+    candidate: Candidate, task: "Task", options: Options, traced: Traced | None = None
+) -> Calibrated:
     """Prepares `candidate.program` for integers and shows it the calibration batches.
 
-    Raises TaskError for calibration batches that do not fit, UserError for a candidate without `quant`.
+    Raises TaskError for calibration batches that do not fit, UserError for a candidate without `quant`, ConversionError where
+    preparing changes what the float graph computes.
     """
-    return _calibrated(*_float_graph(candidate), candidate, task, options)
+    return _calibrated(_float_graph(candidate, traced), candidate, task, options)
 
 
-def equalized(candidate: Candidate, task: "Task", options: Options) -> tuple[Equalized, Calibrated | None]:
+def equalized(
+    candidate: Candidate, task: "Task", options: Options, traced: Traced | None = None
+) -> tuple[Equalized, Calibrated | None]:
     """The same for the equalized graph; None where it has no layers to equalize."""
-    graph, like = _float_graph(candidate)
-    done = equalize(graph)
-    return done, _calibrated(graph, like, candidate, task, options) if done.pairs else None
+    given = _float_graph(candidate, traced)
+    done = equalize(given.graph, given.before)
+    return done, _calibrated(given, candidate, task, options) if done.pairs else None
 
 
-def _float_graph(candidate: Candidate) -> tuple[GraphModule, tuple[torch.Tensor, ...]]:
-    """The graph and zeros in the shape of its inputs; the program itself is let go, and with it what folding replaces."""
+def _float_graph(candidate: Candidate, traced: Traced | None) -> _Float:
+    """The program itself is let go, and with it what folding replaces."""
     program = programs.load(candidate.program)
-    return program.module(), programs.user_inputs(program)
+    graph, like = program.module(), programs.user_inputs(program)
+    return _Float(graph, like, proven.of_metric(graph, like, traced))
 
 
-def _calibrated(
-    graph: GraphModule,
-    like: tuple[torch.Tensor, ...],
-    candidate: Candidate,
-    task: "Task",
-    options: Options,
-) -> Calibrated:
+def _calibrated(given: _Float, candidate: Candidate, task: "Task", options: Options) -> Calibrated:
     if candidate.quant is None:
         raise UserError("ptq needs a target with a [quant] table; this candidate has none")
     skip = tuple(part.strip() for part in options.skip.split(",") if part.strip())
     quantizer = ProfileQuantizer(candidate.quant, options.estimator, skip=skip)
-    model = prepare_pt2e(graph, quantizer)
+    model = observed(given.graph, quantizer, given.before)
+    given.before.demand(Simulation(model, rounds=False).run, "preparing for integers")
     watchers = bias.watch(model) if options.bias_correction == "auto" else []
-    batches, runs = calibrate(observing(model), task.calibration or (), like, options.batches)
-    return Calibrated(model=model, watchers=watchers, like=like, batches=batches, runs=runs)
+    batches, runs = calibrate(observing(model), task.calibration or (), given.like, options.batches)
+    return Calibrated(model=model, watchers=watchers, like=given.like, batches=batches, runs=runs)
 
 
-def decided(candidate: Candidate, task: "Task", options: Options) -> tuple[Calibrated, Trial]:
+def decided(
+    candidate: Candidate, task: "Task", options: Options, traced: Traced | None = None
+) -> tuple[Calibrated, Trial]:
     """The calibrated graph with what measurably helps it, still in float: what `apply` converts."""
-    found = calibrated(candidate, task, options)
-    other = (lambda: equalized(candidate, task, options)) if _tries_equalizing(candidate, options) else None
+    found = calibrated(candidate, task, options, traced)
+    other = (
+        (lambda: equalized(candidate, task, options, traced))
+        if _tries_equalizing(candidate, options)
+        else None
+    )
     return found, choose(found, task.calibration or (), other, options.rounding == "gptq")
 
 
@@ -122,7 +139,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     Raises what `calibrated` raises.
     """
     start = time.perf_counter()
-    found, trial = decided(candidate, task, options)
+    found, trial = decided(candidate, task, options, context.traced)
     figures = {
         "calibration batches": (found.batches, "count"),
         "calibration runs": (found.runs, "count"),

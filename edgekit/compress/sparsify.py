@@ -31,13 +31,13 @@ from torch.fx import GraphModule
 
 from edgekit.compress import ptq
 from edgekit.compress._score import figures_of, metric_of
-from edgekit.compress._teachers import teacher
+from edgekit.compress._teachers import learner, teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
 from edgekit.quant.calibrate import checked, yielded
 from edgekit.quant.recalibrate import recalibrate
-from edgekit.quant.trainable import OneByOne, give_back, trainable
+from edgekit.quant.trainable import OneByOne, give_back
 from edgekit.records import Candidate, Record
 from edgekit.sparse import alive, patterns
 from edgekit.sparse import layers as weights
@@ -120,7 +120,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     del program
     pattern, found = patterns.read(options.pattern), weights.find(graph)
     chosen = weights.chosen(found, pattern, options.ignore, options.keep)
-    model = trainable(graph)
+    model = learner(graph)
     masks = Masks(model, chosen, options.criterion)
     magnitudes = [weight.abs() for weight in masks.weights()]
     alive.check(chosen, magnitudes, pattern, options.sparsity, options.scope)

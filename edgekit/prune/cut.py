@@ -15,8 +15,8 @@ from torch.utils import _pytree as pytree
 from edgekit.errors import ConversionError, UserError
 from edgekit.prune.follow import follow
 from edgekit.prune.graph import Graph, Group, Part, is_depthwise
-from edgekit.prune.probe import probe
 from edgekit.prune.widths import Scores
+from edgekit.quant.proven import sample_of
 
 CLOSE = 1e-3  # relative to the largest answer; another order of sums differs by a hundredth of this
 _OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention)
@@ -49,11 +49,11 @@ def cut(graph: Graph, widths: Mapping[str, int], scores: Scores) -> dict[str, li
 def _answers(graph: Graph, widths: Mapping[str, tuple[int, int]]) -> object:
     """Of the pruned module; where it does not run, with the numbers changed that it wrote down about its width."""
     try:
-        return graph.module(*probe(graph.examples))
+        return graph.module(*sample_of(graph.examples))
     except Exception:
         if not follow(graph.module, widths):
             raise
-        return graph.module(*probe(graph.examples))
+        return graph.module(*sample_of(graph.examples))
 
 
 def least(group: Group, width: int, scores: torch.Tensor) -> list[int]:
@@ -83,7 +83,7 @@ def _expected(graph: Graph, gone: Mapping[str, Sequence[int]]) -> tuple[object, 
             if part.side == "in":
                 _forget(layer, part)
     with torch.no_grad():
-        return masked(*probe(graph.examples)), exact
+        return masked(*sample_of(graph.examples)), exact
 
 
 def _forget(layer: nn.Module, part: Part) -> None:

@@ -5,7 +5,8 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from edgekit.errors import ConversionError
-from edgekit.prune.probe import probe
+from edgekit.quant.constants import FOLDED
+from edgekit.quant.proven import sample_of
 
 CLOSE = 1e-3  # relative to the largest answer
 
@@ -15,7 +16,10 @@ def fill(module: nn.Module, program: ExportedProgram, examples: tuple[torch.Tens
 
     Raises ConversionError where names or shapes do not fit, or the answers differ: the program has become another net.
     """
-    ours, theirs = module.state_dict(), program.state_dict
+    ours, held = module.state_dict(), program.state_dict
+    theirs = {
+        n: value for n, value in held.items() if not n.startswith(FOLDED)
+    }  # the module computes these itself
     strange = [name for name in theirs if name not in ours]
     shapes = [name for name in theirs if name in ours and ours[name].shape != theirs[name].shape]
     if strange or shapes or not theirs:
@@ -32,7 +36,7 @@ def fill(module: nn.Module, program: ExportedProgram, examples: tuple[torch.Tens
     with torch.no_grad():
         for name, value in theirs.items():
             ours[name].copy_(value)
-        inputs = probe(examples)
+        inputs = sample_of(examples)
         _compare(module.eval()(*inputs), program.module()(*inputs), type(module).__name__)
 
 

@@ -12,12 +12,14 @@ the layers, and may harm the second weight; so `edgekit.compress.ptq` measures. 
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch.fx import GraphModule, Node
-from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
-from edgekit.quant import rules, tensors
+from edgekit.quant import proven, rules, tensors
+from edgekit.quant.fold import fold_batch_norms
 from edgekit.quant.program import calls
 from edgekit.records import Record
 
@@ -54,15 +56,25 @@ class Equalized(Record):
     left_out: dict[str, int]
 
 
-def equalize(graph_module: GraphModule) -> Equalized:
-    """Equalizes every pair of layers of a float graph, in place; batch norms are folded into their layers first."""
-    _fuse_conv_bn_(graph_module)
-    _fuse_linear_bn_(graph_module)
+def equalize(graph_module: GraphModule, before: proven.Reference | None = None) -> Equalized:
+    """Equalizes every pair of layers of a float graph, in place; batch norms are folded into their layers first.
+
+    before: what the graph answers, where that is known. Where it then answers something else, nothing is equalized.
+    """
+    before = before or proven.reference(graph_module, proven.inputs_of(graph_module))
+    fold_batch_norms(graph_module, before)
     pairs, left_out = find_pairs(graph_module)
-    for _ in range(SWEEPS if pairs else 0):
+    undone = proven.rewrite(graph_module, [partial(_sweep, pairs=pairs)], before) if pairs else ()
+    if undone:
+        return Equalized(pairs=(), left_out={**left_out, "other answers": len(pairs)})
+    return Equalized(pairs=tuple((a.name, b.name) for a, b in pairs), left_out=left_out)
+
+
+def _sweep(graph_module: GraphModule, pairs: Sequence[tuple[Node, Node]]) -> None:
+    """Over all pairs, until they settle."""
+    for _ in range(SWEEPS):
         if max(_balance(graph_module, *pair) for pair in pairs) < SETTLED:
             break
-    return Equalized(pairs=tuple((a.name, b.name) for a, b in pairs), left_out=left_out)
 
 
 def find_pairs(graph_module: GraphModule) -> tuple[list[tuple[Node, Node]], dict[str, int]]:

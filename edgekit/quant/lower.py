@@ -10,17 +10,15 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.quant import rules
+from edgekit.quant import proven, rules
 
 ATEN = torch.ops.aten
 
 
 def lower_for_integers(graph_module: GraphModule) -> GraphModule:
-    for rewrite in PASSES:
-        rewrite(graph_module)
-    graph_module.graph.eliminate_dead_code()
-    graph_module.graph.lint()
-    graph_module.recompile()
+    """Runs every pass of PASSES, in order; one that would change what the graph computes is undone, and logged."""
+    before = proven.reference(graph_module, proven.inputs_of(graph_module))
+    proven.rewrite(graph_module, PASSES, before)
     return graph_module
 
 

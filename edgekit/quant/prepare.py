@@ -10,7 +10,12 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.errors import TaskError
+from edgekit.quant import proven, rules
+from edgekit.quant.constants import fold_constants
+from edgekit.quant.program import calls, origin
 from edgekit.quant.rules import is_zero_pad
+from edgekit.quant.views import is_view, root_of, written
 
 ATEN = torch.ops.aten
 
@@ -20,30 +25,40 @@ _STRING_PADDING = {
     ATEN.conv2d.padding: ATEN.conv2d.default,
     ATEN.conv3d.padding: ATEN.conv3d.default,
 }
-_MAY_ALIAS = {
-    ATEN.dropout.default,
-    ATEN.feature_dropout.default,
-    ATEN.to.dtype,
-}  # views that the schema hides
 
 
 def prepare_graph(graph_module: GraphModule) -> GraphModule:
-    """Runs every pass of PASSES, in order, on the graph of an exported program's `module()`."""
-    for rewrite in PASSES:
-        rewrite(graph_module)
-        graph_module.graph.eliminate_dead_code()
-        graph_module.graph.lint()
-        graph_module.recompile()
+    """`prepared` for a graph as it is."""
+    prepared(graph_module, proven.reference(graph_module, proven.inputs_of(graph_module)))
     return graph_module
+
+
+def prepared(graph_module: GraphModule, before: proven.Reference) -> tuple[str, ...]:
+    """Runs every pass of PASSES, in order, on the graph of an exported program's `module()`, which answers as `before`
+    does. Returns a sentence for each pass that would have changed what it computes, and was undone."""
+    return proven.rewrite(graph_module, PASSES, before)
+
+
+def check_norms(graph_module: GraphModule) -> None:
+    """Raises TaskError for a batch norm that forward runs as in training: each sample is answered by its whole batch."""
+    for node in calls(graph_module):
+        mean = node.args[3] if node.target in rules.NORM and node.args[5] else None
+        if isinstance(mean, Node):
+            raise TaskError(
+                f"forward writes the buffer `{mean.target}`: {origin(node) or 'a batch norm'} runs as in training there, and answers "
+                "from the statistics of the batch that it is given. An artifact keeps nothing between calls: leave out what turns "
+                "training on (train(), F.batch_norm(training=True)), so that eval() holds"
+            )
 
 
 def functionalize(graph_module: GraphModule) -> None:
     """`x.relu_()` becomes `relu(x)`, and later readers of x read the new value.
 
     `run_decompositions({})` would do this too, but it also turns batch_norm into an operator that the conv-bn
-    patterns of quantization-aware training do not match. Left alone: writes into an input, a buffer or a view
-    of something that is read later.
+    patterns of quantization-aware training do not match. A write into an input or a stored tensor goes to a copy of it: an
+    artifact changes neither. Left alone: writes into a view of something that is read later.
     """
+    copies = _own_copies(graph_module)
     order = {node: index for index, node in enumerate(graph_module.graph.nodes)}
     for node in list(graph_module.graph.nodes):
         replacement = _functional(node)
@@ -52,6 +67,11 @@ def functionalize(graph_module: GraphModule) -> None:
         target = node.args[0]
         node.target = replacement
         target.replace_all_uses_with(node, delete_user_cb=lambda user, at=order[node]: order[user] > at)
+    left = {root_of(target) for node in graph_module.graph.nodes for target in written(node)}
+    for copy in copies:
+        if copy not in left:
+            copy.replace_all_uses_with(copy.args[0])
+            graph_module.graph.erase_node(copy)
 
 
 def explicit_padding(graph_module: GraphModule) -> None:
@@ -87,7 +107,24 @@ def fold_pads(graph_module: GraphModule) -> None:
         graph_module.graph.erase_node(node)
 
 
-PASSES: list[Callable[[GraphModule], None]] = [functionalize, explicit_padding, fold_pads]
+PASSES: list[Callable[[GraphModule], None]] = [functionalize, fold_constants, explicit_padding, fold_pads]
+
+
+def _own_copies(graph_module: GraphModule) -> list[Node]:
+    """A copy of each input and stored tensor that is written in place, in the place of the tensor."""
+    nodes = list(graph_module.graph.nodes)
+    roots = dict.fromkeys(root_of(target) for node in nodes for target in written(node))
+    last = [node for node in nodes if node.op == "placeholder"][-1]
+    made: list[Node] = []
+    for root in nodes:
+        if root not in roots or root.op not in ("placeholder", "get_attr"):
+            continue
+        with graph_module.graph.inserting_after(last if root.op == "placeholder" else root):
+            copy = graph_module.graph.call_function(ATEN.clone.default, (root,))
+        copy.meta = dict(root.meta)
+        root.replace_all_uses_with(copy, delete_user_cb=lambda user, own=copy: user is not own)
+        made.append(copy)
+    return made
 
 
 def _functional(node: Node) -> torch._ops.OpOverload | None:
@@ -103,33 +140,26 @@ def _functional(node: Node) -> torch._ops.OpOverload | None:
 
 def _safe(node: Node, order: dict[Node, int]) -> bool:
     """Whether nobody else sees the write: the tensor is an intermediate, no alias of it is read later."""
-    written = node.args[0]
-    if not isinstance(written, Node) or written.op != "call_function":
+    target = node.args[0]
+    if not isinstance(target, Node) or target.op != "call_function":
         return False
-    aliases, frontier = {written}, [written]
+    aliases, frontier = {target}, [target]
     while frontier:
         current = frontier.pop()
         near = [
-            user for user in current.users if user is not node and _is_view(user) and user.args[0] is current
+            user for user in current.users if user is not node and is_view(user) and user.args[0] is current
         ]
-        if _is_view(current):
+        if is_view(current):
             near += [source for source in current.all_input_nodes[:1] if source not in aliases]
         fresh = [other for other in near if other not in aliases]
         aliases.update(fresh)
         frontier += fresh
     return all(
         order[user] < order[node]
-        for other in aliases - {written}
+        for other in aliases - {target}
         for user in other.users
-        if user is not written
+        if user is not target
     )
-
-
-def _is_view(node: Node) -> bool:
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-        return False
-    aliased = any(result.alias_info is not None for result in node.target._schema.returns)
-    return (aliased and not node.target._schema.is_mutable) or node.target in _MAY_ALIAS
 
 
 def _spread(value: Any, rank: int) -> list[int]:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.quant import proven
 from edgekit.quant.keras_constants import (
     constant_of,
     drop_unused,
@@ -49,14 +50,17 @@ _POOLS = {ATEN.max_pool1d.default: 1, ATEN.max_pool2d.default: 2}
 
 
 def prepare_keras(graph_module: GraphModule) -> GraphModule:
-    """Runs every pass of PASSES, in order, on the graph of an exported Keras model's `module()`."""
-    for rewrite in PASSES:
-        rewrite(graph_module)
-        graph_module.graph.eliminate_dead_code()
-        graph_module.graph.lint()
-        graph_module.recompile()
-    drop_unused(graph_module)
+    """`prepared` for a graph as it is."""
+    prepared(graph_module, proven.reference(graph_module, proven.inputs_of(graph_module)))
     return graph_module
+
+
+def prepared(graph_module: GraphModule, before: proven.Reference) -> tuple[str, ...]:
+    """Runs every pass of PASSES, in order, on the graph of an exported Keras model's `module()`, which answers as `before`
+    does. Returns a sentence for each pass that would have changed what it computes, and was undone."""
+    undone = proven.rewrite(graph_module, PASSES, before)
+    drop_unused(graph_module)
+    return undone
 
 
 def drop_bookkeeping(graph_module: GraphModule) -> None:

@@ -4,10 +4,15 @@ import torch
 from torch.fx import GraphModule, Node
 
 
-def read(module: torch.nn.Module, path: str) -> torch.Tensor:
+def held(module: torch.nn.Module, path: str) -> torch.Tensor:
+    """The very object: a parameter, a buffer or a plain tensor."""
     *parents, name = path.split(".")
     tensor: torch.Tensor = getattr(module.get_submodule(".".join(parents)), name)
-    return tensor.detach()
+    return tensor
+
+
+def read(module: torch.nn.Module, path: str) -> torch.Tensor:
+    return held(module, path).detach()
 
 
 def write(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:

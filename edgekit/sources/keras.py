@@ -35,6 +35,27 @@ def has_layers(model: object) -> bool:
     return any(isinstance(module, keras.layers.Layer) for module in model.modules())
 
 
+def is_layer(module: object) -> bool:
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(module, keras.layers.Layer)
+
+
+def variables(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """What the Keras layers of `model` hold, by the path that Keras gives it: seeds of random layers and states too."""
+    tops = [module for module in model.modules() if is_layer(module)] if has_layers(model) else []
+    layers = dict.fromkeys(layer for top in tops for layer in top._flatten_layers())
+    held = [
+        variable
+        for layer in layers
+        for variable in (*layer.variables, *(getattr(layer, "states", None) or ()))
+    ]
+    found: dict[str, torch.Tensor] = {}
+    for variable in {id(v): v for v in held if hasattr(v, "path")}.values():
+        taken = sum(name.partition("#")[0] == variable.path for name in found)
+        found[f"{variable.path}#{taken + 1}" if taken else variable.path] = variable.value
+    return found
+
+
 def is_model(model: object) -> bool:
     keras = sys.modules.get("keras")
     return keras is not None and isinstance(model, keras.Model)

@@ -5,6 +5,7 @@ targets are all that it goes to. Runs in child processes alone, after torch and 
 """
 
 import hashlib
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import tensorflow as tf
 
 from edgekit.errors import TaskError
 from edgekit.records import TensorSpec
+from edgekit.sources import state
 from edgekit.sources.subject import Subject
 from edgekit.task import describe
 
@@ -37,8 +39,13 @@ def read(path: Path, examples: Sequence[torch.Tensor]) -> Subject:
     def call(*arrays: np.ndarray) -> list[np.ndarray]:
         return _answers(function, names, arrays)
 
+    def answers(*inputs: torch.Tensor) -> list[torch.Tensor]:
+        return [torch.from_numpy(np.asarray(a)) for a in call(*(x.numpy() for x in inputs))]
+
     try:
-        outputs = call(*(e.numpy() for e in examples))
+        outputs, doubts = state.check(answers, tuple(examples), lambda: _held(loaded))
+    except TaskError:
+        raise
     except Exception as error:
         given = ", ".join(str(list(shape)) for shape in shapes)
         raise TaskError(
@@ -48,7 +55,7 @@ def read(path: Path, examples: Sequence[torch.Tensor]) -> Subject:
     return Subject(
         call=call,
         outputs=tuple(
-            TensorSpec(name=f"output_{i}", shape=tuple(o.shape), dtype=o.dtype.name)
+            TensorSpec(name=f"output_{i}", shape=tuple(o.shape), dtype=str(o.dtype).removeprefix("torch."))
             for i, o in enumerate(outputs)
         ),
         program="",
@@ -56,6 +63,7 @@ def read(path: Path, examples: Sequence[torch.Tensor]) -> Subject:
         parameters=sum(v.size for v in variables),
         weights=sum(v.size for v in variables if v.ndim >= 2),
         content={"the SavedModel": _digest(path)},
+        doubts=doubts,
     )
 
 
@@ -124,8 +132,16 @@ def _answers(
 
 
 def _variables(loaded: Any) -> list[np.ndarray]:
-    found = getattr(loaded, "variables", None) or getattr(loaded, "_all_variables", [])
-    return [v.numpy() for v in found]
+    return [v.numpy() for v in _found(loaded)]
+
+
+def _held(loaded: Any) -> dict[str, object]:
+    """What it keeps, by name."""
+    return {f"variable `{v.name}`": zlib.crc32(v.numpy().tobytes()) for v in _found(loaded)}
+
+
+def _found(loaded: Any) -> list[Any]:
+    return list(getattr(loaded, "variables", None) or getattr(loaded, "_all_variables", []))
 
 
 def _digest(folder: Path) -> str:

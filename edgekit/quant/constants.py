@@ -1,0 +1,280 @@
+"""What depends on no input is computed once, when the model is traced, and stored.
+
+A weight under weight_norm, spectral_norm or any other parametrization, `torch.eye(3)`, a mask built of `arange`: left in
+the graph they would run with every inference, a convolution would have no constant weight to make integers of, and
+TFLite has no operator for some (`eye`, `arange`).
+
+Left alone: what draws random numbers; what an input is written into; a view of one stored tensor, which costs nothing; and what
+would make the file larger: more than SMALL bytes and more than GROWS times the tensors that it is made of, or a second
+copy of a tensor that is read elsewhere too.
+
+A folded weight of a layer is a parameter that training goes on with, under the name that torch gives it without its
+parametrization. Anything else gets a name that begins with FOLDED.
+"""
+
+import operator
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.fx import GraphModule, Node
+from torch.fx.node import map_arg
+from torch.utils import _pytree as pytree
+
+from edgekit.quant import rules, tensors
+from edgekit.quant.program import module_path
+from edgekit.quant.views import is_mutable, is_view, root_of, written
+
+ATEN = torch.ops.aten
+
+FOLDED = "folded_"
+SMALL = 1_000_000  # bytes
+COPIED = 4096  # bytes, of a constant whose source is stored as well
+GROWS = 2
+
+_SAME = rules.known(
+    "lift_fresh_copy.default", "clone.default", "detach.default", "alias.default", "contiguous.default"
+)
+_RANDOM = torch.Tag.nondeterministic_seeded
+#: what a layer calls its operands, by position
+_LAYER = {1: "weight", 2: "bias"}
+_NORM = {1: "weight", 2: "bias", 3: "running_mean", 4: "running_var"}
+
+
+class _Place(NamedTuple):
+    """Where a constant is stored. owner: path of a module. trained: a parameter."""
+
+    owner: str
+    name: str
+    trained: bool
+    saved: bool = True
+
+
+def fold_constants(graph_module: GraphModule) -> None:
+    """Stores what depends on no input, as far as the head of this module says."""
+    _drop_copies(graph_module)
+    constant = _constants(graph_module)
+    _drop_checks(constant)
+    values = _written(graph_module, constant)
+    for node in list(graph_module.graph.nodes):
+        if node.op == "call_function" and node in constant and _leaves(node, constant):
+            _fold(graph_module, node, constant, values)
+    for node in reversed(list(graph_module.graph.nodes)):
+        if node in constant and is_mutable(node) and not node.users:
+            graph_module.graph.erase_node(node)
+    graph_module.graph.eliminate_dead_code()
+    _drop_sources(graph_module, constant)
+
+
+def _constants(graph_module: GraphModule) -> set[Node]:
+    """Nodes that depend on stored tensors alone, on no chance, and on nothing that an input is written into."""
+    moving: set[Node] = set()
+    while True:
+        found = _apart(graph_module, moving)
+        more = _moved(graph_module, found)
+        if more <= moving:
+            return found
+        moving |= more
+
+
+def _apart(graph_module: GraphModule, moving: set[Node]) -> set[Node]:
+    """Nodes that depend on stored tensors alone, and not on those whose memory is `moving`."""
+    found = set[Node]()
+    for node in graph_module.graph.nodes:
+        if root_of(node) in moving:
+            continue
+        if node.op == "get_attr":
+            if node.users and isinstance(node.meta.get("val"), torch.Tensor):
+                found.add(node)
+        elif node.op == "call_function" and _is_pure(node) and all(s in found for s in node.all_input_nodes):
+            found.add(node)
+    return found
+
+
+def _moved(graph_module: GraphModule, constant: set[Node]) -> set[Node]:
+    """Memory that is stored, or that something which depends on an input writes, or reads before the last write."""
+    order = {node: index for index, node in enumerate(graph_module.graph.nodes)}
+    last = {root_of(target): order[node] for node in order for target in written(node)}
+    found = {root for root in last if root.op != "call_function"}
+    for node in order:
+        root = root_of(node)
+        if root in last and (
+            node not in constant
+            or any(user not in constant and order[user] < last[root] for user in node.users)
+        ):
+            found.add(root)
+    return found
+
+
+def _is_pure(node: Node) -> bool:
+    """Whether the same inputs give the same tensors."""
+    if node.target is operator.getitem:
+        return True
+    known = isinstance(node.target, torch._ops.OpOverload) and node.target.namespace == "aten"
+    values = pytree.tree_leaves(node.meta.get("val"))
+    tensor = bool(values) and all(isinstance(value, torch.Tensor) for value in values)
+    return known and tensor and _RANDOM not in node.target.tags  # type: ignore[union-attr]
+
+
+def _written(graph_module: GraphModule, constant: set[Node]) -> dict[Node, Any]:
+    """The values of constants as they are in the end, where some are written in place; else none, to be computed as needed."""
+    values: dict[Node, Any] = {}
+    if any(is_mutable(node) for node in constant):
+        for node in graph_module.graph.nodes:
+            if node in constant:
+                _value(graph_module, node, values)
+    return values
+
+
+def _leaves(node: Node, constant: set[Node]) -> bool:
+    """Whether something reads it that depends on an input."""
+    return any(user not in constant for user in node.users)
+
+
+def _fold(graph_module: GraphModule, node: Node, constant: set[Node], values: dict[Node, Any]) -> None:
+    """Stores the node, or where that is too large what it is made of."""
+    if _pays(node, constant):
+        value = _value(graph_module, node, values).detach().clone(memory_format=torch.contiguous_format)
+        stored = _store(graph_module, node, value, _place(graph_module, node, constant))
+        node.replace_all_uses_with(stored)
+        return
+    for source in node.all_input_nodes:
+        if source.op == "call_function" and source in constant and len(source.users):
+            _fold(graph_module, source, constant, values)
+
+
+def _pays(node: Node, constant: set[Node]) -> bool:
+    if not isinstance(node.meta["val"], torch.Tensor):
+        return False
+    sources = _sources(node)
+    if _operand(node) is None and len(sources) == 1 and _is_one_view(node):
+        return False
+    size, stored = _bytes(node), sum(map(_bytes, sources))
+    if any(user not in constant for source in sources for user in source.users):
+        return size <= COPIED
+    return size <= max(SMALL, GROWS * stored)
+
+
+def _is_one_view(node: Node) -> bool:
+    """Whether it is a stored tensor, moved about and no larger."""
+    while node.op != "get_attr":
+        if not is_view(node) or len(node.all_input_nodes) != 1:
+            return False
+        node = node.all_input_nodes[0]
+    return True
+
+
+def _sources(node: Node) -> list[Node]:
+    """The stored tensors that it is made of."""
+    found, left = dict[Node, None](), [node]
+    while left:
+        for source in left.pop().all_input_nodes:
+            if source not in found:
+                found[source] = None
+                left.append(source)
+    return [source for source in found if source.op == "get_attr"]
+
+
+def _bytes(node: Node) -> int:
+    value = node.meta["val"]
+    return int(value.numel() * value.element_size())
+
+
+@torch.no_grad()
+def _value(graph_module: GraphModule, node: Node, values: dict[Node, Any]) -> Any:
+    if node.op == "get_attr":
+        return tensors.read(graph_module, str(node.target))
+    if node not in values:
+        given = {source: _value(graph_module, source, values) for source in node.all_input_nodes}
+        args, kwargs = (map_arg(part, given.__getitem__) for part in (node.args, node.kwargs))
+        values[node] = node.target(*args, **kwargs)  # type: ignore[operator, misc]
+    return values[node]
+
+
+def _operand(node: Node) -> tuple[Node, str] | None:
+    """The layer or norm that reads it, and what it is there."""
+    for user in node.users:
+        roles = (
+            _LAYER
+            if user.target in rules.MAC | rules.FLOAT_MAC
+            else _NORM
+            if user.target in rules.NORM
+            else {}
+        )
+        for position, role in roles.items():
+            if len(user.args) > position and user.args[position] is node:
+                return user, role
+    return None
+
+
+def _place(graph_module: GraphModule, node: Node, constant: set[Node]) -> _Place:
+    found, sources = _operand(node), _sources(node)
+    learned = any(
+        isinstance(tensors.held(graph_module, str(source.target)), nn.Parameter) for source in sources
+    )
+    floats = node.meta["val"].is_floating_point()
+    if found is not None:
+        reader, role = found
+        owner = module_path(reader)
+        trained = floats and role in _LAYER.values()
+        if _is_parametrized(owner, role, sources) and _is_free(graph_module, owner, role):
+            return _Place(owner, role, trained)
+        learned = learned or trained
+    return _Place("", f"{FOLDED}{node.name}", trained=learned and floats, saved=learned and floats)
+
+
+def _is_parametrized(owner: str, role: str, sources: list[Node]) -> bool:
+    """Whether the sources are `owner.parametrizations.weight...`, or `owner.weight_g` as of the older hooks."""
+    starts = (f"{owner}.parametrizations.{role}.", f"{owner}.{role}_")
+    return bool(sources) and all(str(s.target).removeprefix(".").startswith(starts) for s in sources)
+
+
+def _is_free(graph_module: GraphModule, owner: str, name: str) -> bool:
+    try:
+        return not hasattr(graph_module.get_submodule(owner), name)
+    except AttributeError:
+        return False
+
+
+def _store(graph_module: GraphModule, node: Node, value: torch.Tensor, place: _Place) -> Node:
+    owner, name, number = graph_module.get_submodule(place.owner), place.name, 0
+    while hasattr(owner, name):
+        number += 1
+        name = f"{place.name}_{number}"
+    if place.trained:
+        owner.register_parameter(name, nn.Parameter(value))
+    else:
+        owner.register_buffer(name, value, persistent=place.saved)
+    with node.graph.inserting_before(node):
+        stored = node.graph.get_attr(f"{place.owner}.{name}".removeprefix("."))
+    fake = node.meta["val"].fake_mode
+    stored.meta["val"] = fake.from_tensor(value, static_shapes=True)
+    return stored
+
+
+def _drop_copies(graph_module: GraphModule) -> None:
+    """A copy of a stored tensor that nobody writes to is the tensor itself."""
+    roots = {root_of(target) for node in graph_module.graph.nodes for target in written(node)}
+    for node in list(graph_module.graph.nodes):
+        source = node.args[0] if node.target in _SAME else None
+        if source is None or source.op != "get_attr" or node.kwargs or {root_of(node), source} & roots:
+            continue
+        before, after = source.meta["val"], node.meta["val"]
+        if (before.dtype, before.shape) == (after.dtype, after.shape):
+            node.replace_all_uses_with(source)
+
+
+def _drop_checks(constant: set[Node]) -> None:
+    """What is computed once needs no check of its type with every inference."""
+    for node in constant:
+        for user in list(node.users):
+            if user.target is ATEN._assert_tensor_metadata.default:
+                user.graph.erase_node(user)
+
+
+def _drop_sources(graph_module: GraphModule, constant: set[Node]) -> None:
+    """Forgets what was stored only to be folded."""
+    read = {str(node.target) for node in graph_module.graph.nodes if node.op == "get_attr"}
+    for path in {str(n.target) for n in constant if n.op == "get_attr"} - read:
+        *parents, name = path.split(".")
+        delattr(graph_module.get_submodule(".".join(parents)), name)

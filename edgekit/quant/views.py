@@ -1,0 +1,45 @@
+"""Which tensors of a graph are one memory, and which are written in place."""
+
+import torch
+from torch.fx import Node
+
+ATEN = torch.ops.aten
+
+_MAY_ALIAS = {
+    ATEN.dropout.default,
+    ATEN.feature_dropout.default,
+    ATEN.to.dtype,
+}  # views that the schema hides
+
+
+def is_mutable(node: Node) -> bool:
+    """Whether it writes into what it reads."""
+    return (
+        node.op == "call_function"
+        and isinstance(node.target, torch._ops.OpOverload)
+        and node.target._schema.is_mutable
+    )
+
+
+def is_view(node: Node) -> bool:
+    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    aliased = any(result.alias_info is not None for result in node.target._schema.returns)
+    return (aliased and not node.target._schema.is_mutable) or node.target in _MAY_ALIAS
+
+
+def root_of(node: Node) -> Node:
+    """The tensor whose memory it is: through views and through operators that return what they wrote."""
+    while (is_view(node) or is_mutable(node)) and node.all_input_nodes:
+        node = node.all_input_nodes[0]
+    return node
+
+
+def written(node: Node) -> list[Node]:
+    """The arguments that a node writes into."""
+    if not is_mutable(node):
+        return []
+    schema = node.target._schema.arguments  # type: ignore[union-attr]
+    given = {a.name: v for a, v in zip(schema, node.args, strict=False)} | node.kwargs
+    names = [a.name for a in schema if a.alias_info is not None and a.alias_info.is_write]
+    return [value for name in names if isinstance(value := given.get(name), Node)]
