@@ -38,6 +38,7 @@ from edgekit.prune import macs, rewind, saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.depth import shorten
 from edgekit.prune.latency.plan import Planner, seconds_for
+from edgekit.prune.plain import plain
 from edgekit.prune.shrink import Request, Shrunk, shrink
 from edgekit.prune.weights import fill
 from edgekit.prune.widths import SCOPES
@@ -202,18 +203,19 @@ def _planner(options: Options, context: "Context", multiple: int) -> Planner:
 
 
 def module_of(candidate: Candidate, task: "Task") -> nn.Module:
-    """What the candidate's program was made of: the student that an earlier step put in its place, or the task's own module.
+    """What the candidate's program was made of: the student that an earlier step put in its place, or the task's own module;
+    without parametrizations, as the program is.
 
     Raises UserError for a student that is a program and no module.
     """
     if not candidate.student:
-        return model_of(task)
+        return plain(model_of(task))
     if candidate.student.endswith(".pt2"):
         raise UserError(
             f"prune follows channels through the layers of a module, and the student {candidate.student} is an exported program; give "
             "distill the student as file.py:function"
         )
-    return model_of(replace(task, model=build(candidate.student)))
+    return plain(model_of(replace(task, model=build(candidate.student))))
 
 
 def loaded(

@@ -33,7 +33,7 @@ def conversion(
         )
         return (
             f"{cause.op} of {named(cause)} is what {runtime} computes differently from the candidate's program: "
-            f"{cause.reason} (n = {samples}).{first} {_upper(answers)}{weakest} to the program. {_report(cause)}"
+            f"{cause.reason} (n = {samples}).{first} {_upper(answers)} to the program{weakest}. {_report(cause)}"
         )
     if not wrong:
         return (
@@ -49,7 +49,7 @@ def conversion(
     )
     return (
         f"{first_row.op} of {named(first_row)} is the first operator that {runtime} computes differently from the candidate's "
-        f"program, {how}: {first_row.reason} (n = {samples}){more}. {_upper(answers)}{weakest} to the program. "
+        f"program, {how}: {first_row.reason} (n = {samples}){more}. {_upper(answers)} to the program{weakest}. "
         + (
             "Narrow the weights (weight_bits) or report it to the runtime."
             if fused_only
@@ -124,7 +124,7 @@ def _place(harm: SliceHarm) -> str:
 def _channel(weakest: SliceHarm | None) -> str:
     if weakest is None or weakest.snr_db >= SNR_LIMIT_DB:
         return ""
-    return f", the weakest of them, {_place(weakest)}, {weakest.snr_db:.1f} dB,"
+    return f", {_place(weakest)} least with {weakest.snr_db:.1f} dB"
 
 
 def _upper(sentence: str) -> str:

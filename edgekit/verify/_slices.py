@@ -1,7 +1,7 @@
 """Which channel of which output lost its signal, and which unit of the program takes it away.
 
 Over all numbers of all outputs, boxes in pixels drown scores of 0 to 1. So every channel of every output (see
-`edgekit.arrays.slice_axis`) is held to its own signal. Where one is lost, each unit of the program rounds alone, everything
+`edgekit.arrays.slice_axis`) is held to its own signal, or to that of the channels of its magnitude. Where one is lost, each unit of the program rounds alone, everything
 else stays float, and what is left of that channel tells which unit takes it: concatenations, reshapes and resizes are units
 like any other here. A quantize that belongs to no unit, such as that of an operand brought to the grid of a
 concatenation, counts for the unit behind it.

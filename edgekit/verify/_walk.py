@@ -16,11 +16,11 @@ import torch
 from torch.fx import GraphModule, Interpreter, Node
 
 from edgekit.quant import program as programs
+from edgekit.quant.slices import kinds
 from edgekit.verify._units import Grid, Unit, is_dialect, units
 
 Rounding = bool | Collection[str]
 Hook = Callable[[torch.Tensor], torch.Tensor]
-DEAD = 1e-12  # of the power of the loudest channel: such a channel says nothing
 SNR_LIMIT_DB = 200.0  # NaN, or an answer for a signal of zeros, counts as this much below
 
 
@@ -125,13 +125,18 @@ class Difference:
         return self._axis is not None
 
     def channels_db(self) -> list[tuple[int, float]]:
-        """(channel, its signal to error) of each that has a signal, an error or none; all as channel 0 without an axis."""
+        """(channel, its signal to error) of each that has a signal; all as channel 0 without an axis.
+
+        A channel is not held to less than the mean signal of those of its magnitude: see `edgekit.quant.slices`.
+        """
         errors, signals = self._errors, self._signals
         if self._axis is None:
-            errors, signals = torch.tensor([self._error]), torch.tensor([self._signal])
-        live = signals > DEAD * signals.max()
-        ratios = (errors / signals.clamp(min=1e-300)).tolist()
-        return [(i, _ratio_db(ratio)) for i, ratio in enumerate(ratios) if bool(live[i])]
+            errors, signals = (torch.tensor([x], dtype=torch.float64) for x in (self._error, self._signal))
+        found = []
+        for kind in kinds(signals) if float(signals.sum()) > 0 else []:
+            held_to = signals[kind].clamp(min=float(signals[kind].mean()))
+            found += zip(kind.tolist(), map(_ratio_db, (errors[kind] / held_to).tolist()), strict=True)
+        return sorted(found)
 
     @property
     def outlier(self) -> tuple[int, float]:

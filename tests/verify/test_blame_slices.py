@@ -98,7 +98,7 @@ def test_no_concatenation_is_named_where_both_keep_their_own_grid(tmp_path: Path
     sentence, lost = said(compressed(tmp_path, FINE, SCORES, None))
     assert lost is None
     assert sentence.startswith("No layer is harmed: ")
-    assert ", the weakest of them, channel " in sentence and " of detections, " in sentence
+    assert " dB to float, channel " in sentence and " of detections least with " in sentence
 
 
 def test_scores_on_a_coarse_grid_of_their_own_are_the_fault_of_what_makes_them(tmp_path: Path) -> None:
@@ -116,6 +116,13 @@ def test_outputs_are_named_and_dead_channels_left_out() -> None:
     assert (weakest.output, weakest.channel, weakest.channels, weakest.lost) == ("scores", 1, 1, 1)
     assert weakest.snr_db == pytest.approx(6.02, abs=0.01)
     assert outputs.place(weakest) == 1
+
+
+def test_a_logit_near_zero_is_held_to_the_others() -> None:
+    outputs, logits = Outputs(["scores"]), torch.tensor([[4.0, -3.0, 0.5, 5.0]])
+    outputs.add([logits], [logits + 0.3])
+    weakest = outputs.weakest()
+    assert weakest is not None and weakest.lost == 0 and weakest.snr_db > 15
 
 
 def test_an_output_without_channels_and_one_without_error() -> None:
