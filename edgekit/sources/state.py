@@ -2,10 +2,11 @@
 
 torch.export tells of little: a buffer that forward writes stays in the graph as an operator, a parameter written under
 no_grad or an attribute that forward assigns (`self.h = ...`, a list, a number) is dropped or frozen without a word. So the model
-is asked the same twice, another input between, and what it holds is compared before and after. Where both answers are the
-same, whatever was written matters to none of them (a counter, a cache of shapes).
+is asked the same twice, another input between, and what it holds is compared before and after: for the examples, and for noise,
+since a state that multiplies an input of zeros does not show. Where the answers are the same, whatever was written matters to
+none of them (a counter, a cache of shapes).
 
-Cost: two more calls, and a checksum of what the model holds.
+Cost: eight more calls, and a checksum of what the model holds.
 """
 
 import random
@@ -43,12 +44,9 @@ def check(
     start, given = held(), [x.clone() for x in examples]
     first = _asked(call, given)
     between = held()
-    _ask_another(call, examples)
-    again = _asked(call, [x.clone() for x in examples])
-    wrote = _changed(start, between) + [
-        n for n in _changed(between, held()) if n not in _changed(start, between)
-    ]
-    apart = _apart(first, again)
+    apart = max(_apart(first, _asked_later(call, examples)), _apart_for_noise(call, examples))
+    early = _changed(start, between)
+    wrote = early + [name for name in _changed(between, held()) if name not in early]
     if apart > SAME:
         raise TaskError(_refused(wrote, apart))
     inputs = [
@@ -124,6 +122,29 @@ def _checksum(tensor: torch.Tensor) -> object:
 def _asked(call: Call, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     with same_chance():
         return [t.clone() for t in call(*inputs)]
+
+
+def _asked_later(call: Call, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The answer to the same, another input between."""
+    _ask_another(call, tuple(inputs))
+    return _asked(call, [x.clone() for x in inputs])
+
+
+def _apart_for_noise(call: Call, examples: tuple[torch.Tensor, ...]) -> float:
+    """As for the examples, which may be zeros: a state that multiplies the input does not show there."""
+    noise = [_noise(x) for x in examples]
+    try:
+        first = _asked(call, [x.clone() for x in noise])
+        return _apart(first, _asked_later(call, noise))
+    except Exception:  # whatever the user's forward raises for values that it does not expect
+        return 0.0
+
+
+def _noise(like: torch.Tensor) -> torch.Tensor:
+    if not like.is_floating_point():
+        return like
+    with same_chance():
+        return torch.randn_like(like)
 
 
 def _ask_another(call: Call, examples: tuple[torch.Tensor, ...]) -> None:

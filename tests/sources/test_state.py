@@ -284,3 +284,14 @@ def test_the_same_module_holds_the_same() -> None:
     assert {name for name, value in held().items() if value != state.of_module(net(copy_))[name]} == {
         "parameter `f.weight`"
     }
+
+
+def gain(s, x):
+    y = x * (1 + s.state)
+    s.state.copy_(y.abs())
+    return y
+
+
+def test_a_state_that_multiplies_an_input_of_zeros_is_seen() -> None:
+    with pytest.raises(TaskError, match="forward writes the buffer `state`, and its answers depend on it"):
+        checked(gain, torch.zeros(1, 4))
