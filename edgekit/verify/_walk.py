@@ -132,7 +132,7 @@ class Difference:
         errors, signals = self._errors, self._signals
         if self._axis is None:
             errors, signals = (torch.tensor([x], dtype=torch.float64) for x in (self._error, self._signal))
-        found = []
+        found: list[tuple[int, float]] = []
         for kind in kinds(signals) if float(signals.sum()) > 0 else []:
             held_to = signals[kind].clamp(min=float(signals[kind].mean()))
             found += zip(kind.tolist(), map(_ratio_db, (errors[kind] / held_to).tolist()), strict=True)
