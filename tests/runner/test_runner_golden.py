@@ -126,3 +126,42 @@ def test_random_inputs_are_splitmix64_and_cover_their_range() -> None:
     assert (made["int8"].min(), made["int8"].max()) == (-128, 127)
     assert 0.45 < made["int32"].mean() < 0.55
     assert not np.array_equal(made["float32"], golden.random_inputs(infos, 1)["float32"])
+
+
+def beside_float(answer: Any, least_db: float) -> golden.Golden:
+    """The pair that `Doubling` reproduces exactly, with what the float model answered."""
+    return golden.Golden(
+        inputs=(np.float32([[1, 2]]),),
+        outputs=(np.float32([[2, 4]]),),
+        floats=(np.float32(answer),),
+        float_min_snr_db=(least_db,),
+    )
+
+
+def test_the_artifact_keeps_its_distance_to_the_float_model() -> None:
+    """|4 - 4.2| beside sqrt(2^2 + 4.2^2): 10 log10(21.64 / 0.04) = 27.3 dB."""
+    found = golden.check(Doubling(), beside_float([[2, 4.2]], 20.0), None)
+    assert found.float_snr_db == pytest.approx(27.33, abs=0.01)
+    assert golden.check(Doubling(), beside_float([[2, 4]], 40.0), None).float_snr_db is None
+
+
+def test_a_file_that_is_wrong_on_every_device_is_refused() -> None:
+    """It answers its own golden output, but not the float model's: the file is wrong, and not the device."""
+    with pytest.raises(
+        VerificationError,
+        match=r"keeps 27\.3 dB to the float model's answer; it was exported with at least 30",
+    ):
+        golden.check(Doubling(), beside_float([[2, 4.2]], 30.0), None)
+
+
+def test_an_output_that_is_not_asked_is_not_judged() -> None:
+    assert golden.check(Doubling(), beside_float([[9, 9]], np.nan), None).status == "passed"
+
+
+def test_floats_come_with_their_limits(tmp_path: Path) -> None:
+    pair = {"input_0": np.zeros(1), "output_0": np.zeros(1), "float_0": np.zeros(1)}
+    np.savez(tmp_path / "g.npz", **pair)
+    with pytest.raises(UserError, match="as many as outputs, float_0"):
+        golden.load(str(tmp_path / "g.npz"))
+    np.savez(tmp_path / "g.npz", **pair, float_min_snr_db=np.array([12.0]))
+    assert golden.load(str(tmp_path / "g.npz")).float_min_snr_db == (12.0,)

@@ -246,6 +246,22 @@ def test_recheck(prove_it: Callable[..., Verdict], weights: Weights, tmp_path: P
 
 
 @pytest.mark.parametrize("bias", [0.5, np.nan, np.inf])
+def test_recheck_of_a_file_that_was_wrong_from_the_start(
+    prove_it: Callable[..., Verdict], weights: Weights, tmp_path: Path
+) -> None:
+    """It answers its golden output to the last bit, and is still not what the float model answers."""
+    artifact = write(weights, tmp_path / "model.onnx")
+    prove_it(artifact)
+    with np.load(tmp_path / "golden.npz", allow_pickle=False) as pair:
+        other = {**pair, "float_0": pair["float_0"] * -1}
+    np.savez(tmp_path / "golden.npz", **other)
+    with pytest.raises(
+        VerificationError,
+        match=r"output y keeps -6\.0 dB to the float model's answer; it was proven with at least 40\.0 dB",
+    ):
+        recheck(recheck_spec(artifact, tmp_path / "golden.npz"))
+
+
 def test_recheck_of_another_function(
     bias: float, prove_it: Callable[..., Verdict], weights: Weights, tmp_path: Path
 ) -> None:
