@@ -55,7 +55,9 @@ def _place_accepted(
     artifact = msgspec.structs.replace(chosen.artifact, path=str(folder / source.name))
     placed = msgspec.structs.replace(chosen, artifact=artifact)
     atol = golden_atol(folder / manifest.GOLDEN, artifact.precision)
-    content = manifest.build(result, placed, target, traced.facts.name, traced.preprocessing, atol, folder)
+    content = manifest.build(
+        result, placed, target, traced.facts.name, traced.preprocessing, atol, folder, traced.doubts
+    )
     manifest.write(content, folder)
     return placed
 

@@ -5,6 +5,7 @@ the folder can be copied anywhere.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,9 @@ def build(
     preprocessing: Preprocessing,
     golden_atol: float,
     folder: Path,
+    task_doubts: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The manifest of the accepted artifact in `folder`, as plain JSON data."""
+    """The manifest of the accepted artifact in `folder`, as plain JSON data. task_doubts: those about the data and the metric."""
     artifact, verdict, measurement = attempt.artifact, attempt.verdict, attempt.measurement
     assert artifact is not None and verdict is not None
     plain = msgspec.to_builtins
@@ -60,7 +62,7 @@ def build(
         },
         "lint": plain(verdict.lint),
         "measurement": plain(measurement) if measurement is not None else None,
-        "doubts": _doubts(attempt),
+        "doubts": [*task_doubts, *_doubts(attempt)],
         "not_measured": list(attempt.decision.not_measured),
         "toolchain": artifact.toolchain,
     }
