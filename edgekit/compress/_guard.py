@@ -11,7 +11,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from edgekit.compress._score import metric_of
-from edgekit.compress._teachers import learner
+from edgekit.compress._teachers import learner, written_back
 from edgekit.quant.trainable import give_back
 from edgekit.task import Training
 from edgekit.train.loop import fit
@@ -28,7 +28,8 @@ def plain(program: ExportedProgram, training: Training, options: Options, folder
     graph = program.module()
     model = learner(graph)
     fit(model, training, options, folder=folder)
-    give_back(model, graph)
+    with written_back(model.to("cpu").eval(), graph):
+        give_back(model, graph)
     return graph
 
 

@@ -1,6 +1,8 @@
 """The float programs that a distillation names: of the run itself, of a file, or of a function that builds a module."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,12 +66,24 @@ def learner(graph: GraphModule, before: proven.Reference | None = None) -> Graph
 
     Raises ConversionError where it answers something else.
     """
-    before = before or proven.reference(graph, proven.inputs_of(graph))
+    before = before or proven.of_graph(graph)
     model = trainable(graph)
     mode = model.training
     before.demand(model.eval(), "making the program trainable")
     model.train(mode)
     return model
+
+
+@contextmanager
+def written_back(run: proven.Run, graph: GraphModule) -> Iterator[None]:
+    """Proves that `graph`, into which trained tensors are written meanwhile, then answers as `run` does, the
+    trained model in eval mode.
+
+    Raises ConversionError where it answers something else.
+    """
+    trained = proven.reference(run, proven.inputs_of(graph))
+    yield
+    trained.demand(graph, "writing back what was trained")
 
 
 def check_same(name: str, program: ExportedProgram, other: str, like: ExportedProgram) -> None:

@@ -41,7 +41,7 @@ from edgekit.compress._score import figures_of, metric_of
 from edgekit.compress._teachers import teacher
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
-from edgekit.quant import tensors
+from edgekit.quant import proven, tensors
 from edgekit.quant.trainable import OneByOne, give_back, trainable
 from edgekit.records import Candidate, Record
 from edgekit.stages import CHECKPOINT
@@ -119,7 +119,9 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     _ease(layers, 1.0)
     give_back(model, graph)
     weights = sum(layer.weight.numel() for layer in layers)
+    before = proven.of_graph(graph)
     lower(graph)
+    before.demand(graph, "writing binary layers as ordinary operators")
     path = work / "program.pt2"
     programs.save(programs.export(graph, like), path)
     shutil.rmtree(work / CHECKPOINT, ignore_errors=True)

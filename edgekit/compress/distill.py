@@ -255,7 +255,9 @@ def _distilled(
         folder=folder,
     )
     graph = program.module()
-    give_back(graph_of(method.model.student.graph), graph)
+    student = method.model.student.to("cpu").eval()
+    with _teachers.written_back(lambda *inputs: student(*inputs)[0], graph):
+        give_back(graph_of(student.graph), graph)
     return _Done(graph, trained)
 
 

@@ -27,7 +27,7 @@ from torch.fx import GraphModule
 
 from edgekit.compress import ptq
 from edgekit.compress._score import metric_of
-from edgekit.compress._teachers import learner, teacher
+from edgekit.compress._teachers import learner, teacher, written_back
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import give_back
@@ -103,8 +103,9 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     for number, share in enumerate(search.shares):
         search.round(number)
         figures[f"metric at {100 * share:.1f} % zeros"] = (metric_of(task, search.model), "")
-    give_back(search.model, graph)
-    search.masks.write(graph)
+    with written_back(search.model.eval(), graph):
+        give_back(search.model, graph)
+        search.masks.write(graph)
     path = work / "program.pt2"
     programs.save(programs.export(graph, like), path)
     shutil.rmtree(work / CHECKPOINT, ignore_errors=True)

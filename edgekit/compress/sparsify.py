@@ -31,7 +31,7 @@ from torch.fx import GraphModule
 
 from edgekit.compress import ptq
 from edgekit.compress._score import figures_of, metric_of
-from edgekit.compress._teachers import learner, teacher
+from edgekit.compress._teachers import learner, teacher, written_back
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
@@ -126,8 +126,9 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     alive.check(chosen, magnitudes, pattern, options.sparsity, options.scope)
     figures = {"metric before": (metric_of(task, graph), "")}
     figures |= _cut(candidate, task, options, context, model, masks, like)
-    give_back(model, graph)
-    masks.write(graph)
+    with written_back(model.eval(), graph):
+        give_back(model, graph)
+        masks.write(graph)
     figures |= {"metric after": (metric_of(task, graph), ""), **_counted(graph, found, chosen)}
     programs.save(programs.export(graph, like), path)
     shutil.rmtree(path.with_name(CHECKPOINT), ignore_errors=True)

@@ -5,8 +5,8 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from edgekit.errors import ConversionError
-from edgekit.quant.constants import FOLDED
 from edgekit.quant.proven import sample_of
+from edgekit.quant.stored import FOLDED
 
 CLOSE = 1e-3  # relative to the largest answer
 

@@ -9,25 +9,23 @@ would make the file larger: more than SMALL bytes and more than GROWS times the 
 copy of a tensor that is read elsewhere too.
 
 A folded weight of a layer is a parameter that training goes on with, under the name that torch gives it without its
-parametrization. Anything else gets a name that begins with FOLDED.
+parametrization (`edgekit.quant.stored`).
 """
 
 import operator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import nn
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 from torch.utils import _pytree as pytree
 
 from edgekit.quant import rules, tensors
-from edgekit.quant.program import module_path
+from edgekit.quant.stored import operand, store
 from edgekit.quant.views import is_mutable, is_view, root_of, written
 
 ATEN = torch.ops.aten
 
-FOLDED = "folded_"
 SMALL = 1_000_000  # bytes
 COPIED = 4096  # bytes, of a constant whose source is stored as well
 GROWS = 2
@@ -36,18 +34,6 @@ _SAME = rules.known(
     "lift_fresh_copy.default", "clone.default", "detach.default", "alias.default", "contiguous.default"
 )
 _RANDOM = torch.Tag.nondeterministic_seeded
-#: what a layer calls its operands, by position
-_LAYER = {1: "weight", 2: "bias"}
-_NORM = {1: "weight", 2: "bias", 3: "running_mean", 4: "running_var"}
-
-
-class _Place(NamedTuple):
-    """Where a constant is stored. owner: path of a module. trained: a parameter."""
-
-    owner: str
-    name: str
-    trained: bool
-    saved: bool = True
 
 
 def fold_constants(graph_module: GraphModule) -> None:
@@ -135,7 +121,7 @@ def _fold(graph_module: GraphModule, node: Node, constant: set[Node], values: di
     """Stores the node, or where that is too large what it is made of."""
     if _pays(node, constant):
         value = _value(graph_module, node, values).detach().clone(memory_format=torch.contiguous_format)
-        stored = _store(graph_module, node, value, _place(graph_module, node, constant))
+        stored = store(graph_module, node, value, sources(node))
         node.replace_all_uses_with(stored)
         return
     for source in node.all_input_nodes:
@@ -146,11 +132,11 @@ def _fold(graph_module: GraphModule, node: Node, constant: set[Node], values: di
 def _pays(node: Node, constant: set[Node]) -> bool:
     if not isinstance(node.meta["val"], torch.Tensor):
         return False
-    sources = _sources(node)
-    if _operand(node) is None and len(sources) == 1 and _is_one_view(node):
+    made_of = sources(node)
+    if operand(node) is None and len(made_of) == 1 and _is_one_view(node):
         return False
-    size, stored = _bytes(node), sum(map(_bytes, sources))
-    if any(user not in constant for source in sources for user in source.users):
+    size, stored = _bytes(node), sum(map(_bytes, made_of))
+    if any(user not in constant for source in made_of for user in source.users):
         return size <= COPIED
     return size <= max(SMALL, GROWS * stored)
 
@@ -164,7 +150,7 @@ def _is_one_view(node: Node) -> bool:
     return True
 
 
-def _sources(node: Node) -> list[Node]:
+def sources(node: Node) -> list[Node]:
     """The stored tensors that it is made of."""
     found, left = dict[Node, None](), [node]
     while left:
@@ -189,67 +175,6 @@ def _value(graph_module: GraphModule, node: Node, values: dict[Node, Any]) -> An
         args, kwargs = (map_arg(part, given.__getitem__) for part in (node.args, node.kwargs))
         values[node] = node.target(*args, **kwargs)  # type: ignore[operator, misc]
     return values[node]
-
-
-def _operand(node: Node) -> tuple[Node, str] | None:
-    """The layer or norm that reads it, and what it is there."""
-    for user in node.users:
-        roles = (
-            _LAYER
-            if user.target in rules.MAC | rules.FLOAT_MAC
-            else _NORM
-            if user.target in rules.NORM
-            else {}
-        )
-        for position, role in roles.items():
-            if len(user.args) > position and user.args[position] is node:
-                return user, role
-    return None
-
-
-def _place(graph_module: GraphModule, node: Node, constant: set[Node]) -> _Place:
-    found, sources = _operand(node), _sources(node)
-    learned = any(
-        isinstance(tensors.held(graph_module, str(source.target)), nn.Parameter) for source in sources
-    )
-    floats = node.meta["val"].is_floating_point()
-    if found is not None:
-        reader, role = found
-        owner = module_path(reader)
-        trained = floats and role in _LAYER.values()
-        if _is_parametrized(owner, role, sources) and _is_free(graph_module, owner, role):
-            return _Place(owner, role, trained)
-        learned = learned or trained
-    return _Place("", f"{FOLDED}{node.name}", trained=learned and floats, saved=learned and floats)
-
-
-def _is_parametrized(owner: str, role: str, sources: list[Node]) -> bool:
-    """Whether the sources are `owner.parametrizations.weight...`, or `owner.weight_g` as of the older hooks."""
-    starts = (f"{owner}.parametrizations.{role}.", f"{owner}.{role}_")
-    return bool(sources) and all(str(s.target).removeprefix(".").startswith(starts) for s in sources)
-
-
-def _is_free(graph_module: GraphModule, owner: str, name: str) -> bool:
-    try:
-        return not hasattr(graph_module.get_submodule(owner), name)
-    except AttributeError:
-        return False
-
-
-def _store(graph_module: GraphModule, node: Node, value: torch.Tensor, place: _Place) -> Node:
-    owner, name, number = graph_module.get_submodule(place.owner), place.name, 0
-    while hasattr(owner, name):
-        number += 1
-        name = f"{place.name}_{number}"
-    if place.trained:
-        owner.register_parameter(name, nn.Parameter(value))
-    else:
-        owner.register_buffer(name, value, persistent=place.saved)
-    with node.graph.inserting_before(node):
-        stored = node.graph.get_attr(f"{place.owner}.{name}".removeprefix("."))
-    fake = node.meta["val"].fake_mode
-    stored.meta["val"] = fake.from_tensor(value, static_shapes=True)
-    return stored
 
 
 def _drop_copies(graph_module: GraphModule) -> None:

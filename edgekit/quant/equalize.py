@@ -61,7 +61,7 @@ def equalize(graph_module: GraphModule, before: proven.Reference | None = None) 
 
     before: what the graph answers, where that is known. Where it then answers something else, nothing is equalized.
     """
-    before = before or proven.reference(graph_module, proven.inputs_of(graph_module))
+    before = before or proven.of_graph(graph_module)
     fold_batch_norms(graph_module, before)
     pairs, left_out = find_pairs(graph_module)
     undone = proven.rewrite(graph_module, [partial(_sweep, pairs=pairs)], before) if pairs else ()

@@ -36,7 +36,7 @@ def fold_batch_norms(graph_module: GraphModule, before: proven.Reference | None 
     """
     if not any(node.target in rules.NORM for node in calls(graph_module)):
         return
-    before = before or proven.reference(graph_module, proven.inputs_of(graph_module))
+    before = before or proven.of_graph(graph_module)
     own_tensors(graph_module)
     with _kept_apart(graph_module):
         _fuse_conv_bn_(graph_module)

@@ -17,7 +17,7 @@ ATEN = torch.ops.aten
 
 def lower_for_integers(graph_module: GraphModule) -> GraphModule:
     """Runs every pass of PASSES, in order; one that would change what the graph computes is undone, and logged."""
-    before = proven.reference(graph_module, proven.inputs_of(graph_module))
+    before = proven.of_graph(graph_module)
     proven.rewrite(graph_module, PASSES, before)
     return graph_module
 

@@ -29,7 +29,7 @@ _STRING_PADDING = {
 
 def prepare_graph(graph_module: GraphModule) -> GraphModule:
     """`prepared` for a graph as it is."""
-    prepared(graph_module, proven.reference(graph_module, proven.inputs_of(graph_module)))
+    prepared(graph_module, proven.of_graph(graph_module))
     return graph_module
 
 

@@ -51,7 +51,7 @@ _POOLS = {ATEN.max_pool1d.default: 1, ATEN.max_pool2d.default: 2}
 
 def prepare_keras(graph_module: GraphModule) -> GraphModule:
     """`prepared` for a graph as it is."""
-    prepared(graph_module, proven.reference(graph_module, proven.inputs_of(graph_module)))
+    prepared(graph_module, proven.of_graph(graph_module))
     return graph_module
 
 

@@ -73,6 +73,11 @@ def reference(run: Run, examples: Sample) -> Reference:
     return found if all(map(_is_finite, found.outputs)) else Reference(run, examples)
 
 
+def of_graph(graph_module: GraphModule) -> Reference:
+    """Of noise in the shape of the graph's inputs."""
+    return reference(graph_module, inputs_of(graph_module))
+
+
 def sample_of(examples: Sequence[torch.Tensor]) -> Sample:
     """Noise from a fixed seed in place of floats; whole numbers stay, since they may be indices."""
     generator = torch.Generator().manual_seed(0)
