@@ -16,6 +16,7 @@ of batches. What it can lose: depthwise networks with wide channel ranges, which
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,7 +29,7 @@ from edgekit.compress._choices import MOVED, Calibrated, Trial, choose
 from edgekit.errors import UserError
 from edgekit.quant import bias, rules
 from edgekit.quant import program as programs
-from edgekit.quant.calibrate import calibrate
+from edgekit.quant.calibrate import a_few, calibrate
 from edgekit.quant.equalize import Equalized, equalize
 from edgekit.quant.observing import observing
 from edgekit.quant.program import origin
@@ -93,7 +94,8 @@ def _calibrated(
     if candidate.quant is None:
         raise UserError("ptq needs a target with a [quant] table; this candidate has none")
     skip = tuple(part.strip() for part in options.skip.split(",") if part.strip())
-    quantizer = ProfileQuantizer(candidate.quant, options.estimator, skip=skip)
+    inputs = partial(a_few, task.calibration or (), like)
+    quantizer = ProfileQuantizer(candidate.quant, options.estimator, skip=skip, samples=inputs)
     model = prepare_pt2e(graph, quantizer)
     watchers = bias.watch(model) if options.bias_correction == "auto" else []
     batches, runs = calibrate(observing(model), task.calibration or (), like, options.batches)

@@ -73,11 +73,23 @@ def chunk_to_slices(graph_module: GraphModule) -> None:
             _replace(user, cut)
 
 
+def stack_to_cat(graph_module: GraphModule) -> None:
+    """A stack is a concatenation of tensors with one more dimension, and has its rules."""
+    for node in _calls(graph_module, ATEN.stack.default):
+        dim = (node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)) % node.meta["val"].dim()
+        with graph_module.graph.inserting_before(node):
+            parts = [_call(graph_module, part, ATEN.unsqueeze.default, (part, dim)) for part in node.args[0]]
+            for part in parts:
+                part.meta["val"] = part.meta["val"].unsqueeze(dim)
+            _replace(node, _call(graph_module, node, ATEN.cat.default, (parts, dim)))
+
+
 PASSES: list[Callable[[GraphModule], None]] = [
     silu_to_sigmoid,
     hardsigmoid_to_relu6,
     constants_to_tensors,
     chunk_to_slices,
+    stack_to_cat,
 ]
 
 

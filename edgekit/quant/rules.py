@@ -49,8 +49,11 @@ SHARE = known(
     "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", "slice.Tensor", "select.int",
     "pad.default", "constant_pad_nd.default", "dropout.default", "clone.default", "contiguous.default",
     "alias.default", "detach.default", "expand.default", "pixel_shuffle.default", "channel_shuffle.default",
-    "upsample_nearest2d.vec", "upsample_bilinear2d.vec",
+    "upsample_nearest2d.vec", "upsample_bilinear2d.vec", "amax.default", "amin.default", "flip.default", "roll.default",
+    "index_select.default",
 )  # fmt: skip
+#: of those, what may have a range of its own in every runtime, and is often far below the largest value it reads
+MEANS = known("mean.dim", "mean.default")
 PADS = known("pad.default", "constant_pad_nd.default")
 
 
