@@ -12,10 +12,12 @@ Rules, in the order of the graph (`rules.py` has the operators):
 4. cat: where all operands are quantized (`concat.py` has the exceptions), all and the output share one range; what is on
    a fixed grid is rounded to that range anew.
 5. Unary activations, pools and reshapes: only behind something quantized; pools and reshapes share its range.
-6. What reads a fixed grid (that of a sigmoid or tanh), through pools and reshapes too, reads it as it is; a mean over
+6. With `integer_io`, an input is quantized where nothing but layers and outputs lies behind it, and so is what has
+   integer kernels in runtimes of whole networks in integers: softmax, log_softmax, sub, L2 normalization.
+7. What reads a fixed grid (that of a sigmoid or tanh), through pools and reshapes too, reads it as it is; a mean over
    many values, which is small, gets a range of its own.
 
-Anything else stays float, by design: matmul, attention, softmax and layer_norm lose accuracy and gain little, and
+Anything else stays float, by design: matmul, attention and layer_norm lose accuracy and gain little, and
 so a residual stream that a transformer keeps in float stays there.
 """
 
@@ -69,10 +71,12 @@ class ProfileQuantizer(Quantizer):
         grid = _grid.weight_grid(quant)
         self.activation = found.training_activation(self.integers) if qat else found.activation(self.integers)
         self.weight = found.training_weight(grid) if qat else estimators.weight(weights, grid)
-        self.skip, self.samples = skip, samples
+        self.skip, self.samples, self.full = skip, samples, quant.integer_io
+        self.fixed = rules.FIXED | (rules.FIXED_FULL if self.full else {})
+        self.pairs = rules.BINARY_FULL if self.full else rules.BINARY
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
-        return lower_for_integers(model)
+        return lower_for_integers(model, self.full)
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to refuse: what the rules do not know stays float."""
@@ -85,10 +89,12 @@ class ProfileQuantizer(Quantizer):
                 continue
             if node.target in rules.MAC:
                 self._mac(node)
-            elif node.target in rules.BINARY:
+            elif node.target in self.pairs:
                 self._binary(node, model)
             elif node.target is concat.CAT:
                 self._cat(node, ranges)
+            elif self.full and (found := rules.normalized(node)):
+                self._normalize(node, *found)
             elif (node.args and self._quantized(node.args[0])) or (
                 rules.keeps_grid(node) and _only_feeds_layers(node)
             ):
@@ -103,7 +109,7 @@ class ProfileQuantizer(Quantizer):
         source, weight = node.args[:2]
         if not rules.is_float(source) or not _is_constant(weight):
             return
-        chain = _chain(node)
+        chain = self._chain(node)
         for link in chain:
             _annotate(link, {}, None)
         inputs: dict[Node, QuantizationSpecBase | None] = {source: self._grid(source), weight: self.weight}
@@ -125,7 +131,7 @@ class ProfileQuantizer(Quantizer):
             return
         if any(_is_constant(o) and concat.scales_apart(model, node, o) for o in operands):
             return
-        last = _fused_activation(node) or node
+        last = self._fused_activation(node) or node
         _annotate(last, {}, None)
         _annotate(node, {operand: self._grid(operand) for operand in operands}, None)
         last.meta[KEY].output_qspec = self.activation
@@ -155,24 +161,63 @@ class ProfileQuantizer(Quantizer):
     def _follow(self, node: Node) -> None:
         source: Node = node.args[0]
         read = {source: self._grid(source)}
-        if node.target in rules.FIXED:
-            _annotate(node, read, _grid.fixed(self.integers, *rules.FIXED[node.target]))
+        if not self.full and node.target in rules.FLOAT_ENDS and concat.only_becomes_output(node):
+            return
+        if node.target in self.fixed:
+            _annotate(node, read, _grid.fixed(self.integers, *self.fixed[node.target]))
         elif node.target in rules.UNARY or (node.target in rules.MEANS and _is_fixed(read[source])):
             _annotate(node, read, self.activation)
         elif rules.keeps_grid(node) and not _pad_of_layer(node):
             _annotate(node, read, SharedQuantizationSpec((source, node)))
 
+    def _normalize(self, node: Node, source: Node, norm: Node) -> None:
+        if self._quantized(source):
+            _annotate(norm, {source: self._grid(source)}, None)
+            _annotate(node, {source: self._grid(source)}, _grid.fixed(self.integers, *rules.L2_GRID))
+
+    def _chain(self, node: Node) -> list[Node]:
+        """The unit that starts at a layer: [layer, batch norm?, activation?]."""
+        chain = [node]
+        norm = rules.only_user(node)
+        if norm is not None and norm.target in rules.NORM:
+            chain.append(norm)
+        activation = self._fused_activation(chain[-1])
+        return [*chain, activation] if activation is not None else chain
+
+    def _fused_activation(self, node: Node) -> Node | None:
+        user = rules.only_user(node)
+        if user is None or user.target not in rules.FUSED or (self.full and rules.is_unit_clamp(user)):
+            return None
+        return user
+
     def _grid(self, source: Node) -> QuantizationSpecBase:
         """How `source` is read: on the fixed grid it has, else on an observed one."""
-        found = source.meta[KEY].output_qspec if self._quantized(source) else None
+        found = source.meta[KEY].output_qspec if KEY in source.meta else None
         while isinstance(found, SharedQuantizationSpec):
             origin, reader = found.edge_or_node
             found = reader.meta[KEY].input_qspec_map[origin]
         return found if _is_fixed(found) else self.activation
 
-    @staticmethod
-    def _quantized(value: Any) -> bool:
-        return isinstance(value, Node) and KEY in value.meta and value.meta[KEY].output_qspec is not None
+    def _quantized(self, value: Any) -> bool:
+        if not isinstance(value, Node):
+            return False
+        if self.full and value.op == "placeholder" and rules.is_float(value):
+            readers = [user for user in value.users if user.op != "call_module"]  # checks of its shape
+            return bool(readers) and all(self._becomes_integers(value, reader) for reader in readers)
+        return KEY in value.meta and value.meta[KEY].output_qspec is not None
+
+    def _becomes_integers(self, source: Node, reader: Node) -> bool:
+        """Whether `reader`, or all that its result goes to, is a layer or an output."""
+        if reader.op == "output":
+            return True
+        if self._skipped(reader):
+            return False
+        if reader.target in rules.MAC:
+            return reader.args[0] is source and _is_constant(reader.args[1])
+        passes = reader.target in self.pairs | rules.UNARY | self.fixed.keys() | {concat.CAT}
+        return (passes or rules.keeps_grid(reader)) and all(
+            self._becomes_integers(reader, user) for user in reader.users
+        )
 
 
 def count_layers(model: GraphModule) -> tuple[int, list[Node]]:
@@ -199,21 +244,6 @@ def _is_quantized_input(node: Node) -> bool:
     """An input of the model that a layer before this node already reads as integers."""
     readers = (user.meta[KEY].input_qspec_map.get(node) for user in node.users if KEY in user.meta)
     return node.op == "placeholder" and any(reader is not None for reader in readers)
-
-
-def _fused_activation(node: Node) -> Node | None:
-    user = rules.only_user(node)
-    return user if user is not None and user.target in rules.FUSED else None
-
-
-def _chain(node: Node) -> list[Node]:
-    """The unit that starts at a layer: [layer, batch norm?, activation?]."""
-    chain = [node]
-    norm = rules.only_user(node)
-    if norm is not None and norm.target in rules.NORM:
-        chain.append(norm)
-    activation = _fused_activation(chain[-1])
-    return [*chain, activation] if activation is not None else chain
 
 
 def _pad_of_layer(node: Node) -> bool:
