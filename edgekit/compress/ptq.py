@@ -16,6 +16,7 @@ of batches. What it can lose: depthwise networks with wide channel ranges, which
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -28,7 +29,7 @@ from edgekit.compress._choices import MOVED, Calibrated, Trial, choose
 from edgekit.errors import UserError
 from edgekit.quant import bias, proven, rules
 from edgekit.quant import program as programs
-from edgekit.quant.calibrate import calibrate
+from edgekit.quant.calibrate import a_few, calibrate
 from edgekit.quant.equalize import Equalized, equalize
 from edgekit.quant.fold import observed
 from edgekit.quant.observing import observing
@@ -103,7 +104,8 @@ def _calibrated(given: _Float, candidate: Candidate, task: "Task", options: Opti
     if candidate.quant is None:
         raise UserError("ptq needs a target with a [quant] table; this candidate has none")
     skip = tuple(part.strip() for part in options.skip.split(",") if part.strip())
-    quantizer = ProfileQuantizer(candidate.quant, options.estimator, skip=skip)
+    inputs = partial(a_few, task.calibration or (), given.like)
+    quantizer = ProfileQuantizer(candidate.quant, options.estimator, skip=skip, samples=inputs)
     model = observed(given.graph, quantizer, given.before)
     given.before.demand(Simulation(model, rounds=False).run, "preparing for integers")
     watchers = bias.watch(model) if options.bias_correction == "auto" else []

@@ -26,8 +26,13 @@ ELEMENTWISE = QUANTIZE | DEQUANTIZE | {ATEN.dropout.default, ATEN.clone.default,
 
 
 def flatten_channels_last(module: GraphModule) -> GraphModule:
-    """Rewrites global means, and every flatten whose only reader is one linear layer; the function stays."""
+    """Rewrites global means, and every flatten whose only reader is one linear layer; the function stays.
+
+    A view becomes a reshape: of a feature map in another order there is no view.
+    """
     for node in list(module.graph.nodes):
+        if node.target is ATEN.view.default:
+            node.target = ATEN.reshape.default
         if node.target is ATEN.mean.dim:
             _keep_axes(node)
         elif node.target is ATEN.linear.default:

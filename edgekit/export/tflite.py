@@ -37,7 +37,9 @@ from litert_torch.quantize.quant_config import QuantConfig
 from edgekit.export._tflite_errors import explain
 from edgekit.export._tflite_file import artifact
 from edgekit.export._tflite_flatten import flatten_channels_last
+from edgekit.export._tflite_grids import keep_grids
 from edgekit.export._tflite_layout import pads_join_nhwc
+from edgekit.export._tflite_normalize import l2_normalization
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Precision
 
@@ -81,7 +83,7 @@ def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...]
 
 def _lower(program: torch.export.ExportedProgram, precision: Precision, channels_last: bool) -> Any:
     """The litert-torch model, with rank-4 inputs and outputs in NHWC if `channels_last`."""
-    module, examples = program.module(), []
+    module, examples = l2_normalization(keep_grids(program.module())), []
     if channels_last or programs.takes_channels_last(program):
         module = flatten_channels_last(module)
     for shape, dtype in _inputs(program):

@@ -6,7 +6,7 @@ program's batch. Only one batch is ever held.
 
 import logging
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ Batch = tuple[torch.Tensor, ...]
 
 #: key of a graph module's `meta`: how many samples it may be given at once, though it was exported for one
 TOGETHER = "samples together"
+FEW = 8
 NO_BATCH = "the task's calibration yields no batch; give at least one, better 100, typical inputs"
 
 
@@ -49,6 +50,14 @@ def _run(model: GraphModule, source: Iterator[object], like: Batch, number: int)
             model(*piece)
             runs += piece[0].shape[0] // like[0].shape[0] if like[0].dim() else 1
     return runs
+
+
+def a_few(batches: Iterable[object], like: Batch) -> list[Batch]:
+    """Up to FEW inputs, of the first batches; none of an iterator, which gives each batch once."""
+    if iter(batches) is batches:
+        return []
+    each = (islice(pieces(batch, like, n), FEW // 2) for n, batch in enumerate(yielded(batches)))
+    return list(islice(chain.from_iterable(each), FEW))
 
 
 def yielded(batches: Iterable[object]) -> Iterator[object]:

@@ -18,7 +18,14 @@ from edgekit.quant.program import calls, module_path, origin
 from edgekit.records import Record
 
 #: operators that integers pass through; whatever else makes a tensor makes it in float
-_COMPUTES = rules.BINARY | rules.UNARY | rules.SHARE | set(rules.FIXED) | {torch.ops.aten.cat.default}
+_COMPUTES = (
+    rules.BINARY_FULL
+    | rules.UNARY
+    | rules.SHARE
+    | rules.FIXED.keys()
+    | rules.FIXED_FULL.keys()
+    | {rules.ATEN.cat.default}
+)
 
 
 class Layer(Record):

@@ -10,15 +10,18 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.quant import proven, rules
+from edgekit.quant import proven, rules, tensors
 
 ATEN = torch.ops.aten
 
 
-def lower_for_integers(graph_module: GraphModule) -> GraphModule:
-    """Runs every pass of PASSES, in order; one that would change what the graph computes is undone, and logged."""
+def lower_for_integers(graph_module: GraphModule, full: bool = False) -> GraphModule:
+    """Runs every pass, in order; one that would change what the graph computes is undone, and logged.
+
+    full: for a runtime of whole networks in integers.
+    """
     before = proven.of_graph(graph_module)
-    proven.rewrite(graph_module, PASSES, before)
+    proven.rewrite(graph_module, [*PASSES, *(FULL if full else [])], before)
     return graph_module
 
 
@@ -39,22 +42,42 @@ def hardsigmoid_to_relu6(graph_module: GraphModule) -> None:
             _replace(node, _call(graph_module, node, ATEN.mul.Tensor, (clipped, 1.0 / 6.0)))
 
 
+def clamp_to_hardtanh(graph_module: GraphModule) -> None:
+    """clamp(x, low, high) is a hardtanh, clamp(x, 0) a relu: what layers take in."""
+    for node in _calls(graph_module, ATEN.clamp.default, ATEN.clamp_min.default):
+        low, high = [*node.args[1:], None, None][:2]
+        low, high = node.kwargs.get("min", low), node.kwargs.get("max", high)
+        if not rules.is_float(node):
+            continue
+        if low is not None and high is not None:
+            node.target, node.args, node.kwargs = ATEN.hardtanh.default, (node.args[0], low, high), {}
+        elif low == 0 and high is None:
+            node.target, node.args, node.kwargs = ATEN.relu.default, (node.args[0],), {}
+
+
 def constants_to_tensors(graph_module: GraphModule) -> None:
     """x - c and x / c become x + (-c) and x * (1 / c); a scalar c becomes a tensor, which can be quantized."""
-    inverse = {ATEN.sub.Tensor: (ATEN.add.Tensor, -1), ATEN.div.Tensor: (ATEN.mul.Tensor, 1)}
+    inverse = {ATEN.sub.Tensor: ATEN.add.Tensor, ATEN.div.Tensor: ATEN.mul.Tensor}
     for node in _calls(graph_module, ATEN.add.Tensor, ATEN.mul.Tensor, *inverse):
-        value = node.args[1]
-        if (
-            not isinstance(value, (int, float))
-            or not rules.is_float(node)
-            or node.kwargs.get("alpha", 1) != 1
-        ):
+        value = _stored(graph_module, node.args[1])
+        stored = isinstance(node.args[1], Node)
+        if value is None or not rules.is_float(node) or node.kwargs.get("alpha", 1) != 1:
             continue
         if node.target in inverse:
             value = -value if node.target is ATEN.sub.Tensor else 1.0 / value
-            node.target = inverse[node.target][0]
-        node.args = (node.args[0], _constant(graph_module, node, float(value)))
+            node.target = inverse[node.target]
+        elif stored:
+            continue
+        node.args = (node.args[0], _constant(graph_module, node, value))
         node.kwargs = {}
+
+
+def _stored(graph_module: GraphModule, value: Any) -> torch.Tensor | float | None:
+    """A constant operand, as numbers."""
+    if isinstance(value, Node):
+        constant = value.op == "get_attr" and rules.is_float(value)
+        return tensors.read(graph_module, str(value.target)) if constant else None
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def chunk_to_slices(graph_module: GraphModule) -> None:
@@ -71,12 +94,95 @@ def chunk_to_slices(graph_module: GraphModule) -> None:
             _replace(user, cut)
 
 
+def stack_to_cat(graph_module: GraphModule) -> None:
+    """A stack is a concatenation of tensors with one more dimension, and has its rules."""
+    for node in _calls(graph_module, ATEN.stack.default):
+        dim = (node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)) % node.meta["val"].dim()
+        with graph_module.graph.inserting_before(node):
+            parts = [_call(graph_module, part, ATEN.unsqueeze.default, (part, dim)) for part in node.args[0]]
+            for part in parts:
+                part.meta["val"] = part.meta["val"].unsqueeze(dim)
+            _replace(node, _call(graph_module, node, ATEN.cat.default, (parts, dim)))
+
+
+def rsub_to_sub(graph_module: GraphModule) -> None:
+    """1 - x, with the 1 as a tensor."""
+    for node in _calls(graph_module, ATEN.rsub.Scalar):
+        if rules.is_float(node) and [*node.args[2:], node.kwargs.get("alpha", 1)][0] == 1:
+            constant = _constant(graph_module, node, float(node.args[1]))
+            node.target, node.args, node.kwargs = ATEN.sub.Tensor, (constant, node.args[0]), {}
+
+
+def softmax_last(graph_module: GraphModule) -> None:
+    """A softmax over the last dimension has a kernel; so has one over the channels of an image, which are last in TFLite."""
+    for node in _calls(graph_module, ATEN.softmax.int, ATEN.log_softmax.int):
+        rank = node.meta["val"].dim()
+        dim = node.args[1] % rank
+        if dim == rank - 1 or (rank, dim) == (4, 1):
+            continue
+        with graph_module.graph.inserting_before(node):
+            moved = _transposed(graph_module, node.args[0], dim)
+            done = _call(graph_module, moved, node.target, (moved, rank - 1, *node.args[2:]))
+            _replace(node, _transposed(graph_module, done, dim))
+
+
+def _transposed(graph_module: GraphModule, node: Node, dim: int) -> Node:
+    moved = _call(graph_module, node, ATEN.transpose.int, (node, dim, -1))
+    moved.meta["val"] = node.meta["val"].transpose(dim, -1)
+    return moved
+
+
+def norm_to_layer(graph_module: GraphModule) -> None:
+    """A batch norm that no layer takes in is a depthwise convolution of one pixel; of [N, C], x * a + b.
+
+    So it has a scale for each channel, which a product with a constant has not.
+    """
+    for node in _calls(graph_module, *rules.NORM):
+        if node.args[5] or not _is_made_in_integers(node.args[0]):
+            continue
+        factor, shift = _affine(graph_module, node)
+        rank = node.meta["val"].dim() - 2
+        with graph_module.graph.inserting_before(node):
+            if rank in DEPTHWISE:
+                weight = _constant(graph_module, node, factor.reshape(-1, 1, *[1] * rank))
+                bias = _constant(graph_module, node, shift)
+                ones = [1] * rank
+                layer = (node.args[0], weight, bias, ones, [0] * rank, ones, len(factor))
+                _replace(node, _call(graph_module, node, DEPTHWISE[rank], layer))
+            elif rank == 0:
+                factors, shifts = (_constant(graph_module, node, v[None]) for v in (factor, shift))
+                scaled = _call(graph_module, node, ATEN.mul.Tensor, (node.args[0], factors))
+                _replace(node, _call(graph_module, node, ATEN.add.Tensor, (scaled, shifts)))
+
+
+def _is_made_in_integers(source: Node) -> bool:
+    """An input, or what the quantizer may make integers; a layer takes in the norm behind it."""
+    known = rules.UNARY | rules.BINARY_FULL | rules.SHARE | rules.FIXED.keys() | {ATEN.cat.default}
+    return (
+        source.op == "placeholder"
+        or source.target in known
+        or (source.target in rules.MAC and len(source.users) > 1)
+    )
+
+
+def _affine(graph_module: GraphModule, norm: Node) -> tuple[torch.Tensor, torch.Tensor]:
+    """A batch norm as x * factor + shift, per channel."""
+    weight, bias, mean, variance = (_stored(graph_module, value) for value in norm.args[1:5])
+    assert isinstance(mean, torch.Tensor) and isinstance(variance, torch.Tensor)
+    factor = torch.rsqrt(variance + norm.args[7]) * (1.0 if weight is None else weight)
+    return factor, (0.0 if bias is None else bias) - mean * factor
+
+
 PASSES: list[Callable[[GraphModule], None]] = [
     silu_to_sigmoid,
     hardsigmoid_to_relu6,
+    clamp_to_hardtanh,
     constants_to_tensors,
     chunk_to_slices,
+    stack_to_cat,
 ]
+FULL: list[Callable[[GraphModule], None]] = [rsub_to_sub, softmax_last, norm_to_layer]
+DEPTHWISE = {1: ATEN.conv1d.default, 2: ATEN.conv2d.default}
 
 
 def _calls(graph_module: GraphModule, *targets: Any) -> list[Node]:
@@ -97,14 +203,14 @@ def _replace(old: Node, new: Node) -> None:
     old.graph.erase_node(old)
 
 
-def _constant(graph_module: GraphModule, before: Node, value: float) -> Node:
-    """A one-element tensor [1, ..., 1] of the rank of `before`, as an attribute of the module."""
+def _constant(graph_module: GraphModule, before: Node, value: torch.Tensor | float) -> Node:
+    """A tensor as an attribute of the module; of a number, [1, ..., 1] of the rank of `before`."""
     number = 0
     while hasattr(graph_module, f"_constant_{number}"):
         number += 1
     like = before.meta["val"]
-    tensor = torch.full([1] * like.dim(), value)
-    graph_module.register_buffer(f"_constant_{number}", tensor)
+    tensor = value if isinstance(value, torch.Tensor) else torch.full([1] * like.dim(), value)
+    graph_module.register_buffer(f"_constant_{number}", tensor.detach().clone())
     with graph_module.graph.inserting_before(before):
         node = graph_module.graph.get_attr(f"_constant_{number}")
     node.meta["val"] = like.fake_mode.from_tensor(tensor) if hasattr(like, "fake_mode") else tensor

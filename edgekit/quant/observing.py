@@ -72,7 +72,7 @@ def _unmoved(node: Node) -> Node:
 
 
 def _overwrite(module: GraphModule) -> None:
-    fresh = rules.MAC | rules.BINARY | rules.NORM
+    fresh = rules.MAC | rules.BINARY_FULL | rules.NORM
     for node in calls(module):
         if (
             node.target in fresh

@@ -9,18 +9,24 @@ Rules, in the order of the graph (`rules.py` has the operators):
    onnxruntime folds the pad into the convolution.
 3. add and mul: where one operand is quantized, and the other is too, or a constant, or an input that a layer reads as
    integers. A relu behind takes the range.
-4. cat: all operands and the output share one range, where all operands are quantized.
+4. cat: where all operands are quantized (`concat.py` has the exceptions), all and the output share one range; what is on
+   a fixed grid is rounded to that range anew.
 5. Unary activations, pools and reshapes: only behind something quantized; pools and reshapes share its range.
+6. With `integer_io`, an input is quantized where nothing but layers and outputs lies behind it, and so is what has
+   integer kernels in runtimes of whole networks in integers: softmax, log_softmax, sub, L2 normalization.
+7. What reads a fixed grid (that of a sigmoid or tanh), through pools and reshapes too, reads it as it is; a mean over
+   many values, which is small, gets a range of its own.
 
-Anything else stays float, by design: matmul, attention, softmax and layer_norm lose accuracy and gain little, and
+Anything else stays float, by design: matmul, attention and layer_norm lose accuracy and gain little, and
 so a residual stream that a transformer keeps in float stays there.
 """
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeGuard
 
-import torch
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantizer import (
+    FixedQParamsQuantizationSpec,
     QuantizationAnnotation,
     QuantizationSpecBase,
     Quantizer,
@@ -28,7 +34,8 @@ from torchao.quantization.pt2e.quantizer import (
 )
 
 from edgekit.errors import UserError
-from edgekit.quant import estimators, rules
+from edgekit.quant import concat, estimators, rules
+from edgekit.quant.calibrate import Batch
 from edgekit.quant.estimators import _grid
 from edgekit.quant.lower import lower_for_integers
 from edgekit.quant.program import calls, module_path
@@ -43,6 +50,7 @@ class ProfileQuantizer(Quantizer):
     quant: the arithmetic of the target. estimator: a name of `estimators.names()`. qat: fake quantization in place
     of observers; needs "moving_average". skip: what stays float, by node name or by module path ("conv2d_3",
     "features.0"; a path covers what is below it). weights: "minmax" or "mse", the ranges of weights that do not train.
+    samples: gives a few inputs, asked for only where the ranges of a concatenation must be known beforehand.
     """
 
     def __init__(
@@ -52,34 +60,41 @@ class ProfileQuantizer(Quantizer):
         qat: bool = False,
         skip: tuple[str, ...] = (),
         weights: str = "minmax",
+        samples: Callable[[], Sequence[Batch]] = tuple,
     ) -> None:
         super().__init__()
         found = estimators.find(estimator)
         if qat and not found.fake_quantize:
             usable = [name for name in estimators.names() if estimators.find(name).fake_quantize]
             raise UserError(f"estimator {estimator!r} cannot train; for qat allowed are {', '.join(usable)}")
-        self.grid = _grid.activation_grid(quant)
+        self.integers = _grid.activation_grid(quant)
         grid = _grid.weight_grid(quant)
-        self.activation = found.training_activation(self.grid) if qat else found.activation(self.grid)
+        self.activation = found.training_activation(self.integers) if qat else found.activation(self.integers)
         self.weight = found.training_weight(grid) if qat else estimators.weight(weights, grid)
-        self.skip = skip
+        self.skip, self.samples, self.full = skip, samples, quant.integer_io
+        self.fixed = rules.FIXED | (rules.FIXED_FULL if self.full else {})
+        self.pairs = rules.BINARY_FULL if self.full else rules.BINARY
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
-        return lower_for_integers(model)
+        return lower_for_integers(model, self.full)
 
     def validate(self, model: GraphModule) -> None:
         """Nothing to refuse: what the rules do not know stays float."""
 
     def annotate(self, model: GraphModule) -> GraphModule:
+        joins = any(node.target is concat.CAT for node in calls(model))
+        ranges = concat.Ranges(model, self.samples() if joins else ())
         for node in calls(model):
             if KEY in node.meta or self._skipped(node):
                 continue
             if node.target in rules.MAC:
                 self._mac(node)
-            elif node.target in rules.BINARY:
-                self._binary(node)
-            elif node.target is torch.ops.aten.cat.default:
-                self._cat(node)
+            elif node.target in self.pairs:
+                self._binary(node, model)
+            elif node.target is concat.CAT:
+                self._cat(node, ranges)
+            elif self.full and (found := rules.normalized(node)):
+                self._normalize(node, *found)
             elif (node.args and self._quantized(node.args[0])) or (
                 rules.keeps_grid(node) and _only_feeds_layers(node)
             ):
@@ -94,19 +109,19 @@ class ProfileQuantizer(Quantizer):
         source, weight = node.args[:2]
         if not rules.is_float(source) or not _is_constant(weight):
             return
-        chain = _chain(node)
+        chain = self._chain(node)
         for link in chain:
             _annotate(link, {}, None)
-        inputs: dict[Node, QuantizationSpecBase | None] = {source: self.activation, weight: self.weight}
+        inputs: dict[Node, QuantizationSpecBase | None] = {source: self._grid(source), weight: self.weight}
         if rules.is_zero_pad(source) and rules.only_user(source) is node and KEY not in source.meta:
             inputs[source] = None
-            _annotate(source, {source.args[0]: self.activation}, None)
+            _annotate(source, {source.args[0]: self._grid(source.args[0])}, None)
         if len(node.args) > 2 and node.args[2] is not None:
             inputs[node.args[2]] = None
         node.meta[KEY].input_qspec_map = inputs
         chain[-1].meta[KEY].output_qspec = self.activation
 
-    def _binary(self, node: Node) -> None:
+    def _binary(self, node: Node, model: GraphModule) -> None:
         operands = list(node.args[:2])
         if node.kwargs.get("alpha", 1) != 1 or not all(rules.is_float(o) for o in operands):
             return
@@ -114,31 +129,95 @@ class ProfileQuantizer(Quantizer):
             return
         if not all(self._quantized(o) or _is_constant(o) or _is_quantized_input(o) for o in operands):
             return
-        last = _fused_activation(node) or node
+        if any(_is_constant(o) and concat.scales_apart(model, node, o) for o in operands):
+            return
+        last = self._fused_activation(node) or node
         _annotate(last, {}, None)
-        _annotate(node, dict.fromkeys(operands, self.activation), None)
+        _annotate(node, {operand: self._grid(operand) for operand in operands}, None)
         last.meta[KEY].output_qspec = self.activation
 
-    def _cat(self, node: Node) -> None:
-        first, *others = node.args[0]
-        if not all(self._quantized(operand) for operand in (first, *others)):
+    def _cat(self, node: Node, ranges: concat.Ranges) -> None:
+        if not all(self._quantized(operand) for operand in node.args[0]):
             return
+        if ranges.differ(node) and concat.only_becomes_output(node):
+            return
+        for operand in dict.fromkeys(node.args[0]):
+            if ranges.deserves_own(operand, node):
+                self._round_anew(operand, node)
+        first, *others = node.args[0]
+        grids = [self._grid(operand) for operand in node.args[0]]
+        common = grids[0] if all(grid == grids[0] for grid in grids) else self.activation
         shared = SharedQuantizationSpec((first, node))
-        _annotate(node, {**dict.fromkeys(others, shared), first: self.activation}, shared)
+        _annotate(node, {**dict.fromkeys(others, shared), first: common}, shared)
+
+    def _round_anew(self, operand: Node, reader: Node) -> None:
+        """Puts a copy between the two, so that each has a grid."""
+        with reader.graph.inserting_before(reader):
+            copy = reader.graph.call_function(rules.ATEN.clone.default, (operand,))
+        copy.meta = {key: value for key, value in operand.meta.items() if key != KEY}
+        reader.replace_input_with(operand, copy)
+        _annotate(copy, {operand: self._grid(operand)}, self.activation)
 
     def _follow(self, node: Node) -> None:
         source: Node = node.args[0]
-        if node.target in rules.FIXED:
-            output = _grid.fixed(self.grid, *rules.FIXED[node.target])
-            _annotate(node, {source: self.activation}, output)
-        elif node.target in rules.UNARY:
-            _annotate(node, {source: self.activation}, self.activation)
+        read = {source: self._grid(source)}
+        if not self.full and node.target in rules.FLOAT_ENDS and concat.only_becomes_output(node):
+            return
+        if node.target in self.fixed:
+            _annotate(node, read, _grid.fixed(self.integers, *self.fixed[node.target]))
+        elif node.target in rules.UNARY or (node.target in rules.MEANS and _is_fixed(read[source])):
+            _annotate(node, read, self.activation)
         elif rules.keeps_grid(node) and not _pad_of_layer(node):
-            _annotate(node, {source: self.activation}, SharedQuantizationSpec((source, node)))
+            _annotate(node, read, SharedQuantizationSpec((source, node)))
 
-    @staticmethod
-    def _quantized(value: Any) -> bool:
-        return isinstance(value, Node) and KEY in value.meta and value.meta[KEY].output_qspec is not None
+    def _normalize(self, node: Node, source: Node, norm: Node) -> None:
+        if self._quantized(source):
+            _annotate(norm, {source: self._grid(source)}, None)
+            _annotate(node, {source: self._grid(source)}, _grid.fixed(self.integers, *rules.L2_GRID))
+
+    def _chain(self, node: Node) -> list[Node]:
+        """The unit that starts at a layer: [layer, batch norm?, activation?]."""
+        chain = [node]
+        norm = rules.only_user(node)
+        if norm is not None and norm.target in rules.NORM:
+            chain.append(norm)
+        activation = self._fused_activation(chain[-1])
+        return [*chain, activation] if activation is not None else chain
+
+    def _fused_activation(self, node: Node) -> Node | None:
+        user = rules.only_user(node)
+        if user is None or user.target not in rules.FUSED or (self.full and rules.is_unit_clamp(user)):
+            return None
+        return user
+
+    def _grid(self, source: Node) -> QuantizationSpecBase:
+        """How `source` is read: on the fixed grid it has, else on an observed one."""
+        found = source.meta[KEY].output_qspec if KEY in source.meta else None
+        while isinstance(found, SharedQuantizationSpec):
+            origin, reader = found.edge_or_node
+            found = reader.meta[KEY].input_qspec_map[origin]
+        return found if _is_fixed(found) else self.activation
+
+    def _quantized(self, value: Any) -> bool:
+        if not isinstance(value, Node):
+            return False
+        if self.full and value.op == "placeholder" and rules.is_float(value):
+            readers = [user for user in value.users if user.op != "call_module"]  # checks of its shape
+            return bool(readers) and all(self._becomes_integers(value, reader) for reader in readers)
+        return KEY in value.meta and value.meta[KEY].output_qspec is not None
+
+    def _becomes_integers(self, source: Node, reader: Node) -> bool:
+        """Whether `reader`, or all that its result goes to, is a layer or an output."""
+        if reader.op == "output":
+            return True
+        if self._skipped(reader):
+            return False
+        if reader.target in rules.MAC:
+            return reader.args[0] is source and _is_constant(reader.args[1])
+        passes = reader.target in self.pairs | rules.UNARY | self.fixed.keys() | {concat.CAT}
+        return (passes or rules.keeps_grid(reader)) and all(
+            self._becomes_integers(reader, user) for user in reader.users
+        )
 
 
 def count_layers(model: GraphModule) -> tuple[int, list[Node]]:
@@ -153,6 +232,10 @@ def _annotate(node: Node, inputs: dict[Node, Any], output: QuantizationSpecBase 
     node.meta[KEY] = QuantizationAnnotation(input_qspec_map=inputs, output_qspec=output, _annotated=True)
 
 
+def _is_fixed(grid: QuantizationSpecBase | None) -> TypeGuard[FixedQParamsQuantizationSpec]:
+    return isinstance(grid, FixedQParamsQuantizationSpec)
+
+
 def _is_constant(value: Any) -> bool:
     return isinstance(value, Node) and value.op == "get_attr" and rules.is_float(value)
 
@@ -161,21 +244,6 @@ def _is_quantized_input(node: Node) -> bool:
     """An input of the model that a layer before this node already reads as integers."""
     readers = (user.meta[KEY].input_qspec_map.get(node) for user in node.users if KEY in user.meta)
     return node.op == "placeholder" and any(reader is not None for reader in readers)
-
-
-def _fused_activation(node: Node) -> Node | None:
-    user = rules.only_user(node)
-    return user if user is not None and user.target in rules.FUSED else None
-
-
-def _chain(node: Node) -> list[Node]:
-    """The unit that starts at a layer: [layer, batch norm?, activation?]."""
-    chain = [node]
-    norm = rules.only_user(node)
-    if norm is not None and norm.target in rules.NORM:
-        chain.append(norm)
-    activation = _fused_activation(chain[-1])
-    return [*chain, activation] if activation is not None else chain
 
 
 def _pad_of_layer(node: Node) -> bool:

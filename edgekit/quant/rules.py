@@ -30,6 +30,8 @@ NORM = known("batch_norm.default")
 #: an activation that every runtime merges into the layer before it
 FUSED = known("relu.default", "relu6.default", "hardtanh.default")
 BINARY = known("add.Tensor", "mul.Tensor")
+#: the same with what only a profile with integer_io makes integers
+BINARY_FULL = BINARY | known("sub.Tensor")
 #: elementwise, quantized only where the input already is
 UNARY = FUSED | known(
     "hardswish.default",
@@ -39,8 +41,15 @@ UNARY = FUSED | known(
     "elu.default",
     "silu.default",
 )
-#: output range known beforehand, and demanded by TFLite: (low, high)
-FIXED = {ATEN.sigmoid.default: (0.0, 1.0), ATEN.tanh.default: (-1.0, 1.0)}
+#: output grid known beforehand, and demanded by TFLite: (scale, steps below zero)
+FIXED = {ATEN.sigmoid.default: (1 / 256, 0), ATEN.tanh.default: (1 / 128, 128)}
+#: the same, of operators that are made integers only for a profile with integer_io
+FIXED_FULL = {
+    ATEN.softmax.int: (1 / 256, 0),
+    ATEN.log_softmax.int: (1 / 16, 255),
+}
+#: the grid of x / max(|x|, eps), likewise
+L2_GRID = (1 / 128, 128)
 #: the output lives on the grid of the input
 SHARE = known(
     "max_pool1d.default", "max_pool2d.default", "max_pool3d.default", "avg_pool1d.default", "avg_pool2d.default",
@@ -49,8 +58,11 @@ SHARE = known(
     "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", "slice.Tensor", "select.int",
     "pad.default", "constant_pad_nd.default", "dropout.default", "clone.default", "contiguous.default",
     "alias.default", "detach.default", "expand.default", "pixel_shuffle.default", "channel_shuffle.default",
-    "upsample_nearest2d.vec", "upsample_bilinear2d.vec",
+    "upsample_nearest2d.vec", "upsample_bilinear2d.vec", "amax.default", "amin.default", "flip.default", "roll.default",
+    "index_select.default",
 )  # fmt: skip
+#: of those, what may have a range of its own in every runtime, and is often far below the largest value it reads
+MEANS = known("mean.dim", "mean.default")
 PADS = known("pad.default", "constant_pad_nd.default")
 
 
@@ -76,9 +88,39 @@ def is_zero_pad(value: object) -> bool:
     return isinstance(value, Node) and value.target in PADS and pad_value(value) == 0
 
 
+#: without an integer kernel in ONNX Runtime: at the end of a network, integers would only be made to be unmade
+FLOAT_ENDS = (UNARY | {ATEN.tanh.default, ATEN.upsample_bilinear2d.vec}) - {
+    ATEN.leaky_relu.default, ATEN.hardswish.default, ATEN.hardsigmoid.default, ATEN.silu.default,
+}  # fmt: skip
+
+
 def keeps_grid(node: Node) -> bool:
     """Whether the output needs no range of its own: a SHARE operator that adds no number but zero."""
     return node.target in SHARE and (node.target not in PADS or pad_value(node) in (0, None))
+
+
+def normalized(node: Node) -> tuple[Node, Node] | None:
+    """(x, its norm) where `node` is x / max(|x|, eps), F.normalize, over the last dimension."""
+    if node.target is not ATEN.div.Tensor or not all(isinstance(a, Node) for a in node.args[:2]):
+        return None
+    norm = node.args[1]
+    while norm.target in (ATEN.expand_as.default, ATEN.expand.default, ATEN.clamp_min.default):
+        norm = norm.args[0]
+    if norm.target is not ATEN.linalg_vector_norm.default or not _same_value(norm.args[0], node.args[0]):
+        return None
+    order, dims, keeps = [*norm.args[1:], *(2, None, False)[len(norm.args) - 1 :]][:3]
+    last = node.meta["val"].dim() - 1
+    return (node.args[0], norm) if order == 2 and keeps and dims in ([last], [-1]) else None
+
+
+def _same_value(one: Node, other: Node) -> bool:
+    """A converted graph widens a tensor anew for each who reads it."""
+    return one is other or (one.target is other.target and one.args == other.args)
+
+
+def is_unit_clamp(node: Node) -> bool:
+    """A clamp to [0, 1], which TFLite has as an operator (RELU_0_TO_1) and not as a part of a layer."""
+    return node.target is ATEN.hardtanh.default and [*node.args[1:], -1, 1][:2] == [0, 1]
 
 
 def conv_rank(node: Node) -> int:

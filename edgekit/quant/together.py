@@ -21,7 +21,7 @@ MOST = 32
 
 _SHAPED = rules.known("view.default", "reshape.default")
 _APART = (
-    rules.MAC | rules.NORM | rules.UNARY | rules.BINARY | rules.FIXED.keys()
+    rules.MAC | rules.NORM | rules.UNARY | rules.BINARY_FULL | rules.FIXED.keys()
     | rules.known(
         "max_pool1d.default", "max_pool2d.default", "max_pool3d.default", "avg_pool1d.default", "avg_pool2d.default",
         "avg_pool3d.default", "adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "dropout.default",

@@ -69,12 +69,17 @@ class TensorSpec(Record):
 
 
 class Quant(Record):
-    """The arithmetic of an integer target, what the quantizer reads."""
+    """The arithmetic of an integer target, what the quantizer reads.
+
+    integer_io: input and output are to be integers too. What stands there is quantized, with the integer kernels that a
+    runtime of whole networks in integers has: softmax, log_softmax, L2 normalization, sub, clamp, resize.
+    """
 
     activation_dtype: Literal["int8", "uint8"]
     weight_bits: int
     granularity: Literal["per_channel", "per_tensor"]
     symmetric_activations: bool
+    integer_io: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= self.weight_bits <= 8:

@@ -59,14 +59,12 @@ def spec(grid: Grid, kind: Any, /, **choices: Any) -> QuantizationSpec:
     )
 
 
-def fixed(grid: Grid, low: float, high: float) -> FixedQParamsQuantizationSpec:
-    """A range that needs no observing: [low, high) over 256 steps, as TFLite demands of sigmoid and tanh."""
-    scale = (high - low) / 256
-    zero_point = round(grid.low - low / scale)
+def fixed(grid: Grid, scale: float, zero: int) -> FixedQParamsQuantizationSpec:
+    """A grid that needs no observing; zero: how many steps it lies above the lowest integer."""
     return FixedQParamsQuantizationSpec(
         dtype=grid.dtype,
         scale=scale,
-        zero_point=zero_point,
+        zero_point=grid.low + zero,
         quant_min=grid.low,
         quant_max=grid.high,
         qscheme=torch.per_tensor_affine,
