@@ -32,6 +32,7 @@ from edgekit.quant import program as programs
 from edgekit.quant.calibrate import a_few, calibrate
 from edgekit.quant.equalize import Equalized, equalize
 from edgekit.quant.fold import observed
+from edgekit.quant.interfaces import float_interfaces
 from edgekit.quant.observing import observing
 from edgekit.quant.program import origin
 from edgekit.quant.quantizer import ProfileQuantizer, count_layers
@@ -179,11 +180,13 @@ def written(
     quantized, left = count_layers(model)
     path = work / "program.pt2"
     programs.save(programs.export(model, like), path)
-    doubts = (
+    doubts: tuple[str, ...] = (
         ()
         if quantized
         else ("no layer was quantized: the model has no convolution or linear that the quantizer knows",)
     )
+    if candidate.quant is not None and candidate.quant.integer_io:
+        doubts += float_interfaces(model)
     done = msgspec.structs.replace(
         candidate,
         program=str(path),

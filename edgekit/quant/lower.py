@@ -25,6 +25,20 @@ def lower_for_integers(graph_module: GraphModule, full: bool = False) -> GraphMo
     return graph_module
 
 
+def constants_in_place(graph_module: GraphModule) -> None:
+    """A literal that forward makes and shapes, `torch.tensor([...]).view(1, 4, 1)`, becomes one stored tensor."""
+    for node in _calls(graph_module, *rules.RESHAPES):
+        value = _stored(graph_module, node.args[0])
+        if isinstance(value, torch.Tensor):
+            _replace(node, _constant(graph_module, node, node.target(value, *node.args[1:], **node.kwargs)))
+
+
+def square_to_product(graph_module: GraphModule) -> None:
+    for node in _calls(graph_module, ATEN.pow.Tensor_Scalar):
+        if node.args[1] == 2 and rules.is_float(node):
+            node.target, node.args = ATEN.mul.Tensor, (node.args[0], node.args[0])
+
+
 def silu_to_sigmoid(graph_module: GraphModule) -> None:
     """silu(x) = x * sigmoid(x): sigmoid and mul have int8 kernels, silu has none."""
     for node in _calls(graph_module, ATEN.silu.default):
@@ -114,15 +128,15 @@ def rsub_to_sub(graph_module: GraphModule) -> None:
 
 
 def softmax_last(graph_module: GraphModule) -> None:
-    """A softmax over the last dimension has a kernel; so has one over the channels of an image, which are last in TFLite."""
-    for node in _calls(graph_module, ATEN.softmax.int, ATEN.log_softmax.int):
+    """A softmax has a kernel over the last dimension, and over the channels of an image, which are last in TFLite."""
+    for node in _calls(graph_module, ATEN.softmax.int):
         rank = node.meta["val"].dim()
         dim = node.args[1] % rank
         if dim == rank - 1 or (rank, dim) == (4, 1):
             continue
         with graph_module.graph.inserting_before(node):
             moved = _transposed(graph_module, node.args[0], dim)
-            done = _call(graph_module, moved, node.target, (moved, rank - 1, *node.args[2:]))
+            done = _call(graph_module, moved, node.target, (moved, -1, *node.args[2:]))
             _replace(node, _transposed(graph_module, done, dim))
 
 
@@ -174,6 +188,8 @@ def _affine(graph_module: GraphModule, norm: Node) -> tuple[torch.Tensor, torch.
 
 
 PASSES: list[Callable[[GraphModule], None]] = [
+    constants_in_place,
+    square_to_product,
     silu_to_sigmoid,
     hardsigmoid_to_relu6,
     clamp_to_hardtanh,

@@ -63,6 +63,10 @@ SHARE = known(
 )  # fmt: skip
 #: of those, what may have a range of its own in every runtime, and is often far below the largest value it reads
 MEANS = known("mean.dim", "mean.default")
+#: what forward does to a literal before it uses it
+RESHAPES = known(
+    "lift_fresh_copy.default", "view.default", "reshape.default", "unsqueeze.default", "detach.default", "clone.default",
+)  # fmt: skip
 PADS = known("pad.default", "constant_pad_nd.default")
 
 
