@@ -43,7 +43,7 @@ def read(path: Path, examples: Sequence[torch.Tensor]) -> Subject:
         return [torch.from_numpy(np.asarray(a)) for a in call(*(x.numpy() for x in inputs))]
 
     try:
-        outputs, doubts = state.check(answers, tuple(examples), lambda: _held(loaded))
+        outputs, doubts = state.check(answers, tuple(examples), lambda: _held(function))
     except TaskError:
         raise
     except Exception as error:
@@ -132,16 +132,13 @@ def _answers(
 
 
 def _variables(loaded: Any) -> list[np.ndarray]:
-    return [v.numpy() for v in _found(loaded)]
+    found = getattr(loaded, "variables", None) or getattr(loaded, "_all_variables", [])
+    return [v.numpy() for v in found]
 
 
-def _held(loaded: Any) -> dict[str, object]:
-    """What it keeps, by name."""
-    return {f"variable `{v.name}`": zlib.crc32(v.numpy().tobytes()) for v in _found(loaded)}
-
-
-def _found(loaded: Any) -> list[Any]:
-    return list(getattr(loaded, "variables", None) or getattr(loaded, "_all_variables", []))
+def _held(function: Any) -> dict[str, object]:
+    """What the signature reads and may write, by name."""
+    return {f"variable `{v.name}`": zlib.crc32(v.numpy().tobytes()) for v in function.variables}
 
 
 def _digest(folder: Path) -> str:
