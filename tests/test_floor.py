@@ -4,23 +4,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from attempts import LINT
 
 from edgekit import floor
-from edgekit.records import Budget, Lint, OutputParity, Parity, Verdict
+from edgekit.records import Budget, OutputParity, Parity, Verdict
 
 RIGHT = OutputParity(name="y", snr_db=30.0, correlation=0.999, stuck_ratio=0.0, slices=8)
-LINT = Lint(
-    promised="int8",
-    ops={},
-    ops_in_precision=1,
-    ops_float=0,
-    conversions=0,
-    transposes=0,
-    input_dtypes=(),
-    output_dtypes=(),
-    passed=True,
-    findings=(),
-)
 
 
 def parity(**changed: Any) -> Parity:
