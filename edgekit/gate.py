@@ -13,6 +13,7 @@ from edgekit.records import Artifact, Budget, Decision, Measurement, Shortfall, 
 SPEED_TOLERANCE_RATIO = 0.02
 ROUNDING = 1e-9  # 0.9 - 0.89 is a little more than 0.01 in binary
 MIN_GAIN = 0.1  # of float's bytes: less is names and padding
+PROMISE = "precision lint"
 LITTLE_GAIN = "gain"  # what a shortfall of it is called
 SMALL_DROP = 0.001  # what a limit of 0 is counted as where drops are compared
 
@@ -81,8 +82,7 @@ def _agreement(budget: Budget, verdict: Verdict) -> list[Failure]:
 
 def _promise(verdict: Verdict) -> list[Failure]:
     failures = [
-        Failure(f"precision lint: {finding}", Shortfall(limit="precision lint"))
-        for finding in verdict.lint.findings
+        Failure(f"precision lint: {finding}", Shortfall(limit=PROMISE)) for finding in verdict.lint.findings
     ]
     if verdict.saturation is not None and verdict.saturation.harmful:
         why = f"saturation: {verdict.saturation.conclusion}"

@@ -1,11 +1,11 @@
 """One target's ladder: recipe after recipe, until one is accepted or, exploring, all were tried."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
 from edgekit import choose, contradiction
-from edgekit.gate import LITTLE_GAIN
+from edgekit.gate import LITTLE_GAIN, PROMISE
 from edgekit.making import needs_widths
 from edgekit.plan import plan
 from edgekit.records import (
@@ -142,14 +142,14 @@ def _in_time(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
 
 
 def _other_integers(attempts: Sequence[Attempt]) -> str:
-    """Other integers change accuracy, never time, size or memory."""
+    """Other integers change accuracy, never time, size or memory, nor what is computed in integers."""
     for attempt in attempts:
-        broken = _broken(attempt)
+        broken = _broken(attempt, UNCHANGED_BY_RANGES | {PROMISE})
         if broken and [step.technique for step in attempt.recipe.steps] == ["ptq"]:
             return f"{attempt.recipe.name} broke {' and '.join(broken)}, which other ranges or rounding do not change"
     return ""
 
 
-def _broken(attempt: Attempt) -> list[str]:
-    """The limits of time, size and memory that it did not keep."""
-    return sorted({s.limit for s in attempt.decision.shortfalls} & UNCHANGED_BY_RANGES)
+def _broken(attempt: Attempt, limits: Set[str] = UNCHANGED_BY_RANGES) -> list[str]:
+    """The limits, of time, size and memory, that it did not keep."""
+    return sorted({s.limit for s in attempt.decision.shortfalls} & limits)

@@ -1,6 +1,7 @@
 """What the ladder leaves out, and what it looks into: pure parts, without a stage."""
 
-from attempts import tried
+import msgspec
+from attempts import LINT, tried
 
 from edgekit.ladder import _in_time, _pointless
 from edgekit.records import Attempt, Budget, Candidate, Decision, FloatLayer, Recipe, Shortfall, Step
@@ -25,6 +26,22 @@ def test_other_ranges_are_not_tried_where_integers_are_too_slow() -> None:
 def test_other_ranges_are_tried_where_accuracy_alone_failed() -> None:
     assert _pointless(recipe("ptq"), [refused("ptq", "max_drop")]) == ""
     assert _pointless(recipe("ptq"), []) == ""
+
+
+def test_other_ranges_make_no_integers_where_there_are_none() -> None:
+    reason = _pointless(recipe("ptq"), [refused("ptq", "precision lint", "gain")])
+    assert reason == "ptq(mse) broke gain and precision lint, which other ranges or rounding do not change"
+
+
+def test_a_mixed_file_competes_with_another_precision_alone() -> None:
+    lint = msgspec.structs.replace(LINT, called="mixed, 36 % of the work in integers", share=0.36)
+    mixed = tried("ptq", 2000, None, 0.0, lint=lint)
+    assert mixed.decision.accepted
+    half, whole = (Recipe(name=n, precision=n, steps=(Step(technique=n),)) for n in ("float16", "float32"))
+    left_out = "ptq was accepted as what it is; only another kind of file can still be better"
+    assert _pointless(recipe("ptq"), [mixed]) == _pointless(whole, [mixed]) == left_out
+    assert _pointless(recipe("qat"), [mixed]) == left_out
+    assert _pointless(half, [mixed]) == ""
 
 
 def test_mixed_precision_is_tried_where_integers_are_too_slow() -> None:
