@@ -155,7 +155,7 @@ TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multipl
         ('colour = "red"\n' + COMPLETE, f"unknown key 'colour'; allowed: {TOP}"),
         (
             changed("weight_bits = 8", "weight_bits = 8\nbits = 4"),
-            "unknown key 'bits' in [quant]; allowed: activation_dtype, weight_bits, granularity, symmetric_activations",
+            "unknown key 'bits' in [quant]; allowed: activation_dtype, weight_bits, granularity, symmetric_activations, integer_io",
         ),
         (
             changed('arch = ["riscv64"]', 'arch = ["riscv64"]\nvendor = "x"'),
@@ -177,7 +177,7 @@ TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multipl
         (
             changed("rvv = { weight_bits = 7 }", "rvv = { weigth_bits = 7 }"),
             "unknown key 'weigth_bits' in [isa.levels.rvv]; allowed: activation_dtype, weight_bits, granularity, "
-            "symmetric_activations - at `$.isa`",
+            "symmetric_activations, integer_io - at `$.isa`",
         ),
     ],
     ids=["top", "quant", "isa", "ladder", "budget", "deployment", "level"],

@@ -89,8 +89,7 @@ def constants_to_tensors(graph_module: GraphModule) -> None:
 def _stored(graph_module: GraphModule, value: Any) -> torch.Tensor | float | None:
     """A constant operand, as numbers."""
     if isinstance(value, Node):
-        constant = value.op == "get_attr" and rules.is_float(value)
-        return tensors.read(graph_module, str(value.target)) if constant else None
+        return tensors.read(graph_module, str(value.target)) if rules.is_constant(value) else None
     return float(value) if isinstance(value, (int, float)) else None
 
 

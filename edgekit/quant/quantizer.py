@@ -96,7 +96,7 @@ class ProfileQuantizer(Quantizer):
             elif self.full and (found := rules.normalized(node)):
                 self._normalize(node, *found)
             elif (node.args and self._quantized(node.args[0])) or (
-                rules.keeps_grid(node) and _only_feeds_layers(node)
+                rules.keeps_grid(node) and rules.only_feeds_layers(node)
             ):
                 self._follow(node)
         return model
@@ -107,7 +107,7 @@ class ProfileQuantizer(Quantizer):
 
     def _mac(self, node: Node) -> None:
         source, weight = node.args[:2]
-        if not rules.is_float(source) or not _is_constant(weight):
+        if not rules.is_float(source) or not rules.is_constant(weight):
             return
         chain = self._chain(node)
         for link in chain:
@@ -127,9 +127,9 @@ class ProfileQuantizer(Quantizer):
             return
         if not any(self._quantized(o) for o in operands):
             return
-        if not all(self._quantized(o) or _is_constant(o) or _is_quantized_input(o) for o in operands):
+        if not all(self._quantized(o) or rules.is_constant(o) or _is_quantized_input(o) for o in operands):
             return
-        if any(_is_constant(o) and concat.scales_apart(model, node, o) for o in operands):
+        if any(rules.is_constant(o) and concat.scales_apart(model, node, o) for o in operands):
             return
         last = self._fused_activation(node) or node
         _annotate(last, {}, None)
@@ -167,7 +167,7 @@ class ProfileQuantizer(Quantizer):
             _annotate(node, read, _grid.fixed(self.integers, *self.fixed[node.target]))
         elif node.target in rules.UNARY or (node.target in rules.MEANS and _is_fixed(read[source])):
             _annotate(node, read, self.activation)
-        elif rules.keeps_grid(node) and not _pad_of_layer(node):
+        elif rules.keeps_grid(node) and not rules.pad_of_layer(node):
             _annotate(node, read, SharedQuantizationSpec((source, node)))
 
     def _normalize(self, node: Node, source: Node, norm: Node) -> None:
@@ -213,7 +213,7 @@ class ProfileQuantizer(Quantizer):
         if self._skipped(reader):
             return False
         if reader.target in rules.MAC:
-            return reader.args[0] is source and _is_constant(reader.args[1])
+            return reader.args[0] is source and rules.is_constant(reader.args[1])
         passes = reader.target in self.pairs | rules.UNARY | self.fixed.keys() | {concat.CAT}
         return (passes or rules.keeps_grid(reader)) and all(
             self._becomes_integers(reader, user) for user in reader.users
@@ -236,24 +236,7 @@ def _is_fixed(grid: QuantizationSpecBase | None) -> TypeGuard[FixedQParamsQuanti
     return isinstance(grid, FixedQParamsQuantizationSpec)
 
 
-def _is_constant(value: Any) -> bool:
-    return isinstance(value, Node) and value.op == "get_attr" and rules.is_float(value)
-
-
 def _is_quantized_input(node: Node) -> bool:
     """An input of the model that a layer before this node already reads as integers."""
     readers = (user.meta[KEY].input_qspec_map.get(node) for user in node.users if KEY in user.meta)
     return node.op == "placeholder" and any(reader is not None for reader in readers)
-
-
-def _pad_of_layer(node: Node) -> bool:
-    user = rules.only_user(node)
-    return rules.is_zero_pad(node) and user is not None and user.target in rules.MAC and user.args[0] is node
-
-
-def _only_feeds_layers(node: Node) -> bool:
-    """A reshape of the model's input, read by quantized layers alone: then the whole way can be integers."""
-    source = node.args[0] if node.args else None
-    if not (isinstance(source, Node) and source.op == "placeholder" and rules.is_float(source)):
-        return False
-    return bool(node.users) and all(user.target in rules.MAC and user.args[0] is node for user in node.users)

@@ -68,12 +68,21 @@ RESHAPES = known(
     "lift_fresh_copy.default", "view.default", "reshape.default", "unsqueeze.default", "detach.default", "clone.default",
 )  # fmt: skip
 PADS = known("pad.default", "constant_pad_nd.default")
+#: without an integer kernel in ONNX Runtime: at the end of a network, integers would only be made to be unmade
+FLOAT_ENDS = (UNARY | {ATEN.tanh.default, ATEN.upsample_bilinear2d.vec}) - {
+    ATEN.leaky_relu.default, ATEN.hardswish.default, ATEN.hardsigmoid.default, ATEN.silu.default,
+}  # fmt: skip
 
 
 def is_float(value: object) -> bool:
     """Whether `value` is a node that holds a float32 tensor."""
     tensor = value.meta.get("val") if isinstance(value, Node) else None
     return isinstance(tensor, torch.Tensor) and tensor.dtype == torch.float32
+
+
+def is_constant(value: object) -> bool:
+    """Whether `value` is a node that reads a stored float tensor."""
+    return isinstance(value, Node) and value.op == "get_attr" and is_float(value)
 
 
 def only_user(node: Node) -> Node | None:
@@ -92,15 +101,22 @@ def is_zero_pad(value: object) -> bool:
     return isinstance(value, Node) and value.target in PADS and pad_value(value) == 0
 
 
-#: without an integer kernel in ONNX Runtime: at the end of a network, integers would only be made to be unmade
-FLOAT_ENDS = (UNARY | {ATEN.tanh.default, ATEN.upsample_bilinear2d.vec}) - {
-    ATEN.leaky_relu.default, ATEN.hardswish.default, ATEN.hardsigmoid.default, ATEN.silu.default,
-}  # fmt: skip
+def pad_of_layer(node: Node) -> bool:
+    user = only_user(node)
+    return is_zero_pad(node) and user is not None and user.target in MAC and user.args[0] is node
 
 
 def keeps_grid(node: Node) -> bool:
     """Whether the output needs no range of its own: a SHARE operator that adds no number but zero."""
     return node.target in SHARE and (node.target not in PADS or pad_value(node) in (0, None))
+
+
+def only_feeds_layers(node: Node) -> bool:
+    """A reshape of the model's input, read by quantized layers alone: then the whole way can be integers."""
+    source = node.args[0] if node.args else None
+    if not (isinstance(source, Node) and source.op == "placeholder" and is_float(source)):
+        return False
+    return bool(node.users) and all(user.target in MAC and user.args[0] is node for user in node.users)
 
 
 def normalized(node: Node) -> tuple[Node, Node] | None:
