@@ -77,13 +77,18 @@ def traced(model: nn.Module, *inputs: torch.Tensor) -> torch.export.ExportedProg
 
 
 def quant(
-    activation: str = "uint8", bits: int = 7, granularity: str = "per_channel", symmetric: bool = False
+    activation: str = "uint8",
+    bits: int = 7,
+    granularity: str = "per_channel",
+    symmetric: bool = False,
+    integer_io: bool = False,
 ) -> Quant:
     return Quant(
         activation_dtype=activation,
         weight_bits=bits,
         granularity=granularity,
         symmetric_activations=symmetric,
+        integer_io=integer_io,
     )
 
 

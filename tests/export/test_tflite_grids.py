@@ -1,0 +1,213 @@
+"""Fixed grids, concatenations and the operators at the ends of a network in int8 TFLite files, on tiny networks.
+
+As in test_tflite.py all networks are built and converted in one child process.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgekit
+
+FLOAT = "float32"
+
+
+# ------------------------------------------------------------------------------------------------ the tests
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("grids")
+    paths = (str(Path(edgekit.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+    run = subprocess.run(
+        [sys.executable, __file__, str(folder)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (folder / "found.json").is_file(), run.stderr[-3000:]
+    return json.loads((folder / "found.json").read_text())
+
+
+@pytest.mark.parametrize("net", ["squeezed", "joined", "kept", "normalized", "clamped"])
+def test_input_and_output_are_integers_and_so_is_all_between(found: dict[str, Any], net: str) -> None:
+    case = found[net]
+    assert (case["inputs"], case["outputs"], case["stated"]) == (["int8"], ["int8"], [])
+    assert {name.partition(":")[2] for name in case["ops"]} == {"int8->int8"}
+
+
+@pytest.mark.parametrize("net", ["squeezed", "joined", "kept", "normalized", "clamped", "boxes", "stretched"])
+def test_the_file_answers_as_the_program_does(found: dict[str, Any], net: str) -> None:
+    assert found[net]["steps"] <= 2.01
+
+
+def test_a_binary_head_keeps_the_grid_of_its_sigmoid(found: dict[str, Any]) -> None:
+    assert found["squeezed"]["grid"] == [1 / 256, -128]
+
+
+def test_a_sigmoid_map_is_rounded_anew_before_a_concatenation(found: dict[str, Any]) -> None:
+    ops = found["joined"]["ops"]
+    assert (ops["RELU:int8->int8"], ops["CONCATENATION:int8->int8"]) == (1, 1)
+
+
+def test_a_signed_operand_of_another_grid_is_rounded_by_a_product(found: dict[str, Any]) -> None:
+    assert found["kept"]["ops"]["MUL:int8->int8"] == 2
+
+
+def test_a_division_by_the_norm_is_one_operator(found: dict[str, Any]) -> None:
+    assert found["normalized"]["ops"]["L2_NORMALIZATION:int8->int8"] == 1
+    assert found["normalized"]["grid"] == [1 / 128, 0]
+
+
+@pytest.mark.parametrize("net", ["boxes", "stretched"])
+def test_boxes_and_scores_are_joined_in_float_and_that_is_said(found: dict[str, Any], net: str) -> None:
+    case = found[net]
+    assert (case["inputs"], case["outputs"]) == (["int8"], [FLOAT])
+    (sentence,) = case["stated"]
+    said = float(sentence.removeprefix("output output_0 stays float32: its parts differ by ").split()[0])
+    assert said == pytest.approx(640, rel=0.5)
+    assert case["scores"] < 0.01
+
+
+# ------------------------------------------------------------------------------------------------ the child
+def child(folder: Path) -> dict[str, Any]:
+    import torch
+    import torchvision  # noqa: F401
+
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    return {name: convert(folder / name, *case) for name, case in networks().items()}
+
+
+def networks() -> dict[str, tuple[Any, tuple[int, ...]]]:
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    class Squeezed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(16, 8), nn.Linear(8, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sigmoid(self.b(torch.relu(self.a((x - 0.5) / 0.25)))).squeeze(1)
+
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), nn.Conv2d(12, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            f = self.a(x).relu() * 6
+            return self.c(torch.cat((f, torch.sigmoid(self.b(f))), 1)).softmax(1)
+
+    class Kept(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 1), nn.Conv2d(16, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            f = self.a(x)
+            return self.c(torch.cat((f, self.b(f) * 40), 1)).tanh().view(1, -1)
+
+    class Normalized(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.a, self.b = nn.BatchNorm2d(3), nn.Conv2d(3, 8, 3), nn.Linear(8, 6)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return F.normalize(self.b(self.a(self.norm(x)).relu().mean((2, 3))), dim=1)
+
+    class Clamped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            large = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            return (large - F.pixel_shuffle(self.b(self.a(x).relu()), 2)).clamp(0, 1)
+
+    class Boxes(nn.Module):
+        def __init__(self, stretched: bool) -> None:
+            super().__init__()
+            self.a, self.box, self.score = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 1), nn.Conv2d(8, 2, 1)
+            self.stretched = stretched
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            f = self.a(x).relu()
+            box, score = self.box(f).sigmoid(), self.score(f).sigmoid()
+            if self.stretched:
+                sizes = torch.tensor([640.0, 640.0, 640.0, 640.0, 1.0, 1.0]).view(1, 6, 1)
+                return torch.cat((box, score), 1).flatten(2) * sizes
+            return torch.cat((box * 640, score), 1).flatten(2)
+
+    return {
+        "squeezed": (Squeezed(), (16,)),
+        "joined": (Joined(), (3, 8, 8)),
+        "kept": (Kept(), (3, 4, 4)),
+        "normalized": (Normalized(), (3, 8, 8)),
+        "clamped": (Clamped(), (3, 6, 6)),
+        "boxes": (Boxes(stretched=False), (3, 8, 8)),
+        "stretched": (Boxes(stretched=True), (3, 8, 8)),
+    }
+
+
+def convert(folder: Path, model: Any, shape: tuple[int, ...]) -> dict[str, Any]:
+    import torch
+    from test_tflite import compare, lower, operators
+
+    from edgekit.quant.interfaces import float_interfaces
+
+    batches = [torch.rand(1, *shape) for _ in range(8)]
+    converted = quantize(model.eval(), batches)
+    program = torch.export.export(converted, (batches[0],))
+    artifact = lower(folder, program, "int8")
+    output = artifact.outputs[0]
+    with torch.no_grad():
+        errors = [(program.module()(batch) - model(batch)).abs() for batch in batches]
+    return {
+        "ops": operators(artifact.path),
+        "inputs": [spec.dtype for spec in artifact.inputs],
+        "outputs": [spec.dtype for spec in artifact.outputs],
+        "grid": [output.scale, output.zero_point],
+        "stated": float_interfaces(converted),
+        "steps": max(compare(artifact, program, batch) for batch in batches) / (output.scale or 2.5),
+        "scores": max(float(error[:, 4:].max()) if error.dim() == 3 else 0.0 for error in errors),
+    }
+
+
+def quantize(model: Any, batches: list[Any]) -> Any:
+    """Calibrated and converted for a profile of integer inputs and outputs."""
+    import torch
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    from edgekit.quant.prepare import prepare_graph
+    from edgekit.quant.quantizer import ProfileQuantizer
+    from edgekit.records import Quant
+
+    quant = Quant(
+        activation_dtype="int8",
+        weight_bits=8,
+        granularity="per_channel",
+        symmetric_activations=False,
+        integer_io=True,
+    )
+    graph = prepare_graph(torch.export.export(model, (batches[0],)).module())
+    prepared = prepare_pt2e(
+        graph, ProfileQuantizer(quant, "minmax", samples=lambda: [(batch,) for batch in batches])
+    )
+    with torch.no_grad():
+        for batch in batches:
+            prepared(batch)
+    return convert_pt2e(prepared, fold_quantize=False)
+
+
+if __name__ == "__main__":
+    work = Path(sys.argv[1])
+    (work / "found.json").write_text(json.dumps(child(work)))
+    sys.stderr.flush()
+    os._exit(0)  # native libraries crash in their exit handlers
