@@ -21,8 +21,10 @@ from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 from torchao.quantization.pt2e.quantizer import Quantizer
 from torchao.quantization.pt2e.utils import _fuse_conv_bn_, _fuse_linear_bn_
 
+from edgekit.errors import ConversionError
 from edgekit.quant import proven, rules, tensors
-from edgekit.quant.program import calls
+from edgekit.quant.program import calls, origin
+from edgekit.quant.views import is_mutable
 
 ATEN = rules.ATEN
 _TRANSPOSED = rules.known("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
@@ -48,7 +50,16 @@ def fold_batch_norms(graph_module: GraphModule, before: proven.Reference | None 
 def observed(
     graph_module: GraphModule, quantizer: Quantizer, before: proven.Reference | None = None
 ) -> GraphModule:
-    """`prepare_pt2e`, which folds too, after norms were folded as above."""
+    """`prepare_pt2e`, which folds too, after norms were folded as above.
+
+    Raises ConversionError for a graph that writes in place, and where it answers something else in the end.
+    """
+    for node in calls(graph_module):
+        if is_mutable(node):
+            raise ConversionError(
+                f"{origin(node) or 'forward'} writes a part of a tensor in place ({node.target}), which is lost where tensors are "
+                "rounded. Make a new tensor of the parts, with torch.cat or torch.where"
+            )
     fold_batch_norms(graph_module, before)
     with _kept_apart(graph_module) as norms:
         prepared: GraphModule = prepare_pt2e(graph_module, quantizer)

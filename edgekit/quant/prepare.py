@@ -13,9 +13,9 @@ from torch.fx import GraphModule, Node
 from edgekit.errors import TaskError
 from edgekit.quant import proven, rules
 from edgekit.quant.constants import fold_constants
+from edgekit.quant.functional import functionalize
 from edgekit.quant.program import calls, origin
 from edgekit.quant.rules import is_zero_pad
-from edgekit.quant.views import is_view, root_of, written
 
 ATEN = torch.ops.aten
 
@@ -49,29 +49,6 @@ def check_norms(graph_module: GraphModule) -> None:
                 "from the statistics of the batch that it is given. An artifact keeps nothing between calls: leave out what turns "
                 "training on (train(), F.batch_norm(training=True)), so that eval() holds"
             )
-
-
-def functionalize(graph_module: GraphModule) -> None:
-    """`x.relu_()` becomes `relu(x)`, and later readers of x read the new value.
-
-    `run_decompositions({})` would do this too, but it also turns batch_norm into an operator that the conv-bn
-    patterns of quantization-aware training do not match. A write into an input or a stored tensor goes to a copy of it: an
-    artifact changes neither. Left alone: writes into a view of something that is read later.
-    """
-    copies = _own_copies(graph_module)
-    order = {node: index for index, node in enumerate(graph_module.graph.nodes)}
-    for node in list(graph_module.graph.nodes):
-        replacement = _functional(node)
-        if replacement is None or not _safe(node, order):
-            continue
-        target = node.args[0]
-        node.target = replacement
-        target.replace_all_uses_with(node, delete_user_cb=lambda user, at=order[node]: order[user] > at)
-    left = {root_of(target) for node in graph_module.graph.nodes for target in written(node)}
-    for copy in copies:
-        if copy not in left:
-            copy.replace_all_uses_with(copy.args[0])
-            graph_module.graph.erase_node(copy)
 
 
 def explicit_padding(graph_module: GraphModule) -> None:
@@ -108,58 +85,6 @@ def fold_pads(graph_module: GraphModule) -> None:
 
 
 PASSES: list[Callable[[GraphModule], None]] = [functionalize, fold_constants, explicit_padding, fold_pads]
-
-
-def _own_copies(graph_module: GraphModule) -> list[Node]:
-    """A copy of each input and stored tensor that is written in place, in the place of the tensor."""
-    nodes = list(graph_module.graph.nodes)
-    roots = dict.fromkeys(root_of(target) for node in nodes for target in written(node))
-    last = [node for node in nodes if node.op == "placeholder"][-1]
-    made: list[Node] = []
-    for root in nodes:
-        if root not in roots or root.op not in ("placeholder", "get_attr"):
-            continue
-        with graph_module.graph.inserting_after(last if root.op == "placeholder" else root):
-            copy = graph_module.graph.call_function(ATEN.clone.default, (root,))
-        copy.meta = dict(root.meta)
-        root.replace_all_uses_with(copy, delete_user_cb=lambda user, own=copy: user is not own)
-        made.append(copy)
-    return made
-
-
-def _functional(node: Node) -> torch._ops.OpOverload | None:
-    """`aten.relu.default` for a call of `aten.relu_.default`, None for every other node."""
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-        return None
-    namespace, name = node.target._schema.name.split("::")
-    if namespace != "aten" or not name.endswith("_") or name.startswith("_"):
-        return None
-    packet = getattr(ATEN, name[:-1], None)
-    return getattr(packet, node.target._overloadname, None) if packet is not None else None
-
-
-def _safe(node: Node, order: dict[Node, int]) -> bool:
-    """Whether nobody else sees the write: the tensor is an intermediate, no alias of it is read later."""
-    target = node.args[0]
-    if not isinstance(target, Node) or target.op != "call_function":
-        return False
-    aliases, frontier = {target}, [target]
-    while frontier:
-        current = frontier.pop()
-        near = [
-            user for user in current.users if user is not node and is_view(user) and user.args[0] is current
-        ]
-        if is_view(current):
-            near += [source for source in current.all_input_nodes[:1] if source not in aliases]
-        fresh = [other for other in near if other not in aliases]
-        aliases.update(fresh)
-        frontier += fresh
-    return all(
-        order[user] < order[node]
-        for other in aliases - {target}
-        for user in other.users
-        if user is not target
-    )
 
 
 def _spread(value: Any, rank: int) -> list[int]:

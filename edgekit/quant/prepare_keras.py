@@ -21,6 +21,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from edgekit.quant import proven
+from edgekit.quant.functional import functionalize
 from edgekit.quant.keras_constants import (
     constant_of,
     drop_unused,
@@ -30,7 +31,6 @@ from edgekit.quant.keras_constants import (
     put_constant,
 )
 from edgekit.quant.keras_layout import channels_first, flatten_channels_first, insert, permute_input_first
-from edgekit.quant.prepare import functionalize
 
 ATEN = torch.ops.aten
 

@@ -12,6 +12,10 @@ _MAY_ALIAS = {
 }  # views that the schema hides
 
 
+#: views of contiguous tensors
+_MAY_COPY = {ATEN.reshape.default, ATEN.flatten.using_ints, ATEN.contiguous.default}
+
+
 def is_mutable(node: Node) -> bool:
     """Whether it writes into what it reads."""
     return (
@@ -26,6 +30,16 @@ def is_view(node: Node) -> bool:
         return False
     aliased = any(result.alias_info is not None for result in node.target._schema.returns)
     return (aliased and not node.target._schema.is_mutable) or node.target in _MAY_ALIAS
+
+
+def is_alias(node: Node) -> bool:
+    """Whether it surely is the memory of its first argument: `reshape` and `to` copy where they must."""
+    if not is_view(node) or not isinstance(node.args[0], Node):
+        return False
+    base, value = node.args[0].meta.get("val"), node.meta.get("val")
+    if not isinstance(base, torch.Tensor) or not isinstance(value, torch.Tensor) or base.dtype != value.dtype:
+        return False
+    return node.target not in _MAY_COPY or base.is_contiguous()
 
 
 def root_of(node: Node) -> Node:

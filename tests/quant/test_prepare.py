@@ -2,11 +2,16 @@
 
 import pytest
 import torch
-from quant_nets import NETS, build, targets
+from quant_nets import NETS, build, quant, targets
 from torch import nn
 from torch.nn import functional as F
+from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
+from edgekit.errors import ConversionError
+from edgekit.quant import proven
+from edgekit.quant.fold import observed
 from edgekit.quant.prepare import prepare_graph
+from edgekit.quant.quantizer import ProfileQuantizer
 
 
 class Apply(nn.Module):
@@ -54,18 +59,88 @@ def test_later_readers_see_an_in_place_write() -> None:
     ]
 
 
-@pytest.mark.parametrize("read_before", [True, False])
-def test_a_write_through_a_view_is_left_alone_where_the_base_is_read_later(read_before: bool) -> None:
-    def forward(self, x):
-        y = x + 1
-        view = y.view(-1)
-        if read_before:
-            view.relu_()
-            return y * 2
-        y.relu_()
-        return view * 2
+def whole(self, x):
+    y = x + 1
+    y.view(-1).relu_()
+    return y * 2
 
-    assert "relu_.default" in targets(prepared(Apply(forward), torch.randn(4, 4)))
+
+def seen_by_an_older_view(self, x):
+    y = x + 1
+    view = y.view(-1)
+    y.relu_()
+    return view * 2
+
+
+def part(self, x):
+    y = x + 1
+    row = y[1]
+    y[:, 1:3] = 0
+    return y * 2 + row
+
+
+def part_of_a_part(self, x):
+    y = x + 1
+    y[1:, 0].mul_(3)
+    y.t()[2] = x[0]
+    return y, y[1:].sum()
+
+
+def twice(self, x):
+    y = x.permute(1, 0) + 0
+    y.permute(1, 0).view(-1)[3:9].add_(1) if y.permute(1, 0).is_contiguous() else y[1].fill_(7)
+    y[0].neg_()
+    return y.unsqueeze(0) * 2
+
+
+def copied(self, x):
+    y = x + 1
+    flat = y.t().reshape(-1)  # of a tensor that is not contiguous: a copy
+    flat.mul_(5)
+    return y, flat
+
+
+def indexed(self, x):
+    y = x + 1
+    y[:, :2].masked_fill_(y[:, :2] > 1, -1.0)
+    y[y < 0] = 4.0
+    return y
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [whole, seen_by_an_older_view, part, part_of_a_part, twice, copied, indexed],
+    ids=lambda f: f.__name__,
+)
+def test_a_write_through_a_view_becomes_a_value_of_the_whole(forward) -> None:
+    assert not any("_." in target for target in targets(prepared(Apply(forward), torch.randn(4, 4))))
+
+
+def test_a_write_through_a_view_that_nothing_can_undo_is_left_alone_and_gets_no_integers() -> None:
+    def forward(self, x):
+        y = self.conv(x)
+        y.diagonal(0, 2, 3).relu_()
+        return self.conv(y)
+
+    graph = prepared(Apply(forward, conv=nn.Conv2d(4, 4, 1)), torch.randn(1, 4, 5, 5))
+    assert "relu_.default" in targets(graph)
+    with pytest.raises(ConversionError, match=r"writes a part of a tensor in place \(aten.relu_.default\)"):
+        observed(graph, ProfileQuantizer(quant(), "minmax"))
+
+
+def test_integers_keep_what_is_written_into_a_part() -> None:
+    def forward(self, x):
+        y = self.conv(x)
+        y[:, :, :3] = 0
+        return self.conv(y)
+
+    x = torch.randn(1, 4, 5, 5)
+    torch.manual_seed(0)
+    model = Apply(forward, conv=nn.Conv2d(4, 4, 1)).eval()
+    observer = observed(prepared(model, x), ProfileQuantizer(quant(), "minmax"))
+    observer(x)
+    with torch.no_grad():
+        assert proven.snr_db(model(x), convert_pt2e(observer)(x)) > 30
 
 
 def test_a_write_into_the_input_goes_to_a_copy() -> None:
