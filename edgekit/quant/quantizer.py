@@ -165,7 +165,7 @@ class ProfileQuantizer(Quantizer):
             return
         if node.target in self.fixed:
             _annotate(node, read, _grid.fixed(self.integers, *self.fixed[node.target]))
-        elif node.target in rules.UNARY or (node.target in rules.MEANS and _is_fixed(read[source])):
+        elif node.target in rules.UNARY or (rules.averages(node) and _is_fixed(read[source])):
             _annotate(node, read, self.activation)
         elif rules.keeps_grid(node) and not rules.pad_of_layer(node):
             _annotate(node, read, SharedQuantizationSpec((source, node)))

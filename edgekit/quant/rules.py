@@ -101,6 +101,11 @@ def is_zero_pad(value: object) -> bool:
     return isinstance(value, Node) and value.target in PADS and pad_value(value) == 0
 
 
+def averages(node: Node) -> bool:
+    """Whether `node` is a mean of more than one number; of one, converters make a reshape."""
+    return node.target in MEANS and node.meta["val"].numel() < node.args[0].meta["val"].numel()
+
+
 def pad_of_layer(node: Node) -> bool:
     user = only_user(node)
     return is_zero_pad(node) and user is not None and user.target in MAC and user.args[0] is node

@@ -56,6 +56,7 @@ def the_cat(model: GraphModule) -> Node:
         lambda m, f, g: g.sigmoid().flatten(1),
         lambda m, f, g: torch.nn.functional.pad(g.sigmoid(), (1, 1)).permute(0, 2, 3, 1).reshape(1, -1),
         lambda m, f, g: torch.cat((g.sigmoid(), f.sigmoid()), 1).transpose(1, 2),
+        lambda m, f, g: g.sigmoid().flatten(1).unsqueeze(1).mean(1),
     ],
 )
 def test_what_follows_a_sigmoid_keeps_its_grid(end) -> None:
