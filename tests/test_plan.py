@@ -347,7 +347,7 @@ def fields(record: Record) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__struct_fields__}
 
 
-ALLOWED = "; allowed: max_drop, min_speedup, max_size_bytes, max_latency_s, max_memory_bytes, min_agreement"
+ALLOWED = "; allowed: max_drop, min_speedup, max_size_bytes, max_latency_s, max_memory_bytes, min_agreement, min_snr_db, floor"
 
 
 @pytest.mark.parametrize(

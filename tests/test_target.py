@@ -146,7 +146,7 @@ def test_a_users_own_profile_works_by_path(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------------------------------- what can be wrong
 
-TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multiple, budget, deployment"
+TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multiple, precision_share, budget, deployment"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multipl
         (
             changed("max_drop = 0.02", "max_drop = 0.02\nmax_loss = 1"),
             "unknown key 'max_loss' in [budget]; allowed: max_drop, min_speedup, max_size_bytes, max_latency_s, "
-            "max_memory_bytes, min_agreement",
+            "max_memory_bytes, min_agreement, min_snr_db, floor",
         ),
         (
             COMPLETE + "\n[deployment]\nios = 17\n",

@@ -3,7 +3,8 @@
 An "int8" file full of float operators, with conversions around each of them, is the most common silent failure
 of converters. The lint reads what the runtime executes, weighs it by multiply-accumulates, and gives the file the name
 that it has earned: "int8" where the profile's share of the work runs in integers, else "mixed, 38 % of the work in integers".
-A file in which nothing runs in what it promises breaks its promise; what competes under a lesser name is the gate's to judge.
+A file in which nothing runs in what it promises, and nothing is stored in it, breaks its promise; what competes under a lesser
+name is the gate's to judge.
 """
 
 import re
@@ -50,7 +51,7 @@ def build_lint(
     left = [op for op in compute if not _kept(op.dtype, artifact)]
     share = 1.0 if stored_only else _share(compute, artifact)
     weights = _weight_share(graph.weight_bytes, artifact)
-    own = _not_stored(weights, artifact) if stored_only else _nothing_kept(compute, share, artifact)
+    own = _not_stored(weights, artifact) if stored_only else _nothing_kept(compute, share, weights, artifact)
     broken = [*findings, *own]
     return Lint(
         promised=artifact.precision,
@@ -66,7 +67,7 @@ def build_lint(
         work=_work(compute, artifact),
         share=None if stored_only else share,
         weight_share=weights,
-        called=_called(artifact, share, min_share),
+        called=_called(artifact, share, weights, min_share),
         notes=()
         if stored_only
         else (*_left_over(compute, share, artifact), *_mostly_float(compute, artifact)),
@@ -119,18 +120,23 @@ def _work(compute: Sequence[Operator], artifact: Artifact) -> tuple[Work, ...]:
     return tuple(sorted(rows, key=lambda row: (-row.macs, row.kind, row.dtype)))
 
 
-def _called(artifact: Artifact, share: float | None, min_share: float) -> str:
+def _called(artifact: Artifact, share: float | None, weight_share: float | None, min_share: float) -> str:
     """The name that the file has earned."""
     if share is None or share >= min_share:
         return artifact.precision
-    if share < NOTHING:
-        return "float32" if artifact.precision != "float32" else "integers"
     what = "integers" if artifact.precision == "int8" else artifact.precision
-    return f"mixed, {100 * share:.0f} % of the work in {what}"
+    if share >= NOTHING:
+        return f"mixed, {100 * share:.0f} % of the work in {what}"
+    if weight_share is None or weight_share < NOTHING:
+        return "float32"
+    return f"float32, with {100 * weight_share:.0f} % of the weight bytes stored in {what}"
 
 
-def _nothing_kept(compute: Sequence[Operator], share: float | None, artifact: Artifact) -> list[str]:
-    if share is None or share >= NOTHING:
+def _nothing_kept(
+    compute: Sequence[Operator], share: float | None, weight_share: float | None, artifact: Artifact
+) -> list[str]:
+    """Nothing runs in the precision, nor is anything stored in it."""
+    if share is None or share >= NOTHING or (weight_share is not None and weight_share >= NOTHING):
         return []
     macs = sum(op.macs for op in compute)
     what = f"{macs} multiply-accumulates" if macs else f"{len(compute)} operators"

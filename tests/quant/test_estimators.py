@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from quant_nets import quant
 
 from edgekit.errors import UserError
-from edgekit.quant import estimators
+from edgekit.quant import estimators, rules
 from edgekit.quant.estimators import _grid
 from edgekit.quant.estimators._histogram import BINS, SAMPLES, StreamingHistogram
 
@@ -253,10 +253,17 @@ def test_a_tensor_without_range_is_no_error(name: str, values: torch.Tensor) -> 
 
 
 def test_fixed_ranges_are_those_of_tflite() -> None:
-    spec = _grid.fixed(_grid.activation_grid(quant("int8", 8)), 0.0, 1.0)
-    assert (spec.scale, spec.zero_point) == (1 / 256, -128)
-    spec = _grid.fixed(_grid.activation_grid(quant("uint8")), -1.0, 1.0)
-    assert (spec.scale, spec.zero_point) == (1 / 128, 128)
+    int8, uint8 = (_grid.activation_grid(quant(dtype, 8)) for dtype in ("int8", "uint8"))
+    made = {operator: _grid.fixed(int8, *grid) for operator, grid in (rules.FIXED | rules.FIXED_FULL).items()}
+    found = {str(operator).split(".")[1]: (spec.scale, spec.zero_point) for operator, spec in made.items()}
+    assert found == {
+        "sigmoid": (1 / 256, -128),
+        "tanh": (1 / 128, 0),
+        "softmax": (1 / 256, -128),
+        "log_softmax": (1 / 16, 127),
+    }
+    tanh = _grid.fixed(uint8, *rules.FIXED[rules.ATEN.tanh.default])
+    assert (tanh.scale, tanh.zero_point) == (1 / 128, 128)
 
 
 def test_the_moving_average_is_the_mean_of_the_batches_while_calibrating() -> None:

@@ -31,7 +31,7 @@ class Net(nn.Module):
 
 
 class Joined(nn.Module):
-    """Boxes of some hundred pixels and scores, joined: one grid for both in a TFLite file. [N, 7, 144]."""
+    """Boxes of some hundred pixels, and scores of less than that, joined on one grid in a TFLite file. [N, 7, 144]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,6 +40,7 @@ class Joined(nn.Module):
         with torch.no_grad():
             self.box.weight.mul_(100)
             self.box.bias.add_(300)
+            self.cls.weight.mul_(50)
 
     def forward(self, photo: torch.Tensor) -> torch.Tensor:
         return torch.cat([self.box(photo), self.cls(photo)], 1).flatten(2)

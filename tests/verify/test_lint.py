@@ -123,6 +123,14 @@ def test_a_file_in_which_nothing_keeps_the_promise_breaks_it(precision: Precisio
     )
 
 
+def test_integers_that_are_only_stored_are_called_so() -> None:
+    """A GRU has no integer kernel in ONNX Runtime: its weights are stored in 8 bits and widened."""
+    file = msgspec.structs.replace(artifact("int8"), scheme="dynamic")
+    lint = build_lint(file, graph(("GRU", "float32", 900), ("Softmax", "float32", 0), int8=900, float32=100))
+    assert lint.passed
+    assert lint.called == "float32, with 90 % of the weight bytes stored in integers"
+
+
 def test_where_nothing_multiplies_operators_count() -> None:
     lint = build_lint(artifact("int8"), graph(("ADD", "int8->int8", 0), ("MUL", "float32->float32", 0)))
     assert (lint.share, lint.called) == (0.5, "mixed, 50 % of the work in integers")
