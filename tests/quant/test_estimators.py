@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from quant_nets import quant
 
 from edgekit.errors import UserError
-from edgekit.quant import estimators
+from edgekit.quant import estimators, rules
 from edgekit.quant.estimators import _grid
 from edgekit.quant.estimators._histogram import BINS, SAMPLES, StreamingHistogram
 
@@ -252,11 +252,13 @@ def test_a_tensor_without_range_is_no_error(name: str, values: torch.Tensor) -> 
     assert found.calculate_qparams()[0].item() > 0
 
 
-def test_fixed_ranges_are_those_of_tflite() -> None:
-    spec = _grid.fixed(_grid.activation_grid(quant("int8", 8)), 0.0, 1.0)
+def test_fixed_grids_are_those_of_tflite() -> None:
+    spec = _grid.fixed(_grid.activation_grid(quant("int8", 8)), *rules.FIXED[rules.ATEN.sigmoid.default])
     assert (spec.scale, spec.zero_point) == (1 / 256, -128)
-    spec = _grid.fixed(_grid.activation_grid(quant("uint8")), -1.0, 1.0)
+    spec = _grid.fixed(_grid.activation_grid(quant("uint8")), *rules.FIXED[rules.ATEN.tanh.default])
     assert (spec.scale, spec.zero_point) == (1 / 128, 128)
+    spec = _grid.fixed(_grid.activation_grid(quant("int8", 8)), *rules.FIXED_FULL[rules.ATEN.log_softmax.int])
+    assert (spec.scale, spec.zero_point) == (1 / 16, 127)
 
 
 def test_the_moving_average_is_the_mean_of_the_batches_while_calibrating() -> None:
