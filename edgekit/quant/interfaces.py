@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch.fx import GraphModule, Node
+from torch.utils import _pytree as pytree
 
 from edgekit.quant import concat, rules, tensors
 
@@ -23,14 +24,15 @@ _KNOWN = (
 def float_interfaces(model: GraphModule) -> tuple[str, ...]:
     """A sentence for each float input and output that is no tensor of integers."""
     inputs = [node for node in model.graph.nodes if node.op == "placeholder" and rules.is_float(node)]
-    outputs = enumerate(next(node for node in model.graph.nodes if node.op == "output").all_input_nodes)
+    (output,) = (node for node in model.graph.nodes if node.op == "output")
+    outputs = enumerate(pytree.tree_leaves(output.args[0]))
     found = [
         f"input {node.name} stays float32: {_after(node)}" for node in inputs if not _is_read_rounded(node)
     ]
     found += [
         f"output output_{i} stays float32: {_before(model, node)}"
         for i, node in outputs
-        if node.target is not DEQUANTIZE and rules.is_float(node)
+        if rules.is_float(node) and node.target is not DEQUANTIZE
     ]
     return tuple(found)
 
