@@ -2,7 +2,7 @@
 
 A metric may look at one part of what a model answers. So each output, and each channel of it, is compared with float on the
 metric's samples (`edgekit.verify.outputs`), and an artifact below the floor is refused whatever the metric says. The limits
-rest on `benchmarks/floor.py`: right artifacts keep 7.1 dB and more, those of untrained nets included; wrong ones that an output
+rest on `benchmarks/floor.py`: right artifacts keep more, those of untrained nets by a thin margin; wrong ones that an output
 feels strongly keep less, or have stuck values or lost channels. Slighter damage lies above the floor and is the metric's to find.
 
 Steps that change the network (prune, distill) change what it answers: their file is held to this floor against the
