@@ -31,6 +31,7 @@ test: env
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: env
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -32,16 +32,16 @@ from example import example
 
 from edgekit.binary import openvino as binary_file
 from edgekit.binary import selftest
-from edgekit.compress import binarize
-from edgekit.compress._teachers import teacher
+from edgekit.engine.specs import Context
 from edgekit.errors import EdgekitError
 from edgekit.export import onnx
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import give_back, trainable
 from edgekit.records import Candidate, Record
-from edgekit.specs import Context
 from edgekit.target import load_target
 from edgekit.task import Task
+from edgekit.techniques import binarize
+from edgekit.techniques._teachers import teacher
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
 

@@ -12,7 +12,7 @@ import openvino as ov
 import torch
 import torchvision
 
-from edgekit.binary import choose, selftest
+from edgekit.binary import layer_choice, selftest
 from edgekit.binary import openvino as binary_file
 from edgekit.binary.kernels import Layer, convolution
 from edgekit.binary.layer import lower, replace
@@ -131,7 +131,7 @@ def files(candidate: Candidate, work: Path) -> tuple[Path, Path]:
         return plain, made
     program = programs.load(candidate.program)
     graph = program.module()
-    for node in choose.chosen(graph, ""):
+    for node in layer_choice.chosen(graph, ""):
         replace(graph, node, factorised=False)
     tensors.drop_unread(graph)
     lower(graph)

@@ -20,8 +20,8 @@ from peers._flow import Flow
 from peers._records import Settings, StageRun
 from ptq_task import MODELS
 
+from edgekit.engine.machine import machine_facts
 from edgekit.errors import EdgekitError
-from edgekit.machine import machine_facts
 
 ROWS = ("edgekit", "ort-minmax")
 HEAD = ("row", "wall s", "CPU s", "extra memory MB", "runs")

@@ -17,10 +17,10 @@ from pathlib import Path
 import result_file
 from result_file import names, read_options, spread
 
+from edgekit.engine.specs import CompressSpec, Context, TraceSpec
+from edgekit.engine.stages import Event, Stages
 from edgekit.errors import EdgekitError
 from edgekit.records import Candidate, Recipe, Record, Step, Traced
-from edgekit.specs import CompressSpec, Context, TraceSpec
-from edgekit.stages import Event, Stages
 from edgekit.task import TaskSource
 
 TASK = Path(__file__).with_name("distill_task.py")
@@ -41,7 +41,7 @@ HEAD = (
 )
 PLAIN = "plain"
 Scalar = bool | int | float | str
-#: name: options of edgekit.compress.distill; TEACHER and BOTH stand for programs
+#: name: options of edgekit.techniques.distill; TEACHER and BOTH stand for programs
 TEACHER, BOTH = "{teacher}", "{given},{teacher}"
 FAMILIES: dict[str, dict[str, Scalar]] = {
     PLAIN: {"alpha": 1.0},
@@ -100,7 +100,7 @@ class Flow:
         def spec(folder: Path) -> Record:
             return TraceSpec(source=source, work=str(folder))
 
-        return self._stages.run("", "trace", "edgekit.trace:trace", spec, Traced, name="trace")[0]
+        return self._stages.run("", "trace", "edgekit.trace.stage:trace", spec, Traced, name="trace")[0]
 
     def row(self, data: str, student: str, family: str, seed: int, options: dict[str, Scalar]) -> Row:
         step = Step(technique="distill", options=self._options(student, family, options))
@@ -111,7 +111,7 @@ class Flow:
             context = Context(work=str(folder), seed=seed)
             return CompressSpec(candidate=candidate, step=step, source=self._sources[data], context=context)
 
-        function, label = "edgekit.compress._stage:compress", f"{data} {student} {family} {seed}"
+        function, label = "edgekit.techniques._stage:compress", f"{data} {student} {family} {seed}"
         found, _ = self._stages.run("distill", label, function, spec, Candidate, name=family)
         figures = {figure.name: figure.value for figure in found.figures}
         return Row(
@@ -180,7 +180,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=20_000, help="training budget (default 20000)")
     parser.add_argument("--labels", type=int, default=500, help='labelled images of data "few" (default 500)')
     parser.add_argument(
-        "--option", action="append", default=[], help="KEY=VALUE of edgekit.compress.distill.Options"
+        "--option", action="append", default=[], help="KEY=VALUE of edgekit.techniques.distill.Options"
     )
     return parser
 

@@ -5,7 +5,7 @@
 
 Each task's model becomes an int8 ONNX and an int8 TFLite file (ptq, ranges by mse) and answers the metric's samples in its
 runtime: the right artifacts. The ONNX file is then damaged in the ways that were met in real exports, one at a time: the wrong
-ones. A row is an output of one file: the figures of `edgekit.verify.outputs` and what `edgekit.floor` says. `-o` keeps
+ones. A row is an output of one file: the figures of `edgekit.verify.outputs` and what `edgekit.ladder.floor` says. `-o` keeps
 rows.json; rows that are there are not made again.
 """
 
@@ -26,15 +26,15 @@ import torchvision
 from edgekit_runner.artifact import describe
 from onnx import numpy_helper
 
-from edgekit import floor
-from edgekit.compress import ptq
+from edgekit.engine.specs import Context
 from edgekit.errors import EdgekitError
+from edgekit.ladder import floor
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, OutputParity, Recipe, Step, TensorSpec
-from edgekit.specs import Context
 from edgekit.target import Target, load_target
 from edgekit.task import Task, TaskSource
-from edgekit.trace import examples_of, program_of, score, seed_everything
+from edgekit.techniques import ptq
+from edgekit.trace.stage import examples_of, program_of, score, seed_everything
 from edgekit.verify.outputs import OutputStatistics
 from edgekit.verify.predict import Predictor
 
@@ -114,7 +114,9 @@ def _export(candidate: Candidate, target: Target, out: Path) -> Artifact:
 def _judged(name: str, form: str, fault: str, task: Task, program: Path, artifact: Artifact) -> Iterator[Row]:
     import importlib
 
-    backend = importlib.import_module(f"edgekit.verify.{'litert' if form == 'tflite' else 'onnxruntime'}")
+    backend = importlib.import_module(
+        f"edgekit.verify.backends.{'litert' if form == 'tflite' else 'onnxruntime'}"
+    )
     specs = tuple(
         TensorSpec(name=f"input_{i}", shape=tuple(t.shape), dtype=str(t.dtype).removeprefix("torch."))
         for i, t in enumerate(examples_of(task))

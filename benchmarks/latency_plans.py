@@ -7,13 +7,13 @@ import torch
 
 from edgekit.prune.graph import Graph, Group
 from edgekit.prune.latency.chains import surroundings
-from edgekit.prune.latency.choose import choose
 from edgekit.prune.latency.curve import Curve
 from edgekit.prune.latency.forecast import Forecast
-from edgekit.prune.latency.plan import Planner, values_of
+from edgekit.prune.latency.width_choice import choose
+from edgekit.prune.latency.width_plan import Planner, values_of
 from edgekit.prune.shrink import Choose, Request
 from edgekit.prune.widths import Scores
-from edgekit.quant.macs import counted
+from edgekit.quant.graph_macs import counted
 from edgekit.records import Precision, WidthTable
 
 BY_MACS = "MACs knapsack"

@@ -26,24 +26,24 @@ from latency_plans import Plan, plans
 from latency_report import Results, Row, nearest, report
 from result_file import read_options
 
-from edgekit.cli_options import read_settings
-from edgekit.compress import distill, prune
-from edgekit.compress._score import predictor
+from edgekit.cli.options import read_settings
+from edgekit.engine.machine import machine_facts
+from edgekit.engine.specs import Context, WidthFiles, WidthTableSpec
 from edgekit.errors import EdgekitError, UserError
-from edgekit.machine import machine_facts
+from edgekit.measure.width_files import of_program
+from edgekit.measure.width_table import timer, width_files, width_table
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.graph import Graph
-from edgekit.prune.latency.plan import foretell
+from edgekit.prune.latency.width_plan import foretell
 from edgekit.prune.shrink import Request, cuttable, shrink
 from edgekit.quant import program as programs
 from edgekit.quant.recalibrate import recalibrate
 from edgekit.records import Artifact, Candidate, Precision, Recipe, Step
-from edgekit.specs import Context, WidthFiles, WidthTableSpec
 from edgekit.target import load_target
 from edgekit.task import TaskSource
-from edgekit.trace import examples_of, export, model_of, score
-from edgekit.verify.width_files import of_program
-from edgekit.verify.width_table import timer, width_files, width_table
+from edgekit.techniques import distill, prune
+from edgekit.techniques._score import predictor
+from edgekit.trace.stage import examples_of, export, model_of, score
 
 RESULT, TABLE = "latency.json", "latency.md"
 PHASES = ("table", "plans", "time", "recover")
@@ -266,7 +266,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each plan (default 3)")
     parser.add_argument(
-        "--option", action="append", default=[], help="KEY=VALUE of edgekit.compress.distill.Options"
+        "--option", action="append", default=[], help="KEY=VALUE of edgekit.techniques.distill.Options"
     )
     parser.add_argument("--level", type=float, default=0.7, help="share of the time at which plans recover")
     parser.add_argument(

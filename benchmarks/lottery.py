@@ -26,15 +26,15 @@ from torch import nn
 from torch.nn import functional as F
 
 import edgekit as ek
-from edgekit.compress import lottery
-from edgekit.compress._score import metric_of
+from edgekit.engine.specs import Context
 from edgekit.errors import EdgekitError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Candidate, Recipe, Record
-from edgekit.specs import Context
+from edgekit.techniques import lottery
+from edgekit.techniques._score import metric_of
 from edgekit.train.loop import fit
-from edgekit.train.options import Options as Loop
+from edgekit.train.settings import Options as Loop
 
 CIFAR = Path(__file__).parents[1] / "examples" / "cifar10.py"
 RESULT = "lottery.json"

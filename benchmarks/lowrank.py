@@ -25,25 +25,25 @@ import numpy as np
 import onnxruntime as ort
 import result_file
 import torch
-import torchvision  # noqa: F401  before any converter: see edgekit.child
+import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
-from edgekit.cli_options import read_settings
-from edgekit.compress import lowrank
-from edgekit.compress._score import metric_of
-from edgekit.compress._teachers import teacher
+from edgekit.cli.options import read_settings
+from edgekit.engine.specs import Context
 from edgekit.errors import EdgekitError, UserError
 from edgekit.export import onnx
 from edgekit.quant import program as programs
-from edgekit.quant.macs import count
+from edgekit.quant.graph_macs import count
 from edgekit.quant.prepare import prepare_graph
 from edgekit.quant.trainable import give_back, trainable
 from edgekit.records import Candidate, Recipe, Record
-from edgekit.specs import Context
 from edgekit.target import load_target
 from edgekit.task import Task, load_task
+from edgekit.techniques import lowrank
+from edgekit.techniques._score import metric_of
+from edgekit.techniques._teachers import teacher
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
 
 RESULT, TARGET, FLOAT = "lowrank.json", "x86-server", "float"
 ROUNDS, CALL_S = 15, 0.05

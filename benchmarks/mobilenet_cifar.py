@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import edgekit as ek
-from edgekit.compress._score import predictor
+from edgekit.techniques._score import predictor
 from edgekit.train.loop import fit
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
 
 SEED = 0
 #: (width, blocks, stride of the first) of each stage; every block widens by EXPANSION inside

@@ -24,8 +24,8 @@ from peers._flow import Flow, complete
 from peers._records import Result, Results, Settings
 from ptq_task import MODELS
 
+from edgekit.engine.machine import machine_facts
 from edgekit.errors import EdgekitError, UserError
-from edgekit.machine import machine_facts
 from edgekit.target import load_target
 
 

@@ -19,10 +19,10 @@ import result_file
 from edgekit_runner.environment import local_isa
 from result_file import read_options, spread
 
+from edgekit.engine.specs import CompressSpec, Context, ExportSpec, ProveSpec, TraceSpec
+from edgekit.engine.stages import Event, Stages
 from edgekit.errors import EdgekitError, UserError
 from edgekit.records import Artifact, Candidate, Quant, Recipe, Record, StageTime, Step, Traced, Verdict
-from edgekit.specs import CompressSpec, Context, ExportSpec, ProveSpec, TraceSpec
-from edgekit.stages import Event, Stages
 from edgekit.target import Target, load_target
 from edgekit.task import TaskSource
 
@@ -79,7 +79,7 @@ class Flow:
         self._source = source
         self._stages = Stages(work, 1, _tell)
         spec = TraceSpec(source=source, work=str(work / "shared" / "trace"))
-        self._traced, _ = self._stages.trace("edgekit.trace:trace", lambda _folder: spec, Traced)
+        self._traced, _ = self._stages.trace("edgekit.trace.stage:trace", lambda _folder: spec, Traced)
 
     def row(self, setting: str, step: Step, seed: int | None) -> Row:
         profile, changed = SETTINGS[setting]
@@ -118,7 +118,7 @@ class Flow:
             )
             return CompressSpec(candidate=candidate, step=step, source=self._source, context=context)
 
-        function = "edgekit.compress._stage:compress"
+        function = "edgekit.techniques._stage:compress"
         return self._stages.run(
             setting, f"{step.technique}, seed {seed}", function, spec, Candidate, name=step.technique
         )
@@ -185,7 +185,7 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("--images", type=int, default=9600, help="training budget (default 9600)")
     parser.add_argument(
-        "--option", action="append", default=[], help="KEY=VALUE of edgekit.compress.qat.Options"
+        "--option", action="append", default=[], help="KEY=VALUE of edgekit.techniques.qat.Options"
     )
     return parser
 

@@ -22,16 +22,16 @@ import result_file
 from edgekit_runner.environment import local_isa
 from result_file import spread
 
-from edgekit.cli_options import read_settings
+from edgekit.cli.options import read_settings
+from edgekit.engine.specs import TraceSpec
+from edgekit.engine.stages import Event, Stages
 from edgekit.errors import EdgekitError, UserError
-from edgekit.making import Making
-from edgekit.plan import plan
-from edgekit.recipe_text import parse, with_recipes
+from edgekit.ladder.attempt import RUNG_ERRORS, Rung
+from edgekit.ladder.build import Making
+from edgekit.ladder.context import Request, Site
+from edgekit.ladder.planner import plan
+from edgekit.ladder.recipe_parser import parse, with_recipes
 from edgekit.records import Artifact, Attempt, Candidate, Record, Traced
-from edgekit.rung import RUNG_ERRORS, Rung
-from edgekit.site import Request, Site
-from edgekit.specs import TraceSpec
-from edgekit.stages import Event, Stages
 from edgekit.target import Target, load_target
 from edgekit.task import TaskSource
 
@@ -85,7 +85,7 @@ class Bench:
         self._limits = {"min_speedup": 0.0, **limits}
         self._stages = Stages(work, 1, _tell)
         traced, _ = self._stages.trace(
-            "edgekit.trace:trace", lambda folder: TraceSpec(source=source, work=str(folder)), Traced
+            "edgekit.trace.stage:trace", lambda folder: TraceSpec(source=source, work=str(folder)), Traced
         )
         self._request = Request(source=source, traced=traced, host_isa=local_isa(), seed=0)
 

@@ -27,7 +27,7 @@ from edgekit.errors import EdgekitError
 from edgekit.target import load_target
 from edgekit.task import TaskSource
 from edgekit.train.loop import fit
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
 
 RESULT, TABLE = "rewinding.json", "rewinding.md"
 BLOCKS, RATE, EARLY, CONSTANT = 1, 0.1, 0.1, 0.003

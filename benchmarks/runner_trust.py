@@ -24,8 +24,8 @@ from trust import _table
 from trust._place import Place, check_here, runner_sha256
 from trust._records import Results, Row, Settings, Trial
 
+from edgekit.engine.machine import machine_facts
 from edgekit.errors import EdgekitError, UserError
-from edgekit.machine import machine_facts
 
 
 def main(argv: Sequence[str] | None = None) -> int:

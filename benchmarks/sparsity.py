@@ -18,8 +18,10 @@ import msgspec
 import result_file
 from edgekit_runner.environment import local_isa
 
+from edgekit.engine.machine import machine_facts
+from edgekit.engine.specs import CompressSpec, Context, ExportSpec, MeasureSpec, ProveSpec, TraceSpec
+from edgekit.engine.stages import Event, Stages
 from edgekit.errors import EdgekitError
-from edgekit.machine import machine_facts
 from edgekit.records import (
     Artifact,
     Candidate,
@@ -33,15 +35,13 @@ from edgekit.records import (
     Traced,
     Verdict,
 )
-from edgekit.specs import CompressSpec, Context, ExportSpec, MeasureSpec, ProveSpec, TraceSpec
-from edgekit.stages import Event, Stages
 from edgekit.target import load_target
 from edgekit.task import TaskSource
 
 TASK = Path(__file__).parent / "ptq_task.py"
 RESULT = "sparsity.json"
 HEAD = ("mask", "precision", "zeros", "top-1", "agreement", "raw MB", "gzip MB", "zstd MB", "CPU ratio")
-#: name: options of `edgekit.compress.sparsify`
+#: name: options of `edgekit.techniques.sparsify`
 MASKS: dict[str, dict[str, Scalar]] = {
     "dense": {},
     "50": {"sparsity": 0.5},
@@ -84,7 +84,7 @@ class Flow:
         self._source, self._target, self._work = source, load_target(target), work
         self._stages = Stages(work, 1, _tell)
         spec = TraceSpec(source=source, work=str(work / "shared" / "trace"))
-        self._traced, _ = self._stages.trace("edgekit.trace:trace", lambda _folder: spec, Traced)
+        self._traced, _ = self._stages.trace("edgekit.trace.stage:trace", lambda _folder: spec, Traced)
 
     def row(self, mask: str, precision: Precision, time: bool) -> Row:
         steps = (Step(technique="sparsify", options={**MASKS[mask], "images": 0}),) if MASKS[mask] else ()
@@ -134,7 +134,7 @@ class Flow:
         return self._stages.run(
             self._target.name,
             step.technique,
-            "edgekit.compress._stage:compress",
+            "edgekit.techniques._stage:compress",
             spec,
             Candidate,
             name=step.technique,
@@ -178,7 +178,7 @@ class Flow:
                 work=str(folder),
             )
 
-        function = "edgekit.measure:measure"
+        function = "edgekit.measure.stage:measure"
         return self._stages.run(
             self._target.name, "measure", function, spec, Measurement, name="measure", alone=True
         )[0]

@@ -24,15 +24,15 @@ from edgekit_runner import api
 from edgekit_runner.artifact import describe
 from edgekit_runner.environment import local_isa
 
-from edgekit import child
+from edgekit.engine import process
+from edgekit.engine.machine import machine_facts
+from edgekit.engine.specs import MeasureSpec, ProveSpec, TraceSpec
+from edgekit.engine.stages import Event, Stages
 from edgekit.errors import EdgekitError, UserError, VerificationError
 from edgekit.golden import golden_atol
-from edgekit.ladder import walk
-from edgekit.machine import machine_facts
+from edgekit.ladder.context import Request
+from edgekit.ladder.walk import walk
 from edgekit.records import Artifact, Measurement, Record, Traced, Verdict
-from edgekit.site import Request
-from edgekit.specs import MeasureSpec, ProveSpec, TraceSpec
-from edgekit.stages import Event, Stages
 from edgekit.target import Target, load_target
 from edgekit.task import TaskSource
 
@@ -108,7 +108,7 @@ class Flow:
         self._source = TaskSource(name=net, reference=f"{EXAMPLE}:{net}", settings=given)
         self._stages = Stages(work, 1, self._tell)
         spec = TraceSpec(source=self._source, work=str(work / "trace"), seed=settings.seed)
-        self._traced, _ = child.run("trace", "edgekit.trace:trace", spec, Traced, work / "trace")
+        self._traced, _ = process.run("trace", "edgekit.trace.stage:trace", spec, Traced, work / "trace")
 
     def _tell(self, event: Event) -> None:
         if event.state in ("started", "failed") or event.message:
@@ -146,18 +146,18 @@ class Flow:
         folder = self._work / f"bare-{target.name}"
         suffix = Path(baseline.path).suffix
         spec = BareSpec(baseline=baseline, out=str(folder / f"bare{suffix}"))
-        made, _ = child.run("bare", "text_int8:bare", spec, Artifact, folder)
+        made, _ = process.run("bare", "text_int8:bare", spec, Artifact, folder)
         proof = ProveSpec(
             artifact=made, traced=self._traced, source=self._source, runtime=target.runtime, isa=isa,
             host_isa=local_isa(), golden=str(folder / "golden.npz"), seed=self._settings.seed,
         )  # fmt: skip
-        verdict, _ = child.run("verify", "edgekit.verify.prove:prove", proof, Verdict, folder / "verify")
+        verdict, _ = process.run("verify", "edgekit.verify.prove:prove", proof, Verdict, folder / "verify")
         timing = MeasureSpec(
             artifact=made, baseline=baseline, golden=str(verdict.golden), traced=self._traced, target=target, isa=isa,
             machine=machine_facts(), work=str(folder),
         )  # fmt: skip
-        measured, _ = child.run(
-            "measure", "edgekit.measure:measure", timing, Measurement, folder / "measure", tuned=False
+        measured, _ = process.run(
+            "measure", "edgekit.measure.stage:measure", timing, Measurement, folder / "measure", tuned=False
         )
         return made, verdict, measured
 
@@ -283,7 +283,7 @@ def _net(net: str, results: Results, work: Path, path: Path | None) -> Results:
     work.mkdir(parents=True)
     spec = TrainSpec(net=net, csv=results.settings.csv, seed=results.settings.seed, out=str(weights))
     say(f"{net}: training")
-    child.run("train", "text_int8:train", spec, TrainSpec, work / "train")
+    process.run("train", "text_int8:train", spec, TrainSpec, work / "train")
     flow = Flow(net, results.settings, weights, work)
     for name in left:
         results = msgspec.structs.replace(results, rows=(*results.rows, *flow.rows(name)))

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekit.deploy import deploy
+    from edgekit.api import deploy
     from edgekit.errors import (
         BudgetError,
         ConversionError,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         UserError,
         VerificationError,
     )
-    from edgekit.plan import plan
+    from edgekit.ladder.planner import plan
     from edgekit.records import Budget, Preprocessing, Report
     from edgekit.target import Target, load_target
     from edgekit.task import Task, Training, load_task
@@ -40,10 +40,10 @@ _HOMES = {
     "Training": "task",
     "UserError": "errors",
     "VerificationError": "errors",
-    "deploy": "deploy",
+    "deploy": "api",
     "load_target": "target",
     "load_task": "task",
-    "plan": "plan",
+    "plan": "ladder.planner",
 }
 
 __all__ = [

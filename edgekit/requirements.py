@@ -1,6 +1,7 @@
 """Which Python packages each target needs, and whether they are here. Looks, never imports."""
 
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from edgekit.errors import MissingRuntime
@@ -18,6 +19,11 @@ RUN = {
     "coreml": {"coremltools": "coremltools"},
 }
 ALWAYS = {"torch": "torch", "torchvision": "torchvision", "torchao": "torchao"}
+# what stages rest on: their versions are part of a run's fingerprint
+PACKAGES = (
+    "torch", "torchvision", "torchao", "onnx", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert",
+    "ai-edge-quantizer", "coremltools", "numpy",
+)  # fmt: skip
 
 
 def missing(target: Target) -> list[str]:
@@ -35,3 +41,11 @@ def check(targets: Iterable[Target]) -> None:
         raise MissingRuntime(
             f"{', '.join(packages)} not installed, needed for {who}: pip install {' '.join(packages)}"
         )
+
+
+def installed(package: str) -> str:
+    """The version of a package, as pip names it, or that it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -182,7 +182,7 @@ def _check_techniques(target: Target, path: Path) -> None:
 
 def technique_names() -> list[str]:
     """A technique is a file of edgekit/compress; looked at, not imported."""
-    folder = Path(__file__).with_name("compress")
+    folder = Path(__file__).with_name("techniques")
     return sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
 
 

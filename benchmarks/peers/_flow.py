@@ -8,12 +8,12 @@ from edgekit_runner.environment import local_isa
 from ptq_task import is_random
 
 import peers
-from edgekit import child
+from edgekit.engine import process
+from edgekit.engine.specs import ExportSpec, TraceSpec
 from edgekit.errors import EdgekitError, VerificationError
 from edgekit.golden import Golden, golden_atol, of_float
-from edgekit.making import FLOAT
+from edgekit.ladder.build import FLOAT
 from edgekit.records import Artifact, Candidate, Traced
-from edgekit.specs import ExportSpec, TraceSpec
 from edgekit.target import load_target
 from edgekit.task import TaskSource
 from peers._records import FORMATS, Job, Judged, JudgeSpec, Result, Results, Row, Settings, StageRun, Timing
@@ -41,7 +41,7 @@ class Flow:
         """Traces and scores the float model, and exports the files that the rows `names` read; still without a row."""
         folder = self._work / "trace"
         spec = TraceSpec(source=self._source, work=str(folder), seed=self._settings.seed)
-        self._traced, _ = child.run("trace", "edgekit.trace:trace", spec, Traced, folder)
+        self._traced, _ = process.run("trace", "edgekit.trace.stage:trace", spec, Traced, folder)
         read = {FORMATS[peers.rows()[name][1].runtime][0] for name in names}
         sizes = {format: self._float(format).size_bytes for format in sorted({"onnx", *read})}
         return Results(
@@ -115,7 +115,7 @@ class Flow:
     def run(self, name: str, stage: str, folder: Path) -> StageRun:
         """One stage of a row in a process of its own."""
         job = self.job(name, stage, folder)
-        run, _ = child.run(f"{name} {stage}", "peers._stage:run", job, StageRun, folder / f"log-{stage}")
+        run, _ = process.run(f"{name} {stage}", "peers._stage:run", job, StageRun, folder / f"log-{stage}")
         return run
 
     def _quantize(self, name: str, module: str, folder: Path) -> tuple[tuple[StageRun, ...], Path]:
@@ -138,7 +138,7 @@ class Flow:
             else self._settings.emulator,  # its int8 kernels never saturate
             seed=self._settings.seed,
         )
-        return child.run("score", "peers._judge:judge", spec, Judged, folder / "log-score")[0]
+        return process.run("score", "peers._judge:judge", spec, Judged, folder / "log-score")[0]
 
     def _time(self, row: Row, file: Path, folder: Path) -> tuple[tuple[Timing, ...], tuple[str, ...]]:
         """Against the float file of its own runtime and, where that is another, against the ONNX one.
@@ -168,7 +168,7 @@ class Flow:
             folder = self._work / f"float-{format}"
             candidate = Candidate(program=self._traced.program, recipe=FLOAT)
             spec = ExportSpec(candidate=candidate, target=load_target(PROFILES[format]), folder=str(folder))
-            self._floats[format], _ = child.run(
+            self._floats[format], _ = process.run(
                 f"export float {format}", "edgekit.export._stage:export", spec, Artifact, folder
             )
         return self._floats[format]

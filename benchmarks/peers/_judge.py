@@ -15,13 +15,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import torchvision  # noqa: F401  before any other framework: see edgekit.child
+import torchvision  # noqa: F401  before any other framework: see edgekit.engine.process
 from edgekit_runner import backends
 
 from edgekit.errors import ChildCrash, VerificationError
 from edgekit.golden import write_golden
 from edgekit.records import Artifact, TensorSpec
-from edgekit.trace import score, seed_everything
+from edgekit.trace.stage import score, seed_everything
 from edgekit.verify.parity import ComparingPredictor
 from edgekit.verify.predict import Predictor, Session, usable_cpus
 from peers import _emulated

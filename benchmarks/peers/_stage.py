@@ -8,11 +8,11 @@ import gc
 import os
 import time
 
-import torchvision  # noqa: F401  before any converter: see edgekit.child
+import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 from edgekit_runner import memory
 
 import peers
-from edgekit.trace import seed_everything
+from edgekit.trace.stage import seed_everything
 from peers._records import Job, StageRun
 
 # peers that would report each run to their makers are told that this is an automated one

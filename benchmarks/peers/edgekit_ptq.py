@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 
+from edgekit.engine.specs import CompressSpec, Context, ExportSpec
 from edgekit.errors import UserError
-from edgekit.plan import plan
+from edgekit.ladder.planner import plan
 from edgekit.records import Candidate, Recipe
-from edgekit.specs import CompressSpec, Context, ExportSpec
 from edgekit.target import Target, load_target
 from peers._records import Job, Row
 
@@ -34,8 +34,8 @@ STAGES = ("calibrate", "export")
 
 
 def calibrate(job: Job) -> Callable[[], str]:
-    from edgekit.compress import AT_EXPORT, _stage, ptq  # noqa: F401
     from edgekit.quant import program
+    from edgekit.techniques import AT_EXPORT, _stage, ptq  # noqa: F401
 
     target, isa, recipe = _recipe(job)
     loaded = program.load(job.traced.program)
@@ -63,9 +63,9 @@ def calibrate(job: Job) -> Callable[[], str]:
 
 def ranges(job: Job) -> Callable[[], None]:
     """The calibration alone: the observed graph and the range of every tensor, without writing a program."""
-    from edgekit.compress import ptq
     from edgekit.quant import program
     from edgekit.quant.simulate import Simulation
+    from edgekit.techniques import ptq
 
     target, isa, recipe = _recipe(job)
     options = msgspec.convert(recipe.steps[0].options, ptq.Options)

@@ -24,7 +24,7 @@ from torch import nn
 from torch.fx import GraphModule, Node
 from torch.nn import functional as F
 
-from edgekit.binary.choose import arguments
+from edgekit.binary.layer_choice import arguments
 from edgekit.quant import rules, tensors
 
 ATEN = rules.ATEN

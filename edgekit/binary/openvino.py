@@ -1,4 +1,4 @@
-"""An ONNX file with binary layers (`edgekit.compress.binarize`) as an OpenVINO IR whose kernels are of one bit.
+"""An ONNX file with binary layers (`edgekit.techniques.binarize`) as an OpenVINO IR whose kernels are of one bit.
 Experimental, x86 only.
 
 OpenVINO reads the file; each where(x > t, 1, -1) -> pad(-1) -> conv with weights of -1 and 1 becomes FakeQuantize

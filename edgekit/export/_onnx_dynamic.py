@@ -1,6 +1,6 @@
 """A float ONNX file to one with int8 weights whose activations are ranged at run time, by ONNX Runtime's own quantizer.
 
-Convolutions are left out (`edgekit.compress.dynamic` says why). What the quantizer does not know, GRU and RNN cells, gets
+Convolutions are left out (`edgekit.techniques.dynamic` says why). What the quantizer does not know, GRU and RNN cells, gets
 its weights stored as int8 behind a DequantizeLinear: a quarter of the size at the speed of float.
 """
 

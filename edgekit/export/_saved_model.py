@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torchvision  # noqa: F401  before tensorflow, which crashes the process otherwise
 
+from edgekit.engine.specs import SavedModel, SavedModelSpec
 from edgekit.errors import ConversionError
-from edgekit.sources import keras
-from edgekit.specs import SavedModel, SavedModelSpec
 from edgekit.task import describe
+from edgekit.trace.sources import keras
 
 
 def make(spec: SavedModelSpec) -> SavedModel:

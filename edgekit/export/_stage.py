@@ -4,12 +4,12 @@ import importlib
 from pathlib import Path
 
 import msgspec
-import torchvision  # noqa: F401  before any converter: see edgekit.child
+import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
+from edgekit.engine.specs import ExportSpec
 from edgekit.errors import MissingRuntime
 from edgekit.export._compressed import compressed
 from edgekit.records import Artifact
-from edgekit.specs import ExportSpec
 
 PACKAGES = {"onnx": "onnx onnxscript", "tflite": "litert-torch ai-edge-litert", "coreml": "coremltools"}
 

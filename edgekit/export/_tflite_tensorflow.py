@@ -23,7 +23,7 @@ import tensorflow as tf
 from edgekit.errors import ConversionError
 from edgekit.export._tflite_file import artifact
 from edgekit.records import Artifact, Candidate
-from edgekit.sources import tensorflow as source
+from edgekit.trace.sources import tensorflow as source
 
 if TYPE_CHECKING:
     from edgekit.target import Target

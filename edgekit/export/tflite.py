@@ -137,7 +137,7 @@ _FLOAT16 = _Stored(
     "float_casting",
     (qtyping.TFLOperationName.ALL_SUPPORTED,),
 )
-# The settings of recipe.dynamic_wi8_afp32; not of convolutions (`edgekit.compress.dynamic`)
+# The settings of recipe.dynamic_wi8_afp32; not of convolutions (`edgekit.techniques.dynamic`)
 _DYNAMIC = _Stored(
     qtyping.OpQuantizationConfig(
         weight_tensor_config=qtyping.TensorQuantizationConfig(

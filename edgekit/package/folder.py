@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
+from edgekit.engine.output import copy_content
+from edgekit.engine.stages import EventLog
 from edgekit.golden import golden_atol
 from edgekit.package import manifest
 from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced
-from edgekit.stages import EventLog
-from edgekit.store import copy_content
 from edgekit.target import Target
 
 

@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from edgekit.errors import ConversionError, UserError
-from edgekit.prune.follow import follow
 from edgekit.prune.graph import Graph, Group, Part, is_depthwise
+from edgekit.prune.width_attributes import follow
 from edgekit.prune.widths import Scores
 from edgekit.quant.proven import sample_of
 

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from edgekit.errors import ConversionError, UserError
-from edgekit.quant.macs import operator
+from edgekit.quant.graph_macs import operator
 from edgekit.quant.program import calls
 
 Inputs = tuple[torch.Tensor, ...]

@@ -21,8 +21,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from edgekit.errors import ConversionError
-from edgekit.prune.limit import TimeUp, time_limit
-from edgekit.prune.opaque import opaque
+from edgekit.prune._time_limit import TimeUp, time_limit
+from edgekit.prune._untraceable import opaque
 
 LIMIT_S = 60.0
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)

@@ -14,8 +14,8 @@ from torch import nn
 
 from edgekit.errors import UserError
 from edgekit.prune.depth import drop
-from edgekit.prune.follow import follow
 from edgekit.prune.graph import Graph
+from edgekit.prune.width_attributes import follow
 
 
 def rewound(

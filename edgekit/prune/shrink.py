@@ -1,7 +1,7 @@
 """From a module and a share of its MACs to a smaller module: rank, choose widths, cut, and again if it is asked for.
 
 Pruned is a copy. Where the result does not run, or answers something else than the whole net without these channels, a second
-attempt leaves the stream alone (`edgekit.prune.stream`) and prunes the inner layers of blocks only.
+attempt leaves the stream alone (`edgekit.prune.residual_stream`) and prunes the inner layers of blocks only.
 """
 
 import copy
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from edgekit.errors import BudgetError, ConversionError, EdgekitError, UserError
-from edgekit.prune import macs, stream
+from edgekit.prune import module_macs, residual_stream
 from edgekit.prune.criteria import Evidence, Scored, find
 from edgekit.prune.cut import cut
 from edgekit.prune.graph import LIMIT_S, Graph, Group
@@ -94,7 +94,7 @@ def shrink(
     except ConversionError as error:
         log.info("%s; the stream is left alone", error)
         first = error
-    ignore = {*request.ignore, *stream.layers(module, examples)}
+    ignore = {*request.ignore, *residual_stream.layers(module, examples)}
     graph = Graph(copy.deepcopy(module), examples, ignore, request.limit_s)
     try:
         done = _steps(graph, request, ignore, evidence, settle, None)
@@ -122,7 +122,7 @@ def _steps(
     settle: Callable[[nn.Module], object],
     choose: Choose | None,
 ) -> Shrunk:
-    base = macs.count(graph.module, graph.examples)
+    base = module_macs.count(graph.module, graph.examples)
     done = Shrunk(module=graph.module, macs_before=base, macs=base)
     for step in range(1, request.steps + 1):
         if step > 1:
@@ -135,7 +135,7 @@ def _steps(
             f"no width changes: for {request.macs:g} of the MACs no layer comes nearer to another multiple of {request.multiple}; "
             "give a smaller multiple, or keep less"
         )
-    done.macs = macs.count(done.module, graph.examples)
+    done.macs = module_macs.count(done.module, graph.examples)
     thin = [root for root, (before, after) in done.widths.items() if after < THIN * before]
     if thin:
         done.doubts.append(
@@ -157,7 +157,7 @@ def _by_macs(request: Request, wanted: float) -> Choose:
     """The widths with which `wanted` multiply-accumulates are left."""
 
     def choose(graph: Graph, groups: Mapping[str, Group], scores: Scores) -> dict[str, int]:
-        forecast = macs.Forecast(graph.module, graph.examples, groups)
+        forecast = module_macs.Forecast(graph.module, graph.examples, groups)
         whole = forecast({root: group.width for root, group in groups.items()})
         floor = forecast(at_ratio(groups, scores, MOST, request.scope, request.multiple))
         if whole > floor > wanted + FAR * whole:
@@ -207,7 +207,7 @@ def _scored(graph: Graph, criterion: str, evidence: Evidence) -> Scored:
 def _odd(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> str:
     """What of this network stands in the way, as far as the exported program shows."""
     try:
-        met = stream.movers(module, examples)
+        met = residual_stream.movers(module, examples)
     except Exception:
         return "It cannot be exported either"
     named = "; ".join(f"{name} with {what}" for name, what in list(met.items())[:3])
@@ -227,5 +227,5 @@ def cuttable(module: nn.Module, examples: tuple[torch.Tensor, ...], request: Req
         ignore, reason = set(request.ignore), ""
     except ConversionError as error:
         reason = str(error)
-        ignore = {*request.ignore, *stream.layers(module, examples)}
+        ignore = {*request.ignore, *residual_stream.layers(module, examples)}
     return Graph(copy.deepcopy(module), examples, ignore, request.limit_s), reason

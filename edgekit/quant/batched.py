@@ -1,4 +1,4 @@
-"""A prepared graph of batch 1 that runs several samples at once, where `edgekit.quant.together` knows that they
+"""A prepared graph of batch 1 that runs several samples at once, where `edgekit.quant.batching` knows that they
 cannot meet."""
 
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch.fx import GraphModule
 
-from edgekit.quant import together
+from edgekit.quant import batching
 from edgekit.quant.calibrate import Batch
 
 AT_ONCE = 16
@@ -14,8 +14,8 @@ AT_ONCE = 16
 
 def widened(prepared: GraphModule) -> tuple[GraphModule, int]:
     """A copy with the same observers and weights, and how many samples it may be given at once."""
-    module = together.copied(prepared)
-    at_once = AT_ONCE if together.widen(module) > 1 else 1
+    module = batching.copied(prepared)
+    at_once = AT_ONCE if batching.widen(module) > 1 else 1
     module.recompile()
     return module, at_once
 

@@ -8,7 +8,7 @@ Not through relu6, hardswish or silu: they are not proportional, so these pairs 
 
 Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721), section
 4.1. It was made for one scale a tensor. With one scale per output channel it mends only the activations between
-the layers, and may harm the second weight; so `edgekit.compress.ptq` measures. Cost: milliseconds; nothing at run time.
+the layers, and may harm the second weight; so `edgekit.techniques.ptq` measures. Cost: milliseconds; nothing at run time.
 """
 
 from collections import Counter

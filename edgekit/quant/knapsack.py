@@ -2,7 +2,7 @@
 
 Minimise the added time of the float layers and of the conversions at their borders, subject to the noise that
 stays: a knapsack over layers, not a count of them. One binary variable a layer; the tensors between follow from the
-layers by the rules in `edgekit.quant.layers`, which are linear. Solved exactly by HiGHS (Huangfu and Hall 2018,
+layers by the rules in `edgekit.quant.integer_regions`, which are linear. Solved exactly by HiGHS (Huangfu and Hall 2018,
 "Parallelizing the dual revised simplex method") through `scipy.optimize.milp`; some hundred layers take below a second.
 
 The same formulation without time limits is in Hubara et al. 2021, "Accurate Post Training Quantization With Small
@@ -14,8 +14,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgekit.quant.layers import Network
-from edgekit.quant.sensitivity import Harm
+from edgekit.quant.integer_regions import Network
+from edgekit.quant.layer_sensitivity import Harm
 from edgekit.records import Record
 
 TIME_LIMIT_S = 20.0

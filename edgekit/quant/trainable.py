@@ -5,7 +5,7 @@ modules that follow `train()` and `eval()`; in eval they export to the very same
 take gradients, under the paths that they have. So every technique can train whatever program it is handed, the user's
 or one that was pruned before.
 
-Where samples might meet (`edgekit.quant.together`), the graph runs them one by one: right, and slow.
+Where samples might meet (`edgekit.quant.batching`), the graph runs them one by one: right, and slow.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from torch import nn
 from torch.fx import GraphModule, Node
 from torch.nn import functional as F
 
-from edgekit.quant import rules, tensors, together
+from edgekit.quant import batching, rules, tensors
 from edgekit.quant.program import calls
 
 ATEN = rules.ATEN
@@ -56,8 +56,8 @@ class OneByOne(nn.Module):
 
 def trainable(graph: GraphModule) -> GraphModule | OneByOne:
     """A module on the same tensors that trains. It shares modules with `graph`; parameters it may have to make anew."""
-    module = together.copied(graph)
-    apart = together.free(module)
+    module = batching.copied(graph)
+    apart = batching.free(module)
     for number, node in enumerate(calls(module)):
         if node.target is ATEN.dropout.default:
             _replace(module, node, f"_dropout_{number}", nn.Dropout(node.args[1]), node.args[:1])

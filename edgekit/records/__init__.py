@@ -6,19 +6,18 @@ quotients, `_db` decibels. Paths are strings, so that a record stays JSON.
 """
 
 from edgekit.records._base import Record
-from edgekit.records.found import (
-    Blame,
-    LayerHarm,
-    Lint,
-    Measurement,
-    OutputParity,
-    Parity,
-    Saturation,
-    SliceHarm,
-    Verdict,
-    Work,
+from edgekit.records.artifacts import (
+    Artifact,
+    Candidate,
+    Figure,
+    FloatLayer,
+    LayerTime,
+    LayerTimes,
+    Traced,
+    WidthRow,
+    WidthTable,
 )
-from edgekit.records.given import (
+from edgekit.records.inputs import (
     Budget,
     Kind,
     Macs,
@@ -35,18 +34,19 @@ from edgekit.records.given import (
     TaskFacts,
     TensorSpec,
 )
-from edgekit.records.made import (
-    Artifact,
-    Candidate,
-    Figure,
-    FloatLayer,
-    LayerTime,
-    LayerTimes,
-    Traced,
-    WidthRow,
-    WidthTable,
+from edgekit.records.report import Attempt, Decision, ParetoPoint, Report, Shortfall, StageTime, TargetReport
+from edgekit.records.results import (
+    Blame,
+    LayerHarm,
+    Lint,
+    Measurement,
+    OutputParity,
+    Parity,
+    Saturation,
+    SliceHarm,
+    Verdict,
+    Work,
 )
-from edgekit.records.told import Attempt, Decision, ParetoPoint, Report, Shortfall, StageTime, TargetReport
 
 SCHEMA_VERSION = 1
 

@@ -7,7 +7,6 @@ carries a star whose text follows the table.
 
 from typing import Literal
 
-from edgekit.choose import nearest
 from edgekit.records import Attempt, Record, Report, TargetReport
 from edgekit.report import text
 from edgekit.report.cells import Cell, agreement_cell, latency_cell, memory_cell, metric_cell, size_cell
@@ -87,8 +86,12 @@ def _precision(attempt: Attempt | None) -> str:
 
 def shown(target: TargetReport) -> Attempt | None:
     """What stands for `target`: the shipped attempt, else the one that came nearest, the last executed, the last."""
+    if target.chosen is not None:
+        return target.chosen
+    if target.nearest is not None:
+        return target.attempts[target.nearest]
     executed = [attempt for attempt in target.attempts if attempt.verdict is not None]
-    return target.chosen or nearest(executed) or next(reversed(executed or target.attempts), None)
+    return next(reversed(executed or target.attempts), None)
 
 
 def refusals(report: Report) -> tuple[Refusal, ...]:

@@ -6,7 +6,7 @@
 
 With --teacher the model learns its answers too (`edgekit.train.objective`): an exported program, or a function "file.py:build" that
 returns a module, which fsdp then gathers block by block and not whole. DIR gets `weights.safetensors`, `trained.json` with the loss of every step, and `checkpoint/` while it runs: the same
-command with --resume goes on from there. `edgekit.train.options` lists the options.
+command with --resume goes on from there. `edgekit.train.settings` lists the options.
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import click
 import msgspec
 import torch
-import torchvision  # noqa: F401  before any converter: see edgekit.child
+import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
-from edgekit import child
+from edgekit.engine import process
 from edgekit.errors import EdgekitError, TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import trainable
@@ -33,7 +33,7 @@ from edgekit.train.data import seed_step
 from edgekit.train.history import Trained
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
 
 WEIGHTS, RECORD, CHECKPOINT = "weights.safetensors", "trained.json", "checkpoint"
 
@@ -168,7 +168,7 @@ def _rank() -> int:
 def _with_its_launcher() -> None:
     """Under torchrun a process does not outlive the launcher, however that one ends."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        child.die_with(os.getppid())
+        process.die_with(os.getppid())
         distributed.end_with_the_others()
 
 

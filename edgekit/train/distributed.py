@@ -28,7 +28,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.fx import GraphModule
 
 from edgekit.errors import MissingRuntime, UserError, WorkerLost
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
 
 _PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 #: what torch says when another process is gone

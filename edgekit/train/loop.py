@@ -27,11 +27,11 @@ from edgekit.errors import Diverged
 from edgekit.task import Training
 from edgekit.train import checkpoint, data, distributed, schedule
 from edgekit.train.data import Batch
-from edgekit.train.ema import Average
 from edgekit.train.history import Check, History, Trained
 from edgekit.train.objective import TaskLoss
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
 from edgekit.train.update import NotFinite, Update
+from edgekit.train.weight_average import Average
 
 log = logging.getLogger("edgekit")
 

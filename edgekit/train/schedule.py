@@ -26,7 +26,7 @@ from torch import nn
 
 from edgekit.errors import Diverged
 from edgekit.train.data import Batch, seed_step
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
 
 log = logging.getLogger("edgekit")
 

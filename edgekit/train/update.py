@@ -9,8 +9,8 @@ from torch import nn
 
 from edgekit.train import data, distributed
 from edgekit.train.data import Batch
-from edgekit.train.options import Options
 from edgekit.train.schedule import Objective
+from edgekit.train.settings import Options
 
 
 class NotFinite(Exception):

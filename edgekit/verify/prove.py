@@ -13,15 +13,15 @@ from types import ModuleType
 import msgspec
 import numpy as np
 import torch
-import torchvision  # noqa: F401  before any other framework: see edgekit.child
+import torchvision  # noqa: F401  before any other framework: see edgekit.engine.process
 from edgekit_runner.artifact import sha256
 
+from edgekit.engine.specs import ProveSpec, Recheck, RecheckSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.golden import snr_db, write_golden
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
-from edgekit.specs import ProveSpec, Recheck, RecheckSpec
-from edgekit.trace import score, seed_everything
+from edgekit.trace.stage import score, seed_everything
 from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 
@@ -117,7 +117,7 @@ def check_content(artifact: Artifact) -> None:
 def load_backend(runtime: str) -> ModuleType:
     packages = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "coreml": "coremltools"}
     try:
-        return importlib.import_module(f"edgekit.verify.{runtime}")
+        return importlib.import_module(f"edgekit.verify.backends.{runtime}")
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("edgekit"):
             raise

@@ -1,6 +1,6 @@
 """What a runtime executes of a file, operator by operator: kind, arithmetic and multiply-accumulates.
 
-Each back end reads its own graph, after the runtime's own optimizer where there is one: `_graph_<runtime>.read(path)`.
+Each back end reads its own graph, after the runtime's own optimizer where there is one: `graphs/<runtime>.read(path)`.
 Counting work and not operators tells a decoder of one large float convolution from one of ten small ones.
 """
 

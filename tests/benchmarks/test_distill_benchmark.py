@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import distill
 import result_file
 
-from edgekit.compress.distill import Options
 from edgekit.errors import UserError
+from edgekit.techniques.distill import Options
 
 
 def row(family: str, after: float, seed: int) -> distill.Row:

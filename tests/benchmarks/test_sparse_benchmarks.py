@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import lottery
 import sparsity
 
-from edgekit.compress import sparsify
 from edgekit.errors import UserError
+from edgekit.techniques import sparsify
 
 
 def test_every_mask_is_one_that_sparsify_takes() -> None:

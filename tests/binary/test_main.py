@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from edgekit.binary import choose
+from edgekit.binary import layer_choice
 from edgekit.binary.__main__ import convert, main
 from edgekit.binary.layer import lower, replace
 from edgekit.errors import MissingRuntime, UserError, VerificationError
@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     x = torch.zeros(1, 3, 8, 8)
     graph = torch.export.export(net.eval(), (x,)).module()
-    for node in choose.chosen(graph, ""):
+    for node in layer_choice.chosen(graph, ""):
         replace(graph, node, factorised=False)
     tensors.drop_unread(graph)
     assert lower(graph) == 1

@@ -12,10 +12,9 @@ from conftest import Fakes
 from edgekit_runner import record as records
 from runner_models import write_onnx
 
-from edgekit import bench
-from edgekit.bench import Outcome, bench_on, exit_code
-from edgekit.bench_table import cells, text
-from edgekit.cli import main
+from edgekit.bench.figures import cells, text
+from edgekit.bench.on_devices import Outcome, bench_on, exit_code
+from edgekit.cli.main import main
 from edgekit.errors import DeviceError, MissingRuntime, UserError
 
 SSH, ADB = "ssh:pi@board.local", "adb:emulator-5554"
@@ -71,8 +70,8 @@ def test_devices_are_measured_at_the_same_time(model: Path, monkeypatch: pytest.
         assert runner.is_file()
         return {**records.blank("bench"), "reason": device.name, "protocol": spec}
 
-    monkeypatch.setattr(bench, "open_device", lambda name, python: Fake(name))
-    monkeypatch.setattr(bench.run, "run", run)
+    monkeypatch.setattr(on_devices, "open_device", lambda name, python: Fake(name))
+    monkeypatch.setattr(on_devices.run, "run", run)
     found = bench_on([SSH, "local"], model, [1, 2])
     assert [(o.device, o.record and o.record["protocol"]["threads_count"]) for o in found] == [
         (SSH, 1), (SSH, 2), ("local", 1), ("local", 2),
@@ -102,8 +101,8 @@ def test_a_device_that_fails_does_not_lose_the_rows_of_others(
             raise error
         return good
 
-    monkeypatch.setattr(bench, "open_device", lambda name, python: Fake(name))
-    monkeypatch.setattr(bench.run, "run", run)
+    monkeypatch.setattr(on_devices, "open_device", lambda name, python: Fake(name))
+    monkeypatch.setattr(on_devices.run, "run", run)
     found = bench_on(["local", ADB], model, [1, 2, 4])
     assert [(o.device, o.error) for o in found] == [("local", None)] * 3 + [(ADB, None), (ADB, str(error))]
     assert exit_code(found) == code

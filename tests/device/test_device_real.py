@@ -261,7 +261,7 @@ def test_an_interrupted_command_leaves_nothing_behind(
     servers: World, kind: str, model: Path, tmp_path: Path
 ) -> None:
     """Ctrl-C reaches the client programs too; the driver ends what runs on the device, and removes its folder."""
-    command = [sys.executable, "-m", "edgekit.cli", "bench", str(model), "--device", TEXTS[kind]]
+    command = [sys.executable, "-m", "edgekit", "bench", str(model), "--device", TEXTS[kind]]
     process = subprocess.Popen(
         [*command, "--protocol", "strict"],
         env={**os.environ, "TMPDIR": str(tmp_path)},

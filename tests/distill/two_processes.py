@@ -14,7 +14,7 @@ from edgekit.task import Training
 from edgekit.train import distributed
 from edgekit.train.data import seed_step
 from edgekit.train.loop import fit
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
 
 
 def main(mode: str, strategy: str) -> None:

@@ -200,10 +200,10 @@ def prepare(folder: Path, precision: str, model: Any, x: Any, name: str = "") ->
     """A candidate on disk, and its input and output as an .npz."""
     import torch
 
-    from edgekit.compress import ptq
+    from edgekit.engine.specs import Context
     from edgekit.quant import program as programs
     from edgekit.records import Candidate, Quant, Recipe
-    from edgekit.specs import Context
+    from edgekit.techniques import ptq
 
     name = name or precision
     programs.save(torch.export.export(model.eval(), (x,)), folder / f"{name}.pt2")

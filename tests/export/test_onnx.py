@@ -17,13 +17,13 @@ from onnx import TensorProto, numpy_helper
 from torch import nn
 from torch.nn import functional as F
 
-from edgekit.compress import ptq
+from edgekit.engine.specs import Context
 from edgekit.errors import ConversionError
 from edgekit.export import onnx as exporter
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Artifact, Candidate, Precision, Quant, Recipe
-from edgekit.specs import Context
+from edgekit.techniques import ptq
 
 SHAPE = (1, 3, 17, 17)
 

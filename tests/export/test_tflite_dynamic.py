@@ -72,7 +72,7 @@ def child(folder: Path) -> dict[str, Any]:
     import torchvision  # noqa: F401
 
     torch.set_num_threads(1)
-    sys.path.insert(0, str(Path(__file__).parents[1] / "compress"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
     return {name: convert(name, folder / name) for name in NETS}
 
 
@@ -85,7 +85,7 @@ def convert(name: str, folder: Path) -> dict[str, Any]:
     from edgekit.export import tflite
     from edgekit.records import Quant, Recipe, TensorSpec
     from edgekit.target import load_target
-    from edgekit.verify import litert as backend
+    from edgekit.verify.backends import litert as backend
     from edgekit.verify.predict import Predictor
 
     folder.mkdir()

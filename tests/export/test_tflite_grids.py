@@ -160,7 +160,7 @@ def convert(folder: Path, model: Any, shape: tuple[int, ...]) -> dict[str, Any]:
     import torch
     from test_tflite import compare, lower, operators
 
-    from edgekit.quant.interfaces import float_interfaces
+    from edgekit.quant.boundaries import float_interfaces
 
     batches = [torch.rand(1, *shape) for _ in range(8)]
     converted = quantize(model.eval(), batches)

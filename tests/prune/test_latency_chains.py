@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from edgekit.errors import ConversionError
-from edgekit.prune import macs
+from edgekit.prune import module_macs
 from edgekit.prune.graph import Graph
 from edgekit.prune.latency.chains import surroundings
 from edgekit.prune.latency.curve import Curve
@@ -113,7 +113,7 @@ def test_with_macs_for_seconds_the_forecast_counts_macs(net: type[nn.Module]) ->
         text: Curve([1, m.width], [sum(m.macs) / m.width, sum(m.macs)], m.width, 1)
         for text, m in found.each.items()
     }
-    true = macs.Forecast(graph.module, graph.examples, graph.groups)
+    true = module_macs.Forecast(graph.module, graph.examples, graph.groups)
     forecast = Forecast(found.micros, curves, true.total)
     assert forecast({}) == pytest.approx(true.total)
     for widths in ({r: g.width // 2 for r, g in graph.groups.items()}, {next(iter(graph.groups)): 8}):

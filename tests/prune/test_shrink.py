@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgekit.errors import BudgetError, ConversionError, UserError
-from edgekit.prune import graph, macs, saved
+from edgekit.prune import graph, module_macs, saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.shrink import Request, Shrunk, shrink
 
@@ -40,7 +40,9 @@ def test_half_of_the_macs_go(
     net = nets.made(kind, **given)
     state = {name: t.clone() for name, t in net.state_dict().items()}
     done = shrunk(net)
-    assert done.macs == macs.count(done.module, EXAMPLE) and done.macs_before == macs.count(net, EXAMPLE)
+    assert done.macs == module_macs.count(done.module, EXAMPLE) and done.macs_before == module_macs.count(
+        net, EXAMPLE
+    )
     assert done.macs / done.macs_before == pytest.approx(0.5, abs=0.1)
     assert all(after % 8 == 0 and 0 < after <= before for before, after in done.widths.values())
     assert all(len(done.kept[root]) == after for root, (_, after) in done.widths.items())
@@ -82,7 +84,7 @@ def test_in_steps_it_is_ranked_anew_and_settled_between() -> None:
         EXAMPLE,
         request,
         Evidence(),
-        lambda net: settled.append(macs.count(net, EXAMPLE)),
+        lambda net: settled.append(module_macs.count(net, EXAMPLE)),
     )
     shares = [value / done.macs_before for value in settled]
     assert shares == [pytest.approx(0.8, abs=0.1), pytest.approx(0.6, abs=0.1)]

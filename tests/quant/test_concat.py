@@ -7,8 +7,8 @@ from torch import nn
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
+from edgekit.quant.boundaries import float_interfaces
 from edgekit.quant.calibrate import a_few
-from edgekit.quant.interfaces import float_interfaces
 from edgekit.quant.quantizer import ProfileQuantizer
 
 X = torch.rand(1, 3, 6, 6)

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
 
-from edgekit.quant import knapsack, sensitivity
+from edgekit.quant import knapsack, layer_sensitivity
+from edgekit.quant.integer_regions import network
 from edgekit.quant.knapsack import Costs
-from edgekit.quant.layers import network
 from edgekit.quant.quantizer import ProfileQuantizer
 from edgekit.quant.simulate import Simulation, answers, snr_db
 from edgekit.records import Quant
@@ -95,18 +95,18 @@ def test_tensors_know_who_makes_and_who_reads_them(prepared) -> None:
 
 def test_harms_add_up_and_the_planted_tensor_leads(prepared, samples) -> None:
     net = network(prepared)
-    harm = sensitivity.measure(prepared, net, samples)
+    harm = layer_sensitivity.measure(prepared, net, samples)
     worst = net.tensors[max(range(len(net.tensors)), key=harm.tensors.__getitem__)]
     assert worst.maker == name_of(net, "spread")
     assert max(harm.tensors) > 3 * max(harm.weights.values())
     float_run, integer_run = Simulation(prepared, rounds=False), Simulation(prepared)
     together = snr_db(answers(float_run, samples), answers(integer_run, samples))
-    assert sensitivity.db(harm.total) == pytest.approx(together, abs=4.0)
+    assert layer_sensitivity.db(harm.total) == pytest.approx(together, abs=4.0)
 
 
 def test_measuring_changes_nothing(prepared, samples) -> None:
     before = answers(Simulation(prepared), samples)
-    sensitivity.measure(prepared, network(prepared), samples[:1])
+    layer_sensitivity.measure(prepared, network(prepared), samples[:1])
     assert all(torch.equal(a, b) for a, b in zip(before, answers(Simulation(prepared), samples), strict=True))
 
 
@@ -120,7 +120,7 @@ def by_macs(net) -> Costs:
 
 def test_the_cheapest_set_takes_the_planted_tensor_away(prepared, samples) -> None:
     net = network(prepared)
-    harm = sensitivity.measure(prepared, net, samples)
+    harm = layer_sensitivity.measure(prepared, net, samples)
     choice = knapsack.solve(net, harm, by_macs(net), harm.total / 4)
     assert choice is not None
     assert set(choice.float_layers) == {name_of(net, "spread"), name_of(net, "gather")}
@@ -130,7 +130,7 @@ def test_the_cheapest_set_takes_the_planted_tensor_away(prepared, samples) -> No
 
 def test_without_a_limit_only_time_counts(prepared, samples) -> None:
     net = network(prepared)
-    harm = sensitivity.measure(prepared, net, samples)
+    harm = layer_sensitivity.measure(prepared, net, samples)
     everything = knapsack.solve(net, harm, by_macs(net))
     assert everything is not None and everything.float_layers == ()
     stem = name_of(net, "stem.0")
@@ -145,7 +145,7 @@ def test_without_a_limit_only_time_counts(prepared, samples) -> None:
 
 def test_a_dear_border_keeps_a_layer_in_integers(prepared, samples) -> None:
     net = network(prepared)
-    harm = sensitivity.measure(prepared, net, samples)
+    harm = layer_sensitivity.measure(prepared, net, samples)
     wide = name_of(net, "wide.0")
     costs = Costs(
         layers={layer.name: -1.0 if layer.name == wide else 1e6 for layer in net.layers},
@@ -158,7 +158,7 @@ def test_a_dear_border_keeps_a_layer_in_integers(prepared, samples) -> None:
 
 def test_a_limit_that_nothing_meets(prepared, samples) -> None:
     net = network(prepared)
-    harm = sensitivity.measure(prepared, net, samples)
+    harm = layer_sensitivity.measure(prepared, net, samples)
     assert knapsack.solve(net, harm, by_macs(net), -1.0) is None
     silent = knapsack.solve(net, harm, by_macs(net), 0.0)
     assert silent is not None and len(silent.float_layers) == len(net.layers)

@@ -14,7 +14,7 @@ from quant_nets import targets
 from edgekit.quant import program
 from edgekit.quant.prepare import prepare_graph
 from edgekit.quant.prepare_keras import prepare_keras
-from edgekit.sources.keras import KerasModule, layers_named, note_origins
+from edgekit.trace.sources.keras import KerasModule, layers_named, note_origins
 
 
 def prepared(model: keras.Model, *shape: int) -> torch.fx.GraphModule:

@@ -6,7 +6,7 @@ import torch
 from edgekit.errors import UserError
 from edgekit.sparse import patterns
 from edgekit.sparse.patterns import limit, read, select
-from edgekit.sparse.schedule import RENEWALS, Ramp, cubic
+from edgekit.sparse.sparsity_schedule import RENEWALS, Ramp, cubic
 
 
 def test_the_smallest_of_all_go() -> None:

@@ -20,9 +20,9 @@ from train_nets import net
 from edgekit.errors import MissingRuntime
 from edgekit.quant import program as programs
 from edgekit.train import distributed
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "support"
 TASK = f"{FOLDER / 'train_nets.py'}:task"
 BASE = ("learning_rate=0.01", "images=640", "checks=4", "device=cpu")
 

@@ -17,7 +17,7 @@ from edgekit.task import Training
 from edgekit.train import checkpoint
 from edgekit.train.history import Trained
 from edgekit.train.loop import fit
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
 
 BASE = Options(images=640, learning_rate=1e-2, checks=4)
 

@@ -13,9 +13,9 @@ from train_nets import Clouds
 
 from edgekit.errors import Diverged, UserError
 from edgekit.train import data, schedule
-from edgekit.train.ema import Average
 from edgekit.train.objective import Distillation, TaskLoss, distance
-from edgekit.train.options import Options
+from edgekit.train.settings import Options
+from edgekit.train.weight_average import Average
 
 
 @pytest.mark.parametrize(

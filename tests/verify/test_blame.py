@@ -17,12 +17,12 @@ from edgekit_runner.artifact import sha256
 from onnx import numpy_helper
 
 import edgekit
+from edgekit.engine.specs import BlameSpec
 from edgekit.errors import VerificationError
 from edgekit.records import Blame
-from edgekit.specs import BlameSpec
-from edgekit.verify._compression import Compression
-from edgekit.verify._walk import Program
-from edgekit.verify.blame import blame
+from edgekit.verify.blame.compression import Compression
+from edgekit.verify.blame.graph_walk import Program
+from edgekit.verify.blame.stage import blame
 
 FORMATS = ("onnx", "tflite", "coreml")
 

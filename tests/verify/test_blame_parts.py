@@ -9,12 +9,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgekit.records import LayerHarm
-from edgekit.verify import _blame_text as text
-from edgekit.verify._conversion import _reason, fit
-from edgekit.verify._match import Tensor, align, groups, match, same_grid
-from edgekit.verify._slices import Outputs
-from edgekit.verify._units import Unit, family, units
-from edgekit.verify._walk import Difference, channel_axis
+from edgekit.verify.blame import sentences as text
+from edgekit.verify.blame.channels import Outputs
+from edgekit.verify.blame.conversion import _reason, fit
+from edgekit.verify.blame.graph_walk import Difference, channel_axis
+from edgekit.verify.blame.match import Tensor, align, groups, match, same_grid
+from edgekit.verify.blame.units import Unit, family, units
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from torch import nn
 from torch.ops import quantized_decomposed as qd  # type: ignore[import-not-found]
 
 from edgekit.quant import program as programs
-from edgekit.verify import _blame_text as text
-from edgekit.verify import _moves
-from edgekit.verify._compression import Compression, Lost
-from edgekit.verify._match import Tensor
-from edgekit.verify._slices import Outputs
-from edgekit.verify._walk import Program
+from edgekit.verify.blame import moves
+from edgekit.verify.blame import sentences as text
+from edgekit.verify.blame.channels import Outputs
+from edgekit.verify.blame.compression import Compression, Lost
+from edgekit.verify.blame.graph_walk import Program
+from edgekit.verify.blame.match import Tensor
 
 SHAPE = (1, 3, 8, 8)
 Grid = tuple[float, int]
@@ -151,8 +151,8 @@ VALUES = {
 
 
 def test_a_clip_to_the_grid_of_a_concatenation_is_the_concatenations_fault() -> None:
-    assert _moves.watched(FILE) == ["box", "flat", "same", "cls", "all"]
-    (wrong,) = _moves.wrong_moves(FILE, VALUES)
+    assert moves.watched(FILE) == ["box", "flat", "same", "cls", "all"]
+    (wrong,) = moves.wrong_moves(FILE, VALUES)
     assert (wrong.tensor.name, wrong.tensor.op) == ("all", "CONCATENATION")
     assert wrong.reason == "it gets numbers of 0 to 570 and hands on 0 to 0.9961"
 
@@ -165,13 +165,13 @@ def test_moves_in_any_order_and_ties_are_right() -> None:
     ]
     turned = np.array([50, 100, 0, -128], np.int8)
     values = {"box": VALUES["box"], "t": turned, "q": np.array([57, 110, 5, -128], np.int8)}
-    assert _moves.wrong_moves(file, values) == []
-    assert [m.tensor.name for m in _moves.wrong_moves(file, {**values, "t": turned // 2})] == ["t", "q"]
+    assert moves.wrong_moves(file, values) == []
+    assert [m.tensor.name for m in moves.wrong_moves(file, {**values, "t": turned // 2})] == ["t", "q"]
 
 
 def test_a_concatenation_asks_for_a_grid_only_where_it_has_it() -> None:
     on_one = [Tensor(t.name, t.op, t.shape, t.reads, NARROW) for t in FILE]
-    found = _moves.joined_behind(on_one, "box")
+    found = moves.joined_behind(on_one, "box")
     assert found is not None and found.name == "all"
-    assert _moves.joined_behind(FILE, "box") is None
-    assert _moves.joined_behind(on_one, "all") is None
+    assert moves.joined_behind(FILE, "box") is None
+    assert moves.joined_behind(on_one, "all") is None

@@ -12,8 +12,8 @@ from edgekit.records import Artifact, Precision, TensorSpec
 pytest.importorskip("ai_edge_litert")
 pytest.importorskip("flatbuffers")
 
-from edgekit.verify import litert as backend
-from edgekit.verify._graph_litert import read
+from edgekit.verify.backends import litert as backend
+from edgekit.verify.graphs.litert import read
 from edgekit.verify.predict import Predictor
 
 INPUTS, OUTPUTS = 8, 5

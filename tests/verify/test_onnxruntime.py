@@ -11,7 +11,7 @@ from edgekit_runner.errors import UserError
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.records import Artifact, Precision, TensorSpec
-from edgekit.verify import onnxruntime as backend
+from edgekit.verify.backends import onnxruntime as backend
 from edgekit.verify.predict import Predictor
 
 INPUT = TensorSpec(name="x", shape=(1, 4, 6, 6), dtype="float32")

@@ -10,14 +10,14 @@ import pytest
 from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
 
+from edgekit.engine.specs import ProveSpec, RecheckSpec, TraceSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.golden import FLOAT_CAP_DB
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
 from edgekit.records import Artifact, Precision, TensorSpec, Traced, Verdict
-from edgekit.specs import ProveSpec, RecheckSpec, TraceSpec
 from edgekit.task import TaskSource
-from edgekit.trace import trace
+from edgekit.trace.stage import trace
 from edgekit.verify.prove import load_backend, prove, recheck
 
 SMALL = Path(__file__).parents[1] / "task_files" / "small.py"

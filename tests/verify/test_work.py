@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.verify import _graph_onnxruntime
+from edgekit.verify.graphs import onnxruntime
 from edgekit.verify.work import bytes_by_dtype, product
 
 
@@ -58,6 +58,6 @@ def test_the_graph_that_onnx_runtime_runs(kind: str, tmp_path: Path) -> None:
         helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9),
         tmp_path / "m.onnx",
     )
-    found = _graph_onnxruntime.read(str(tmp_path / "m.onnx"))
+    found = onnxruntime.read(str(tmp_path / "m.onnx"))
     assert sum(op.macs for op in found.operators) == macs
     assert {op.dtype for op in found.operators if op.macs} == {"float32"}

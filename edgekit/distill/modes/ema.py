@@ -14,7 +14,7 @@ from edgekit.distill import pairs
 from edgekit.distill.adapters import adapters
 from edgekit.distill.distiller import Distiller, Imitation, Method, Setting
 from edgekit.distill.taps import Tapped, graph_of
-from edgekit.train.ema import follow
+from edgekit.train.weight_average import follow
 
 TEACHERS = "none"
 

@@ -15,8 +15,8 @@ from torch.fx import Node
 
 from edgekit.prune.graph import Group, is_depthwise
 from edgekit.prune.latency.micro import Between, Extent, Layer, Micro
-from edgekit.prune.stream import _CHANNELWISE, _LAYERS
-from edgekit.quant.macs import counted, operator
+from edgekit.prune.residual_stream import _CHANNELWISE, _LAYERS
+from edgekit.quant.graph_macs import counted, operator
 from edgekit.quant.program import calls, module_path
 
 _FOLDED = {"batch_norm", "dropout", "dropout_", "feature_dropout"}

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from edgekit.errors import UserError, VerificationError
+from edgekit.verify.mil.bindings import Step, Values, build_steps, rounded
 from edgekit.verify.mil.ops import shape as shape_ops
 from edgekit.verify.mil.package import Operation, Package, TensorSpec
-from edgekit.verify.mil.plan import Step, Values, build_steps, rounded
 
 _NO_ROUNDING = frozenset(shape_ops.OPS)  # they move values that are on the grid already
 _INPUT_DTYPES = frozenset({"float16", "float32", "int8", "int16", "int32", "uint8", "bool"})

@@ -1,0 +1,210 @@
+"""Deploys one task to several targets: trace once, walk each target's ladder side by side, place the results."""
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+from edgekit_runner import __version__
+from edgekit_runner.environment import local_isa
+
+from edgekit import requirements
+from edgekit.engine import fingerprint, process
+from edgekit.engine.machine import machine_facts
+from edgekit.engine.output import check_output, output_folder
+from edgekit.engine.specs import Steps, TraceSpec
+from edgekit.engine.stages import Event, EventLog, Stages
+from edgekit.engine.workspace import settle, work_folder
+from edgekit.errors import ConversionError, UserError
+from edgekit.ladder import feasibility
+from edgekit.ladder.context import Request
+from edgekit.ladder.planner import budget_for, plan
+from edgekit.ladder.recipe_parser import parse, with_recipes
+from edgekit.ladder.walk import walk
+from edgekit.package import folder as folders
+from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, TargetReport, TaskFacts, Traced
+from edgekit.target import Target, load_target, target_names
+from edgekit.task import Task, TaskSource, pickle_task
+
+JOBS = 2  # stages at once; each is a process of one to four gigabytes
+
+
+def deploy(
+    task: Task | str,
+    targets: Iterable[str],
+    out: str | Path,
+    *,
+    budget: Budget | Mapping[str, float | str] | None = None,
+    isa: str | None = None,
+    settings: dict[str, str] | None = None,
+    seed: int = 0,
+    jobs: int = JOBS,
+    recipes: Iterable[str] = (),
+    explore: bool = False,
+    resume: bool = False,
+    on_event: Callable[[Event], None] | None = None,
+) -> Report:
+    """Exports `task` for every target and writes the folder `out`, whole or not at all.
+
+    task: a Task, or a reference "file.py:task" (`settings` go to its function). targets: names of profiles, paths
+    of TOML files, or "all". budget: in place of the profile's, or a mapping that overrides some of its fields.
+    isa: the instruction-set level of the machine that will serve, for the targets that admit it; "host" is this
+    machine's. recipes: in place of the profiles' ladders, see `edgekit.ladder.recipe_parser`. explore: tries every recipe and ships the best accepted one, not the first. resume: goes on from the stages that a stopped run on `out` finished. Raises UserError and its kin for anything wrong with what was given, MissingRuntime; a target without
+    an accepted artifact is a refusal in the report.
+    """
+    asked = tuple(recipes)
+    profiles = [with_recipes(target, asked) for target in load_targets(targets)]
+    levels = [choose_isa(target, isa, profiles) for target in profiles]
+    for target in profiles:
+        feasibility.check(budget_for(target, budget), target)  # refused before any work
+    requirements.check(profiles)
+    check_output(Path(out))
+    check_recipes(asked)
+    log = EventLog(on_event)
+    with work_folder(Path(out), resume, log.note) as work, output_folder(Path(out), work) as partial:
+        stages = Stages(work, jobs, log)
+        request, time = _trace(task, settings or {}, stages, work, seed)
+        request = msgspec.structs.replace(request, explore=explore)
+        settle(work, _fingerprint(request), log.note)
+        _raise_if_impossible(profiles, levels, budget, request)
+        results = _walk_all(profiles, levels, budget, request, stages)
+        _raise_if_nothing_converts(results)
+        placed = [
+            folders.place(result, target, request.traced, partial, stages.logs(target.name), log)
+            for result, target in zip(results, profiles, strict=True)
+        ]
+        report = _report(request, budget if isinstance(budget, Budget) else None, placed, time)
+        folders.write_report(report, partial)
+    return report
+
+
+def _walk_all(
+    profiles: list[Target],
+    levels: list[str],
+    budget: Budget | Mapping[str, float | str] | None,
+    request: Request,
+    stages: Stages,
+) -> list[TargetReport]:
+    """The targets side by side; the first error, or an interrupt, ends them all."""
+    with ThreadPoolExecutor(max_workers=len(profiles)) as pool:
+        try:
+            walks = [
+                pool.submit(walk, target, level, budget, request, stages)
+                for target, level in zip(profiles, levels, strict=True)
+            ]
+            for done in wait(walks, return_when=FIRST_EXCEPTION).done:
+                done.result()
+        except BaseException:
+            stages.stop()
+            raise
+    return [done.result() for done in walks]
+
+
+def _fingerprint(request: Request) -> dict[str, str]:
+    """What all stages rest on, in the words that say what changed."""
+    versions = {f"the version of {name}": requirements.installed(name) for name in requirements.PACKAGES}
+    code = fingerprint.of_folder(Path(__file__).parent)
+    own = {"the version of edgekit": f"{__version__} {code}", "the seed": str(request.seed)}
+    return {**request.traced.fingerprint, **own, **versions}
+
+
+def load_targets(names: Iterable[str]) -> list[Target]:
+    """The profiles of `names`, "all" being every built-in one; each once, in the order given."""
+    found: dict[str, Target] = {}
+    for name in [names] if isinstance(names, str) else names:
+        for single in target_names() if name == "all" else [name]:
+            target = load_target(single)
+            found.setdefault(target.name, target)
+    if not found:
+        raise UserError(
+            f"no target given; allowed: {', '.join(target_names())}, all, or the path of a .toml file"
+        )
+    return list(found.values())
+
+
+def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
+    """`isa` where the target admits it, else the target's weakest level."""
+    wanted = local_isa() if isa == "host" else isa
+    if wanted is None:
+        return target.default_isa
+    if not any(wanted in profile.isa.levels for profile in profiles):
+        allowed = ", ".join(dict.fromkeys(level for profile in profiles for level in profile.isa.levels))
+        raise UserError(f"no target given admits the instruction set {wanted!r}; allowed: {allowed}, or host")
+    return wanted if wanted in target.isa.levels else target.default_isa
+
+
+def check_recipes(texts: Iterable[str]) -> None:
+    """Raises UserError for recipes whose options no technique has or allows; in a child process, which knows them all."""
+    rungs = [parse(text) for text in texts]
+    steps = [Step(technique=step.technique, options=step.options) for rung in rungs for step in rung.steps]
+    if not any(step.options for step in steps):
+        return
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        process.run(
+            "check", "edgekit.techniques._stage:check", Steps(steps=tuple(steps)), Steps, Path(folder)
+        )
+
+
+def look(task: str, settings: dict[str, str]) -> TaskFacts:
+    """What the plan must know of a task, its model exported and counted in a child process that is gone afterwards."""
+    source = TaskSource(name=task, reference=task, settings=settings)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        spec = TraceSpec(source=source, work=folder)
+        return process.run("look", "edgekit.trace.stage:look", spec, TaskFacts, Path(folder))[0]
+
+
+def _trace(
+    task: Task | str, settings: dict[str, str], stages: Stages, work: Path, seed: int
+) -> tuple[Request, StageTime]:
+    if isinstance(task, Task):
+        source = pickle_task(task, work / "task.pkl")
+    else:
+        source = TaskSource(name=task, reference=task, settings=settings)
+    traced, time = stages.trace(
+        "edgekit.trace.stage:trace",
+        lambda folder: TraceSpec(source=source, work=str(folder), seed=seed),
+        Traced,
+    )
+    return Request(source=source, traced=traced, host_isa=local_isa(), seed=seed), time
+
+
+def _raise_if_impossible(
+    profiles: list[Target],
+    levels: list[str],
+    budget: Budget | Mapping[str, float | str] | None,
+    request: Request,
+) -> None:
+    """A size that no target can reach is the user's to mend; one that some can is their report's to tell."""
+    traced = request.traced
+    plans = [plan(traced.facts, t, budget, level) for t, level in zip(profiles, levels, strict=True)]
+    found = [feasibility.too_small(made, traced) for made in plans]
+    if all(found):
+        raise UserError("; ".join(dict.fromkeys(found)))
+
+
+def _raise_if_nothing_converts(results: list[TargetReport]) -> None:
+    """A model that no converter takes is the user's to mend, not a budget that was missed."""
+    attempts = [attempt for result in results for attempt in result.attempts]
+    errors = [a.error for a in attempts if a.error is not None and a.artifact is None]
+    if attempts and len(errors) == len(attempts):
+        raise ConversionError("; ".join(dict.fromkeys(errors)))
+
+
+def _report(request: Request, budget: Budget | None, placed: list[TargetReport], time: StageTime) -> Report:
+    traced = request.traced
+    return Report(
+        schema_version=SCHEMA_VERSION,
+        edgekit_version=__version__,
+        task=traced.facts.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine_facts(),
+        float_metric=traced.metric,
+        samples=traced.samples,
+        parameters=traced.parameters,
+        targets=tuple(placed),
+        budget=budget,
+        stages=(time,),
+        doubts=traced.doubts,
+    )

@@ -1,0 +1,105 @@
+"""What a user asks to measure: artifacts alone or one against another, here or on devices."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from edgekit_runner import record as records
+
+from edgekit.bench import subjects
+from edgekit.device import check_form, open_device, run, zipapp
+from edgekit.errors import EdgekitError, UserError
+
+Listener = Callable[[str], None]
+
+
+def quiet(text: str) -> None:
+    """The listener that says nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one device said about one artifact: a record, or the sentence why there is none."""
+
+    device: str
+    record: dict[str, Any] | None
+    error: str | None
+    exit_code: int
+
+
+def bench_on(
+    devices: Sequence[str],
+    place: Path,
+    thread_counts: Sequence[int],
+    protocol: str = "default",
+    python: str | None = None,
+    timeout_s: float = run.TIMEOUT_S,
+    listener: Listener = quiet,
+) -> list[Outcome]:
+    """Every artifact of `place` with every thread count on every device, the devices side by side.
+
+    A device that fails gives one Outcome with its sentence in the place of those still due, and does not
+    disturb the others. Raises UserError or VerificationError for a `place` or a device that is none.
+    """
+    twice = [name for name in devices if list(devices).count(name) > 1]
+    if twice:
+        raise UserError(f"device {twice[0]!r} is given twice: two runs on it would disturb each other")
+    for name in devices:
+        check_form(name)
+    specs = [
+        {**spec, "kind": "bench", "protocol": protocol, "threads_count": count}
+        for spec in subjects.read_all(place)
+        for count in thread_counts
+    ]
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(len(devices)) as pool:
+        runner = zipapp.build(Path(folder))
+        found = pool.map(lambda name: _on_one(name, specs, runner, python, timeout_s, listener), devices)
+        return [outcome for outcomes in found for outcome in outcomes]
+
+
+def compare_on(
+    device: str,
+    a: Path,
+    b: Path,
+    settings: Mapping[str, Any],
+    python: str | None = None,
+    timeout_s: float = run.TIMEOUT_S,
+) -> dict[str, Any]:
+    """The record of A against B, measured in turns. `settings` are more keys of the runner's spec.
+
+    Raises UserError, VerificationError, MissingRuntime or DeviceError.
+    """
+    spec = {**subjects.pair(a, b), "kind": "compare", **settings}
+    with TemporaryDirectory() as folder, closing(open_device(device, python)) as opened:
+        return run.run(opened, spec, zipapp.build(Path(folder)), timeout_s)
+
+
+def _on_one(
+    name: str,
+    specs: Sequence[dict[str, Any]],
+    runner: Path,
+    python: str | None,
+    timeout_s: float,
+    tell: Listener,
+) -> list[Outcome]:
+    done: list[Outcome] = []
+    try:
+        with closing(open_device(name, python)) as device:
+            for spec in specs:
+                tell(f"{name}  {spec['artifact']}, threads: {spec['threads_count']}")
+                record = run.run(device, spec, runner, timeout_s)
+                code = records.exit_code(record)
+                done.append(Outcome(device=name, record=record, error=record["reason"], exit_code=code))
+    except EdgekitError as error:
+        done.append(Outcome(device=name, record=None, error=str(error), exit_code=error.exit_code))
+    return done
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """0 if all were measured, the code of those that were not where they agree, else 1."""
+    codes = {outcome.exit_code for outcome in outcomes} - {0}
+    return codes.pop() if len(codes) == 1 else int(bool(codes))

@@ -1,0 +1,86 @@
+"""The verbs of the command line that measure artifacts: `bench` and `compare`."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from edgekit.cli.options import device_options, json_option, read_given, read_threads
+from edgekit.cli.printing import say
+
+
+@click.command()
+@click.argument("place", type=click.Path(path_type=Path))
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    default=["local"],
+    show_default=True,
+    help="local, ssh:user@host[:port] or adb:SERIAL; several run side by side.",
+)
+@click.option("--threads", default="1", show_default=True, help="Thread counts, e.g. 1,2.")
+@device_options
+@json_option
+def bench(
+    place: Path,
+    devices: tuple[str, ...],
+    threads: str,
+    protocol: str,
+    python: str | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Measure latency and memory of an artifact, or of each one in an exported folder, here or on devices."""
+    from edgekit.bench.figures import as_data, text
+    from edgekit.bench.on_devices import bench_on, exit_code
+
+    found = bench_on(devices, place, read_threads(threads), protocol, python, timeout_s, say)
+    if as_json:
+        click.echo(msgspec.json.encode(as_data(found)).decode())
+    else:
+        click.echo(text(found, shutil.get_terminal_size((140, 0)).columns), nl=False)
+    sys.exit(exit_code(found))
+
+
+@click.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@click.option(
+    "--device", default="local", show_default=True, help="local, ssh:user@host[:port] or adb:SERIAL."
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of the runtime."
+)
+@click.option("--tolerance", type=click.FloatRange(0), help="Ratio that counts as equal (0.05).")
+@device_options
+@json_option
+def compare(
+    a: Path,
+    b: Path,
+    device: str,
+    threads: int,
+    tolerance: float | None,
+    protocol: str,
+    python: str | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Time A against B in turns: exit code 0 when A is faster, 1 slower, 4 inconclusive.
+
+    Each is an artifact file, a target's folder that export wrote, or a runner's record (.json).
+    """
+    from edgekit_runner import record as records
+    from edgekit_runner import table
+
+    from edgekit.bench.on_devices import compare_on
+
+    settings = {"threads_count": threads, "protocol": protocol, **read_given({"tolerance_ratio": tolerance})}
+    record = compare_on(device, a, b, settings, python, timeout_s)
+    if as_json:
+        click.echo(records.to_line(record))
+    else:
+        click.echo(table.render(record))
+    sys.exit(records.exit_code(record))

@@ -1,0 +1,152 @@
+"""The folder of an unfinished run: it keeps finished stages, so that a run that was killed can go on.
+
+It lies beside the output, `.<name>.edgekit-work`, because results are renamed into their place and that needs one
+file system. One run at a time owns it, by a lock that the system takes back when the owner dies. It is gone after a
+normal end; a run that was stopped leaves it, as soon as it holds one finished stage.
+
+A stage is kept under a key of what went in (see `edgekit.engine.stages`). What all stages rest on, the model, the data, the
+task's code and the versions of the tools, is the fingerprint: with another one nothing is reused.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from edgekit.engine.output import PARTIAL, put_back
+from edgekit.engine.process import RESULT
+from edgekit.errors import DiskFull, UserError
+
+FINGERPRINT, LOCK, TRACE = "fingerprint.json", "lock", "trace"
+KEPT = "the finished stages are kept: --resume (in Python resume=True) continues"
+Say = Callable[[str], None]
+
+
+@contextmanager
+def work_folder(out: Path, resume: bool, say: Say) -> Iterator[Path]:
+    """The folder for what stages write, of this run alone; after an error it stays if there is something to resume.
+
+    Raises UserError if another run writes `out`, or the folder cannot be made.
+    """
+    out = out.absolute()
+    work = out.parent / f".{out.name}.edgekit-work"
+    with _locked(work, out):
+        put_back(out, work)
+        _begin(work, resume, say)
+        try:
+            yield work
+        except BaseException as error:
+            if isinstance(error, DiskFull) or not any(stages(work)):
+                shutil.rmtree(work, ignore_errors=True)
+            else:
+                error.add_note(KEPT)
+                say(KEPT)
+            raise
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def stages(work: Path) -> Iterator[Path]:
+    """The folders of finished stages that a later run may reuse: all but the trace, which is always run."""
+    for result in work.glob(f"*/*/{RESULT}"):
+        if result.parent.name != TRACE and "result" in _read(result):
+            yield result.parent
+
+
+def settle(work: Path, fingerprint: Mapping[str, str], say: Say) -> None:
+    """Drops the stages of an earlier run whose fingerprint differs, and says in what; then writes this one's."""
+    place = work / FINGERPRINT
+    earlier = _read(place)
+    if earlier != fingerprint:
+        changed = [name for name in {**earlier, **fingerprint} if earlier.get(name) != fingerprint.get(name)]
+        if earlier:
+            say(f"cached stages ignored, changed: {', '.join(changed)}")
+        place.unlink(missing_ok=True)  # first: stages without a fingerprint belong to nobody
+        for stage in work.glob("*/*"):
+            if stage.is_dir() and stage.name != TRACE:
+                shutil.rmtree(stage)
+    partial = place.with_suffix(".partial")
+    partial.write_text(json.dumps(fingerprint, indent=1))
+    partial.replace(place)
+
+
+def _read(place: Path) -> dict[str, Any]:
+    """A JSON object; nothing where there is none that can be read."""
+    try:
+        found = json.loads(place.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _begin(work: Path, resume: bool, say: Say) -> None:
+    """Removes what an earlier run left, unless it is to be resumed."""
+    kept = sum(1 for _ in stages(work))
+    if resume and not kept:
+        say("nothing to resume: no finished stage was left; everything is done anew")
+    elif kept and not resume:
+        say(
+            f"removed {kept} finished stages of a run that was stopped; --resume would have gone on from them"
+        )
+    for entry in list(work.iterdir()):
+        keep = entry.name == FINGERPRINT or (entry.is_dir() and entry.name != PARTIAL)
+        if entry.name == LOCK or (resume and keep):
+            continue
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+@contextmanager
+def _locked(work: Path, out: Path) -> Iterator[None]:
+    """Holds the lock file. The system frees it with its process, so that none is left by a dead one."""
+    file = _open_lock(work, out)
+    try:
+        yield
+    finally:
+        file.close()
+
+
+def _open_lock(work: Path, out: Path) -> IO[str]:
+    while True:
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            file = (work / LOCK).open("a+")
+        except FileNotFoundError:  # its last owner removed the folder just now
+            continue
+        except OSError as error:
+            raise UserError(f"cannot write beside {out}: {error.strerror}") from error
+        if not _lock(file):
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            file.close()
+            raise UserError(
+                f"another run (process {owner}) is writing {out}; wait until it ends, or give another -o"
+            )
+        if _is_there(file, work / LOCK):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            return file
+        file.close()
+
+
+def _lock(file: IO[str]) -> bool:
+    if sys.platform == "win32":  # no flock there; nothing else of edgekit's needs one
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_there(file: IO[str], place: Path) -> bool:
+    """Whether the locked file is still the one at its place: its last owner may have removed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), place.stat())
+    except FileNotFoundError:
+        return False

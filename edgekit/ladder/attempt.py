@@ -1,0 +1,161 @@
+"""One recipe for one target: built, exported, proven, measured and judged, as far as it gets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from edgekit_runner.isa import int8_saturates
+
+from edgekit.engine.machine import machine_facts
+from edgekit.engine.specs import BlameSpec, MeasureSpec, ProveSpec
+from edgekit.errors import BudgetError, ChildCrash, ConversionError, TrainingError, VerificationError
+from edgekit.ladder import gate
+from edgekit.ladder.build import Making
+from edgekit.ladder.context import Site
+from edgekit.measure import comparison
+from edgekit.records import (
+    Artifact,
+    Attempt,
+    Blame,
+    Candidate,
+    Decision,
+    Measurement,
+    Record,
+    Verdict,
+)
+
+# What one recipe may fail with while the ladder goes on; anything else is the user's to mend and ends the run.
+RUNG_ERRORS = (ConversionError, VerificationError, ChildCrash, TrainingError, BudgetError)
+
+
+def _is_all_integers(attempt: Attempt) -> bool:
+    made = attempt.candidate
+    if made is None or made.saved_model:  # no layer of such a file is known by a name of the program
+        return False
+    steps = [step.technique for step in made.recipe.steps]
+    return steps == ["ptq"] and made.scheme == "static" and not made.float_layers
+
+
+def _has_no_twin(candidate: Candidate) -> bool:
+    """Whether there is no program whose numbers an artifact should hold: TensorFlow's converter has its own, and the program of
+    a dynamic candidate is float, beside which each integer would look like a wrong kernel."""
+    return bool(candidate.saved_model) or candidate.scheme == "dynamic"
+
+
+class Rung:
+    """One recipe for one target: every stage of it, as far as it gets."""
+
+    def __init__(self, site: Site, earlier: Sequence[Attempt]) -> None:
+        self._site, self._target, self._request = site, site.target, site.request
+        self._blamed = any(a.blame is not None for a in earlier)
+        self._making = Making(site, next((a.artifact for a in earlier if _is_all_integers(a)), None))
+        self._candidate: Candidate | None = None
+        self._artifact: Artifact | None = None
+        self._verdict: Verdict | None = None
+        self._wrong = False
+        self._measurement: Measurement | None = None
+        self.baseline: Artifact | None = None
+
+    def climb(self) -> Attempt:
+        """The attempt with its decision; a stage that fails is a refusal with its sentence."""
+        error: str | None = None
+        try:
+            decision = self._judge()
+        except RUNG_ERRORS as caught:
+            error = str(caught)
+            self._wrong = isinstance(caught, VerificationError)
+            decision = Decision(accepted=False, reasons=(error,))
+        blame = self._blame(decision)
+        return Attempt(
+            recipe=self._site.recipe,
+            decision=decision,
+            blame=blame,
+            candidate=self._candidate,
+            artifact=self._artifact,
+            verdict=self._verdict,
+            measurement=self._measurement,
+            error=error,
+            stages=tuple(self._site.times),
+        )
+
+    def _judge(self) -> Decision:
+        self.baseline = self._making.float_artifact()
+        self._candidate = self._making.candidate()
+        self._artifact = self._making.artifact(self._candidate)
+        self._verdict = self._prove(self._artifact)
+        self._measurement = self._measure(self._artifact, self.baseline, str(self._verdict.golden))
+        return gate.decide(
+            self._site.plan.budget, self._artifact, self.baseline, self._verdict, self._measurement
+        )
+
+    def _blame(self, decision: Decision) -> Blame | None:
+        """Which layer is to blame for a wrong answer; of answers that are only worse, the first attempt's is enough."""
+        inaccurate = (
+            any(s.limit in ("max_drop", "min_agreement", "floor") for s in decision.shortfalls)
+            and not self._blamed
+        )
+        if decision.accepted or not (inaccurate or self._wrong):
+            return None
+        artifact, candidate = self._artifact, self._candidate
+        if artifact is None or candidate is None or _has_no_twin(candidate):
+            return None
+        traced = msgspec.structs.replace(self._request.traced, program=self._making.float_program)
+        spec = BlameSpec(artifact=artifact, candidate=candidate, traced=traced, runtime=self._target.runtime)
+        try:
+            blame = self._site.run(
+                "blame", "edgekit.verify.blame.stage:blame", lambda _folder: spec, Blame, name="blame"
+            )
+        except RUNG_ERRORS as error:
+            self._site.note(f"no layer to blame was found: {error}")
+            return None
+        self._site.note(f"blame: {blame.conclusion}")
+        return blame
+
+    def _prove(self, artifact: Artifact) -> Verdict:
+        def spec(folder: Path) -> ProveSpec:
+            return ProveSpec(
+                artifact=artifact,
+                traced=self._request.traced,
+                source=self._request.source,
+                runtime=self._target.runtime,
+                isa=self._site.plan.isa,
+                host_isa=self._request.host_isa,
+                golden=str(folder / "golden.npz"),
+                exact=self._exact(artifact),
+                seed=self._request.seed,
+                program=self._changed_float(),
+                precision_share=self._target.precision_share,
+            )
+
+        return self._site.run("verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify")
+
+    def _changed_float(self) -> str:
+        """The float program that the artifact was made of, where steps changed what the float model computes; else ""."""
+        program = self._making.float_program
+        return program if program != self._request.traced.program else ""
+
+    def _exact(self, artifact: Artifact) -> bool:
+        """Whether this host's fused int8 kernels saturate where the target's do not, so that they prove nothing."""
+        saturates = int8_saturates(self._request.host_isa)
+        return self._target.isa.verify_exact and artifact.precision == "int8" and saturates
+
+    def _measure(self, artifact: Artifact, baseline: Artifact, golden: str) -> Measurement:
+        if self._exact(artifact):
+            return comparison.unmeasured(
+                f"not measured on the target: the int8 kernels of this {self._request.host_isa} machine saturate"
+            )
+
+        def spec(folder: Path) -> Record:
+            return MeasureSpec(
+                artifact=artifact,
+                baseline=baseline,
+                golden=golden,
+                traced=self._request.traced,
+                target=self._target,
+                isa=self._site.plan.isa,
+                machine=machine_facts(),
+                work=str(folder),
+            )
+
+        function = "edgekit.measure.stage:measure"
+        return self._site.run("measure", function, spec, Measurement, name="measure", alone=True)

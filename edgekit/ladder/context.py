@@ -1,0 +1,53 @@
+"""Where stages of a recipe run: for which target, in which run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from edgekit.engine.stages import Stages
+from edgekit.records import Plan, Recipe, Record, StageTime, Traced
+from edgekit.target import Target
+from edgekit.task import TaskSource
+
+R = TypeVar("R", bound=Record)
+
+
+class Request(Record):
+    """What stays the same for every rung of a run."""
+
+    source: TaskSource
+    traced: Traced
+    host_isa: str
+    seed: int
+    explore: bool = False
+
+
+class Site:
+    """Where one recipe is worked on: for which target, in which run, and what its stages took."""
+
+    def __init__(
+        self, target: Target, ladder: Plan, recipe: Recipe, request: Request, stages: Stages
+    ) -> None:
+        self.target, self.plan, self.recipe = target, ladder, recipe
+        self.request, self.stages = request, stages
+        self.times: list[StageTime] = []
+
+    def run(
+        self,
+        stage: str,
+        function: str,
+        spec: Callable[[Path], Record],
+        result: type[R],
+        *,
+        name: str,
+        owner: str | None = None,
+        alone: bool = False,
+    ) -> R:
+        """As `Stages.run`. owner: "" is what belongs to no single target."""
+        place = self.target.name if owner is None else owner
+        made, time = self.stages.run(place, stage, function, spec, result, name=name, alone=alone)
+        self.times.append(time)
+        return made
+
+    def note(self, message: str) -> None:
+        self.stages.note(self.target.name, message)

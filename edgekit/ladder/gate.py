@@ -1,0 +1,178 @@
+"""The gate: is this attempt good enough to ship? A pure function of what was measured.
+
+It never decides on a number that was not measured on the target's own kind of machine: such limits are listed
+as `not_measured` and the decision rests on accuracy, size and the precision lint.
+"""
+
+from typing import NamedTuple
+
+from edgekit.ladder import floor
+from edgekit.records import Artifact, Budget, Decision, Measurement, Shortfall, Verdict
+
+# A difference within this of the limit is not told apart from noise: the whole 95 % interval must lie beyond it.
+SPEED_TOLERANCE_RATIO = 0.02
+ROUNDING = 1e-9  # 0.9 - 0.89 is a little more than 0.01 in binary
+MIN_GAIN = 0.1  # of float's bytes: less is names and padding
+PROMISE = "precision lint"
+LITTLE_GAIN = "gain"  # what a shortfall of it is called
+SMALL_DROP = 0.001  # what a limit of 0 is counted as where drops are compared
+
+
+class Failure(NamedTuple):
+    """A limit that is broken, in words and in figures."""
+
+    why: str
+    shortfall: Shortfall
+
+
+def decide(
+    budget: Budget, artifact: Artifact, baseline: Artifact, verdict: Verdict, measurement: Measurement
+) -> Decision:
+    """Accepts the attempt, or lists every limit it breaks."""
+    failures = [
+        *_accuracy(budget, verdict),
+        *_agreement(budget, verdict),
+        *(Failure(f"floor: {why}", shortfall) for why, shortfall in floor.broken(budget, verdict)),
+        *_promise(verdict),
+        *_size(budget, artifact),
+        *_gain(artifact, baseline, measurement),
+    ]
+    speed_failures, not_measured = _speed(budget, measurement)
+    failures += speed_failures
+    return Decision(
+        accepted=not failures,
+        reasons=tuple(f.why for f in failures) or (_why(artifact, verdict, measurement),),
+        doubts=() if failures else floor.lowered(budget, verdict),
+        not_measured=tuple(not_measured),
+        shortfalls=tuple(f.shortfall for f in failures),
+    )
+
+
+def _above(limit: str, allowed: float, found: float) -> Shortfall:
+    """A figure above its limit."""
+    return Shortfall(limit=limit, allowed=allowed, found=found, excess=found / allowed - 1)
+
+
+def _accuracy(budget: Budget, verdict: Verdict) -> list[Failure]:
+    if verdict.drop <= budget.max_drop + ROUNDING:
+        return []
+    why = (
+        f"metric {verdict.metric:.4f} is {verdict.drop:.4f} below float's {verdict.float_metric:.4f}; "
+        f"the budget allows {budget.max_drop:g} (n={verdict.scored})"
+    )
+    excess = (verdict.drop - budget.max_drop) / max(budget.max_drop, SMALL_DROP)
+    shortfall = Shortfall(limit="max_drop", allowed=budget.max_drop, found=verdict.drop, excess=excess)
+    return [Failure(why, shortfall)]
+
+
+def _agreement(budget: Budget, verdict: Verdict) -> list[Failure]:
+    wanted, found = budget.min_agreement, verdict.parity.agreement
+    if wanted is None or (found is not None and found >= wanted - ROUNDING):
+        return []
+    if found is None:
+        why = (
+            "the first output holds no class scores (no [N, classes] array with a label for each, nor a metric that reads its "
+            "argmax alone), so that agreement with float, which the budget limits, has no meaning: leave min_agreement out"
+        )
+        return [Failure(why, Shortfall(limit="min_agreement", allowed=wanted))]
+    why = f"{found:.2%} of the samples get float's answer; the budget asks for {wanted:.2%} (n={verdict.parity.samples})"
+    excess = (wanted - found) / wanted
+    return [Failure(why, Shortfall(limit="min_agreement", allowed=wanted, found=found, excess=excess))]
+
+
+def _promise(verdict: Verdict) -> list[Failure]:
+    failures = [
+        Failure(f"precision lint: {finding}", Shortfall(limit=PROMISE)) for finding in verdict.lint.findings
+    ]
+    if verdict.saturation is not None and verdict.saturation.harmful:
+        why = f"saturation: {verdict.saturation.conclusion}"
+        failures.append(Failure(why, Shortfall(limit="saturation")))
+    return failures
+
+
+def _size(budget: Budget, artifact: Artifact) -> list[Failure]:
+    size = artifact.size_bytes
+    if budget.max_size_bytes is None or size <= budget.max_size_bytes:
+        return []
+    why = f"{size} bytes exceed the budget of {budget.max_size_bytes}"
+    return [Failure(why, _above("max_size_bytes", budget.max_size_bytes, size))]
+
+
+def _gain(artifact: Artifact, baseline: Artifact, m: Measurement) -> list[Failure]:
+    """A compressed file must be smaller than float's by a tenth, or faster where that was measured on the target."""
+    size, most = artifact.size_bytes, int(baseline.size_bytes * (1 - MIN_GAIN))
+    faster = m.decides and not m.stronger and m.cpu_ratio_high is not None and m.cpu_ratio_high < 1
+    if artifact.precision == "float32" or size <= most or faster:
+        return []
+    time = (
+        "it was not measured to be faster"
+        if not m.decides or m.cpu_ratio is None
+        else "it is not surely faster"
+    )
+    why = f"nothing is gained: {size} bytes are not a tenth smaller than float's {baseline.size_bytes}, and {time}"
+    return [Failure(why, _above(LITTLE_GAIN, most, size))]
+
+
+def _speed(budget: Budget, m: Measurement) -> tuple[list[Failure], list[str]]:
+    """(limits broken, limits that nobody could judge)."""
+    figures: dict[str, float | None] = {"speed against float": m.cpu_ratio}
+    if budget.max_latency_s is not None:
+        figures["latency"] = m.cpu_s
+    if budget.max_memory_bytes is not None:
+        figures["peak memory"] = m.peak_memory_bytes
+    if not m.decides:
+        return [], [f"{name}: {m.reason}" for name in figures]
+    failures = [*_too_slow(budget, m), *_too_much(budget, m)]
+    missing = [f"{name}: no figure from {m.measured_on}" for name, value in figures.items() if value is None]
+    if m.stronger:
+        missing += [
+            f"{name} on the serving level: {m.measured_on} multiplies int8 faster" for name in figures
+        ]
+    return failures, missing
+
+
+def _too_slow(budget: Budget, m: Measurement) -> list[Failure]:
+    """A machine like the serving one refuses what is surely slower; a stronger one also what is not surely faster."""
+    if m.cpu_ratio is None or m.cpu_ratio_low is None or m.cpu_ratio_high is None or not budget.min_speedup:
+        return []
+    limit = 1 / budget.min_speedup
+    asked = "" if budget.min_speedup == 1 else f", at most {limit:.2f} is asked"
+    figures = (
+        f"{m.cpu_ratio:.2f} of float's CPU time [{m.cpu_ratio_low:.2f}, {m.cpu_ratio_high:.2f}] "
+        f"on {m.measured_on} (n={m.rounds} rounds){asked}"
+    )
+    shortfall = Shortfall(
+        limit="min_speedup",
+        allowed=budget.min_speedup,
+        found=1 / m.cpu_ratio,
+        excess=max(m.cpu_ratio / limit - 1, 0),
+    )
+    if m.cpu_ratio_low > limit * (1 + SPEED_TOLERANCE_RATIO):
+        why = f"slower than float: {figures}" if budget.min_speedup <= 1 else f"too slow: {figures}"
+        return [Failure(why, shortfall)]
+    if m.stronger and m.cpu_ratio_high > limit:
+        why = f"not surely faster than float even here, and int8 is slower on the serving level: {figures}"
+        return [Failure(why, shortfall)]
+    return []
+
+
+def _too_much(budget: Budget, m: Measurement) -> list[Failure]:
+    failures = []
+    if budget.max_latency_s is not None and m.cpu_s is not None and m.cpu_s > budget.max_latency_s:
+        why = f"{m.cpu_s * 1e3:.2f} ms CPU exceed the budget of {budget.max_latency_s * 1e3:.2f} ms"
+        failures.append(Failure(why, _above("max_latency_s", budget.max_latency_s, m.cpu_s)))
+    peak = m.peak_memory_bytes
+    if budget.max_memory_bytes is not None and peak is not None and peak > budget.max_memory_bytes:
+        why = f"peak memory of {peak} bytes exceeds the budget of {budget.max_memory_bytes}"
+        failures.append(Failure(why, _above("max_memory_bytes", budget.max_memory_bytes, peak)))
+    return failures
+
+
+def _why(artifact: Artifact, verdict: Verdict, m: Measurement) -> str:
+    change = f"metric {-verdict.drop:+.4f}" if verdict.drop else "no drop"
+    speed = f", {m.cpu_ratio:.2f} of float's CPU time" if m.decides and m.cpu_ratio is not None else ""
+    called = verdict.lint.called
+    name = "" if called in ("", artifact.precision) else f"; {called}"
+    compared = verdict.parity.samples
+    parity = "" if compared == verdict.scored else f", parity on {compared}"
+    return f"within the budget: {change} on {verdict.scored} samples{parity}{speed}{name}"

@@ -1,0 +1,94 @@
+"""A cut to widths that were timed: the files are written, timed with the machine alone, the cut is made, and timed itself.
+
+The table foretells (`edgekit.prune.latency`); what was chosen with it comes out a little slower than foretold, since what was
+measured too fast by chance is chosen first. Where the pruned network misses the time asked for, it is cut once more, to a
+time scaled by what was foretold over what was measured. The artifact at the end of the recipe is measured as every other.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from platform import machine
+
+import msgspec
+
+from edgekit.engine.machine import machine_facts
+from edgekit.engine.specs import PlanTime, WidthFiles, WidthTableSpec
+from edgekit.ladder.context import Site
+from edgekit.records import Candidate, Record, Step, WidthTable
+
+TIMING = "edgekit.measure.width_table"
+LOCAL = "local"
+MISSED = 1.02  # of the time asked for: as much is noise, and the gate lets it pass
+
+
+class TimedCut:
+    """One step of a recipe that chooses widths for time."""
+
+    def __init__(self, site: Site, candidate: Candidate, step: Step) -> None:
+        self._site, self._candidate, self._step = site, candidate, step
+        self._device = str(step.options.get("device", LOCAL))
+
+    def made(self, cut: Callable[[WidthTable], Candidate]) -> Candidate:
+        """What `cut` makes of the table, once or twice. Without a machine that may measure, the table has the reason."""
+        files = self._files()
+        if files.reason:
+            return cut(WidthTable(conditions={}, rows=(), base_s=0, float_s=0, reason=files.reason))
+        spec = self._spec(files)
+        table = self._site.run(
+            "time widths", f"{TIMING}:width_table", spec, WidthTable, name="width-table", alone=True
+        )
+        made = cut(table)
+        share, asked = self._share(files, made), _figure(made, "time asked for")
+        if share <= MISSED * asked:
+            return made
+        technique = self._step.technique
+        self._site.note(
+            f"{technique}: takes {share:.3f} of the time, {asked:.3f} was asked; widths are chosen again"
+        )
+        return cut(msgspec.structs.replace(table, correction=share / _figure(made, "predicted time")))
+
+    def _files(self) -> WidthFiles:
+        """What is to be timed, here or on the device that the step names."""
+        site = self._site
+        if self._device == LOCAL and not site.target.admits(machine(), site.request.host_isa):
+            here = f"{machine()} {site.request.host_isa}"
+            reason = f"this machine, {here}, is not one of {site.target.name}'s; give device"
+            return WidthFiles(whole=(), conditions={}, reason=reason)
+        return site.run(
+            "files of widths", f"{TIMING}:width_files", self._spec(), WidthFiles, name="width-files"
+        )
+
+    def _share(self, files: WidthFiles, made: Candidate) -> float:
+        """The time of the pruned network, of the whole one's."""
+        spec = self._spec(files, made)
+        found = self._site.run(
+            "time plan", f"{TIMING}:plan_time", spec, PlanTime, name="plan-time", alone=True
+        )
+        return found.pruned_s / found.base_s
+
+    def _spec(
+        self, files: WidthFiles | None = None, pruned: Candidate | None = None
+    ) -> Callable[[Path], Record]:
+        site = self._site
+
+        def spec(folder: Path) -> Record:
+            return WidthTableSpec(
+                candidate=self._candidate,
+                step=self._step,
+                source=site.request.source,
+                target=site.target,
+                isa=site.plan.isa,
+                precision=site.recipe.precision,
+                device=self._device,
+                machine=machine_facts(),
+                work=str(folder),
+                files=files,
+                pruned=pruned,
+            )
+
+        return spec
+
+
+def _figure(made: Candidate, name: str) -> float:
+    """The last of that name."""
+    return [figure.value for figure in made.figures if figure.name == name][-1]

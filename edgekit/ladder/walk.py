@@ -1,0 +1,156 @@
+"""One target's ladder: recipe after recipe, until one is accepted or, exploring, all were tried."""
+
+from collections.abc import Mapping, Sequence, Set
+
+import msgspec
+
+from edgekit.engine.stages import Stages
+from edgekit.ladder import feasibility, pareto, selection
+from edgekit.ladder.attempt import Rung
+from edgekit.ladder.build import needs_widths
+from edgekit.ladder.context import Request, Site
+from edgekit.ladder.gate import LITTLE_GAIN, PROMISE
+from edgekit.ladder.planner import plan
+from edgekit.records import (
+    Artifact,
+    Attempt,
+    Budget,
+    Plan,
+    Recipe,
+    Skipped,
+    TargetReport,
+)
+from edgekit.report import text
+from edgekit.target import Target
+
+TIME = {"min_speedup", "max_latency_s"}
+UNCHANGED_BY_RANGES = TIME | {"max_size_bytes", "max_memory_bytes", LITTLE_GAIN}
+
+
+def walk(
+    target: Target,
+    isa: str,
+    budget: Budget | Mapping[str, float | str] | None,
+    request: Request,
+    stages: Stages,
+) -> TargetReport:
+    """The rungs in order, until one is accepted or, exploring, all of them."""
+    ladder = plan(request.traced.facts, target, budget, isa)
+    impossible = feasibility.no_program(request.traced.facts, target) or feasibility.too_small(
+        ladder, request.traced
+    )
+    if impossible:
+        stages.note(target.name, impossible)
+        return _refused(target, ladder, impossible)
+    attempts: list[Attempt] = []
+    left_out: list[Skipped] = []
+    baseline: Artifact | None = None
+    for recipe in ladder.recipes:
+        reason = _in_time(recipe, attempts) or ("" if request.explore else _pointless(recipe, attempts))
+        if reason:
+            stages.note(target.name, f"{recipe.name} left out: {reason}")
+            left_out.append(Skipped(technique=recipe.name, reason=reason))
+            continue
+        rung = Rung(Site(target, ladder, recipe, request, stages), attempts)
+        attempts.append(rung.climb())
+        baseline = rung.baseline or baseline
+        stages.note(target.name, f"{recipe.name}: {'; '.join(attempts[-1].decision.reasons)}")
+        if attempts[-1].decision.accepted and not request.explore and not _under_another_name(attempts[-1]):
+            break
+    shipped = selection.to_ship(attempts)
+    return TargetReport(
+        target=target.name,
+        isa=isa,
+        runtime=target.runtime,
+        accepted=shipped is not None,
+        shipped=shipped,
+        nearest=selection.nearest(attempts),
+        explored=request.explore,
+        attempts=tuple(attempts),
+        points=pareto.points(attempts, baseline),
+        plan=msgspec.structs.replace(ladder, skipped=(*ladder.skipped, *left_out)),
+        baseline=baseline,
+        summary=_summary(ladder, attempts, shipped),
+    )
+
+
+def _refused(target: Target, ladder: Plan, why: str) -> TargetReport:
+    """Without a try."""
+    return TargetReport(
+        target=target.name,
+        isa=ladder.isa,
+        runtime=target.runtime,
+        accepted=False,
+        attempts=(),
+        plan=ladder,
+        summary=why,
+    )
+
+
+def _summary(ladder: Plan, attempts: list[Attempt], shipped: int | None) -> str:
+    if not attempts:
+        return "no recipe is possible: " + "; ".join(f"{s.technique}: {s.reason}" for s in ladder.skipped)
+    if shipped is not None:
+        best = attempts[shipped]
+        accepted = sum(attempt.decision.accepted for attempt in attempts)
+        among = f", the best of {accepted} accepted" if accepted > 1 else ""
+        return f"accepted {best.recipe.name}: {'; '.join(best.decision.reasons)}{among}"
+    refused = f"refused {text.count(len(attempts), 'recipe')}"
+    best_found = selection.nearest(attempts)
+    if best_found is not None:
+        return f"{refused}; best found: {selection.describe(attempts[best_found])}"
+    last = attempts[-1]
+    return f"{refused}, the last {last.recipe.name}: {'; '.join(last.decision.reasons)}"
+
+
+def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
+    """Why a recipe that cannot mend what was broken is not tried; empty where it is."""
+    if reason := _settled_by_another_name(recipe, attempts):
+        return reason
+    techniques = {step.technique for step in recipe.steps}
+    if techniques == {"ptq"}:
+        return _other_integers(attempts)
+    if "prune" in techniques and attempts and not any(_broken(attempt) for attempt in attempts):
+        return "no recipe before broke a limit of time, size or memory: a smaller network mends nothing else"
+    return ""
+
+
+def _under_another_name(attempt: Attempt) -> bool:
+    """Whether it was accepted as less than its recipe promised: "mixed, 38 % of the work in integers"."""
+    artifact, verdict = attempt.artifact, attempt.verdict
+    if artifact is None or verdict is None or not attempt.decision.accepted:
+        return False
+    return verdict.lint.called not in ("", artifact.precision)
+
+
+def _settled_by_another_name(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
+    """What was accepted as mixed competes with the recipes of another precision; the same one would leave the same layers out."""
+    for attempt in attempts:
+        if _under_another_name(attempt) and recipe.precision in (attempt.recipe.precision, "float32"):
+            return f"{attempt.recipe.name} was accepted as what it is; only another kind of file can still be better"
+    return ""
+
+
+def _in_time(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
+    """Why nothing is to be pruned for time; empty where the recipe asks for a time of its own, one was missed, or none was measured."""
+    cuts = [step.options for step in recipe.steps if needs_widths(step)]
+    timed = [a for a in attempts if a.measurement is not None and a.measurement.decides]
+    if not timed or not cuts or any("speedup" in options for options in cuts):
+        return ""
+    if any(TIME & set(_broken(attempt)) for attempt in timed):
+        return ""
+    return "no recipe before broke a limit of time: there is nothing to prune for"
+
+
+def _other_integers(attempts: Sequence[Attempt]) -> str:
+    """Other integers change accuracy, never time, size or memory, nor what is computed in integers."""
+    for attempt in attempts:
+        broken = _broken(attempt, UNCHANGED_BY_RANGES | {PROMISE})
+        if broken and [step.technique for step in attempt.recipe.steps] == ["ptq"]:
+            return f"{attempt.recipe.name} broke {' and '.join(broken)}, which other ranges or rounding do not change"
+    return ""
+
+
+def _broken(attempt: Attempt, limits: Set[str] = UNCHANGED_BY_RANGES) -> list[str]:
+    """The limits, of time, size and memory, that it did not keep."""
+    return sorted({s.limit for s in attempt.decision.shortfalls} & limits)

@@ -1,0 +1,1 @@
+"""What a stage measures: an artifact beside float, layers, and widths of layers."""

@@ -1,0 +1,101 @@
+"""An artifact against its float counterpart: interleaved, in fresh processes, by the runner.
+
+The runner decides how to measure; this file decides what a figure means for the target.
+"""
+
+import platform
+from typing import Any
+
+from edgekit_runner import api
+from edgekit_runner.environment import local_isa
+from edgekit_runner.isa import int8_saturates
+
+from edgekit.errors import VerificationError
+from edgekit.golden import Golden
+from edgekit.records import Artifact, Measurement
+from edgekit.target import Target
+
+ROUNDS = 40
+# more processes make the interval honest, each costs 2 s; the runner doubts an interval of fewer than 3
+PROCESSES = 4
+
+
+def machine_name() -> str:
+    return f"{platform.machine()} {local_isa()}"
+
+
+def compare(
+    artifact: Artifact, golden: Golden, baseline: Artifact, reference: Golden, target: Target, isa: str
+) -> Measurement:
+    """CPU time and peak memory of `artifact` against `baseline`, one thread, here.
+
+    A format that has no runtime on this machine gives a Measurement without figures and the reason. Raises
+    VerificationError if the runner refuses one of the two: a wrong golden output, NaN, a crash.
+    """
+    if target.runtime == "coreml" and platform.system() != "Darwin":
+        return unmeasured("not measured on the target: Core ML runs on Apple devices only")
+    record = api.compare(
+        {
+            "artifact": artifact.path,
+            "format": artifact.format,
+            "golden": golden.path,
+            "golden_atol": golden.atol,
+            "baseline": baseline.path,
+            "baseline_format": baseline.format,
+            "baseline_golden": reference.path,
+            "baseline_golden_atol": reference.atol,
+            "rounds_count": ROUNDS,
+            "processes_min_count": PROCESSES,
+        }
+    )
+    if record["error_kind"] == "missing_runtime":
+        return unmeasured(f"not measured: {record['reason']}")
+    if record["status"] != "ok":
+        raise VerificationError(f"the runner does not time it: {record['reason']}")
+    return _measurement(record, artifact, target, isa)
+
+
+def unmeasured(reason: str) -> Measurement:
+    return Measurement(
+        cpu_ratio=None,
+        cpu_ratio_low=None,
+        cpu_ratio_high=None,
+        rounds=0,
+        cpu_s=None,
+        float_cpu_s=None,
+        peak_memory_bytes=None,
+        float_peak_memory_bytes=None,
+        measured_on=machine_name(),
+        decides=False,
+        reason=reason,
+    )
+
+
+def _measurement(record: dict[str, Any], artifact: Artifact, target: Target, isa: str) -> Measurement:
+    figures, host = record["comparison"], record["environment"]
+    arch, level = str(host["machine"]), str(host["isa"])
+    decides = target.admits(arch, level) and host["emulated"] == "no"
+    here = f"{arch} {level}"
+    doubts = list(record["doubts"])
+    stronger = decides and artifact.precision == "int8" and int8_saturates(isa) and not int8_saturates(level)
+    if decides and level != isa:
+        doubts.insert(0, f"measured on {level}; the serving level {isa} was not measured")
+    return Measurement(
+        cpu_ratio=figures["cpu_p50_ratio"],
+        cpu_ratio_low=figures["cpu_p50_ci95_low_ratio"],
+        cpu_ratio_high=figures["cpu_p50_ci95_high_ratio"],
+        rounds=figures["rounds_count"],
+        cpu_s=figures["artifact_cpu_p50_s"],
+        float_cpu_s=figures["baseline_cpu_p50_s"],
+        peak_memory_bytes=record["artifact_memory"]["peak_bytes"],
+        float_peak_memory_bytes=record["baseline_memory"]["peak_bytes"],
+        model_memory_bytes=record["artifact_memory"]["peak_over_baseline_bytes"],
+        float_model_memory_bytes=record["baseline_memory"]["peak_over_baseline_bytes"],
+        measured_on=here,
+        decides=decides,
+        stronger=stronger,
+        reason=f"measured on {here}"
+        if decides
+        else f"not measured on the target: {here} is not one of its machines",
+        doubts=tuple(doubts),
+    )

@@ -1,0 +1,32 @@
+"""Re-proves exported folders: nothing altered, and the artifact still answers its golden pair."""
+
+import tempfile
+from pathlib import Path
+
+from edgekit.engine import process
+from edgekit.engine.specs import Recheck, RecheckSpec
+from edgekit.package import manifest
+
+
+def recheck(place: Path) -> dict[str, Recheck]:
+    """Target name -> what was found, for one target's folder or all of an export.
+
+    Raises UserError for a folder that is none of ours, VerificationError for an altered file or a wrong answer,
+    MissingRuntime.
+    """
+    return {folder.name: _recheck_one(folder) for folder in manifest.target_folders(place)}
+
+
+def _recheck_one(folder: Path) -> Recheck:
+    artifact, data = manifest.artifact_of(folder)
+    spec = RecheckSpec(
+        artifact=artifact,
+        runtime=data["target"]["runtime"],
+        golden=str(folder / data["golden"]["path"]),
+        golden_atol=data["golden"]["atol"],
+    )
+    with tempfile.TemporaryDirectory() as work:
+        found, _ = process.run(
+            f"verify {folder.name}", "edgekit.verify.prove:recheck", spec, Recheck, Path(work)
+        )
+    return found

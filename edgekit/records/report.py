@@ -1,0 +1,137 @@
+"""What a run tells: the decision on each attempt, and the report."""
+
+from edgekit.errors import BudgetError
+from edgekit.records._base import Record
+from edgekit.records.artifacts import Artifact, Candidate
+from edgekit.records.inputs import Budget, Plan, Recipe
+from edgekit.records.results import Blame, Measurement, Verdict
+
+
+class Shortfall(Record):
+    """A limit that an attempt broke. limit: a field of Budget, or what has no number (precision lint, saturation).
+
+    excess: by how much of the limit it was missed, 0.5 = by half; None where that has no number.
+    """
+
+    limit: str
+    allowed: float | None = None
+    found: float | None = None
+    excess: float | None = None
+
+
+class Decision(Record):
+    """The gate's word on one attempt. `reasons` holds every limit that failed, or why it was accepted; `doubts` what a limit
+    that the budget lowered let pass."""
+
+    accepted: bool
+    reasons: tuple[str, ...]
+    not_measured: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    shortfalls: tuple[Shortfall, ...] = ()
+
+
+class StageTime(Record):
+    """What a stage cost: wall seconds and the peak memory of its own process.
+
+    reused: a finished stage of an earlier, stopped run; the figures are those of that run.
+    """
+
+    stage: str
+    wall_s: float
+    peak_memory_bytes: int | None = None
+    reused: bool = False
+
+
+class Attempt(Record):
+    """One rung of the ladder, as far as it got. error: the sentence of a stage that failed. blame: where it leaves
+    the float model, looked for when the answers are wrong and at the first that misses the accuracy budget."""
+
+    recipe: Recipe
+    decision: Decision
+    candidate: Candidate | None = None
+    artifact: Artifact | None = None
+    verdict: Verdict | None = None
+    measurement: Measurement | None = None
+    blame: Blame | None = None
+    error: str | None = None
+    stages: tuple[StageTime, ...] = ()
+
+
+class ParetoPoint(Record):
+    """One executed artifact among those of its target. attempt: its index, None for the float file.
+
+    on_front: no other is at least as good in size, time and accuracy and better in one. missing: the figures it
+    lacks; it is compared by the others.
+    """
+
+    name: str
+    attempt: int | None
+    size_bytes: int
+    cpu_ratio: float | None
+    drop: float | None
+    on_front: bool
+    missing: tuple[str, ...] = ()
+
+
+class TargetReport(Record):
+    """One target: the ladder as walked.
+
+    shipped: the index of the attempt that was placed in the folder. nearest: of the refused one that missed its limits by the
+    least. explored: every recipe was tried, and the best
+    of the accepted ones is shipped. points: all executed artifacts, and which of them are on the Pareto front.
+    """
+
+    target: str
+    isa: str
+    runtime: str
+    accepted: bool
+    attempts: tuple[Attempt, ...]
+    plan: Plan
+    shipped: int | None = None
+    nearest: int | None = None
+    explored: bool = False
+    points: tuple[ParetoPoint, ...] = ()
+    baseline: Artifact | None = None
+    folder: str | None = None
+    summary: str = ""
+
+    def __post_init__(self) -> None:
+        if self.accepted != (self.shipped is not None):
+            raise ValueError(f"accepted is {self.accepted} but shipped is {self.shipped}")
+        if self.shipped is not None and not 0 <= self.shipped < len(self.attempts):
+            raise ValueError(f"shipped is {self.shipped}; there are {len(self.attempts)} attempts")
+
+    @property
+    def chosen(self) -> Attempt | None:
+        """The attempt that is shipped."""
+        return None if self.shipped is None else self.attempts[self.shipped]
+
+
+class Report(Record):
+    """What `deploy` returns and `report.json` holds. `print(report)` shows the table, one line a target."""
+
+    schema_version: int
+    edgekit_version: str
+    task: str
+    created: str
+    machine: dict[str, str]
+    float_metric: float
+    samples: int
+    parameters: int
+    targets: tuple[TargetReport, ...]
+    budget: Budget | None = None
+    stages: tuple[StageTime, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        return all(target.accepted for target in self.targets)
+
+    def raise_for_budget(self) -> None:
+        """Raises BudgetError naming every target without an accepted artifact, with the reasons."""
+        failed = [f"{t.target}: {t.summary}" for t in self.targets if not t.accepted]
+        if failed:
+            raise BudgetError("no artifact meets the budget for " + "; ".join(failed))
+
+    def __str__(self) -> str:
+        return "\n".join(f"{t.target}: {t.summary}" for t in self.targets)

@@ -1,0 +1,45 @@
+"""The child process of one compression step: finds the technique by its module name and applies it."""
+
+import importlib
+from typing import Any
+
+import msgspec
+import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
+
+from edgekit.engine.specs import CompressSpec, Steps
+from edgekit.errors import UserError
+from edgekit.records import Candidate, Step
+from edgekit.techniques import AT_EXPORT
+from edgekit.trace.stage import seed_everything
+
+
+def compress(spec: CompressSpec) -> Candidate:
+    """Applies one technique. Raises what the technique raises, UserError for options it does not have."""
+    options = _options(spec.step, _where(spec))
+    seed_everything(spec.context.seed)
+    task = spec.source.load()
+    technique = importlib.import_module(f"edgekit.techniques.{spec.step.technique}")
+    return technique.apply(spec.candidate, task, options, spec.context)  # type: ignore[no-any-return]
+
+
+def check(spec: Steps) -> Steps:
+    """Raises UserError for options that a technique does not have or allow, before any work is done."""
+    for step in spec.steps:
+        if step.technique not in AT_EXPORT:
+            _options(step, "")
+        elif step.options:
+            raise UserError(f"{step.technique} has no options; {', '.join(step.options)} was given")
+    return spec
+
+
+def _options(step: Step, where: str) -> Any:
+    kind = importlib.import_module(f"edgekit.techniques.{step.technique}").Options
+    try:
+        return msgspec.convert(step.options, kind)
+    except msgspec.ValidationError as error:
+        allowed = ", ".join(kind.__struct_fields__) or "none"
+        raise UserError(f"{where}{step.technique}: {error}; allowed options: {allowed}") from error
+
+
+def _where(spec: CompressSpec) -> str:
+    return f"target {spec.context.target.name}: " if spec.context.target else ""

@@ -1,0 +1,195 @@
+"""Experimental: chosen middle convolutions of one bit for each activation and weight, trained with the signs in
+place.
+
+A convolution of signs is an xnor and a count of bits: 32 times less to store, and with kernels of one bit less to
+compute. XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279) lost 18 points of top-1 on ImageNet with ResNet-18 (51.2
+against 69.3 %), XNOR-Net++ (Bulat and Tzimiropoulos 2019, arXiv:1909.13863) 12. Expect a loss; it is for models
+that have accuracy to spare.
+
+- What is computed, and what zero and the border count as: `edgekit.binary.layer`. Which layers:
+  `edgekit.binary.layer_choice`.
+- Thresholds start at the mean of each input channel, scales at the mean size of weights and inputs, from the first
+  `batches` of the training data. Latent weights start at the float ones.
+- Loss and teacher are those of `qat`: alpha times the task's loss, the rest the divergence from the float program.
+- gradual: over this share of the budget the float layer is blended into the binary one. Batch norms follow their
+  batches.
+
+The program that is written holds ordinary operators, so that ONNX, TFLite and Core ML run it: right, and no faster.
+In ONNX Runtime it took 1.1 (ResNet-18) to 1.5 times (ResNet-20) the CPU time of float, for the comparisons and borders.
+Kernels of one bit are in OpenVINO on x86: `edgekit.binary.openvino`. Storage of one bit: `edgekit.binary.packed`.
+Train with it last: a later step that trains would make weights of the signs.
+
+Cost: `images` forward and backward, and forward of the float program.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from edgekit.binary import layer_choice
+from edgekit.binary.layer import BinaryConv, lower, replace
+from edgekit.engine.stages import CHECKPOINT
+from edgekit.errors import TaskError, UserError
+from edgekit.quant import program as programs
+from edgekit.quant import proven, tensors
+from edgekit.quant.trainable import OneByOne, give_back, trainable
+from edgekit.records import Candidate, Record
+from edgekit.techniques import ptq
+from edgekit.techniques._score import figures_of, metric_of
+from edgekit.techniques._teachers import teacher
+from edgekit.train import data
+from edgekit.train import settings as loop_options
+from edgekit.train.loop import fit
+from edgekit.train.objective import Distillation
+
+if TYPE_CHECKING:
+    from edgekit.engine.specs import Context
+    from edgekit.task import Task, Training
+
+log = logging.getLogger("edgekit")
+
+
+class Options(Record):
+    """layers: names or globs of modules with commas between, "" = all that are eligible. scale: one factor for each
+    output channel, or "factorised", also one for each row and column. batches: that centre the thresholds. images
+    to accumulate: as in `qat`. gradual: share of the budget.
+    """
+
+    layers: str = ""
+    images: int = 20_000
+    learning_rate: float = 0.0
+    alpha: float = 0.1
+    temperature: float = 4.0
+    gradual: float = 0.0
+    scale: Literal["channel", "factorised"] = "channel"
+    batches: int = 8
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        for name, most in (("alpha", 1.0), ("gradual", 0.9)):
+            if not 0 <= getattr(self, name) <= most:
+                raise UserError(f"binarize option {name} is {getattr(self, name)}; allowed are 0 to {most:g}")
+        if not self.temperature > 0:
+            raise UserError(f"binarize option temperature is {self.temperature}; it must be above 0")
+        if self.batches < 1:
+            raise UserError(f"binarize option batches is {self.batches}; it must be at least 1")
+
+    def loop(self, seed: int) -> loop_options.Options:
+        """Of the training loop."""
+        return loop_options.taken_from(self, seed)
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """Trains `candidate.program` with binary layers; writes it to program.pt2 of the work folder.
+
+    Raises UserError for a layer that cannot be binary, TaskError for data that does not fit, Diverged.
+    """
+    if task.training is None:
+        raise TaskError(
+            f"task {task.name!r} has no training data; binarize needs Training(batches=..., loss=...)"
+        )
+    start, work = time.perf_counter(), Path(context.work)
+    program = programs.load(candidate.program)
+    like, graph = programs.user_inputs(program), program.module()
+    chosen = layer_choice.chosen(graph, options.layers)
+    names = [layer_choice.name_of(node) for node in chosen]
+    layers = [replace(graph, node, options.scale == "factorised") for node in chosen]
+    tensors.drop_unread(graph)
+    model = trainable(graph)
+    _centre(model, layers, task.training, options, context.seed)
+    ready = time.perf_counter()
+    trained = fit(
+        model,
+        task.training,
+        options.loop(context.seed),
+        objective=Distillation([teacher(candidate)], task.training.loss, options.alpha, options.temperature),
+        on_step=_Schedule(options.gradual, layers),
+        folder=work / CHECKPOINT,
+    )
+    done = time.perf_counter()
+    model.to("cpu")
+    _ease(layers, 1.0)
+    give_back(model, graph)
+    weights = sum(layer.weight.numel() for layer in layers)
+    before = proven.of_graph(graph)
+    lower(graph)
+    before.demand(graph, "writing binary layers as ordinary operators")
+    path = work / "program.pt2"
+    programs.save(programs.export(graph, like), path)
+    shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
+    figures = {
+        "binary layers": (len(layers), "count"),
+        "binary weights": (weights, "count"),
+        **figures_of(trained),
+        "metric binary": (metric_of(task, graph), ""),
+        "seconds to train": (done - ready, "s"),
+        "seconds": (time.perf_counter() - start, "s"),
+    }
+    log.info("binary layers, experimental: %s", ", ".join(names))
+    return ptq.noted(msgspec.structs.replace(candidate, program=str(path)), "binarize", figures)
+
+
+def _centre(
+    model: nn.Module, layers: list[BinaryConv], training: "Training", options: Options, seed: int
+) -> None:
+    """Tells each layer the mean of its inputs and their mean distance from it, as the float net has them."""
+    batches = data.first(training, seed, options.batches)
+    data.check(model, training, batches[0])
+    _ease(layers, 0.0)
+    zeros = [torch.zeros_like(layer.threshold) for layer in layers]
+    means = _averages(model, layers, batches, zeros, torch.clone)
+    spreads = _averages(model, layers, batches, means, torch.abs)
+    for layer, mean, spread in zip(layers, means, spreads, strict=True):
+        layer.centre(mean, spread)
+    _ease(layers, 1.0)
+
+
+@torch.no_grad()
+def _averages(
+    model: nn.Module,
+    layers: list[BinaryConv],
+    batches: list[data.Batch],
+    centres: list[torch.Tensor],
+    of: Callable[[torch.Tensor], torch.Tensor],
+) -> list[torch.Tensor]:
+    """For each layer the mean [C], over samples and places, of a function of its inputs less their centre [C]."""
+    sums = [torch.zeros_like(centre) for centre in centres]
+
+    def watch(number: int) -> RemovableHandle:
+        def hook(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            sums[number] += of(inputs[0] - centres[number].view(-1, 1, 1)).mean((0, 2, 3))
+
+        return layers[number].register_forward_pre_hook(hook)
+
+    hooks = [watch(number) for number in range(len(layers))]
+    calls = 0
+    model.eval()
+    for batch in batches:
+        model(*batch.inputs)
+        calls += len(batch.inputs[0]) if isinstance(model, OneByOne) else 1
+    for hook in hooks:
+        hook.remove()
+    return [total / calls for total in sums]
+
+
+class _Schedule:
+    """Eases binarization in; a function of the progress alone."""
+
+    def __init__(self, gradual: float, layers: list[BinaryConv]) -> None:
+        self._gradual, self._layers = gradual, layers
+
+    def __call__(self, progress: float) -> None:
+        _ease(self._layers, min(1.0, progress / self._gradual) if self._gradual else 1.0)
+
+
+def _ease(layers: list[BinaryConv], share: float) -> None:
+    for layer in layers:
+        layer.ease = share

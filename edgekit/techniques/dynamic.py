@@ -1,0 +1,106 @@
+"""Dynamic quantization: weights stored as integers, the range of each activation found anew at every inference.
+
+A layer y = W x keeps W as int8 with one scale for each output channel. When it runs, the runtime takes the minimum and
+maximum of x, rounds x to 8 bits, multiplies integers and answers in float. There is nothing to calibrate and no range can
+be wrong; the price is one pass over x for each layer. It pays where a layer reads little and multiplies much: linear layers
+and recurrent cells. In a convolution it costs more than the integers save: 8x slower than float in ONNX Runtime
+(ConvInteger), 1.6x in LiteRT, so convolutions stay float here and the plan leaves a CNN out.
+
+This step notes what the exporter is to do and what that reaches; the runtime's own quantizer does it to the float file:
+
+    ONNX    quantize_dynamic. MatMul and Gemm with stored weights -> MatMulInteger; LSTM -> DynamicQuantizeLSTM. There are no integer kernels for GRU and RNN cells: their weights are
+            stored as int8 and widened when the file runs, at float speed. 7-bit weights where the profile asks for them.
+            Embeddings are stored as int8 with a scale for each row, as in any int8 file.
+    TFLite  ai-edge-quantizer, dynamic_wi8_afp32. FULLY_CONNECTED -> the hybrid kernel; the converter unrolls LSTM, GRU and RNN
+            cells into FULLY_CONNECTED, so they come with it; embeddings are stored as int8.
+
+Products of two activations (attention scores) stay float in both. Source: onnxruntime, "Quantize ONNX models"; ai-edge-quantizer,
+`recipe.py`. Cost: none here, seconds at export.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgekit.errors import ConversionError, UserError
+from edgekit.quant import graph_macs
+from edgekit.quant import program as programs
+from edgekit.records import Candidate, Figure, FloatLayer, Kind, Record
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from edgekit.engine.specs import Context
+    from edgekit.task import Task
+
+WEIGHT_BITS = (7, 8)
+NO_ONNX_KERNEL = ("gru", "rnn_tanh", "rnn_relu")
+
+
+class Options(Record):
+    """None."""
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """The candidate marked as dynamic, with the layers that stay float; its program stays as it is.
+
+    Raises UserError for a target whose format or arithmetic has no dynamic quantizer, and ConversionError for a model without
+    a layer that it could quantize.
+    """
+    _check(candidate, context)
+    nodes = list(graph_macs.counted(programs.load(candidate.program)))
+    total = sum(count for _, _, count in nodes)
+    left = [(node, count, reason) for node, kind, count in nodes if (reason := _left(node, kind, context))]
+    layers = [node for node, kind, _ in nodes if kind != "attention"]
+    if len(left) == len(layers):
+        kinds = ", ".join(sorted({graph_macs.operator(node) for node, _, _ in nodes})) or "none"
+        raise ConversionError(
+            f"dynamic: the model has no layer that this runtime quantizes (its layers: {kinds}); allowed are linear layers "
+            "and the cells that the runtime has integer kernels for"
+        )
+    in_float = sum(count for _, count, _ in left) + sum(n for _, kind, n in nodes if kind == "attention")
+    figures = (
+        Figure(step="dynamic", name="layers quantized", value=float(len(layers) - len(left)), unit="count"),
+        Figure(step="dynamic", name="layers left float", value=float(len(left)), unit="count"),
+        Figure(
+            step="dynamic", name="multiply-accumulates in integers", value=1 - in_float / total, unit="ratio"
+        ),
+    )
+    return msgspec.structs.replace(
+        candidate,
+        scheme="dynamic",
+        float_layers=tuple(_float_layers(left, total)),
+        figures=(*candidate.figures, *figures),
+    )
+
+
+def _check(candidate: Candidate, context: "Context") -> None:
+    if candidate.quant is None:
+        raise UserError("dynamic needs a target with a [quant] table; this candidate has none")
+    bits = candidate.quant.weight_bits
+    if bits not in WEIGHT_BITS:
+        raise UserError(
+            f"dynamic: the profile asks for {bits}-bit weights; allowed are 7 and 8, use ptq for others"
+        )
+    target = context.target
+    if target is not None and target.format == "tflite" and bits != 8:
+        raise UserError(f"dynamic: the profile asks for {bits}-bit weights; TFLite's quantizer stores 8 bits")
+    if target is not None and target.format == "coreml":
+        raise UserError("dynamic: Core ML has no dynamic quantization; allowed formats: onnx, tflite")
+
+
+def _left(node: "Node", kind: Kind, context: "Context") -> str:
+    """Why a layer stays float; empty for one that does not, and for attention, which is no layer."""
+    if kind == "convolution":
+        return "a convolution is slower with ranges found at run time than in float"
+    onnx = context.target is not None and context.target.format == "onnx"
+    if onnx and graph_macs.operator(node) in NO_ONNX_KERNEL:
+        return "ONNX Runtime has no integer kernel for this cell; its weights are stored as int8 and widened"
+    return ""
+
+
+def _float_layers(left: "list[tuple[Node, int, str]]", total: int) -> Iterator[FloatLayer]:
+    for node, count, reason in left:
+        origin = programs.origin(node) or node.name
+        yield FloatLayer(name=node.name, origin=origin, macs_ratio=count / total, reason=reason)

@@ -1,0 +1,21 @@
+"""The untouched model: the last rung of every ladder, and what the others are compared with. Costs nothing."""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgekit.records import Candidate, Figure, Record
+
+if TYPE_CHECKING:
+    from edgekit.engine.specs import Context
+    from edgekit.task import Task
+
+
+class Options(Record):
+    """None."""
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """The candidate with its precision noted."""
+    figure = Figure(step="float32", name="bits per weight", value=32.0, unit="bit")
+    return msgspec.structs.replace(candidate, quant=None, figures=(*candidate.figures, figure))

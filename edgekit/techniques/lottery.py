@@ -1,0 +1,170 @@
+"""Lottery tickets: a small part of the weights that, trained alone, answers as well as the whole net.
+
+Iterative magnitude pruning. The trained net loses a share of its smallest weights, what is left goes back to the values it had
+early in training, and trains again; so on, until few are left. Frankle & Carbin 2019, "The Lottery Ticket Hypothesis"
+(arXiv:1803.03635), back to the initial weights; larger nets need weights from a little later. Renda et al. 2020, "Comparing
+Rewinding and Fine-tuning" (arXiv:2003.02389): where the early weights are gone, it is enough to take the weights as they
+are and to repeat the schedule of the learning rate: there is nothing to store. On a perceptron of digits both keep the dense net's
+answers at 92 % zeros; at 95 % only weights that went back do (benchmarks/lottery.py).
+
+- rewind: a file of early weights; "" repeats the rate alone. The masks are those of `edgekit.techniques.sparsify`.
+- control: after the same search the last masks are shuffled within each layer. A ticket that is no better than its control was
+  luck, or the net had room for any mask: run both before believing one.
+- Batch norms train along and go back with the weights where the file holds them.
+
+Cost: `images` forward and backward for each round, log(1 - sparsity) / log(1 - each) rounds: 8 for 80 % in steps of .2. This is
+for research and for small nets; `sparsify` with a gradual schedule takes one such round.
+"""
+
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from torch import nn
+from torch.fx import GraphModule
+
+from edgekit.engine.stages import CHECKPOINT
+from edgekit.errors import TaskError, UserError
+from edgekit.quant import program as programs
+from edgekit.quant.trainable import give_back
+from edgekit.records import Candidate, Record
+from edgekit.sparse import dead_channels, patterns, tickets
+from edgekit.sparse import layers as weights
+from edgekit.sparse.layers import Ends
+from edgekit.sparse.masks import Masks
+from edgekit.sparse.patterns import Scope
+from edgekit.techniques import ptq
+from edgekit.techniques._score import metric_of
+from edgekit.techniques._teachers import learner, teacher, written_back
+from edgekit.train import settings as loop_options
+from edgekit.train.loop import fit
+from edgekit.train.objective import Distillation, TaskLoss
+
+if TYPE_CHECKING:
+    from edgekit.engine.specs import Context
+    from edgekit.task import Task, Training
+
+
+class Options(Record):
+    """sparsity: the share of zeros at the end. scope: of all layers together, or of each. each: the share of what is left that goes in a round.
+    rewind: a .safetensors of early weights, "" = the learning rate alone. control: random masks of the same layers' sparsity.
+    images: of each round. learning_rate: the peak, 0 = found by a probe in each round. alpha, temperature, ignore, keep: as in
+    `edgekit.techniques.sparsify`; alpha 1 is the task's loss alone, as in the papers."""
+
+    sparsity: float = 0.8
+    scope: Scope = "global"
+    each: float = 0.2
+    rewind: str = ""
+    control: bool = False
+    images: int = 10_000
+    learning_rate: float = 0.0
+    alpha: float = 1.0
+    temperature: float = 4.0
+    ignore: str = ""
+    keep: Ends = "none"
+
+    def __post_init__(self) -> None:
+        for name in ("sparsity", "each"):
+            if not 0 < getattr(self, name) < 1:
+                raise UserError(
+                    f"lottery option {name} is {getattr(self, name)}; allowed is a share above 0 and below 1"
+                )
+        if not 0 <= self.alpha <= 1:
+            raise UserError(f"lottery option alpha is {self.alpha}; allowed are 0 to 1")
+        if not self.temperature > 0:
+            raise UserError(f"lottery option temperature is {self.temperature}; it must be above 0")
+
+    def loop(self, seed: int) -> loop_options.Options:
+        """Of the training loop."""
+        return loop_options.taken_from(self, seed)
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """Searches a ticket in `candidate.program` and writes it, trained, to program.pt2 of the work folder.
+
+    Raises TaskError without training data, UserError for names that are no layers, a sparsity that takes a whole layer and a file
+    of other weights, and what `fit` raises.
+    """
+    if task.training is None:
+        raise TaskError(
+            f"task {task.name!r} has no training data; lottery needs Training(batches=..., loss=...)"
+        )
+    start, work = time.perf_counter(), Path(context.work)
+    program = programs.load(candidate.program)
+    like, graph = programs.user_inputs(program), program.module()
+    del program
+    unstructured = patterns.read("unstructured")
+    chosen = weights.chosen(weights.find(graph), unstructured, options.ignore, options.keep)
+    figures = {"metric before": (metric_of(task, graph), "")}
+    search = _Search(candidate, graph, chosen, task.training, options, context)
+    dead_channels.check(chosen, search.masks.scores(), unstructured, options.sparsity, options.scope)
+    for number, share in enumerate(search.shares):
+        search.round(number)
+        figures[f"metric at {100 * share:.1f} % zeros"] = (metric_of(task, search.model), "")
+    with written_back(search.model.eval(), graph):
+        give_back(search.model, graph)
+        search.masks.write(graph)
+    path = work / "program.pt2"
+    programs.save(programs.export(graph, like), path)
+    shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
+    kept = [mask.kept for mask in search.masks.masks]
+    figures |= {
+        "rounds": (len(search.shares), "count"),
+        "images trained": (search.images, "count"),
+        "zeros of the sparse layers": (
+            1 - sum(int(k.sum()) for k in kept) / sum(k.numel() for k in kept),
+            "share",
+        ),
+        "metric after": (metric_of(task, graph), ""),
+        "seconds": (time.perf_counter() - start, "s"),
+    }
+    doubts = (*candidate.doubts, *dead_channels.doubts(chosen, kept))
+    return ptq.noted(msgspec.structs.replace(candidate, program=str(path), doubts=doubts), "lottery", figures)
+
+
+class _Search:
+    """The rounds. A finished one left its last checkpoint, so that a killed search goes through it again at no cost."""
+
+    def __init__(
+        self,
+        candidate: Candidate,
+        graph: GraphModule,
+        chosen: list[weights.Layer],
+        training: "Training",
+        options: Options,
+        context: "Context",
+    ) -> None:
+        self._options, self._training, self._context = options, training, context
+        self._early = tickets.early_weights(Path(options.rewind), graph) if options.rewind else {}
+        self._objective = self._loss(candidate)
+        self.model = learner(graph)
+        self.masks = Masks(self.model, chosen, "magnitude")
+        self.shares = tickets.shares(options.sparsity, options.each)
+        self.images = 0
+
+    def _loss(self, candidate: Candidate) -> TaskLoss | Distillation:
+        given = self._options
+        if given.alpha == 1:
+            return TaskLoss(self._training.loss)
+        return Distillation([teacher(candidate)], self._training.loss, given.alpha, given.temperature)
+
+    def round(self, number: int) -> nn.Module:
+        """Some weights go, the others go back and train."""
+        self.model.to("cpu")
+        self.masks.renew(patterns.read("unstructured"), self.shares[number], self._options.scope)
+        if self._options.control and number == len(self.shares) - 1:
+            kept = [mask.kept for mask in self.masks.masks]
+            self.masks.put(tickets.shuffled(kept, self._context.seed))
+        tickets.rewind(self.model, self._early)
+        trained = fit(
+            self.model,
+            self._training,
+            self._options.loop(self._context.seed),
+            objective=self._objective,
+            folder=Path(self._context.work) / CHECKPOINT / f"round-{number}",
+        )
+        self.images += trained.images
+        self.model.to("cpu")
+        return self.model

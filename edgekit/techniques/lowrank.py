@@ -1,0 +1,279 @@
+"""Low-rank factorization: a large layer becomes two thin ones, where that is less to multiply.
+
+The outputs y = W x + b of a layer do not fill all D dimensions. With P [D, r], the r directions in which they vary
+most over the calibration inputs, y is nearly P P' (y - m) + m, m their mean: a layer of weight P' W with r outputs,
+then one of weight P with D outputs. No other pair of rank r is nearer on these inputs (Zhang et al. 2015,
+arXiv:1505.06798; it is the singular value decomposition of W weighted by the second moments of the
+inputs). Without calibration inputs, P are the left singular vectors of W alone.
+
+    linear            C r + r D        instead of C D
+    convolution kxk   C k k r + r D    instead of C k k D: the first keeps kernel, stride and padding, the second is 1x1
+
+Ranks: `energy` is the share of the variance of its outputs that every layer keeps; or `macs` is the share of all
+multiply-accumulates that may be left, and the energy that reaches it is found. Ranks are multiples of 8, as kernels
+like them. A layer whose pair costs more than PAYS of it stays as it is. What was lost is for a following step to
+win back (distill, qat).
+
+It pays in linear layers: a small transformer of text kept its accuracy at 0.75 of its CPU time in ONNX Runtime. It did
+not in ResNet-20, where half of the multiply-accumulates are 0.12 of the time: there prune first (`benchmarks/lowrank.py`).
+
+Cost: one pass over the calibration inputs and an eigenvalue decomposition for each layer; seconds.
+"""
+
+import time
+from collections.abc import Iterable
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+from torch.fx import GraphModule, Interpreter, Node
+
+from edgekit.errors import UserError
+from edgekit.quant import program as programs
+from edgekit.quant import rules, tensors
+from edgekit.quant.batched import widened
+from edgekit.quant.calibrate import TOGETHER, calibrate
+from edgekit.records import Candidate, Record
+from edgekit.techniques import ptq
+from edgekit.techniques._score import metric_of
+
+if TYPE_CHECKING:
+    from edgekit.engine.specs import Context
+    from edgekit.task import Task
+
+ATEN = rules.ATEN
+BLOCK = 8
+PAYS = 0.9
+PLACES = 512  # of one image that count, evenly spread over a large map
+HALVINGS = 20
+
+
+class Options(Record):
+    """energy: share of each layer's variance that stays. macs: share of all multiply-accumulates that may be left;
+    0 = as energy says. skip: modules that stay whole, with commas between. batches: of calibration, 0 = weights
+    alone.
+    """
+
+    energy: float = 0.95
+    macs: float = 0.0
+    skip: str = ""
+    batches: int = 20
+
+    def __post_init__(self) -> None:
+        for name in ("energy", "macs"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"lowrank option {name} is {getattr(self, name)}; allowed are 0 to 1")
+        if self.batches < 0:
+            raise UserError(f"lowrank option batches is {self.batches}; it must be 0 or more")
+
+
+class _Layer(Record):
+    """weight: [D, C k k]. basis: [D, D], the directions of the outputs, the strongest first; shares: cumulated
+    shares of variance [D]. mean: of the outputs [D]. places: how often the layer's product is taken in one run.
+    """
+
+    node: Any
+    weight: Any
+    basis: Any
+    shares: Any
+    mean: Any
+    places: int
+
+    @property
+    def macs(self) -> int:
+        return self.places * self.weight.numel()
+
+    def rank(self, energy: float) -> int:
+        """A multiple of BLOCK; 0 where the pair does not pay."""
+        out, inputs = self.weight.shape
+        least = int((self.shares < energy).sum()) + 1
+        rank = -(-least // BLOCK) * BLOCK
+        return rank if rank * (out + inputs) <= PAYS * out * inputs else 0
+
+    def left(self, rank: int) -> int:
+        """Multiply-accumulates with that rank."""
+        return self.places * rank * sum(self.weight.shape) if rank else self.macs
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """Factorizes layers of `candidate.program`; writes it to program.pt2 of the work folder.
+
+    Raises TaskError for calibration inputs that do not fit, UserError where no layer can be factorized within what
+    is asked for.
+    """
+    start, path = time.perf_counter(), Path(context.work) / "program.pt2"
+    program = programs.load(candidate.program)
+    like, graph = programs.user_inputs(program), program.module()
+    layers = _layers(graph, task.calibration or (), like, options)
+    ranks, energy = _ranks(layers, options)
+    for layer, rank in zip(layers, ranks, strict=True):
+        if rank:
+            _factorize(graph, layer, rank)
+    tensors.drop_unread(graph)
+    graph.graph.lint()
+    graph.recompile()
+    programs.save(programs.export(graph, like), path)
+    before = sum(layer.macs for layer in layers)
+    after = sum(layer.left(rank) for layer, rank in zip(layers, ranks, strict=True))
+    figures = {
+        "layers factorized": (sum(map(bool, ranks)), "count"),
+        "layers looked at": (len(layers), "count"),
+        "energy": (energy, "ratio"),
+        "MACs left": (after / before, "ratio"),
+        "metric factorized": (metric_of(task, graph), ""),
+        "seconds": (time.perf_counter() - start, "s"),
+    }
+    return ptq.noted(msgspec.structs.replace(candidate, program=str(path)), "lowrank", figures)
+
+
+def _layers(
+    graph: GraphModule, calibration: Iterable[object], like: tuple[torch.Tensor, ...], options: Options
+) -> list[_Layer]:
+    """Of every linear and 2-d convolution without groups, in the order of the graph."""
+    skipped = {part.strip() for part in options.skip.split(",") if part.strip()}
+    names = {name for node in programs.calls(graph) if (name := programs.module_path(node))}
+    if unknown := skipped - names:
+        raise UserError(
+            f"lowrank option skip names {', '.join(sorted(unknown))}; the model has no such module"
+        )
+    nodes = [n for n in programs.calls(graph) if _is_candidate(n) and programs.module_path(n) not in skipped]
+    if not nodes:
+        raise UserError(
+            "lowrank finds no linear layer and no convolution without groups that it may factorize"
+        )
+    moments = _Moments(graph, nodes)
+    if options.batches:
+        calibrate(moments, calibration, like, options.batches)  # type: ignore[arg-type]
+    return [_layer(graph, node, *moments.of(node)) for node in nodes]
+
+
+def _is_candidate(node: Node) -> bool:
+    if node.target not in (ATEN.linear.default, ATEN.conv2d.default):
+        return False
+    grouped = len(node.args) > 6 and node.args[6] != 1
+    return not grouped and node.args[1].op == "get_attr"
+
+
+class _Moments:
+    """Runs a graph and adds up the outputs of some nodes and their products: what `calibrate` can call."""
+
+    def __init__(self, graph: GraphModule, nodes: list[Node]) -> None:
+        self._graph, at_once = widened(graph)
+        self.meta = {TOGETHER: at_once}
+        self._sums: dict[str, list[Any]] = {node.name: [0, 0.0, 0.0] for node in nodes}
+
+    def __call__(self, *inputs: torch.Tensor) -> Any:
+        return _Watching(self._graph, self._add).run(*inputs)
+
+    def _add(self, node: Node, y: torch.Tensor) -> None:
+        found = self._sums.get(node.name)
+        if found is None:
+            return
+        rows = (y.flatten(2).transpose(1, 2) if node.target is ATEN.conv2d.default else y).flatten(0, -2)
+        step = max(1, len(rows) // (PLACES * len(y)))
+        rows = rows[::step].double()
+        found[0] += len(rows)
+        found[1] += rows.sum(0)
+        found[2] += rows.T @ rows
+
+    def of(self, node: Node) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
+        """(mean [D], covariance [D, D]) of the node's outputs; nothing where none were seen."""
+        count, total, products = self._sums[node.name]
+        if not count:
+            return None, None
+        mean = total / count
+        return mean, products / count - torch.outer(mean, mean)
+
+
+class _Watching(Interpreter):
+    def __init__(self, graph: GraphModule, watch: Any) -> None:
+        super().__init__(graph)
+        self._watch = watch
+
+    def run_node(self, n: Node) -> Any:
+        value = super().run_node(n)
+        self._watch(n, value)
+        return value
+
+
+def _layer(
+    graph: GraphModule, node: Node, mean: torch.Tensor | None, covariance: torch.Tensor | None
+) -> _Layer:
+    weight = tensors.read(graph, str(node.args[1].target)).flatten(1).double()
+    if mean is None or covariance is None:
+        mean, covariance = _bias(graph, node, len(weight)), weight @ weight.T
+    values, basis = torch.linalg.eigh(covariance)
+    strength = values.flip(0).clamp_min(0).cumsum(0)
+    shape = node.meta["val"].shape
+    return _Layer(
+        node=node,
+        weight=weight,
+        basis=basis.flip(1),
+        shares=strength / strength[-1].clamp_min(1e-30),
+        mean=mean,
+        places=prod(shape) // len(weight),
+    )
+
+
+def _ranks(layers: list[_Layer], options: Options) -> tuple[list[int], float]:
+    """(rank of each layer, 0 = whole; the energy they keep). Raises UserError where nothing, or not enough, can go."""
+    energy = options.energy
+    total = sum(layer.macs for layer in layers)
+    if options.macs:
+        low, high = 0.0, 1.0
+        for _ in range(HALVINGS):
+            energy = (low + high) / 2
+            fits = _left(layers, energy) <= options.macs * total
+            low, high = (energy, high) if fits else (low, energy)
+        energy = low
+        if _left(layers, energy) > options.macs * total:
+            raise UserError(
+                f"lowrank cannot leave {options.macs:g} of the multiply-accumulates: with ranks of {BLOCK} in every layer that "
+                f"pays, {_left(layers, 0.0) / total:.2f} are left; ask for more"
+            )
+    ranks = [layer.rank(energy) for layer in layers]
+    if not any(ranks):
+        raise UserError(
+            f"lowrank finds no layer that is cheaper as two with {energy:.3f} of its variance; give a lower energy, or leave it out"
+        )
+    return ranks, energy
+
+
+def _left(layers: list[_Layer], energy: float) -> int:
+    return sum(layer.left(layer.rank(energy)) for layer in layers)
+
+
+def _factorize(graph: GraphModule, layer: _Layer, rank: int) -> None:
+    """Two nodes in the place of one, under the same module."""
+    node, basis = layer.node, layer.basis[:, :rank]
+    shape = tensors.read(graph, str(node.args[1].target)).shape
+    given = _bias(graph, node, len(layer.weight))
+    ones = [1] * (len(shape) - 2)
+    stored = {
+        "first": (basis.T @ layer.weight).reshape(rank, *shape[1:]),
+        "second": basis.reshape(-1, rank, *ones),
+        "bias": basis @ (basis.T @ (given - layer.mean)) + layer.mean,
+    }
+    with graph.graph.inserting_before(node):
+        first, second, after = (
+            _stored(graph, f"{node.name}_{name}", value) for name, value in stored.items()
+        )
+        thin = graph.graph.call_function(node.target, (node.args[0], first, None, *node.args[3:]))
+        wide = graph.graph.call_function(node.target, (thin, second, after))
+    for made in (thin, wide):
+        made.meta = dict(node.meta)
+    node.replace_all_uses_with(wide)
+    graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+
+
+def _bias(graph: GraphModule, node: Node, size: int) -> torch.Tensor:
+    bias = node.args[2] if len(node.args) > 2 else None
+    return torch.zeros(size).double() if bias is None else tensors.read(graph, str(bias.target)).double()
+
+
+def _stored(graph: GraphModule, name: str, value: torch.Tensor) -> Node:
+    graph.register_parameter(name, torch.nn.Parameter(value.float().contiguous(), requires_grad=False))
+    return graph.graph.get_attr(name)

@@ -1,0 +1,244 @@
+"""Mixed precision: integers where they pay and do no harm, float where they would.
+
+Post-training quantization makes every layer an integer one. A few of them may do most of the harm (an activation with an
+outlier channel), and some gain nothing (the first convolution, with three input channels). This step measures both and
+keeps in float the set that meets the budget at the least time:
+
+1. The harm of each weight and tensor: noise that it alone adds to the outputs (`edgekit.quant.layer_sensitivity`).
+2. The cost of each layer in float: seconds from the runtime's profiler where the target's kind of machine measured
+   (`edgekit.measure.layer_times`), else its shares of the multiply-accumulates and of the weights, and
+   said to be an estimate.
+3. A ladder of noise limits, from none to 20 dB below plain PTQ or an SNR of 40 dB; for each the cheapest set, an exact knapsack
+   (`edgekit.quant.knapsack`).
+4. The metric confirms: the quantized program of a set is scored in torch, and the loosest limit that stays within
+   the budget is taken. The artifact is proven in its own runtime afterwards, as always.
+
+Dong et al. 2019, "HAWQ" (arXiv:1905.03696) rank layers by curvature; Hubara et al. 2021 (arXiv:2006.10518) solve the
+choice as an integer program. Here harms are measured, not approximated, because it costs only seconds.
+
+Cost: two calibrations, some hundred half inferences on eight samples, and three to four times the metric in torch.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgekit.errors import ConversionError, UserError
+from edgekit.quant import knapsack, layer_sensitivity, simulate
+from edgekit.quant.batched import widened
+from edgekit.quant.integer_regions import Network, network
+from edgekit.quant.knapsack import Choice, Costs
+from edgekit.quant.layer_sensitivity import Harm, db
+from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes, Record
+from edgekit.techniques import ptq
+from edgekit.techniques._ptq_trials import Trial
+from edgekit.techniques._score import predictor
+from edgekit.trace.stage import score
+
+if TYPE_CHECKING:
+    from edgekit.engine.specs import Context
+    from edgekit.task import Task
+
+log = logging.getLogger("edgekit")
+
+#: limits of noise that are tried: decibels below plain PTQ, and signal-to-noise ratios of the outputs
+QUIETER_DB = (0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0, 13.0, 16.0, 20.0)
+SNR_DB = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0)
+ESTIMATED = "share of MACs + share of weights"
+#: what turning one number into an integer and back is estimated at
+MULTIPLIES_PER_CONVERSION = 4.0
+
+
+class Options(Record):
+    """estimator: how ranges are found. batches: at most so many calibration batches. samples: for the harms.
+    share: of the budget's max_drop that the emulation may use up, 0 to 1."""
+
+    estimator: str = "mse"
+    batches: int = 100
+    samples: int = layer_sensitivity.SAMPLES
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise UserError(f"mixed option share is {self.share}; allowed are 0 to 1")
+        if self.samples < 1:
+            raise UserError(f"mixed option samples is {self.samples}; it must be at least 1")
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """Chooses the layers that stay float and quantizes the others, as `ptq` with `skip`.
+
+    Raises what `ptq` raises, and ConversionError where no set of float layers meets the budget.
+    """
+    if candidate.quant is None or context.traced is None:
+        raise UserError("mixed needs a target with a [quant] table and the traced float model")
+    start = time.perf_counter()
+    settings = ptq.Options(estimator=options.estimator, batches=options.batches)
+    calibrated, trial = ptq.decided(candidate, task, settings, context.traced)
+    model = trial.model
+    net = network(model)
+    samples = simulate.spread(task.calibration or (), calibrated.like, calibrated.runs, options.samples)
+    harm = layer_sensitivity.measure(model, net, samples, trial.floats)
+    costs = costs_of(net, context.times)
+    floor = context.traced.metric - context.budget.max_drop * options.share
+    judge = Judge(trial, net, lambda predict: score(task, predict))
+    choice, metric = choose(net, harm, costs, judge, floor)
+    done = ptq.apply(candidate, task, _skipping(settings, choice), context)
+    reasons = {row.name: row for row in explain(net, harm, costs, choice, context.times)}
+    figures = {
+        "noise of all integers": (-db(harm.total), "dB of the signal"),
+        "noise predicted": (-db(choice.noise), "dB of the signal"),
+        "metric in torch": (metric, ""),
+        "float layers": (len(reasons), "count"),
+        "MACs in float": (sum(row.macs_ratio or 0.0 for row in reasons.values()), "share"),
+        "predicted cost of float": (choice.cost, costs.unit),
+        "seconds": (time.perf_counter() - start, "s"),
+    }
+    return msgspec.structs.replace(
+        done,
+        recipe=candidate.recipe,
+        float_layers=tuple(reasons.get(row.name, row) for row in done.float_layers),
+        figures=(*done.figures, *(Figure(step="mixed", name=n, value=float(v), unit=u) for n, (v, u) in figures.items())),
+        doubts=(*done.doubts, *_doubts(context.times)),
+    )  # fmt: skip
+
+
+def _skipping(settings: ptq.Options, choice: Choice) -> ptq.Options:
+    return msgspec.structs.replace(settings, skip=",".join(choice.float_layers))
+
+
+def _doubts(times: LayerTimes | None) -> tuple[str, ...]:
+    if times is not None and times.layers:
+        return ()
+    reason = times.reason if times is not None else "this machine is not one of the target's"
+    return (f"float layers were chosen by multiply-accumulates and weights, not by measured time: {reason}",)
+
+
+def costs_of(net: Network, times: LayerTimes | None) -> Costs:
+    """What each layer costs in float above integers: measured seconds; or its share of the
+    multiply-accumulates plus that of the weights, which stay three bytes a number larger and are read in every run."""
+    measured = {t.name: t.float_s - t.int8_s for t in times.layers} if times is not None else {}
+    if times is not None and all(layer.name in measured for layer in net.layers):
+        return Costs(
+            layers={layer.name: measured[layer.name] for layer in net.layers},
+            border_per_element=times.border_s_per_element,
+            unit="s",
+        )
+    total, weights = max(net.macs, 1), max(sum(layer.weights for layer in net.layers), 1)
+    return Costs(
+        layers={layer.name: layer.macs / total + layer.weights / weights for layer in net.layers},
+        border_per_element=MULTIPLIES_PER_CONVERSION / total,
+        unit=ESTIMATED,
+    )
+
+
+class Judge:
+    """The task's metric of a choice, by the simulation in torch. Each choice is scored once."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        net: Network,
+        metric: Callable[[Callable[..., Any]], float],
+    ) -> None:
+        module, self._size = widened(trial.model)
+        self._run, self._floats = simulate.Simulation(module), trial.floats
+        self._all, self._net, self._metric = self._run.roundings, net, metric
+        self._known: dict[tuple[str, ...], float] = {}
+
+    def __call__(self, choice: Choice) -> float:
+        if choice.float_layers not in self._known:
+            off = {layer.weight for layer in self._net.layers if layer.name in choice.float_layers}
+            off |= {name for i in choice.quiet for name in self._net.tensors[i].observers}
+            biases = {layer.bias for layer in self._net.layers if layer.name in choice.float_layers}
+            self._run.stored = {path: value for path, value in self._floats.items() if path in biases}
+            self._run.roundings = {n: None if n in off else rounding for n, rounding in self._all.items()}
+            self._known[choice.float_layers] = self._metric(predictor(self._run.run, self._size))
+        return self._known[choice.float_layers]
+
+
+def choose(
+    net: Network, harm: Harm, costs: Costs, judge: Callable[[Choice], float], floor: float
+) -> tuple[Choice, float]:
+    """The loosest limit whose metric reaches `floor`, by bisection; (choice, its metric).
+
+    Raises ConversionError with the best that was found.
+    """
+    choices = _ladder(net, harm, costs)
+    low, high = 0, len(choices) - 1
+    if judge(choices[0]) >= floor:
+        return choices[0], judge(choices[0])
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if judge(choices[middle]) >= floor else (middle, high)
+        log.info(
+            "mixed precision: %d float layers, metric %.4f",
+            len(choices[middle].float_layers),
+            judge(choices[middle]),
+        )
+    if judge(choices[high]) >= floor:
+        return choices[high], judge(choices[high])
+    best = max(choices, key=lambda c: judge(c) if c in (choices[low], choices[high]) else -math.inf)
+    raise ConversionError(
+        f"no set of float layers meets the budget: the best keeps {len(best.float_layers)} of {len(net.layers)} layers "
+        f"in float and has a metric of {judge(best):.4f} in torch; at least {floor:.4f} is asked"
+    )
+
+
+def _ladder(net: Network, harm: Harm, costs: Costs) -> list[Choice]:
+    """The cheapest choice under each limit, each once, quieter and quieter. No layer or every layer in float is no
+    choice: other recipes are that."""
+    limits = {harm.total * 10 ** (-db / 10) for db in QUIETER_DB} | {10 ** (-db / 10) for db in SNR_DB}
+    found: list[Choice] = []
+    for limit in (math.inf, *sorted((x for x in limits if x < harm.total), reverse=True)):
+        choice = knapsack.solve(net, harm, costs, limit)
+        if choice is None or len(choice.float_layers) == len(net.layers):
+            break
+        if choice.float_layers and (not found or choice.float_layers != found[-1].float_layers):
+            found.append(choice)
+    if not found:
+        raise ConversionError("no layer gains from being float, or all do: this is plain ptq, or float32")
+    return found
+
+
+def explain(
+    net: Network, harm: Harm, costs: Costs, choice: Choice, times: LayerTimes | None
+) -> Sequence[FloatLayer]:
+    """Why each float layer is one: what it gains in time, or whose noise it takes away."""
+    seconds = {t.name: t for t in times.layers} if times is not None else {}
+    rows = []
+    for layer in net.layers:
+        if layer.name not in choice.float_layers:
+            continue
+        worst = max(
+            [harm.weights[layer.name]]
+            + [harm.tensors[i] for i in choice.quiet if _touches(net, i, layer.name)]
+        )
+        reason = f"rounding it alone leaves an SNR of {db(worst):.1f} dB (n={harm.samples} samples)"
+        if times is not None and layer.name in seconds:
+            reason += f"; {_compared(seconds[layer.name])} (profiler, {times.measured_on})"
+        rows.append(
+            FloatLayer(
+                name=layer.name, origin=layer.origin, macs_ratio=layer.macs / max(net.macs, 1), reason=reason
+            )
+        )
+    return rows
+
+
+def _compared(time: LayerTime) -> str:
+    """A layer may be float for its neighbours' sake: what conversions at its borders take is not in its own time."""
+    figures = f"{time.float_s * 1e6:.0f} against {time.int8_s * 1e6:.0f} us"
+    return (
+        f"float is faster: {figures}"
+        if time.float_s < time.int8_s
+        else f"float takes {figures}, without the conversions at its borders"
+    )
+
+
+def _touches(net: Network, index: int, name: str) -> bool:
+    tensor = net.tensors[index]
+    return name == tensor.maker or name in tensor.readers

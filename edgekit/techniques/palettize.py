@@ -1,0 +1,94 @@
+"""Palettes: each layer keeps a table of a few values and, for each weight, a number of 2 to 8 bits that says which.
+
+k-means chooses the values (`edgekit.sparse.palette`; Han et al. 2015, "Deep Compression", arXiv:1510.00149). Batch norms are folded in
+before, for folding multiplies each channel by another number and would undo the table. Arithmetic stays float.
+
+What it means per format:
+- Core ML: stored as tables and indices (`constexpr_lut_to_dense`), bits / 16 of a float16 file; runtimes decompress when they load, or
+  weight by weight. One table for each `group` output channels needs iOS 18.
+- ONNX, TFLite: the file holds every weight in full. Only its download is smaller: see the compressed sizes of the artifact.
+
+Zeros that `sparsify` made stay, and take one of the values. Cost: seconds, no data. What it loses: 8 and 6 bits nearly nothing,
+4 bits some points where one table serves a layer, 2 bits most of it without training.
+"""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from edgekit.errors import UserError
+from edgekit.quant import program as programs
+from edgekit.quant import proven, tensors
+from edgekit.quant.fold import fold_batch_norms
+from edgekit.records import Candidate, Record
+from edgekit.sparse import layers as weights
+from edgekit.sparse import patterns
+from edgekit.sparse.layers import Ends
+from edgekit.sparse.palette import palettized
+from edgekit.techniques import ptq
+from edgekit.techniques._score import metric_of
+
+if TYPE_CHECKING:
+    from edgekit.engine.specs import Context
+    from edgekit.task import Task
+
+BITS = (2, 4, 6, 8)
+#: a smaller layer keeps its weights: its table would outweigh it
+SMALLEST = 2048
+
+
+class Options(Record):
+    """bits: of the index. group: output channels that share a table, 0 = all of a layer. ignore, keep: as in
+    `edgekit.techniques.sparsify`."""
+
+    bits: Literal[2, 4, 6, 8] = 6
+    group: int = 0
+    ignore: str = ""
+    keep: Ends = "none"
+
+    def __post_init__(self) -> None:
+        if self.bits not in BITS:
+            raise UserError(f"palettize option bits is {self.bits}; allowed are {', '.join(map(str, BITS))}")
+        if self.group < 0:
+            raise UserError(
+                f"palettize option group is {self.group}; allowed are 0, one table a layer, and more"
+            )
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """Writes the program with few values in each layer to program.pt2 of the work folder.
+
+    Raises UserError for names that are no layers and for a model without a layer of SMALLEST weights.
+    """
+    start = time.perf_counter()
+    program = programs.load(candidate.program)
+    like, graph = programs.user_inputs(program), program.module()
+    del program
+    before = metric_of(task, graph)
+    fold_batch_norms(graph, proven.of_metric(graph, like, context.traced))
+    found = weights.find(graph)
+    allowed = weights.chosen(found, patterns.read("unstructured"), options.ignore, options.keep)
+    chosen = [layer for layer in allowed if layer.size > SMALLEST]
+    if not chosen:
+        raise UserError(f"no layer has more than {SMALLEST} weights: tables would outweigh what they save")
+    errors = signal = 0.0
+    for layer in chosen:
+        old = tensors.read(graph, layer.path)
+        new = palettized(old, options.bits, options.group)
+        errors += float((new - old).double().square().sum())
+        signal += float(old.double().square().sum())
+        tensors.write(graph, layer.path, new)
+    path = Path(context.work) / "program.pt2"
+    figures = {
+        "metric before": (before, ""),
+        "metric after": (metric_of(task, graph), ""),
+        "layers with a palette": (len(chosen), "count"),
+        "layers left as they were": (len(found) - len(chosen), "count"),
+        "weights with a palette": (sum(c.size for c in chosen) / sum(f.size for f in found), "share"),
+        "error of the weights": ((errors / signal) ** 0.5, "of their RMS"),
+    }
+    programs.save(programs.export(graph, like), path)
+    done = msgspec.structs.replace(candidate, program=str(path))
+    return ptq.noted(done, "palettize", {**figures, "seconds": (time.perf_counter() - start, "s")})

@@ -1,0 +1,315 @@
+"""Structured pruning: whole channels go, and with them the time that every runtime spends on them.
+
+1. The module of the task gets the weights of the candidate. A copy is pruned: `edgekit.prune` finds which channels can only go
+   together (Torch-Pruning's dependency graph, Fang et al. 2023, arXiv:2301.12900), ranks them by a criterion, and chooses the
+   width of each group so that the share `macs` of all multiply-accumulates is left. Widths are multiples that the target's
+   kernels like.
+2. The batch norms take their statistics anew, forward only; that alone is worth 16 points of accuracy on ResNet-20.
+3. The result is exported as the model was. It needs training: fine-tuning or distillation is the next step of a recipe.
+
+`scope = "latency"` chooses the widths for time instead of MACs: a table of what the layers take at each width, measured on the
+target's own kind of machine, and the widths that are worth the most within the time (`edgekit.prune.latency`).
+
+`depth` drops blocks before it narrows what is left (`edgekit.prune.depth`).
+
+`criterion`: l2 is the default and needs no data; shapley costs minutes. `scope`: uniform, global or
+isomorphic (`edgekit.prune.widths`). `steps`: so many cuts, each ranked anew. The folder `pruned` of the candidate rebuilds the
+module, so that a recipe can prune again what was trained meanwhile.
+
+Cost: no training. Pruning itself took 1 to 20 s for each of 17 networks (benchmarks/prune_models.py, a loaded core); the task's metric
+is computed twice on top. Memory: three copies of the weights.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+from torch import nn
+
+from edgekit.errors import ConversionError, TaskError, UserError
+from edgekit.prune import module_macs, rewind, saved
+from edgekit.prune.criteria import Evidence
+from edgekit.prune.depth import shorten
+from edgekit.prune.latency.width_plan import Planner, seconds_for
+from edgekit.prune.plain import plain
+from edgekit.prune.shrink import Request, Shrunk, shrink
+from edgekit.prune.weights import fill
+from edgekit.prune.widths import SCOPES
+from edgekit.quant import calibrate
+from edgekit.quant import program as programs
+from edgekit.quant.recalibrate import recalibrate
+from edgekit.records import Candidate, Record, Step
+from edgekit.task import build, describe
+from edgekit.techniques import ptq
+from edgekit.techniques._score import predictor
+from edgekit.trace.sources import keras
+from edgekit.trace.stage import examples_of, export, model_of, score
+from edgekit.train.data import Batch, Stream, check
+
+if TYPE_CHECKING:
+    from edgekit.engine.specs import Context
+    from edgekit.task import Task
+
+LATENCY = "latency"
+AT_ONCE = 64  # images that score together
+
+
+class Options(Record):
+    """macs: the share of multiply-accumulates to keep; 1 with a depth leaves the widths alone. depth: the share of equal residual
+    blocks to keep in each stage, 1 = all. ignore: dotted names of layers or blocks that stay whole, separated by
+    commas. multiple: of widths, 0 = the target's channel_multiple. images: of the training data, for criteria that look at
+    gradients or losses. recalibrate: images that batch norms are measured on, 0 = none. rewind: a .safetensors file of early weights
+    of the same net, which the channels that stay get back. speedup: for scope latency in place of
+    macs, float time / time of the pruned artifact, 0 = a little more than the budget asks for. device: where layers are timed,
+    as `edgekit bench` writes it."""
+
+    macs: float = 0.5
+    depth: float = 1.0
+    criterion: str = "l2"
+    scope: str = "uniform"
+    steps: int = 1
+    ignore: str = ""
+    multiple: int = 0
+    images: int = 256
+    recalibrate: int = 512
+    rewind: str = ""
+    speedup: float = 0.0
+    device: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.multiple < 0 or self.recalibrate < 0 or self.images < 1:
+            raise UserError("prune options multiple and recalibrate must be at least 0, images at least 1")
+        if self.speedup < 0 or (self.speedup and self.scope != LATENCY):
+            raise UserError(
+                f"prune option speedup is {self.speedup:g}; it is at least 0, and for scope {LATENCY} alone"
+            )
+        if self.scope not in (*SCOPES, LATENCY):
+            raise UserError(f"unknown scope {self.scope!r}; allowed are {', '.join((*SCOPES, LATENCY))}")
+        if self.scope == LATENCY and self.steps > 1:
+            raise UserError(
+                f"prune option steps is {self.steps}; scope {LATENCY} cuts once, to widths that were measured"
+            )
+        if self.scope == LATENCY and self.depth < 1:
+            raise UserError(
+                f"prune option depth is {self.depth:g}; with scope {LATENCY} drop blocks in a step before"
+            )
+        if not 0 < self.depth <= 1:
+            raise UserError(
+                f"prune option depth is {self.depth}; it is the share of equal blocks to keep, 0 to 1"
+            )
+        if self.narrows:
+            self.request(1)
+
+    @property
+    def narrows(self) -> bool:
+        """Whether channels go, and not only blocks."""
+        return self.macs != 1 or self.depth == 1
+
+    def request(self, multiple: int, left: float = 1.0) -> Request:
+        """multiple: the target's. left: the share of all MACs that the module to narrow still has."""
+        return Request(
+            macs=self.macs / left,
+            criterion=self.criterion,
+            scope="uniform" if self.scope == LATENCY else self.scope,
+            steps=self.steps,
+            ignore=tuple(part.strip() for part in self.ignore.split(",") if part.strip()),
+            multiple=self.multiple or multiple,
+        )
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """Prunes the task's module with the weights of `candidate.program`; writes program.pt2 and the folder pruned.
+
+    Raises UserError for names and shares that cannot be, ConversionError for a model that cannot be pruned or that the
+    program does not fit.
+    """
+    start, work = time.perf_counter(), Path(context.work)
+    fresh, examples = module_of(candidate, task), examples_of(task)
+    module, earlier = loaded(candidate, fresh, examples)
+
+    def settle(net: nn.Module) -> int:
+        return recalibrate(net, inputs_of(task, examples, context.seed), options.recalibrate)
+
+    shrunk = _shrunk(module, task, examples, options, context, settle)
+    kept, dropped = _composed(earlier, shrunk.kept), (*(earlier.dropped if earlier else ()), *shrunk.dropped)
+    saved.save(fresh, shrunk.module, kept, work / "pruned", dropped)
+    net = shrunk.module
+    if options.rewind:
+        net = rewind.rewound(rewind.read(fresh, Path(options.rewind)), examples, kept, dropped)
+    raw = score(task, predictor(net, AT_ONCE))
+    images = settle(net)
+    after = score(task, predictor(net, AT_ONCE)) if images else raw
+    programs.save(export(net.requires_grad_(False), examples), work / "program.pt2")
+    done = msgspec.structs.replace(
+        candidate,
+        program=str(work / "program.pt2"),
+        pruned=str(work / "pruned"),
+        unpruned=candidate.program,
+        doubts=(*candidate.doubts, *shrunk.doubts),
+    )
+    figures = {
+        **_sizes(module, shrunk),
+        "metric before recalibration": (raw, ""),
+        "images of recalibration": (images, "count"),
+        "metric pruned": (after, ""),
+        **shrunk.figures,
+        "seconds": (time.perf_counter() - start, "s"),
+    }
+    return ptq.noted(done, "prune", figures)
+
+
+def _shrunk(
+    module: nn.Module,
+    task: "Task",
+    examples: tuple[torch.Tensor, ...],
+    options: Options,
+    context: "Context",
+    settle: Callable[[nn.Module], int],
+) -> Shrunk:
+    """Without blocks first, then without channels, as far as the options ask for it."""
+    multiple = context.target.channel_multiple if context.target else 1
+    batches = _batches(module, task, options.images, context.seed)
+    loss = task.training.loss if task.training else None
+    evidence = Evidence([(batch.inputs, batch.labels) for batch in batches], loss, context.seed)
+    short = _shortened(module, task, examples, options, context.seed)
+    if options.scope == LATENCY:
+        planner = _planner(options, context, multiple)
+        request = options.request(multiple)
+        done = _joined(short, shrink(short.module, examples, request, evidence, settle, planner))
+        done.figures.update(planner.figures)
+        return done
+    if not options.narrows or short.macs <= options.macs * short.macs_before:
+        return short
+    request = options.request(multiple, short.macs / short.macs_before)
+    return _joined(short, shrink(short.module, examples, request, evidence, settle))
+
+
+def options_of(step: Step) -> Options:
+    """Raises what the options raise."""
+    return msgspec.convert(step.options, Options)
+
+
+def _planner(options: Options, context: "Context", multiple: int) -> Planner:
+    table = context.widths
+    if table is None or not table.rows:
+        why = table.reason if table is not None and table.reason else "there is no target"
+        raise ConversionError(f"scope {LATENCY} needs figures of layers, and none were measured: {why}")
+    return Planner(table, seconds_for(table, options.speedup, context.budget), options.multiple or multiple)
+
+
+def module_of(candidate: Candidate, task: "Task") -> nn.Module:
+    """What the candidate's program was made of: the student that an earlier step put in its place, or the task's own module;
+    without parametrizations, as the program is.
+
+    Raises UserError for a student that is a program and no module.
+    """
+    if not candidate.student:
+        return plain(model_of(task))
+    if candidate.student.endswith(".pt2"):
+        raise UserError(
+            f"prune follows channels through the layers of a module, and the student {candidate.student} is an exported program; give "
+            "distill the student as file.py:function"
+        )
+    return plain(model_of(replace(task, model=build(candidate.student))))
+
+
+def loaded(
+    candidate: Candidate, fresh: nn.Module, examples: tuple[torch.Tensor, ...]
+) -> tuple[nn.Module, saved.Saved | None]:
+    """The task's module in the shapes and with the weights of the candidate, and what earlier steps took out."""
+    if isinstance(fresh, keras.KerasModule) or keras.has_layers(fresh):
+        raise ConversionError(
+            "pruning needs a torch module; a Keras model is none whose layers could be narrowed"
+        )
+    try:
+        module = copy.deepcopy(fresh)
+    except Exception as error:
+        raise ConversionError(
+            f"pruning needs a copy of the model, and {type(fresh).__name__} cannot be copied: {describe(error)}"
+        ) from error
+    earlier = saved.rebuild(module, Path(candidate.pruned)) if candidate.pruned else None
+    fill(module, programs.load(candidate.program), examples)
+    return module, earlier
+
+
+def _shortened(
+    module: nn.Module, task: "Task", examples: tuple[torch.Tensor, ...], options: Options, seed: int
+) -> Shrunk:
+    """The module without some of its blocks; itself where none were to go."""
+    base = module_macs.count(module, examples)
+    if options.depth == 1:
+        return Shrunk(module=module, macs_before=base, macs=base)
+    short = copy.deepcopy(module)
+    inputs = next(inputs_of(task, examples, seed))
+    dropped = shorten(short, examples, inputs, options.depth)
+    recalibrate(short, inputs_of(task, examples, seed), options.recalibrate)
+    return Shrunk(module=short, macs_before=base, macs=module_macs.count(short, examples), dropped=dropped)
+
+
+def _joined(short: Shrunk, narrow: Shrunk) -> Shrunk:
+    """Of both steps: shares count from the first."""
+    return replace(narrow, macs_before=short.macs_before, dropped=short.dropped)
+
+
+def _composed(earlier: saved.Saved | None, kept: dict[str, list[int]]) -> dict[str, list[int]]:
+    """The channels that are left as the task's own module numbers them."""
+    found = {root: list(channels) for root, channels in (earlier.kept if earlier else {}).items()}
+    for root, channels in kept.items():
+        old = found.get(root)
+        found[root] = [old[channel] for channel in channels] if old else channels
+    return found
+
+
+def _sizes(module: nn.Module, shrunk: Shrunk) -> dict[str, tuple[float, str]]:
+    was, now = (sum(p.numel() for p in net.parameters()) for net in (module, shrunk.module))
+    before, after = (sum(pair[side] for pair in shrunk.widths.values()) for side in (0, 1))
+    whole = sum(1 for old, new in shrunk.widths.values() if old == new)
+    return {
+        "MACs before": (shrunk.macs_before, "count"),
+        "MACs": (shrunk.macs, "count"),
+        "MACs kept": (shrunk.macs / shrunk.macs_before, "ratio"),
+        "parameters before": (was, "count"),
+        "parameters": (now, "count"),
+        "parameters kept": (now / was, "ratio"),
+        "groups of channels": (len(shrunk.widths), "count"),
+        "groups left whole": (whole, "count"),
+        "channels kept": (after / before if before else 1.0, "ratio"),
+        "blocks dropped": (len(shrunk.dropped), "count"),
+    }
+
+
+def _batches(module: nn.Module, task: "Task", images: int, seed: int) -> list[Batch]:
+    """Training batches that hold about so many images; none where there is no training data.
+
+    Raises TaskError where the module or the loss cannot take them.
+    """
+    found: list[Batch] = []
+    if task.training is None:
+        return found
+    for batch in Stream(task.training.batches, seed):
+        found.append(batch)
+        images -= batch.rows
+        if images <= 0:
+            break
+    check(module, task.training, found[0])
+    return found
+
+
+def inputs_of(
+    task: "Task", examples: tuple[torch.Tensor, ...], seed: int
+) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Of the training data, else of the calibration data."""
+    if task.training is not None:
+        yield from (batch.inputs for batch in Stream(task.training.batches, seed))
+    elif task.calibration is not None:
+        for number, batch in enumerate(calibrate.yielded(task.calibration)):
+            yield calibrate.checked(batch, examples, number)
+    else:
+        raise TaskError(
+            f"task {task.name!r} has neither training nor calibration data; set recalibrate=0 to prune without"
+        )

@@ -1,0 +1,59 @@
+"""Post-training quantization by TensorFlow's own converter, of a Keras model or a SavedModel.
+
+The method is that of `ptq`: integers from ranges that calibration inputs reach. Here the converter does all of it
+(`edgekit.export._tflite_tensorflow`): minimum and maximum as ranges, batch norms folded, per-channel weights. It is the
+other way to the same file format, worth a try where edgekit's own conversion of a Keras model meets a layer that it
+cannot export, and the only one for a SavedModel. TensorFlow guide "Post-training integer quantization".
+
+This step keeps the calibration inputs for the converter. Cost: `samples` float inferences inside the converter, without
+XNNPACK: slower than `ptq` for large nets. No bias correction, no choice of ranges.
+"""
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import torch
+
+from edgekit.errors import TaskError, UserError
+from edgekit.quant import calibrate
+from edgekit.records import Candidate, Figure, Record
+
+if TYPE_CHECKING:
+    from edgekit.engine.specs import Context
+    from edgekit.task import Task
+
+
+class Options(Record):
+    """samples: at most so many calibration inputs."""
+
+    samples: int = 200
+
+    def __post_init__(self) -> None:
+        if self.samples < 1:
+            raise UserError(f"ptq_tensorflow option samples is {self.samples}; it must be at least 1")
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """Writes calibration.npz to the work folder. Raises TaskError for batches that do not fit, and for none."""
+    if not candidate.saved_model:
+        raise UserError("ptq_tensorflow needs a Keras model or a SavedModel; this task's model is neither")
+    inputs = [torch.as_tensor(example) for example in task.example_inputs]
+    like = tuple(t.float() if t.is_floating_point() else t for t in inputs)
+    kept: list[tuple[np.ndarray, ...]] = []
+    left = options.samples
+    for number, batch in enumerate(calibrate.yielded(task.calibration or ())):
+        pieces = list(islice(calibrate.pieces(batch, like, number), left))
+        kept += [tuple(t.numpy().copy() for t in piece) for piece in pieces]
+        left -= len(pieces)
+        if not left:
+            break
+    if not kept:
+        raise TaskError(calibrate.NO_BATCH)
+    path = Path(context.work) / "calibration.npz"
+    arrays = {f"input_{i}": np.concatenate(column) for i, column in enumerate(zip(*kept, strict=True))}
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+    figure = Figure(step="ptq_tensorflow", name="calibration inputs", value=float(len(kept)), unit="count")
+    return msgspec.structs.replace(candidate, calibration=str(path), figures=(*candidate.figures, figure))

@@ -1,0 +1,205 @@
+"""Sparsity: most weights of a trained net can be exactly zero; which ones, and what the others do about it.
+
+Magnitude: the smallest weights go (Han et al. 2015, arXiv:1506.02626). Movement: those that training moves towards zero
+(`edgekit.sparse.masks`), made for a pretrained net that is tuned to another task: where training changes little its scores are
+noise, so give alpha=1 and a late begin. On the net of the tests (digits, half of the weights gone) magnitude is far better. One shot: all
+at once, then fine-tuning of what is left. Gradual: a cubic schedule while it trains (`edgekit.sparse.sparsity_schedule`). The masks stand
+on weights as they are stored, batch norms unfolded, so that a mask survives folding; patterns are in `edgekit.sparse.patterns`.
+
+What it is good for: the download. The file keeps its size, but compresses: of EfficientNet-Lite0 with 80 % zeros gzip leaves
+a third. No speed is promised: the kernels of these runtimes multiply by zero too, and the gate measures what they do.
+
+- Loss of the fine-tuning: alpha times the task's, the rest the divergence from the program as it came (`edgekit.train.objective`).
+- Without training data: one shot and no fine-tuning; batch norms learn their statistics again from calibration inputs.
+  EfficientNet-Lite0 with half of its weights gone: top-1 .878 falls to .045, and to .690 with them (benchmarks/sparsity.py).
+- ptq after it keeps every zero: its weights have no zero point; equalization and bias correction do not touch them. qat keeps them
+  by masks. `rounding="gptq"` fills some (1 % of the weights of the tests' net), which is a doubt then.
+
+Cost: one shot, a sort of the weights, seconds. Fine-tuning: `images` forward and backward and forward of the float program, and
+a sort of the weights at each of 50 renewals.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import torch
+from torch.fx import GraphModule
+
+from edgekit.engine.stages import CHECKPOINT
+from edgekit.errors import TaskError, UserError
+from edgekit.quant import program as programs
+from edgekit.quant import tensors
+from edgekit.quant.calibrate import checked, yielded
+from edgekit.quant.recalibrate import recalibrate
+from edgekit.quant.trainable import OneByOne, give_back
+from edgekit.records import Candidate, Record
+from edgekit.sparse import dead_channels, patterns
+from edgekit.sparse import layers as weights
+from edgekit.sparse.layers import Ends, Layer
+from edgekit.sparse.masks import Criterion, Masks
+from edgekit.sparse.patterns import Scope
+from edgekit.sparse.sparsity_schedule import Gradual, Ramp, When
+from edgekit.techniques import ptq
+from edgekit.techniques._score import figures_of, metric_of
+from edgekit.techniques._teachers import learner, teacher, written_back
+from edgekit.train import settings as loop_options
+from edgekit.train.loop import fit
+from edgekit.train.objective import Distillation
+
+if TYPE_CHECKING:
+    from edgekit.engine.specs import Context
+    from edgekit.task import Task
+
+RECALIBRATED = 10_000  # inputs at most
+
+
+class Options(Record):
+    """pattern: "unstructured", "2:4", "4x1". sparsity: the share of zeros in the layers made sparse. scope: least of all layers
+    together, or of each. begin, end: of a gradual schedule, shares of the budget. ignore: layers left dense, dotted
+    names separated by commas; keep: the first or last layer too. images: to fine-tune on, 0 = none. learning_rate: the
+    peak, 0 = found by a probe. recalibrate: batch norms, where nothing is trained. alpha, temperature: as in `edgekit.techniques.qat`. accumulate, ema: as in `edgekit.train.settings`."""
+
+    pattern: str = "unstructured"
+    sparsity: float = 0.5
+    scope: Scope = "global"
+    criterion: Criterion = "magnitude"
+    schedule: When = "one_shot"
+    begin: float = 0.1
+    end: float = 0.7
+    ignore: str = ""
+    keep: Ends = "none"
+    images: int = 10_000
+    learning_rate: float = 0.0
+    recalibrate: bool = True
+    alpha: float = 0.1
+    temperature: float = 4.0
+    accumulate: int = 1
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        own = patterns.read(self.pattern).own_sparsity
+        if not 0 < self.sparsity < 1:
+            raise UserError(
+                f"sparsify option sparsity is {self.sparsity}; allowed is a share above 0 and below 1"
+            )
+        if own is not None and abs(own - self.sparsity) > 1e-9:
+            raise UserError(
+                f"sparsify option sparsity is {self.sparsity}; pattern {self.pattern} has {own:g}, give that"
+            )
+        if not 0 <= self.alpha <= 1:
+            raise UserError(f"sparsify option alpha is {self.alpha}; allowed are 0 to 1")
+        if self.images < 0:
+            raise UserError(
+                f"sparsify option images is {self.images}; allowed are 0, no fine-tuning, and more"
+            )
+        Ramp(begin=self.begin, end=self.end)
+        if not self.temperature > 0:
+            raise UserError(f"sparsify option temperature is {self.temperature}; it must be above 0")
+        if self.criterion == "movement" and self.schedule != "gradual":
+            raise UserError("criterion movement is learned while weights go: give schedule=gradual")
+
+    def loop(self, seed: int) -> loop_options.Options:
+        """Of the training loop."""
+        return loop_options.taken_from(self, seed)
+
+
+def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
+    """Makes weights of `candidate.program` zero, fine-tunes, and writes it to program.pt2 of the work folder.
+
+    Raises UserError for names that are no layers and for a sparsity that takes a whole layer, TaskError for a gradual schedule
+    without training data, and what `fit` raises.
+    """
+    start, path = time.perf_counter(), Path(context.work) / "program.pt2"
+    _check_training(task, options)
+    program = programs.load(candidate.program)
+    like, graph = programs.user_inputs(program), program.module()
+    del program
+    pattern, found = patterns.read(options.pattern), weights.find(graph)
+    chosen = weights.chosen(found, pattern, options.ignore, options.keep)
+    model = learner(graph)
+    masks = Masks(model, chosen, options.criterion)
+    magnitudes = [weight.abs() for weight in masks.weights()]
+    dead_channels.check(chosen, magnitudes, pattern, options.sparsity, options.scope)
+    figures = {"metric before": (metric_of(task, graph), "")}
+    figures |= _cut(candidate, task, options, context, model, masks, like)
+    with written_back(model.eval(), graph):
+        give_back(model, graph)
+        masks.write(graph)
+    figures |= {"metric after": (metric_of(task, graph), ""), **_counted(graph, found, chosen)}
+    programs.save(programs.export(graph, like), path)
+    shutil.rmtree(path.with_name(CHECKPOINT), ignore_errors=True)
+    doubts = dead_channels.doubts(chosen, [mask.kept for mask in masks.masks])
+    done = msgspec.structs.replace(candidate, program=str(path), doubts=(*candidate.doubts, *doubts))
+    return ptq.noted(done, "sparsify", {**figures, "seconds": (time.perf_counter() - start, "s")})
+
+
+def _check_training(task: "Task", options: Options) -> None:
+    if options.schedule == "gradual" and (task.training is None or not options.images):
+        raise TaskError(
+            f"task {task.name!r}: schedule=gradual and criterion=movement train; they need Training(batches=..., loss=...) and "
+            "images above 0. Without, give schedule=one_shot"
+        )
+
+
+def _cut(
+    candidate: Candidate,
+    task: "Task",
+    options: Options,
+    context: "Context",
+    model: GraphModule | OneByOne,
+    masks: Masks,
+    like: tuple[torch.Tensor, ...],
+) -> dict[str, tuple[float, str]]:
+    """Masks the weights of `model`, at once or while it trains; without training its norms learn their statistics again."""
+    pattern, gradual = patterns.read(options.pattern), None
+    if options.schedule == "gradual":
+        ramp = Ramp(begin=options.begin, end=options.end)
+        gradual = Gradual(masks, pattern, options.sparsity, options.scope, ramp)
+    else:
+        masks.renew(pattern, options.sparsity, options.scope)
+    if task.training is not None and options.images:
+        trained = fit(
+            model,
+            task.training,
+            options.loop(context.seed),
+            objective=Distillation(
+                [teacher(candidate)], task.training.loss, options.alpha, options.temperature
+            ),
+            on_step=gradual,
+            folder=Path(context.work) / CHECKPOINT,
+        )
+        model.to("cpu")
+        if gradual is not None:
+            gradual(1.0)
+        return figures_of(trained)
+    if not options.recalibrate or task.calibration is None:
+        return {}
+    before = metric_of(task, model)
+    inputs = (checked(batch, like, n) for n, batch in enumerate(yielded(task.calibration)))
+    taken = recalibrate(model, inputs, RECALIBRATED)
+    return {
+        "metric before recalibration": (before, ""),
+        "inputs of the recalibration": (taken, "count"),
+    }
+
+
+def _counted(
+    graph: GraphModule, found: Sequence[Layer], chosen: Sequence[Layer]
+) -> dict[str, tuple[float, str]]:
+    """Counted in the stored weights, not taken from the masks."""
+    kept = {layer.path: tensors.read(graph, layer.path) != 0 for layer in found}
+    zeros = {path: int((~mask).sum()) for path, mask in kept.items()}
+    return {
+        "zeros of the sparse layers": (
+            sum(zeros[c.path] for c in chosen) / sum(c.size for c in chosen),
+            "share",
+        ),
+        "zeros of all layers": (sum(zeros.values()) / sum(layer.size for layer in found), "share"),
+        "layers made sparse": (len(chosen), "count"),
+        "layers left dense": (len(found) - len(chosen), "count"),
+        "output channels of zeros": (sum(dead_channels.dead_channels(kept[c.path]) for c in chosen), "count"),
+    }

@@ -1,0 +1,1 @@
+"""The user's model becomes one exported program, and its own answers become the reference."""

@@ -1,0 +1,153 @@
+"""What the float model answered to the metric, kept by the hash of the question: the reference for every artifact.
+
+`Replay` asks the metric a second time and answers from what is kept: a metric that then asks for other inputs, or
+finds another figure, is not deterministic, and no artifact could be judged by it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from edgekit.arrays import as_arrays, digest
+from edgekit.errors import TaskError
+from edgekit.trace.calibration_check import Statistics
+
+KEEP_BYTES = 1 << 30  # predictions kept for parity
+KEEP_QUESTION_BYTES = 1 << 26  # questions kept whole: see `Questions`
+KEEP_SAMPLES = 32  # kept for golden pairs and the saturation check
+
+
+class Questions:
+    """What the metric asked, evenly spread over its questions and at most KEEP_QUESTION_BYTES.
+
+    A metric that feeds answers back asks an artifact other questions from the second step on; these are what the
+    artifact is then compared on.
+    """
+
+    def __init__(self) -> None:
+        self._stride, self._seen, self._bytes = 1, 0, 0
+        self.inputs: dict[str, list[np.ndarray]] = {}
+
+    def add(self, key: str, arrays: list[np.ndarray]) -> None:
+        fits = _size(arrays) <= KEEP_QUESTION_BYTES
+        if self._seen % self._stride == 0 and fits and key not in self.inputs:
+            self.inputs[key] = [a.copy() for a in arrays]
+            self._bytes += _size(arrays)
+        self._seen += 1
+        while self._bytes > KEEP_QUESTION_BYTES:
+            self._drop(list(self.inputs)[1::2])
+            self._stride *= 2
+
+    def _drop(self, keys: list[str]) -> None:
+        for key in keys:
+            self._bytes -= _size(self.inputs.pop(key))
+
+
+class Recorder:
+    """A predict function that remembers what it answered, by the hash of what it was asked."""
+
+    def __init__(self, call: Callable[..., list[np.ndarray]]) -> None:
+        self._call = call
+        self._kept_bytes = 0
+        self._skipped = 0
+        self._asked: dict[str, int] = {}  # hash of the inputs -> how many outputs are kept
+        self._samples: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
+        self.samples = 0
+        self.predictions: dict[str, np.ndarray] = {}
+        self.statistics = Statistics()
+        self._questions = Questions()
+
+    def __call__(self, *inputs: Any) -> Any:
+        arrays = as_arrays(inputs)
+        outputs = self._call(*arrays)
+        self.samples += len(arrays[0])
+        self.statistics.add(arrays)
+        self._keep_samples(arrays, outputs)
+        key = digest(arrays)
+        self._questions.add(key, arrays)
+        self._keep(key, outputs, len(arrays[0]))
+        return _single(outputs)
+
+    def _keep(self, key: str, outputs: list[np.ndarray], samples: int) -> None:
+        size = _size(outputs)
+        fits = self._kept_bytes + size <= KEEP_BYTES
+        self._asked[key] = len(outputs) if fits else 0
+        if fits:
+            self._kept_bytes += size
+            self.predictions.update({f"{key}_{i}": o for i, o in enumerate(outputs)})
+        else:
+            self._skipped += samples
+
+    def asked(self, arrays: list[np.ndarray]) -> bool:
+        return digest(arrays) in self._asked
+
+    def questions(self) -> list[str]:
+        """The hashes of what the metric asked for, in order."""
+        return list(self._asked)
+
+    def answers(self) -> dict[str, list[np.ndarray]]:
+        """What was answered to each question, in order; nothing where some answers were too large to keep."""
+        if self._skipped:
+            return {}
+        return {key: [self.predictions[f"{key}_{i}"] for i in range(n)] for key, n in self._asked.items()}
+
+    def kept_questions(self) -> dict[str, np.ndarray]:
+        """Inputs by the hash of the question, evenly spread over all of them: `<hash>_<input>`."""
+        return {
+            f"{key}_{i}": a for key, arrays in self._questions.inputs.items() for i, a in enumerate(arrays)
+        }
+
+    def answer(self, arrays: list[np.ndarray]) -> Any:
+        """What was answered to these inputs; the model is asked where that was not kept."""
+        key = digest(arrays)
+        kept = [self.predictions[f"{key}_{i}"] for i in range(self._asked.get(key, 0))]
+        return _single(kept or self._call(*arrays))
+
+    def _keep_samples(self, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+        for row in range(min(len(inputs[0]), KEEP_SAMPLES - len(self._samples))):
+            self._samples.append(
+                ([a[row : row + 1].copy() for a in inputs], [o[row : row + 1].copy() for o in outputs])
+            )
+
+    def kept(self) -> dict[str, np.ndarray]:
+        """The first samples: input_i and output_i, arrays [N, ...]."""
+        if not self._samples:
+            raise TaskError("the metric never called predict; it must score the function it is given")
+        inputs, outputs = zip(*self._samples, strict=True)
+        named = {"input": zip(*inputs, strict=True), "output": zip(*outputs, strict=True)}
+        return {
+            f"{side}_{i}": np.concatenate(column)
+            for side, columns in named.items()
+            for i, column in enumerate(columns)
+        }
+
+    def doubts(self) -> tuple[str, ...]:
+        if not self._skipped:
+            return ()
+        return (
+            f"parity leaves out {self._skipped} of {self.samples} samples: outputs above {KEEP_BYTES >> 20} MiB",
+        )
+
+
+def _size(arrays: list[np.ndarray]) -> int:
+    return sum(a.nbytes for a in arrays)
+
+
+def _single(outputs: list[np.ndarray]) -> Any:
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+class Replay:
+    """A predict function that answers as the recorder did. unknown: samples that it was never asked."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self.samples = self.unknown = 0
+
+    def __call__(self, *inputs: Any) -> Any:
+        arrays = as_arrays(inputs)
+        self.samples += len(arrays[0])
+        if not self._recorder.asked(arrays):
+            self.unknown += len(arrays[0])
+        return self._recorder.answer(arrays)

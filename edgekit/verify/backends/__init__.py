@@ -1,0 +1,1 @@
+"""One runtime a file: `open_session(path, exact)`, found by its name."""

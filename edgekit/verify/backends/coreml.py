@@ -1,0 +1,30 @@
+"""Core ML packages, executed op by op by edgekit's own ML Program interpreter: no Mac, no coremltools at run time."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from edgekit.records import Artifact, Lint
+from edgekit.verify.graphs.coreml import read
+from edgekit.verify.lint import MIN_SHARE, build_lint
+from edgekit.verify.mil.interpreter import Interpreter
+from edgekit.verify.mil.package import Package
+from edgekit.verify.predict import Session
+
+
+class _Interpreted:
+    def __init__(self, interpreter: Interpreter) -> None:
+        self._interpreter = interpreter
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return self._interpreter.run(feeds)
+
+
+def open_session(path: str, exact: bool = False) -> Session:
+    """float16-typed tensors are rounded after every op. exact: nothing is rounded beyond the stored weights."""
+    return _Interpreted(Interpreter(Package(path), precision="float32" if exact else "float16"))
+
+
+def lint(artifact: Artifact, min_share: float = MIN_SHARE) -> Lint:
+    """The operations of the main function by the type they compute in, constants left out."""
+    return build_lint(artifact, read(artifact.path), min_share=min_share)

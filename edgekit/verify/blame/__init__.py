@@ -1,0 +1,1 @@
+"""Which layer is to blame for a wrong or a worse answer."""

@@ -1,0 +1,230 @@
+"""Output folders: whole or not at all, and never at the price of what was there."""
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edgekit.engine.output import MARK, OLD, PARTIAL, check_output, copy_content, output_folder, put_back
+from edgekit.errors import UserError
+
+OURS = '{"edgekit_version":"0.1"}'
+FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file below a folder, hidden ones too."""
+    return {str(p.relative_to(folder)): p.read_text() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@contextmanager
+def opened(out: Path) -> Iterator[Path]:
+    """The output folder, with a work folder beside it that is gone afterwards."""
+    work = out.absolute().parent / ".work"
+    work.mkdir(parents=True)
+    try:
+        with output_folder(out, work) as partial:
+            yield partial
+    finally:
+        shutil.rmtree(work)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def make_old(folder: Path) -> Path:
+    out = folder / "out"
+    (out / "x86").mkdir(parents=True)
+    (out / MARK).write_text(OURS)
+    (out / "x86" / "old").write_text("old")
+    return out
+
+
+def write_new(partial: Path) -> None:
+    (partial / MARK).write_text(OURS)
+    (partial / "new").write_text("new")
+
+
+OLD_TREE = {"out/report.json": OURS, "out/x86/old": "old"}
+
+
+def test_a_free_place_is_filled_with_its_parents(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b" / "out"
+    with opened(out) as partial:
+        write_new(partial)
+        assert not out.exists()
+    assert tree(tmp_path) == {"a/b/out/new": "new", "a/b/out/report.json": OURS}
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    with opened(tmp_path / "out") as partial:
+        write_new(partial)
+    assert (tmp_path / "out" / "new").is_file()
+
+
+def test_our_own_folder_is_replaced_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    out = make_old(tmp_path)
+    with opened(out) as partial:
+        write_new(partial)
+        assert tree(out) == {"report.json": OURS, "x86/old": "old"}, "the old one is there until the end"
+    assert tree(tmp_path) == {"out/new": "new", "out/report.json": OURS}
+
+
+def test_the_folder_has_ordinary_rights(tmp_path: Path) -> None:
+    """A build server's other users can read it."""
+    with opened(tmp_path / "out") as partial:
+        write_new(partial)
+    (tmp_path / "plain").mkdir()
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("out", "plain")}
+    assert len(modes) == 1
+
+
+def test_the_current_folder_by_its_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with opened(Path()) as partial:
+        write_new(partial)
+    assert tree(tmp_path) == {"here/new": "new", "here/report.json": OURS}
+
+
+# ---------------------------------------------------------------------------------------------- what is not ours
+
+
+@pytest.mark.parametrize("content", [{"thesis.tex": ""}, {".hidden": ""}, {MARK: "{}"}, {MARK: ""}])
+def test_a_foreign_folder_is_left_alone(tmp_path: Path, content: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, text in content.items():
+        (out / name).write_text(text)
+    with pytest.raises(UserError) as caught, opened(out):
+        pytest.fail("must refuse before any work is done")
+    assert str(caught.value) == (
+        f"output folder {out} exists and was not written by edgekit; give another -o or empty it"
+    )
+    assert tree(tmp_path) == {f"out/{name}": text for name, text in content.items()}
+
+
+def test_a_file_and_links_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    make_old(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "out")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("file", "link", "dangling"):
+        with pytest.raises(UserError) as caught:
+            check_output(tmp_path / name)
+        assert str(caught.value) == f"output {tmp_path / name} exists and is not a folder; give another -o"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+# ---------------------------------------------------------------------------------------------- what can break
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), KeyboardInterrupt(), UserError("given wrong")])
+def test_an_exception_leaves_the_old_one_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
+    out = make_old(tmp_path)
+    with pytest.raises(type(error)), opened(out) as partial:
+        write_new(partial)
+        raise error
+    assert tree(tmp_path) == OLD_TREE
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_exception_at_a_free_place_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), opened(tmp_path / "out") as partial:
+        write_new(partial)
+        raise RuntimeError
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, number: int) -> None:
+    out = make_old(tmp_path)
+    with pytest.raises(UserError) as caught, opened(out) as partial:
+        write_new(partial)
+        raise OSError(number, os.strerror(number))
+    assert str(caught.value) == f"the disk is full while writing {out}; nothing was changed"
+    assert tree(tmp_path) == OLD_TREE
+
+
+def test_a_full_disk_while_a_package_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Core ML artifact is a folder; copytree would turn ENOSPC into a list of texts."""
+    package = tmp_path / "m.mlpackage" / "Data"
+    package.mkdir(parents=True)
+    (package / "weights").write_text("w")
+
+    def full(*_: object, **__: object) -> None:
+        raise FULL
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(UserError, match="the disk is full"), opened(tmp_path / "out") as partial:
+        copy_content(package.parent, partial / "x" / "m.mlpackage")
+    assert names(tmp_path) == ["m.mlpackage"]
+
+
+def test_another_oserror_is_not_called_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError), opened(tmp_path / "out"):
+        raise PermissionError(errno.EACCES, "no")
+
+
+def test_the_old_one_is_put_back_when_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = make_old(tmp_path)
+    real = Path.rename
+
+    def rename(self: Path, target: Path) -> Path:
+        if self.name == PARTIAL:
+            raise FULL
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(UserError, match="the disk is full"), opened(out) as partial:
+        write_new(partial)
+    assert tree(tmp_path) == OLD_TREE
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_old_one_that_cannot_be_moved_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = make_old(tmp_path)
+
+    def busy(self: Path, target: Path) -> Path:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+
+    monkeypatch.setattr(Path, "rename", busy)
+    with pytest.raises(OSError, match="busy"), opened(out) as partial:
+        write_new(partial)
+    assert tree(tmp_path) == OLD_TREE
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_process_killed_between_the_renames_leaves_what_puts_the_old_one_back(tmp_path: Path) -> None:
+    out, work = make_old(tmp_path), tmp_path / ".work"
+    work.mkdir()
+    out.rename(work / OLD)
+    put_back(out, work)
+    shutil.rmtree(work)
+    assert tree(tmp_path) == OLD_TREE
+
+
+def test_the_old_one_does_not_come_back_over_a_new_one(tmp_path: Path) -> None:
+    out, work = make_old(tmp_path), tmp_path / ".work"
+    (work / OLD).mkdir(parents=True)
+    put_back(out, work)
+    assert (work / OLD).is_dir()
+    assert tree(out) == {"report.json": OURS, "x86/old": "old"}
+
+
+def test_copying_files_and_folders(tmp_path: Path) -> None:
+    (tmp_path / "a" / "deep").mkdir(parents=True)
+    (tmp_path / "a" / "deep" / "f").write_text("f")
+    copy_content(tmp_path / "a", tmp_path / "x" / "b")
+    copy_content(tmp_path / "a" / "deep" / "f", tmp_path / "y" / "g")
+    assert tree(tmp_path / "x") == {"b/deep/f": "f"}
+    assert tree(tmp_path / "y") == {"g": "f"}

@@ -1,0 +1,177 @@
+"""Stages in child processes: what crosses, and what a parent says of each way to die.
+
+A child's log lies in the scratch folder of a run, which is gone when the user reads the error. So the sentence
+itself carries what the process said last.
+"""
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from child_functions import Answer, Order
+
+from edgekit import errors
+from edgekit.engine import process
+from edgekit.errors import ChildCrash, EdgekitError
+from edgekit.records import StageTime
+
+
+def run(name: str, folder: Path, **order: object) -> tuple[Answer, StageTime]:
+    return process.run("the stage", f"child_functions:{name}", Order(**order), Answer, folder)  # type: ignore[arg-type]
+
+
+def crash(name: str, folder: Path, **order: object) -> str:
+    with pytest.raises(ChildCrash) as caught:
+        run(name, folder, **order)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_record_goes_and_another_comes_back(tmp_path: Path) -> None:
+    found, time = run("echo", tmp_path / "made" / "for it", text="çà\n", number=0.1)
+    assert (found.text, found.number) == ("çà\n", 0.1)
+    assert found.figures[0].value == 0.1
+    assert found.process != os.getpid()
+    assert time.stage == "the stage"
+    assert 0 < time.wall_s < 30
+
+
+def test_what_it_says_is_in_its_log(tmp_path: Path) -> None:
+    run("echo", tmp_path)
+    log = (tmp_path / "log.txt").read_text()
+    assert "said on stdout" in log and "said on stderr" in log
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf])
+def test_infinities_cross_in_both_directions(tmp_path: Path, number: float) -> None:
+    """An error of infinity is a finding; as JSON null it would be a crash of the parent."""
+    found, _ = run("echo", tmp_path, number=number)
+    assert found.number == number
+    assert found.figures[0].value == number
+
+
+def test_threads_wait_without_spinning(tmp_path: Path) -> None:
+    found, _ = run("echo", tmp_path)
+    assert found.variables["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+def test_peak_memory_is_the_childs_own(tmp_path: Path) -> None:
+    """Of a fresh process: neither this process's gigabytes nor what the child gave back."""
+    small, large = (run("allocate", tmp_path / str(n), number=n)[1].peak_memory_bytes for n in (1, 150e6))
+    if small is None or large is None:
+        pytest.skip("no VmHWM on this system")
+    assert 5e6 < small < 100e6
+    assert 140e6 < large - small < 180e6
+
+
+# ---------------------------------------------------------------------------------------------- errors on purpose
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["UserError", "TaskError", "TargetError", "BudgetError", "VerificationError", "ConversionError", "MissingRuntime"],
+)  # fmt: skip
+def test_our_errors_cross_as_what_they_are(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(EdgekitError) as caught:
+        run("raise_ours", tmp_path, text=f"{kind}:one sentence: pip install x")
+    assert type(caught.value) is getattr(errors, kind)
+    assert str(caught.value) == "one sentence: pip install x"
+
+
+def test_a_full_disk_in_the_child(tmp_path: Path) -> None:
+    with pytest.raises(errors.UserError) as caught:
+        run("disk_full", tmp_path)
+    assert str(caught.value) == (
+        "the disk is full: [Errno 28] No space left on device: 'weights.bin'. Free some space and run again"
+    )
+
+
+# ---------------------------------------------------------------------------------------------- everything else
+
+
+def test_a_bug_names_its_stage_type_text_and_line(tmp_path: Path) -> None:
+    found = crash("raise_bug", tmp_path, text="two\n   lines")
+    start, _, place = found.rpartition(" (")
+    assert start == "the stage: ZeroDivisionError: two lines"
+    assert place.startswith("child_functions.py, line ")
+    assert "Traceback" in (tmp_path / "log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("signal", "expected"),
+    [
+        ("SIGSEGV", "the process crashed (segmentation fault; a framework imported before torch and torchvision does this)"),
+        ("SIGKILL", "the process was killed (most likely out of memory)"),
+        ("SIGABRT", "the process died of SIGABRT"),
+    ],
+)  # fmt: skip
+def test_a_signal_is_a_sentence_with_its_last_words(tmp_path: Path, signal: str, expected: str) -> None:
+    found = crash("die", tmp_path, text=signal)
+    shutil.rmtree(tmp_path)
+    assert found == f"the stage: {expected}; its log ends: loading | about to die"
+
+
+def test_the_environment_is_no_last_word_however_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, *(str(tmp_path / f"folder{n}") for n in range(200))])
+    assert crash("leave", tmp_path, number=3).endswith("its log is empty")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_leaving_without_a_result(tmp_path: Path, code: int) -> None:
+    assert crash("leave", tmp_path, number=code) == (
+        f"the stage: the process ended with exit code {code} and left no result; its log is empty"
+    )
+
+
+def test_a_function_that_does_not_exist(tmp_path: Path) -> None:
+    assert crash("no_such_function", tmp_path).startswith(
+        "the stage: AttributeError: module 'child_functions'"
+    )
+
+
+def test_last_words_are_short(tmp_path: Path) -> None:
+    (tmp_path / "log.txt").write_bytes(b"x" * 100_000 + b"\n" + b"\xff\xfe y\n" * 9)
+    assert len(process.last_words(tmp_path / "log.txt")) < 500
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from child_functions import Answer, Order
+from edgekit.engine import process
+folder = Path(sys.argv[1])
+process.run("s", "child_functions:sleep", Order(folder=str(folder)), Answer, folder)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_child_dies_with_its_killed_parent(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PARENT, str(tmp_path)]
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    parent = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
+    _until((tmp_path / "process").exists)
+    child = Path("/proc") / (tmp_path / "process").read_text()
+    assert child.is_dir()
+    parent.kill()
+    parent.wait()
+    _until(lambda: not child.exists() or "Z (zombie)" in (child / "status").read_text())
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not happened():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.01)
+
+
+def test_a_result_of_an_earlier_run_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    run("echo", tmp_path, text="first")
+    assert "segmentation fault" in crash("die", tmp_path, text="SIGSEGV")

@@ -1,0 +1,356 @@
+"""The machine is shared by children and never while something is timed; equal work is done once; events are told."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from child_functions import Answer, Order
+
+from edgekit.engine.stages import Event, EventLog, Machine, Stages
+from edgekit.errors import Stopped, UserError
+from edgekit.records import Recipe, StageTime
+
+WAIT_S = 10  # a limit for what must happen; reached only by a failure
+BRIEF_S = 0.05  # how long something that must not happen is waited for
+
+
+def start(call: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    return thread
+
+
+def join(*threads: threading.Thread) -> None:
+    for thread in threads:
+        thread.join(WAIT_S)
+        assert not thread.is_alive(), "a stage waits for ever"
+
+
+class Gate:
+    """A body of work that says when it is in, and stays until it may go."""
+
+    def __init__(self, room: Callable[[], object]) -> None:
+        self.inside, self.may_go = threading.Event(), threading.Event()
+        self._room = room
+        self.thread = start(self._work)
+
+    def _work(self) -> None:
+        with self._room():  # type: ignore[attr-defined]
+            self.inside.set()
+            self.may_go.wait(WAIT_S)
+
+    def finish(self) -> None:
+        self.may_go.set()
+        join(self.thread)
+
+
+def test_as_many_children_as_jobs_and_no_more() -> None:
+    machine = Machine(2)
+    first, second = Gate(machine.shared), Gate(machine.shared)
+    assert first.inside.wait(WAIT_S) and second.inside.wait(WAIT_S)
+    third = Gate(machine.shared)
+    assert not third.inside.wait(BRIEF_S)
+    first.finish()
+    assert third.inside.wait(WAIT_S)
+    second.finish()
+    third.finish()
+
+
+def test_a_measurement_waits_for_every_child_and_keeps_new_ones_out() -> None:
+    machine = Machine(2)
+    child = Gate(machine.shared)
+    assert child.inside.wait(WAIT_S)
+    measuring = Gate(machine.alone)
+    assert not measuring.inside.wait(BRIEF_S), "one child still runs"
+    late = Gate(machine.shared)
+    assert not late.inside.wait(BRIEF_S), "there is room, but a measurement waits: it must not starve"
+    child.finish()
+    assert measuring.inside.wait(WAIT_S)
+    assert not late.inside.wait(BRIEF_S), "nothing runs beside a measurement"
+    measuring.finish()
+    assert late.inside.wait(WAIT_S)
+    late.finish()
+
+
+def test_two_measurements_do_not_overlap() -> None:
+    machine = Machine(2)
+    first = Gate(machine.alone)
+    assert first.inside.wait(WAIT_S)
+    second = Gate(machine.alone)
+    assert not second.inside.wait(BRIEF_S)
+    first.finish()
+    assert second.inside.wait(WAIT_S)
+    second.finish()
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 5])
+def test_under_load_nothing_ever_overlaps_a_measurement(jobs: int) -> None:
+    machine, lock = Machine(jobs), threading.Lock()
+    running = {"children": 0, "measurements": 0}
+    wrong: list[str] = []
+
+    def work(kind: str, room: Callable[[], object]) -> None:
+        for _ in range(15):
+            with room():  # type: ignore[attr-defined]
+                with lock:
+                    running[kind] += 1
+                    if running["measurements"] > 1 or (running["measurements"] and running["children"]):
+                        wrong.append(str(running))
+                    if running["children"] > jobs:
+                        wrong.append(f"{running} for {jobs} jobs")
+                time.sleep(0.0005)
+                with lock:
+                    running[kind] -= 1
+
+    threads = [start(lambda: work("children", machine.shared)) for _ in range(4)]
+    threads += [start(lambda: work("measurements", machine.alone)) for _ in range(3)]
+    join(*threads)
+    assert not wrong
+
+
+def test_what_fails_inside_gives_its_room_back() -> None:
+    machine = Machine(1)
+    for room in (machine.shared, machine.alone) * 2:
+        with pytest.raises(RuntimeError), room():
+            raise RuntimeError
+    last = Gate(machine.alone)
+    assert last.inside.wait(WAIT_S)
+    last.finish()
+
+
+# ------------------------------------------------------------------------------------------------------ stages
+
+
+def make(tmp_path: Path, jobs: int = 2) -> tuple[Stages, list[Event]]:
+    events: list[Event] = []
+    return Stages(tmp_path, jobs, events.append), events
+
+
+def told(events: list[Event]) -> list[tuple[str, str, str]]:
+    return [(e.target, e.stage, e.state) for e in events]
+
+
+def echo(stages: Stages, target: str = "x86", alone: bool = False, **order: Any) -> tuple[Answer, StageTime]:
+    """One stage whose spec names its folder, as real ones do."""
+
+    def spec(folder: Path) -> Order:
+        return Order(**{"folder": str(folder), **order})
+
+    return stages.run(target, "the stage", "child_functions:write", spec, Answer, name="write", alone=alone)
+
+
+def test_a_child_and_its_events(tmp_path: Path) -> None:
+    stages, events = make(tmp_path)
+    found, time_ = echo(stages, text="a")
+    assert (found.text, time_.stage, time_.reused) == ("a", "the stage", False)
+    assert told(events) == [("x86", "the stage", "started"), ("x86", "the stage", "done")]
+    assert events[1].wall_s is not None and events[1].wall_s > 0
+
+
+def test_a_failed_child_tells_its_sentence_and_frees_the_machine(tmp_path: Path) -> None:
+    stages, events = make(tmp_path, jobs=1)
+    with pytest.raises(UserError):
+        stages.run(
+            "t", "s", "child_functions:raise_ours", lambda _: Order(text="UserError:no"), Answer, name="n"
+        )
+    assert told(events)[-1] == ("t", "s", "failed")
+    assert events[-1].message == "no"
+    assert echo(stages, alone=True)[0].text == ""
+
+
+def test_a_measurement_has_the_environment_of_the_caller(tmp_path: Path) -> None:
+    """What makes torch fast would change what is measured."""
+    stages, _ = make(tmp_path)
+    plain, _ = echo(stages, alone=True)
+    tuned, _ = echo(stages)
+    assert plain.variables["OMP_WAIT_POLICY"] == os.environ.get("OMP_WAIT_POLICY", "")
+    assert tuned.variables["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+RECIPE = Recipe(name="r", precision="int8", steps=())
+
+
+# ------------------------------------------------------------------------------------------------------ reuse
+
+
+def test_equal_work_is_done_once_in_this_run_and_in_the_next(tmp_path: Path) -> None:
+    stages, events = make(tmp_path)
+    first, time_ = echo(stages, text="a")
+    again, reused = echo(stages, text="a")
+    assert again == first, "the process number is the first one's"
+    assert reused.reused and reused.peak_memory_bytes == time_.peak_memory_bytes
+    assert told(events)[-1] == ("x86", "the stage", "reused")
+    later, _ = echo(make(tmp_path)[0], text="a")
+    assert later == first
+
+
+@pytest.mark.parametrize("change", [{"text": "b"}, {"number": 1.0}, {"target": "arm"}])
+def test_other_work_is_not_reused(tmp_path: Path, change: dict[str, Any]) -> None:
+    stages, _ = make(tmp_path)
+    first, _ = echo(stages, text="a")
+    assert echo(stages, **{"text": "a", **change})[1].reused is False
+    assert echo(stages, text="a")[0] == first
+
+
+def file_of(work: Path, name: str) -> Path:
+    (found,) = work.glob(f"x86/*/{name}")
+    return found
+
+
+@pytest.mark.parametrize("name", ["result.json", "written.bin"])
+@pytest.mark.parametrize("harm", [Path.unlink, lambda p: p.write_bytes(p.read_bytes()[:-1])])
+def test_a_damaged_stage_is_done_again(tmp_path: Path, name: str, harm: Callable[[Path], object]) -> None:
+    first, _ = echo(make(tmp_path)[0], text="a")
+    harm(file_of(tmp_path, name))
+    again, time_ = echo(make(tmp_path)[0], text="a")
+    assert time_.reused is False and again.process != first.process
+    assert file_of(tmp_path, "written.bin").read_text() == "a"
+
+
+def test_what_an_unfinished_stage_left_is_not_met_by_the_next(tmp_path: Path) -> None:
+    echo(make(tmp_path)[0], text="a")
+    file_of(tmp_path, "result.json").unlink()
+    left = file_of(tmp_path, "written.bin").with_name("half.onnx")
+    left.write_text("half")
+    kept = left.with_name("checkpoint")
+    kept.mkdir()
+    echo(make(tmp_path)[0], text="a")
+    assert not left.exists() and kept.exists(), "a training goes on from its checkpoints"
+
+
+def test_a_failure_is_not_kept(tmp_path: Path) -> None:
+    for _ in range(2):
+        stages, events = make(tmp_path)
+        with pytest.raises(UserError):
+            stages.run(
+                "t", "s", "child_functions:raise_ours", lambda _: Order(text="UserError:no"), Answer, name="n"
+            )
+        assert told(events) == [("t", "s", "started"), ("t", "s", "failed")]
+
+
+def test_the_trace_is_always_run(tmp_path: Path) -> None:
+    processes = set()
+    for _ in range(2):
+        found, time_ = make(tmp_path)[0].trace("child_functions:echo", lambda _: Order(text="a"), Answer)
+        assert time_.reused is False
+        processes.add(found.process)
+    assert len(processes) == 2
+
+
+def test_logs_are_numbered_in_the_order_of_use(tmp_path: Path) -> None:
+    stages, _ = make(tmp_path)
+    stages.trace("child_functions:echo", lambda _: Order(), Answer)
+    echo(stages, "x86")
+    echo(stages, "arm")
+    echo(stages, "x86")
+    found = stages.logs("x86")
+    assert [name for name, _ in found] == ["01-trace.txt", "02-write.txt"]
+    assert all("said on stdout" in log.read_text() for _, log in found)
+
+
+# ------------------------------------------------------------------------------------------------------ stopping
+
+
+def test_stopping_ends_the_child_and_starts_no_other(tmp_path: Path) -> None:
+    stages, _ = make(tmp_path)
+    ended: list[BaseException] = []
+
+    def sleep() -> None:
+        try:
+            stages.run(
+                "t", "s", "child_functions:sleep", lambda f: Order(folder=str(f)), Answer, name="sleep"
+            )
+        except Stopped as error:
+            ended.append(error)
+
+    running = start(sleep)
+    wait_for(lambda: list(tmp_path.glob("t/*/process")))
+    process = int(next(tmp_path.glob("t/*/process")).read_text())
+    stages.stop()
+    join(running)
+    assert [str(error) for error in ended] == ["s was stopped"]
+    assert not Path(f"/proc/{process}").exists()
+    with pytest.raises(Stopped):
+        echo(stages)
+
+
+def wait_for(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not happened():
+        assert time.monotonic() < deadline, "did not happen"
+        time.sleep(0.01)
+
+
+# ------------------------------------------------------------------------------------------------------ once
+
+
+def test_once_makes_one_value_however_many_ask(tmp_path: Path) -> None:
+    stages, _ = make(tmp_path)
+    calls: list[int] = []
+    values: list[Recipe] = []
+
+    def slow() -> Recipe:
+        calls.append(1)
+        time.sleep(0.02)
+        return Recipe(name=str(len(calls)), precision="int8", steps=())
+
+    join(*[start(lambda: values.append(stages.once("key", slow))) for _ in range(6)])
+    assert len(calls) == 1
+    assert len(values) == 6 and all(value is values[0] for value in values)
+    assert stages.once("other", slow).name == "2"
+
+
+def test_a_failure_is_everyones_and_is_not_tried_again(tmp_path: Path) -> None:
+    stages, _ = make(tmp_path)
+    calls: list[int] = []
+
+    def fail() -> Recipe:
+        calls.append(1)
+        raise UserError("no converter")
+
+    for _ in range(3):
+        with pytest.raises(UserError, match="no converter"):
+            stages.once("key", fail)
+    assert len(calls) == 1
+
+
+def test_different_keys_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    stages, _ = make(tmp_path)
+    go, done = threading.Event(), threading.Event()
+
+    def blocked() -> Recipe:
+        go.wait(WAIT_S)
+        return RECIPE
+
+    first = start(lambda: stages.once("slow", blocked))
+    second = start(lambda: (stages.once("quick", lambda: RECIPE), done.set()))
+    assert done.wait(WAIT_S)
+    go.set()
+    join(first, second)
+
+
+# ------------------------------------------------------------------------------------------------------ the log
+
+
+def test_the_log_of_a_target_holds_its_own_and_the_shared_events(tmp_path: Path) -> None:
+    forwarded: list[Event] = []
+    log = EventLog(forwarded.append)
+    for target in ("", "x86", "arm"):
+        log(Event(target=target, stage="s", state="note", message=f"for {target or 'all'}: ü"))
+    log.write("x86", tmp_path / "log.jsonl")
+    lines = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["message"] for row in rows] == ["for all: ü", "for x86: ü"]
+    assert all(abs(row["unix_time_s"] - time.time()) < 60 for row in rows)
+    assert len(forwarded) == 3
+
+
+def test_a_log_without_a_listener(tmp_path: Path) -> None:
+    log = EventLog(None)
+    log.write("x86", tmp_path / "log.jsonl")
+    assert (tmp_path / "log.jsonl").read_text() == ""

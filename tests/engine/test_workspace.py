@@ -1,0 +1,224 @@
+"""The folder of an unfinished run: one owner at a time, kept after a stop, dropped when what it rests on changed."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from edgekit.engine.output import OLD
+from edgekit.engine.workspace import FINGERPRINT, KEPT, LOCK, settle, work_folder
+from edgekit.errors import DiskFull, UserError
+
+PRINT = {"the model's weights": "1", "the seed": "0"}
+
+
+def finish(work: Path, stage: str = "ptq-0123", owner: str = "x86", answer: str = '{"result": 1}') -> Path:
+    folder = work / owner / stage
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(answer)
+    return folder
+
+
+def stopped(out: Path, fingerprint: dict[str, str] = PRINT) -> Path:
+    """What a run leaves that was stopped after one stage."""
+    with pytest.raises(KeyboardInterrupt), work_folder(out, False, print) as work:
+        finish(work, "trace", "shared")
+        settle(work, fingerprint, print)
+        finish(work)
+        raise KeyboardInterrupt
+    return work
+
+
+def test_a_normal_end_leaves_nothing(tmp_path: Path) -> None:
+    with work_folder(tmp_path / "deep" / "out", False, print) as work:
+        assert work == tmp_path / "deep" / ".out.edgekit-work"
+        finish(work)
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("wrong"), RuntimeError("bug")])
+def test_a_stop_keeps_finished_stages_and_says_so(tmp_path: Path, error: BaseException) -> None:
+    said: list[str] = []
+    with pytest.raises(type(error)) as caught, work_folder(tmp_path / "out", False, said.append) as work:
+        stage = finish(work)
+        raise error
+    assert stage.is_dir()
+    assert said == caught.value.__notes__ == [KEPT]
+
+
+@pytest.mark.parametrize(
+    ("owner", "stage", "answer"),
+    [("shared", "trace", '{"result": 1}'), ("x86", "ptq-01", '{"error": {}}'), ("x86", "ptq-01", '{"resu')],
+)
+def test_without_a_finished_stage_nothing_is_kept(
+    tmp_path: Path, owner: str, stage: str, answer: str
+) -> None:
+    with pytest.raises(RuntimeError), work_folder(tmp_path / "out", False, print) as work:
+        finish(work, stage, owner, answer)
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_gets_its_room_back(tmp_path: Path) -> None:
+    with pytest.raises(DiskFull), work_folder(tmp_path / "out", False, print) as work:
+        finish(work)
+        raise DiskFull("full")
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- the next run
+
+
+def test_resuming_finds_the_stages(tmp_path: Path) -> None:
+    stopped(tmp_path / "out")
+    said: list[str] = []
+    with work_folder(tmp_path / "out", True, said.append) as work:
+        settle(work, PRINT, said.append)
+        assert (work / "x86" / "ptq-0123").is_dir()
+    assert said == []
+
+
+def test_not_resuming_removes_them_and_says_so(tmp_path: Path) -> None:
+    stopped(tmp_path / "out")
+    said: list[str] = []
+    with work_folder(tmp_path / "out", False, said.append) as work:
+        assert [p.name for p in work.iterdir()] == [LOCK]
+    assert said == [
+        "removed 1 finished stages of a run that was stopped; --resume would have gone on from them"
+    ]
+
+
+def test_resuming_nothing_is_said(tmp_path: Path) -> None:
+    said: list[str] = []
+    with work_folder(tmp_path / "out", True, said.append):
+        pass
+    assert said == ["nothing to resume: no finished stage was left; everything is done anew"]
+
+
+@pytest.mark.parametrize(
+    ("now", "named"),
+    [
+        ({**PRINT, "the model's weights": "2"}, "the model's weights"),
+        ({**PRINT, "the seed": "1", "the model's weights": "2"}, "the model's weights, the seed"),
+        ({"the model's weights": "1"}, "the seed"),
+        ({**PRINT, "the version of torch": "3"}, "the version of torch"),
+    ],
+)
+def test_stages_of_another_fingerprint_are_ignored(tmp_path: Path, now: dict[str, str], named: str) -> None:
+    stopped(tmp_path / "out")
+    said: list[str] = []
+    with work_folder(tmp_path / "out", True, said.append) as work:
+        settle(work, now, said.append)
+        assert not (work / "x86" / "ptq-0123").exists()
+        assert (work / "shared" / "trace").is_dir(), "it was just made"
+        assert json.loads((work / FINGERPRINT).read_text()) == now
+    assert said == [f"cached stages ignored, changed: {named}"]
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[1]"])
+def test_stages_without_a_readable_fingerprint_belong_to_nobody(tmp_path: Path, text: str | None) -> None:
+    left = stopped(tmp_path / "out") / FINGERPRINT
+    left.unlink() if text is None else left.write_text(text)
+    with work_folder(tmp_path / "out", True, print) as work:
+        settle(work, PRINT, print)
+        assert not (work / "x86" / "ptq-0123").exists()
+
+
+def test_the_former_output_comes_back_after_a_kill_between_two_renames(tmp_path: Path) -> None:
+    work = stopped(tmp_path / "out")
+    (work / OLD).mkdir()
+    (work / OLD / "report.json").write_text("old")
+    with pytest.raises(RuntimeError), work_folder(tmp_path / "out", False, print):
+        raise RuntimeError
+    assert (tmp_path / "out" / "report.json").read_text() == "old"
+
+
+# -- two at once
+
+
+def test_the_second_of_two_runs_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with work_folder(out, False, print) as work:
+        stage = finish(work)
+        with pytest.raises(UserError) as caught, work_folder(out, False, print):
+            pytest.fail("two at once")
+        assert stage.is_dir()
+    assert str(caught.value) == (
+        f"another run (process {os.getpid()}) is writing {out}; wait until it ends, or give another -o"
+    )
+    with work_folder(out, False, print):
+        pass
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from edgekit.engine.workspace import work_folder
+with work_folder(Path(sys.argv[1]), False, print):
+    print("mine", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_lock_of_a_killed_run_is_free(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    command = [sys.executable, "-c", HOLD, str(out)]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path})
+    assert owner.stdout is not None and owner.stdout.readline() == b"mine\n"
+    refused = pytest.raises(UserError, match=f"another run \\(process {owner.pid}\\) is writing")
+    with refused, work_folder(out, False, print):
+        pytest.fail("two at once")
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    with work_folder(out, False, print) as work:
+        assert (work / LOCK).read_text() == str(os.getpid())
+
+
+def test_no_two_of_many_ever_own_it_together(tmp_path: Path) -> None:
+    """Owners come and go and remove the folder; each newcomer locks the file that is there now."""
+    program = f"""
+import sys, time
+from pathlib import Path
+from edgekit.errors import UserError
+from edgekit.engine.workspace import work_folder
+out, inside = Path({str(tmp_path / "out")!r}), Path({str(tmp_path / "inside")!r})
+end, owned = time.monotonic() + 3, 0
+while time.monotonic() < end:
+    try:
+        with work_folder(out, False, lambda text: None):
+            inside.mkdir()
+            time.sleep(0.001)
+            inside.rmdir()
+            owned += 1
+    except UserError:
+        pass
+print(owned)
+"""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    many = [
+        subprocess.Popen(
+            [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+        )
+        for _ in range(3)
+    ]
+    counts = [process.communicate(timeout=60)[0] for process in many]
+    assert [process.returncode for process in many] == [0, 0, 0], (
+        "inside.mkdir fails where two are in at once"
+    )
+    assert sum(int(count) for count in counts) > 3
+
+
+def test_waiting_for_nothing(tmp_path: Path) -> None:
+    """A second run is refused at once: it does not hang until the first ends."""
+    with work_folder(tmp_path / "out", False, print):
+        started = time.monotonic()
+        with suppress(UserError), work_folder(tmp_path / "out", False, print):
+            pass
+        assert time.monotonic() - started < 5

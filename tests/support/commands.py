@@ -1,0 +1,43 @@
+"""The command line in the test's own process, its stages too where a test asks for `in_process`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from edgekit import errors
+from edgekit.cli.main import main
+from edgekit.engine import process
+from edgekit.records import StageTime
+
+TASKS = Path(__file__).parents[1] / "task_files"
+SMALL = TASKS / "small.py"
+
+
+def edgekit(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages run here; everything crosses as JSON, as it would to a child."""
+
+    def run(
+        stage: str, function: str, spec: Any, result: Any, folder: Path, **_: Any
+    ) -> tuple[Any, StageTime]:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "log.txt").write_text("ran in the test's own process\n")
+        job = {"function": function, "spec": msgspec.to_builtins(spec)}
+        (folder / "spec.json").write_text(json.dumps(job))
+        try:
+            answer = process._stage(folder / "spec.json")
+        except Exception as error:
+            failure = process._failure(error)
+            raise errors.by_name(failure["kind"])(failure["message"]) from error
+        found = msgspec.convert(json.loads(json.dumps(answer["result"])), result)
+        return found, StageTime(stage=stage, wall_s=0.0)
+
+    monkeypatch.setattr(process, "run", run)

@@ -1,0 +1,147 @@
+"""Few values for many weights: k-means, what the program holds, and how Core ML stores it."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from sparse_digits import IMAGES, TEST, figures, made, task, weights
+from torch import nn
+
+from edgekit.engine.specs import Context, ExportSpec
+from edgekit.errors import ConversionError, UserError
+from edgekit.export import _stage, coreml
+from edgekit.quant import program as programs
+from edgekit.quant.prepare import prepare_graph
+from edgekit.records import Candidate, Recipe, Step
+from edgekit.sparse.palette import means, nearest, palettized
+from edgekit.target import load_target
+from edgekit.techniques import palettize, sparsify
+from edgekit.verify.backends.coreml import open_session
+
+
+class Wide(nn.Module):
+    """Two layers that are worth a table, a norm between, and one that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.conv, self.norm = nn.Conv2d(1, 32, 3), nn.Conv2d(32, 64, 3), nn.BatchNorm2d(64)
+        self.hidden, self.head = nn.Linear(64, 64), nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.norm(self.conv(torch.relu(self.first(x))))).mean((2, 3))
+        return self.head(torch.relu(self.hidden(x)))
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Candidate:
+    torch.manual_seed(0)
+    net, x = Wide().train(), torch.randn(1, 1, 8, 8)
+    net(torch.randn(32, 1, 8, 8))
+    path = tmp_path_factory.mktemp("wide") / "float.pt2"
+    program = torch.export.export(prepare_graph(torch.export.export(net.eval(), (x,)).module()), (x,))
+    programs.save(program, path)
+    return Candidate(program=str(path), recipe=Recipe(name="t", precision="float16", steps=()))
+
+
+def apply(candidate: Candidate, work: Path, **options: Any) -> Candidate:
+    done = palettize.apply(candidate, task(), palettize.Options(**options), Context(work=str(work)))
+    steps = (*candidate.recipe.steps, Step(technique="palettize", options=options))
+    return msgspec.structs.replace(done, recipe=msgspec.structs.replace(candidate.recipe, steps=steps))
+
+
+def test_means_are_those_of_the_clusters() -> None:
+    values = torch.tensor([0.0, 0.1, 0.2, 5.0, 5.1, 9.0])
+    assert means(values, 3).tolist() == pytest.approx([0.1, 5.05, 9.0])
+    assert means(torch.tensor([2.0, 1.0, 2.0]), 4).tolist() == [1.0, 2.0]
+    assert nearest(torch.tensor([0.4, 3.0]), torch.tensor([0.0, 1.0, 9.0]).double()).tolist() == [0.0, 1.0]
+
+
+def test_means_settle_where_another_k_means_does() -> None:
+    from sklearn.cluster import KMeans
+
+    values = torch.randn(4000, generator=torch.Generator().manual_seed(0))
+    ours = float((nearest(values, means(values, 16)) - values).square().sum())
+    theirs = KMeans(16, n_init=3, random_state=0).fit(values[:, None].numpy()).inertia_
+    assert ours < 1.05 * theirs
+
+
+def test_zeros_stay_and_count_as_a_value() -> None:
+    weight = torch.randn(8, 40, generator=torch.Generator().manual_seed(0))
+    weight[weight.abs() < 0.5] = 0
+    few = palettized(weight, 2, 0)
+    assert torch.equal(few == 0, weight == 0) and len(few.unique()) == 4
+    grouped = palettized(weight, 2, 4)
+    assert all(len(part.unique()) <= 4 for part in grouped.split(4)) and len(grouped.unique()) > 4
+    assert (grouped - weight).square().sum() < (few - weight).square().sum()
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_layers_hold_so_many_values(wide, tmp_path, bits) -> None:
+    done = apply(wide, tmp_path, bits=bits)
+    layers = weights(done)
+    assert {n: len(w.unique()) <= 2**bits for n, w in layers.items() if w.numel() > 2048} == {
+        "conv.weight": True, "hidden.weight": True}  # fmt: skip
+    assert torch.equal(layers["head.weight"], weights(wide)["head.weight"])
+    found = figures(done)
+    assert (found["layers with a palette"], found["layers left as they were"]) == (2, 2)
+
+
+def predictions(path: str) -> np.ndarray:
+    session = open_session(path, exact=False)
+    (answer,) = session.run({"x": IMAGES[TEST[:1]].numpy()}).values()
+    return answer
+
+
+def exported(candidate: Candidate, folder: Path, min_ios: int = 17) -> Any:
+    target = load_target("coreml-fp16")
+    deployment = msgspec.structs.replace(target.deployment, min_ios=min_ios)
+    target = msgspec.structs.replace(target, deployment=deployment)
+    return _stage.export(ExportSpec(candidate=candidate, target=target, folder=str(folder)))
+
+
+def operations(path: str) -> list[str]:
+    import coremltools as ct
+
+    spec = ct.models.MLModel(path, skip_model_load=True).get_spec()
+    block = next(iter(spec.mlProgram.functions["main"].block_specializations.values()))
+    return [operation.type for operation in block.operations]
+
+
+@pytest.mark.parametrize(("options", "ios"), [({"bits": 4}, 17), ({"bits": 4, "group": 16}, 18)])
+def test_core_ml_stores_tables(wide, tmp_path, options, ios) -> None:
+    done = apply(wide, tmp_path / "few", **options)
+    plain = msgspec.structs.replace(done, recipe=wide.recipe)
+    small, large = exported(done, tmp_path / "a", ios), exported(plain, tmp_path / "b", ios)
+    assert operations(small.path).count("constexpr_lut_to_dense") == 2
+    assert small.size_bytes < 0.55 * large.size_bytes
+    assert np.array_equal(predictions(small.path), predictions(large.path)), (
+        "the same numbers, stored otherwise"
+    )
+
+
+def test_core_ml_stores_zeros(wide, tmp_path) -> None:
+    options = {"sparsity": 0.75, "images": 0}
+    done = sparsify.apply(wide, task(), sparsify.Options(**options), Context(work=str(tmp_path / "sparse")))
+    recipe = msgspec.structs.replace(wide.recipe, steps=(Step(technique="sparsify", options=options),))
+    small = exported(msgspec.structs.replace(done, recipe=recipe), tmp_path / "a")
+    large = exported(done, tmp_path / "b")
+    assert operations(small.path).count("constexpr_sparse_to_dense") == 2
+    assert small.size_bytes < 0.6 * large.size_bytes
+    assert np.array_equal(predictions(small.path), predictions(large.path))
+
+
+def test_what_it_cannot_do(wide, tmp_path) -> None:
+    with pytest.raises(UserError, match="bits is 3; allowed are 2, 4, 6, 8"):
+        palettize.Options(bits=3)
+    with pytest.raises(UserError, match="group is -1"):
+        palettize.Options(group=-1)
+    with pytest.raises(UserError, match="no layer is called 'cov'; did you mean 'conv'"):
+        apply(wide, tmp_path, ignore="cov")
+    with pytest.raises(UserError, match="no layer has more than 2048 weights"):
+        apply(made(tmp_path), tmp_path)
+    with pytest.raises(ConversionError, match="needs iOS 18; give group=0"):
+        exported(apply(wide, tmp_path, group=8), tmp_path / "old", 17)
+    assert coreml.DEFAULT_IOS == 17
