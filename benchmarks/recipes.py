@@ -26,9 +26,9 @@ from edgekit.cli.options import read_settings
 from edgekit.engine.specs import TraceSpec
 from edgekit.engine.stages import Event, Stages
 from edgekit.errors import EdgekitError, UserError
-from edgekit.ladder.attempt import RUNG_ERRORS, Rung
-from edgekit.ladder.build import Making
-from edgekit.ladder.context import Request, Site
+from edgekit.ladder.attempt import ATTEMPT_ERRORS, AttemptRunner
+from edgekit.ladder.build import ArtifactBuilder
+from edgekit.ladder.context import RecipeContext, RunRequest
 from edgekit.ladder.planner import plan
 from edgekit.ladder.recipe_parser import parse, with_recipes
 from edgekit.records import Artifact, Attempt, Candidate, Record, Traced
@@ -87,7 +87,7 @@ class Bench:
         traced, _ = self._stages.trace(
             "edgekit.trace.stage:trace", lambda folder: TraceSpec(source=source, work=str(folder)), Traced
         )
-        self._request = Request(source=source, traced=traced, host_isa=local_isa(), seed=0)
+        self._request = RunRequest(source=source, traced=traced, host_isa=local_isa(), seed=0)
 
     def on(self, target: Target) -> "Bench":
         """The same task, traced once, on another target."""
@@ -101,24 +101,24 @@ class Bench:
 
     def climbed(self, text: str, seed: int) -> tuple[Attempt, Artifact | None]:
         """The recipe as far as it gets, and the float file. Raises as `row` does."""
-        rung = Rung(self._site(text, seed), ())
-        return rung.climb(), rung.baseline
+        rung = AttemptRunner(self._context(text, seed), ())
+        return rung.run(), rung.baseline
 
-    def _site(self, text: str, seed: int) -> Site:
+    def _context(self, text: str, seed: int) -> RecipeContext:
         made = plan(self._request.traced.facts, with_recipes(self._target, [text]), self._limits)
         if not made.recipes:
             raise UserError(f"recipe {text!r} on {self._target.name}: {made.skipped[0].reason}")
         request = msgspec.structs.replace(self._request, seed=seed)
-        return Site(self._target, made, made.recipes[0], request, self._stages)
+        return RecipeContext(self._target, made, made.recipes[0], request, self._stages)
 
     def _of_program(self, text: str, seed: int) -> Row:
-        site = self._site(text, seed)
+        context = self._context(text, seed)
         try:
-            candidate = Making(site, None).candidate()
-        except RUNG_ERRORS as error:
+            candidate = ArtifactBuilder(context, None).candidate()
+        except ATTEMPT_ERRORS as error:
             return self._failed(text, seed, str(error))
         figures = figures_of(candidate)
-        last = site.recipe.steps[-1].technique
+        last = context.recipe.steps[-1].technique
         metric = next((figures[f"{last}: {name}"] for name in METRICS if f"{last}: {name}" in figures), None)
         return Row(
             recipe=text,

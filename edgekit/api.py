@@ -16,10 +16,10 @@ from edgekit.engine.machine import machine_facts
 from edgekit.engine.output import check_output, output_folder
 from edgekit.engine.specs import Steps, TraceSpec
 from edgekit.engine.stages import Event, EventLog, Stages
-from edgekit.engine.workspace import settle, work_folder
+from edgekit.engine.workspace import invalidate_if_changed, work_folder
 from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import feasibility
-from edgekit.ladder.context import Request
+from edgekit.ladder.context import RunRequest
 from edgekit.ladder.planner import budget_for, plan
 from edgekit.ladder.recipe_parser import parse, with_recipes
 from edgekit.ladder.walk import walk
@@ -67,7 +67,7 @@ def deploy(
         stages = Stages(work, jobs, log)
         request, time = _trace(task, settings or {}, stages, work, seed)
         request = msgspec.structs.replace(request, explore=explore)
-        settle(work, _fingerprint(request), log.note)
+        invalidate_if_changed(work, _fingerprint(request), log.note)
         _raise_if_impossible(profiles, levels, budget, request)
         results = _walk_all(profiles, levels, budget, request, stages)
         _raise_if_nothing_converts(results)
@@ -84,7 +84,7 @@ def _walk_all(
     profiles: list[Target],
     levels: list[str],
     budget: Budget | Mapping[str, float | str] | None,
-    request: Request,
+    request: RunRequest,
     stages: Stages,
 ) -> list[TargetReport]:
     """The targets side by side; the first error, or an interrupt, ends them all."""
@@ -102,7 +102,7 @@ def _walk_all(
     return [done.result() for done in walks]
 
 
-def _fingerprint(request: Request) -> dict[str, str]:
+def _fingerprint(request: RunRequest) -> dict[str, str]:
     """What all stages rest on, in the words that say what changed."""
     versions = {f"the version of {name}": requirements.installed(name) for name in requirements.PACKAGES}
     code = fingerprint.of_folder(Path(__file__).parent)
@@ -157,7 +157,7 @@ def look(task: str, settings: dict[str, str]) -> TaskFacts:
 
 def _trace(
     task: Task | str, settings: dict[str, str], stages: Stages, work: Path, seed: int
-) -> tuple[Request, StageTime]:
+) -> tuple[RunRequest, StageTime]:
     if isinstance(task, Task):
         source = pickle_task(task, work / "task.pkl")
     else:
@@ -167,14 +167,14 @@ def _trace(
         lambda folder: TraceSpec(source=source, work=str(folder), seed=seed),
         Traced,
     )
-    return Request(source=source, traced=traced, host_isa=local_isa(), seed=seed), time
+    return RunRequest(source=source, traced=traced, host_isa=local_isa(), seed=seed), time
 
 
 def _raise_if_impossible(
     profiles: list[Target],
     levels: list[str],
     budget: Budget | Mapping[str, float | str] | None,
-    request: Request,
+    request: RunRequest,
 ) -> None:
     """A size that no target can reach is the user's to mend; one that some can is their report's to tell."""
     traced = request.traced
@@ -192,7 +192,9 @@ def _raise_if_nothing_converts(results: list[TargetReport]) -> None:
         raise ConversionError("; ".join(dict.fromkeys(errors)))
 
 
-def _report(request: Request, budget: Budget | None, placed: list[TargetReport], time: StageTime) -> Report:
+def _report(
+    request: RunRequest, budget: Budget | None, placed: list[TargetReport], time: StageTime
+) -> Report:
     traced = request.traced
     return Report(
         schema_version=SCHEMA_VERSION,

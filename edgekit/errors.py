@@ -8,9 +8,10 @@ EdgekitError
 ├── BudgetError            exit 1   no artifact meets the budget
 ├── VerificationError      exit 1   an artifact is not what it claims to be
 ├── ConversionError        exit 2   a converter cannot express the model; names the operator
+├── NotApplicable          exit 2   a technique finds nothing to do in this network; the next recipe is tried
 ├── ChildCrash             exit 1   a child process died (signal, memory); holds the end of its log
 ├── TrainingError          exit 1   a training did not reach its end
-│   ├── Diverged                    its loss or its gradients are no numbers any more
+│   ├── Diverged                    its loss or its gradients became NaN or infinite
 │   └── WorkerLost                  one of its processes died
 ├── Stopped                exit 130 a stage was ended because its run was interrupted
 ├── DeviceError            exit 1   a device cannot be reached, refused, vanished, ran full or fell silent
@@ -27,58 +28,75 @@ class EdgekitError(Exception):
 
 
 class UserError(EdgekitError):
+    """What the user typed or wrote is wrong."""
+
     exit_code = 2
 
 
 class TaskError(UserError):
-    pass
+    """The task file, or the model and data that it holds."""
 
 
 class TargetError(UserError):
-    pass
+    """The profile of a target."""
 
 
 class DiskFull(UserError):
-    pass
+    """No room to write."""
 
 
 class BudgetError(EdgekitError):
-    pass
+    """No artifact meets the budget."""
 
 
 class VerificationError(EdgekitError):
-    pass
+    """An artifact is not what it claims to be."""
 
 
 class ConversionError(EdgekitError):
+    """A converter cannot express the model."""
+
+    exit_code = 2
+
+
+class NotApplicable(EdgekitError):
+    """A technique finds nothing to do in this network: no width to change, nothing to factorize.
+
+    Unlike a UserError it is nobody's fault: the attempt is refused with the sentence, and the ladder goes on.
+    """
+
     exit_code = 2
 
 
 class ChildCrash(EdgekitError):
-    pass
+    """The process of a stage died; the message holds the end of its log."""
 
 
 class TrainingError(EdgekitError):
-    pass
+    """A training did not reach its end."""
 
 
 class Diverged(TrainingError):
-    pass
+    """The loss or the gradients of a training became NaN or infinite."""
 
 
 class WorkerLost(TrainingError):
-    pass
+    """One process of a distributed training died."""
 
 
 class Stopped(EdgekitError):
+    """A stage was ended because its run was interrupted."""
+
     exit_code = 130
 
 
 class DeviceError(EdgekitError):
-    pass
+    """A device cannot be reached, refused, vanished, ran full or fell silent."""
 
 
 class MissingRuntime(EdgekitError):
+    """A package is not installed."""
+
     exit_code = 3
 
     @classmethod

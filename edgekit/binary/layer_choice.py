@@ -1,6 +1,6 @@
 """Which convolutions become binary, and why another one cannot.
 
-The first layer sees the image and the last one decides: signs there cost more than anywhere, and they hold few of
+The first layer sees the image and the last one on_target: signs there cost more than anywhere, and they hold few of
 the multiply-accumulates (Rastegari et al. 2016, arXiv:1603.05279). A depthwise channel adds k * k signs, too few to say
 anything. What remains are the middle convolutions; unless asked for by name, those of 3x3 and 1x1 with at least
 FEWEST input channels, whose number divides by 8: the kernels of OpenVINO read others wrong

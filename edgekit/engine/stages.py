@@ -43,7 +43,7 @@ class Event(Record):
     message: str = ""
 
 
-class Machine:
+class Slots:
     """The host: children share it, a measurement has it alone."""
 
     def __init__(self, jobs: int) -> None:
@@ -90,7 +90,7 @@ class Stages:
         self._locks: dict[str, threading.Lock] = {}
         self._used: list[tuple[str, Path]] = []
         self._stop = threading.Event()
-        self.machine = Machine(jobs)
+        self.slots = Slots(jobs)
 
     def run(
         self,
@@ -114,7 +114,7 @@ class Stages:
         if found is not None:
             self._on_event(Event(target=target, stage=stage, state="reused", wall_s=found[1].wall_s))
             return found
-        room = self.machine.alone if alone else self.machine.shared
+        room = self.slots.alone if alone else self.slots.shared
         with room(), self._told(target, stage):
             return self._fresh(stage, function, spec(folder), result, folder, tuned=not alone)
 
@@ -122,7 +122,7 @@ class Stages:
         """The first stage is always run: it tells whether the model and the data are still the same."""
         folder = self._work / SHARED / "trace"
         self._use("", folder)
-        with self.machine.shared(), self._told("", "trace"):
+        with self.slots.shared(), self._told("", "trace"):
             return self._fresh("trace", function, spec(folder), result, folder, tuned=True)
 
     def stop(self) -> None:

@@ -56,7 +56,7 @@ def stages(work: Path) -> Iterator[Path]:
             yield result.parent
 
 
-def settle(work: Path, fingerprint: Mapping[str, str], say: Say) -> None:
+def invalidate_if_changed(work: Path, fingerprint: Mapping[str, str], say: Say) -> None:
     """Drops the stages of an earlier run whose fingerprint differs, and says in what; then writes this one's."""
     place = work / FINGERPRINT
     earlier = _read(place)

@@ -8,10 +8,17 @@ from edgekit_runner.isa import int8_saturates
 
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import BlameSpec, MeasureSpec, ProveSpec
-from edgekit.errors import BudgetError, ChildCrash, ConversionError, TrainingError, VerificationError
+from edgekit.errors import (
+    BudgetError,
+    ChildCrash,
+    ConversionError,
+    NotApplicable,
+    TrainingError,
+    VerificationError,
+)
 from edgekit.ladder import gate
-from edgekit.ladder.build import Making
-from edgekit.ladder.context import Site
+from edgekit.ladder.build import ArtifactBuilder
+from edgekit.ladder.context import RecipeContext
 from edgekit.measure import comparison
 from edgekit.records import (
     Artifact,
@@ -25,7 +32,14 @@ from edgekit.records import (
 )
 
 # What one recipe may fail with while the ladder goes on; anything else is the user's to mend and ends the run.
-RUNG_ERRORS = (ConversionError, VerificationError, ChildCrash, TrainingError, BudgetError)
+ATTEMPT_ERRORS = (
+    ConversionError,
+    NotApplicable,
+    VerificationError,
+    ChildCrash,
+    TrainingError,
+    BudgetError,
+)
 
 
 def _is_all_integers(attempt: Attempt) -> bool:
@@ -42,13 +56,15 @@ def _has_no_twin(candidate: Candidate) -> bool:
     return bool(candidate.saved_model) or candidate.scheme == "dynamic"
 
 
-class Rung:
+class AttemptRunner:
     """One recipe for one target: every stage of it, as far as it gets."""
 
-    def __init__(self, site: Site, earlier: Sequence[Attempt]) -> None:
-        self._site, self._target, self._request = site, site.target, site.request
+    def __init__(self, context: RecipeContext, earlier: Sequence[Attempt]) -> None:
+        self._context, self._target, self._request = context, context.target, context.request
         self._blamed = any(a.blame is not None for a in earlier)
-        self._making = Making(site, next((a.artifact for a in earlier if _is_all_integers(a)), None))
+        self._builder = ArtifactBuilder(
+            context, next((a.artifact for a in earlier if _is_all_integers(a)), None)
+        )
         self._candidate: Candidate | None = None
         self._artifact: Artifact | None = None
         self._verdict: Verdict | None = None
@@ -56,18 +72,18 @@ class Rung:
         self._measurement: Measurement | None = None
         self.baseline: Artifact | None = None
 
-    def climb(self) -> Attempt:
+    def run(self) -> Attempt:
         """The attempt with its decision; a stage that fails is a refusal with its sentence."""
         error: str | None = None
         try:
             decision = self._judge()
-        except RUNG_ERRORS as caught:
+        except ATTEMPT_ERRORS as caught:
             error = str(caught)
             self._wrong = isinstance(caught, VerificationError)
             decision = Decision(accepted=False, reasons=(error,))
         blame = self._blame(decision)
         return Attempt(
-            recipe=self._site.recipe,
+            recipe=self._context.recipe,
             decision=decision,
             blame=blame,
             candidate=self._candidate,
@@ -75,17 +91,17 @@ class Rung:
             verdict=self._verdict,
             measurement=self._measurement,
             error=error,
-            stages=tuple(self._site.times),
+            stages=tuple(self._context.times),
         )
 
     def _judge(self) -> Decision:
-        self.baseline = self._making.float_artifact()
-        self._candidate = self._making.candidate()
-        self._artifact = self._making.artifact(self._candidate)
+        self.baseline = self._builder.float_artifact()
+        self._candidate = self._builder.candidate()
+        self._artifact = self._builder.artifact(self._candidate)
         self._verdict = self._prove(self._artifact)
         self._measurement = self._measure(self._artifact, self.baseline, str(self._verdict.golden))
         return gate.decide(
-            self._site.plan.budget, self._artifact, self.baseline, self._verdict, self._measurement
+            self._context.plan.budget, self._artifact, self.baseline, self._verdict, self._measurement
         )
 
     def _blame(self, decision: Decision) -> Blame | None:
@@ -99,16 +115,16 @@ class Rung:
         artifact, candidate = self._artifact, self._candidate
         if artifact is None or candidate is None or _has_no_twin(candidate):
             return None
-        traced = msgspec.structs.replace(self._request.traced, program=self._making.float_program)
+        traced = msgspec.structs.replace(self._request.traced, program=self._builder.float_program)
         spec = BlameSpec(artifact=artifact, candidate=candidate, traced=traced, runtime=self._target.runtime)
         try:
-            blame = self._site.run(
+            blame = self._context.run(
                 "blame", "edgekit.verify.blame.stage:blame", lambda _folder: spec, Blame, name="blame"
             )
-        except RUNG_ERRORS as error:
-            self._site.note(f"no layer to blame was found: {error}")
+        except ATTEMPT_ERRORS as error:
+            self._context.note(f"no layer to blame was found: {error}")
             return None
-        self._site.note(f"blame: {blame.conclusion}")
+        self._context.note(f"blame: {blame.conclusion}")
         return blame
 
     def _prove(self, artifact: Artifact) -> Verdict:
@@ -118,7 +134,7 @@ class Rung:
                 traced=self._request.traced,
                 source=self._request.source,
                 runtime=self._target.runtime,
-                isa=self._site.plan.isa,
+                isa=self._context.plan.isa,
                 host_isa=self._request.host_isa,
                 golden=str(folder / "golden.npz"),
                 exact=self._exact(artifact),
@@ -127,11 +143,11 @@ class Rung:
                 precision_share=self._target.precision_share,
             )
 
-        return self._site.run("verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify")
+        return self._context.run("verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify")
 
     def _changed_float(self) -> str:
         """The float program that the artifact was made of, where steps changed what the float model computes; else ""."""
-        program = self._making.float_program
+        program = self._builder.float_program
         return program if program != self._request.traced.program else ""
 
     def _exact(self, artifact: Artifact) -> bool:
@@ -152,10 +168,10 @@ class Rung:
                 golden=golden,
                 traced=self._request.traced,
                 target=self._target,
-                isa=self._site.plan.isa,
+                isa=self._context.plan.isa,
                 machine=machine_facts(),
                 work=str(folder),
             )
 
         function = "edgekit.measure.stage:measure"
-        return self._site.run("measure", function, spec, Measurement, name="measure", alone=True)
+        return self._context.run("measure", function, spec, Measurement, name="measure", alone=True)

@@ -12,7 +12,7 @@ from edgekit.task import TaskSource
 R = TypeVar("R", bound=Record)
 
 
-class Request(Record):
+class RunRequest(Record):
     """What stays the same for every rung of a run."""
 
     source: TaskSource
@@ -22,11 +22,11 @@ class Request(Record):
     explore: bool = False
 
 
-class Site:
+class RecipeContext:
     """Where one recipe is worked on: for which target, in which run, and what its stages took."""
 
     def __init__(
-        self, target: Target, ladder: Plan, recipe: Recipe, request: Request, stages: Stages
+        self, target: Target, ladder: Plan, recipe: Recipe, request: RunRequest, stages: Stages
     ) -> None:
         self.target, self.plan, self.recipe = target, ladder, recipe
         self.request, self.stages = request, stages

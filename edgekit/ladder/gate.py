@@ -101,12 +101,17 @@ def _size(budget: Budget, artifact: Artifact) -> list[Failure]:
 def _gain(artifact: Artifact, baseline: Artifact, m: Measurement) -> list[Failure]:
     """A compressed file must be smaller than float's by a tenth, or faster where that was measured on the target."""
     size, most = artifact.size_bytes, int(baseline.size_bytes * (1 - MIN_GAIN))
-    faster = m.decides and not m.stronger and m.cpu_ratio_high is not None and m.cpu_ratio_high < 1
+    faster = (
+        m.on_target
+        and not m.faster_than_serving_isa
+        and m.cpu_ratio_high is not None
+        and m.cpu_ratio_high < 1
+    )
     if artifact.precision == "float32" or size <= most or faster:
         return []
     time = (
         "it was not measured to be faster"
-        if not m.decides or m.cpu_ratio is None
+        if not m.on_target or m.cpu_ratio is None
         else "it is not surely faster"
     )
     why = f"nothing is gained: {size} bytes are not a tenth smaller than float's {baseline.size_bytes}, and {time}"
@@ -120,11 +125,11 @@ def _speed(budget: Budget, m: Measurement) -> tuple[list[Failure], list[str]]:
         figures["latency"] = m.cpu_s
     if budget.max_memory_bytes is not None:
         figures["peak memory"] = m.peak_memory_bytes
-    if not m.decides:
+    if not m.on_target:
         return [], [f"{name}: {m.reason}" for name in figures]
     failures = [*_too_slow(budget, m), *_too_much(budget, m)]
     missing = [f"{name}: no figure from {m.measured_on}" for name, value in figures.items() if value is None]
-    if m.stronger:
+    if m.faster_than_serving_isa:
         missing += [
             f"{name} on the serving level: {m.measured_on} multiplies int8 faster" for name in figures
         ]
@@ -150,7 +155,7 @@ def _too_slow(budget: Budget, m: Measurement) -> list[Failure]:
     if m.cpu_ratio_low > limit * (1 + SPEED_TOLERANCE_RATIO):
         why = f"slower than float: {figures}" if budget.min_speedup <= 1 else f"too slow: {figures}"
         return [Failure(why, shortfall)]
-    if m.stronger and m.cpu_ratio_high > limit:
+    if m.faster_than_serving_isa and m.cpu_ratio_high > limit:
         why = f"not surely faster than float even here, and int8 is slower on the serving level: {figures}"
         return [Failure(why, shortfall)]
     return []
@@ -170,7 +175,7 @@ def _too_much(budget: Budget, m: Measurement) -> list[Failure]:
 
 def _why(artifact: Artifact, verdict: Verdict, m: Measurement) -> str:
     change = f"metric {-verdict.drop:+.4f}" if verdict.drop else "no drop"
-    speed = f", {m.cpu_ratio:.2f} of float's CPU time" if m.decides and m.cpu_ratio is not None else ""
+    speed = f", {m.cpu_ratio:.2f} of float's CPU time" if m.on_target and m.cpu_ratio is not None else ""
     called = verdict.lint.called
     name = "" if called in ("", artifact.precision) else f"; {called}"
     compared = verdict.parity.samples

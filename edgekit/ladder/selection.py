@@ -10,7 +10,7 @@ TIE_RATIO = 0.02  # CPU ratios within this are not told apart: the smaller file 
 def to_ship(attempts: Sequence[Attempt]) -> int | None:
     """The index of the best accepted attempt.
 
-    Where the measurement decides: the lowest CPU ratio, among ties the smallest file. Elsewhere the smallest file.
+    Where the measurement on_target: the lowest CPU ratio, among ties the smallest file. Elsewhere the smallest file.
     Then the higher metric, then the cheaper recipe, which was tried first.
     """
     accepted = [i for i, attempt in enumerate(attempts) if attempt.decision.accepted]
@@ -24,7 +24,7 @@ def to_ship(attempts: Sequence[Attempt]) -> int | None:
 def deciding_ratio(attempt: Attempt) -> float | None:
     """Its CPU time over float's, measured on a machine of the target."""
     found = attempt.measurement
-    return found.cpu_ratio if found is not None and found.decides else None
+    return found.cpu_ratio if found is not None and found.on_target else None
 
 
 def _size_then_metric(attempt: Attempt) -> tuple[int, float]:

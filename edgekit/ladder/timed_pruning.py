@@ -13,7 +13,7 @@ import msgspec
 
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import PlanTime, WidthFiles, WidthTableSpec
-from edgekit.ladder.context import Site
+from edgekit.ladder.context import RecipeContext
 from edgekit.records import Candidate, Record, Step, WidthTable
 
 TIMING = "edgekit.measure.width_table"
@@ -21,20 +21,20 @@ LOCAL = "local"
 MISSED = 1.02  # of the time asked for: as much is noise, and the gate lets it pass
 
 
-class TimedCut:
+class LatencyPruning:
     """One step of a recipe that chooses widths for time."""
 
-    def __init__(self, site: Site, candidate: Candidate, step: Step) -> None:
-        self._site, self._candidate, self._step = site, candidate, step
+    def __init__(self, context: RecipeContext, candidate: Candidate, step: Step) -> None:
+        self._context, self._candidate, self._step = context, candidate, step
         self._device = str(step.options.get("device", LOCAL))
 
-    def made(self, cut: Callable[[WidthTable], Candidate]) -> Candidate:
+    def run(self, cut: Callable[[WidthTable], Candidate]) -> Candidate:
         """What `cut` makes of the table, once or twice. Without a machine that may measure, the table has the reason."""
         files = self._files()
         if files.reason:
             return cut(WidthTable(conditions={}, rows=(), base_s=0, float_s=0, reason=files.reason))
         spec = self._spec(files)
-        table = self._site.run(
+        table = self._context.run(
             "time widths", f"{TIMING}:width_table", spec, WidthTable, name="width-table", alone=True
         )
         made = cut(table)
@@ -42,26 +42,26 @@ class TimedCut:
         if share <= MISSED * asked:
             return made
         technique = self._step.technique
-        self._site.note(
+        self._context.note(
             f"{technique}: takes {share:.3f} of the time, {asked:.3f} was asked; widths are chosen again"
         )
         return cut(msgspec.structs.replace(table, correction=share / _figure(made, "predicted time")))
 
     def _files(self) -> WidthFiles:
         """What is to be timed, here or on the device that the step names."""
-        site = self._site
-        if self._device == LOCAL and not site.target.admits(machine(), site.request.host_isa):
-            here = f"{machine()} {site.request.host_isa}"
-            reason = f"this machine, {here}, is not one of {site.target.name}'s; give device"
+        context = self._context
+        if self._device == LOCAL and not context.target.admits(machine(), context.request.host_isa):
+            here = f"{machine()} {context.request.host_isa}"
+            reason = f"this machine, {here}, is not one of {context.target.name}'s; give device"
             return WidthFiles(whole=(), conditions={}, reason=reason)
-        return site.run(
+        return context.run(
             "files of widths", f"{TIMING}:width_files", self._spec(), WidthFiles, name="width-files"
         )
 
     def _share(self, files: WidthFiles, made: Candidate) -> float:
         """The time of the pruned network, of the whole one's."""
         spec = self._spec(files, made)
-        found = self._site.run(
+        found = self._context.run(
             "time plan", f"{TIMING}:plan_time", spec, PlanTime, name="plan-time", alone=True
         )
         return found.pruned_s / found.base_s
@@ -69,16 +69,16 @@ class TimedCut:
     def _spec(
         self, files: WidthFiles | None = None, pruned: Candidate | None = None
     ) -> Callable[[Path], Record]:
-        site = self._site
+        context = self._context
 
         def spec(folder: Path) -> Record:
             return WidthTableSpec(
                 candidate=self._candidate,
                 step=self._step,
-                source=site.request.source,
-                target=site.target,
-                isa=site.plan.isa,
-                precision=site.recipe.precision,
+                source=context.request.source,
+                target=context.target,
+                isa=context.plan.isa,
+                precision=context.recipe.precision,
                 device=self._device,
                 machine=machine_facts(),
                 work=str(folder),

@@ -6,9 +6,9 @@ import msgspec
 
 from edgekit.engine.stages import Stages
 from edgekit.ladder import feasibility, pareto, selection
-from edgekit.ladder.attempt import Rung
+from edgekit.ladder.attempt import AttemptRunner
 from edgekit.ladder.build import needs_widths
-from edgekit.ladder.context import Request, Site
+from edgekit.ladder.context import RecipeContext, RunRequest
 from edgekit.ladder.gate import LITTLE_GAIN, PROMISE
 from edgekit.ladder.planner import plan
 from edgekit.records import (
@@ -31,7 +31,7 @@ def walk(
     target: Target,
     isa: str,
     budget: Budget | Mapping[str, float | str] | None,
-    request: Request,
+    request: RunRequest,
     stages: Stages,
 ) -> TargetReport:
     """The rungs in order, until one is accepted or, exploring, all of them."""
@@ -51,9 +51,9 @@ def walk(
             stages.note(target.name, f"{recipe.name} left out: {reason}")
             left_out.append(Skipped(technique=recipe.name, reason=reason))
             continue
-        rung = Rung(Site(target, ladder, recipe, request, stages), attempts)
-        attempts.append(rung.climb())
-        baseline = rung.baseline or baseline
+        runner = AttemptRunner(RecipeContext(target, ladder, recipe, request, stages), attempts)
+        attempts.append(runner.run())
+        baseline = runner.baseline or baseline
         stages.note(target.name, f"{recipe.name}: {'; '.join(attempts[-1].decision.reasons)}")
         if attempts[-1].decision.accepted and not request.explore and not _under_another_name(attempts[-1]):
             break
@@ -134,7 +134,7 @@ def _settled_by_another_name(recipe: Recipe, attempts: Sequence[Attempt]) -> str
 def _in_time(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
     """Why nothing is to be pruned for time; empty where the recipe asks for a time of its own, one was missed, or none was measured."""
     cuts = [step.options for step in recipe.steps if needs_widths(step)]
-    timed = [a for a in attempts if a.measurement is not None and a.measurement.decides]
+    timed = [a for a in attempts if a.measurement is not None and a.measurement.on_target]
     if not timed or not cuts or any("speedup" in options for options in cuts):
         return ""
     if any(TIME & set(_broken(attempt)) for attempt in timed):

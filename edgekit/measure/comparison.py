@@ -66,7 +66,7 @@ def unmeasured(reason: str) -> Measurement:
         peak_memory_bytes=None,
         float_peak_memory_bytes=None,
         measured_on=machine_name(),
-        decides=False,
+        on_target=False,
         reason=reason,
     )
 
@@ -92,8 +92,8 @@ def _measurement(record: dict[str, Any], artifact: Artifact, target: Target, isa
         model_memory_bytes=record["artifact_memory"]["peak_over_baseline_bytes"],
         float_model_memory_bytes=record["baseline_memory"]["peak_over_baseline_bytes"],
         measured_on=here,
-        decides=decides,
-        stronger=stronger,
+        on_target=decides,
+        faster_than_serving_isa=stronger,
         reason=f"measured on {here}"
         if decides
         else f"not measured on the target: {here} is not one of its machines",

@@ -71,17 +71,17 @@ def shrink(
     examples: tuple[torch.Tensor, ...],
     request: Request,
     evidence: Evidence,
-    settle: Callable[[nn.Module], object] = lambda module: None,
+    recalibrate: Callable[[nn.Module], object] = lambda module: None,
     choose: Choose | None = None,
 ) -> Shrunk:
-    """A smaller copy of `module`. settle: called after each step but the last, to recalibrate before the next ranking.
+    """A smaller copy of `module`. recalibrate: called after each step but the last, to recalibrate before the next ranking.
     choose: the widths, in place of those for a share of the MACs; in one step, of the groups that `cuttable` finds.
 
     Raises UserError for names and shares that cannot be, ConversionError where the module cannot be pruned.
     """
     if choose is not None:
         graph, reason = cuttable(module, examples, request)
-        done = _steps(graph, request, request.ignore, evidence, settle, choose)
+        done = _steps(graph, request, request.ignore, evidence, recalibrate, choose)
         done.doubts += [INSIDE + reason] if reason else []
         return done
     check_names(module, request.ignore)
@@ -90,14 +90,14 @@ def shrink(
     except ConversionError as error:
         raise ConversionError(f"{error}. {_odd(module, examples)}") from error
     try:
-        return _steps(graph, request, request.ignore, evidence, settle, None)
+        return _steps(graph, request, request.ignore, evidence, recalibrate, None)
     except ConversionError as error:
         log.info("%s; the stream is left alone", error)
         first = error
     ignore = {*request.ignore, *residual_stream.layers(module, examples)}
     graph = Graph(copy.deepcopy(module), examples, ignore, request.limit_s)
     try:
-        done = _steps(graph, request, ignore, evidence, settle, None)
+        done = _steps(graph, request, ignore, evidence, recalibrate, None)
     except ConversionError as error:
         raise ConversionError(f"{error}. {_odd(module, examples)}") from error
     done.doubts.append(f"{INSIDE}{first}")
@@ -119,14 +119,14 @@ def _steps(
     request: Request,
     ignore: Collection[str],
     evidence: Evidence,
-    settle: Callable[[nn.Module], object],
+    recalibrate: Callable[[nn.Module], object],
     choose: Choose | None,
 ) -> Shrunk:
     base = module_macs.count(graph.module, graph.examples)
     done = Shrunk(module=graph.module, macs_before=base, macs=base)
     for step in range(1, request.steps + 1):
         if step > 1:
-            settle(done.module)
+            recalibrate(done.module)
             graph = Graph(done.module, graph.examples, ignore, request.limit_s)
         share = 1 - (1 - request.macs) * step / request.steps
         _step(graph, request, choose or _by_macs(request, share * base), evidence, done)

@@ -57,7 +57,7 @@ class Tensor(Record):
     operators: tuple[tuple[int, ...], ...]
 
 
-class Network(Record):
+class IntegerRegions(Record):
     """Layers in the order of the graph, tensors likewise."""
 
     layers: tuple[Layer, ...]
@@ -68,7 +68,7 @@ class Network(Record):
         return sum(layer.macs for layer in self.layers)
 
 
-def network(prepared: GraphModule) -> Network:
+def network(prepared: GraphModule) -> IntegerRegions:
     """Reads a graph that `prepare_pt2e` made."""
     watched = {node: _observed(prepared, node) for node in prepared.graph.nodes}
     layers = tuple(_layer(node) for node in calls(prepared) if _is_layer(node, watched))
@@ -78,7 +78,7 @@ def network(prepared: GraphModule) -> Network:
             edges.setdefault(_value(node, watched), []).append(node)
     index = {value: number for number, value in enumerate(edges)}
     tensors = tuple(_tensor(value, edges[value], index, watched) for value in edges)
-    return Network(layers=layers, tensors=tensors)
+    return IntegerRegions(layers=layers, tensors=tensors)
 
 
 def _observed(prepared: GraphModule, node: Node) -> bool:

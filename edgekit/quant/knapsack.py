@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from edgekit.quant.integer_regions import Network
+from edgekit.quant.integer_regions import IntegerRegions
 from edgekit.quant.layer_sensitivity import Harm
 from edgekit.records import Record
 
@@ -40,7 +40,7 @@ class Choice(Record):
     cost: float
 
 
-def solve(network: Network, harm: Harm, costs: Costs, limit: float = math.inf) -> Choice | None:
+def solve(network: IntegerRegions, harm: Harm, costs: Costs, limit: float = math.inf) -> Choice | None:
     """The cheapest choice with noise of at most `limit`; None where no choice has."""
     from scipy.optimize import Bounds, milp
 
@@ -63,7 +63,7 @@ def solve(network: Network, harm: Harm, costs: Costs, limit: float = math.inf) -
 class _Program:
     """Variables: x a layer is float; v a tensor is made in float; y it is float; z it is converted; one of each."""
 
-    def __init__(self, network: Network, harm: Harm, costs: Costs) -> None:
+    def __init__(self, network: IntegerRegions, harm: Harm, costs: Costs) -> None:
         self.network, self.harm, self.costs = network, harm, costs
         self.place = {layer.name: i for i, layer in enumerate(network.layers)}
         layers, tensors = len(network.layers), len(network.tensors)

@@ -4,7 +4,7 @@ The calibrated graph runs once in float. Then one observer at a time rounds to i
 float, and what that adds to the outputs is its harm: noise power over signal power of each channel of each output, over a few
 calibration samples (`edgekit.quant.slices` says how they become one number). Only what lies behind the observer is run again. Harms of different places are nearly independent, so that they
 add: the noise of a set is the sum of its members (the additivity that Zhou et al. 2018, "Adaptive Quantization
-for Deep Neural Network", AAAI, section 3, measure and use).
+for Deep Neural IntegerRegions", AAAI, section 3, measure and use).
 
 Cost: about half a float inference for each observer and sample; 110 observers and 8 samples of EfficientNet-Lite0
 take some ten seconds.
@@ -21,7 +21,7 @@ from torch.fx import GraphModule, Node
 from edgekit.quant import slices
 from edgekit.quant.batched import joined, widened
 from edgekit.quant.calibrate import Batch
-from edgekit.quant.integer_regions import Network
+from edgekit.quant.integer_regions import IntegerRegions
 from edgekit.quant.simulate import Simulation, outputs
 from edgekit.records import Record
 
@@ -56,7 +56,7 @@ class Part(Record):
 
 def measure(
     prepared: GraphModule,
-    network: Network,
+    network: IntegerRegions,
     samples: Sequence[Batch],
     floats: Mapping[str, torch.Tensor] | None = None,
 ) -> Harm:

@@ -123,7 +123,7 @@ class Verdict(Record):
         return self.samples or self.parity.samples
 
 
-class LayerHarm(Record):
+class LayerDegradation(Record):
     """One operator of the candidate's program, and how far its output is from what it is compared with.
 
     node: its name in the program. module: the torch module it came from. tensor: what it is called in the file.
@@ -146,7 +146,7 @@ class LayerHarm(Record):
     reason: str = ""
 
 
-class SliceHarm(Record):
+class ChannelDegradation(Record):
     """The channel of an output that keeps least of its signal, beside what it is compared with.
 
     channel: its index, None where the output has no channels. lost: how many of all `channels` are below `limit_db`.
@@ -171,15 +171,15 @@ class Blame(Record):
 
     runtime: str
     samples: int
-    conversion: tuple[LayerHarm, ...]
-    compression: tuple[LayerHarm, ...]
-    wrong_operator: LayerHarm | None
-    harmful_layer: LayerHarm | None
+    conversion: tuple[LayerDegradation, ...]
+    compression: tuple[LayerDegradation, ...]
+    wrong_operator: LayerDegradation | None
+    harmful_layer: LayerDegradation | None
     skip: str
     matched: str
     conclusion: str
     doubts: tuple[str, ...] = ()
-    weakest: SliceHarm | None = None
+    weakest: ChannelDegradation | None = None
 
 
 class Measurement(Record):
@@ -187,7 +187,7 @@ class Measurement(Record):
 
     ratio: CPU time of the artifact / CPU time of float; interval: 95 % interval of that median over rounds.
     peak_memory_bytes: VmHWM of a fresh process; model_memory_bytes: the same less what the process held before
-    it imported the runtime. decides: whether the machine that measured is one the target admits. stronger:
+    it imported the runtime. on_target: whether the machine that measured is one the target admits. faster_than_serving_isa:
     it is, but it multiplies int8 faster than the level that will serve, so that it can refuse but not vouch.
     """
 
@@ -200,9 +200,9 @@ class Measurement(Record):
     peak_memory_bytes: int | None
     float_peak_memory_bytes: int | None
     measured_on: str
-    decides: bool
+    on_target: bool
     reason: str
-    stronger: bool = False
+    faster_than_serving_isa: bool = False
     model_memory_bytes: int | None = None
     float_model_memory_bytes: int | None = None
     doubts: tuple[str, ...] = ()

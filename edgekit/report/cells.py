@@ -76,13 +76,13 @@ def memory_cell(measurement: Measurement | None, reason: str) -> Cell:
 
 
 def _not_here(measurement: Measurement | None, reason: str) -> Cell:
-    note = "on the target" if measurement is not None and not measurement.decides else ""
+    note = "on the target" if measurement is not None and not measurement.on_target else ""
     said = measurement.reason if measurement is not None and measurement.reason else reason
     return Cell(value=MISSING, note=note, reason=said.removeprefix(f"{MISSING} {note}: "), state="missing")
 
 
 def _from_machine(measurement: Measurement, value: str, note: str) -> Cell:
-    if measurement.decides:
+    if measurement.on_target:
         return Cell(value=value, note=note, doubts=measurement.doubts)
     where = measurement.measured_on or "an unnamed machine"
     return Cell(

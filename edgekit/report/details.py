@@ -190,7 +190,7 @@ def _taken(attempt: Attempt) -> tuple[Fact, ...]:
     took = attempt.measurement
     if took is None:
         return ()
-    where = f"on {took.measured_on or 'an unnamed machine'}" + ("" if took.decides else ", not the target")
+    where = f"on {took.measured_on or 'an unnamed machine'}" + ("" if took.on_target else ", not the target")
     times = (("CPU time per inference", took.cpu_s), ("the same of float", took.float_cpu_s))
     memory = (
         ("memory without the process", took.model_memory_bytes),
@@ -201,7 +201,7 @@ def _taken(attempt: Attempt) -> tuple[Fact, ...]:
     ]
     note = f"peak less what the process held before the runtime, {where}"
     facts += [Fact(label=k, value=text.size(v), note=note) for k, v in memory if v is not None]
-    if took.decides and took.reason:
+    if took.on_target and took.reason:
         facts.append(Fact(label="measured", value=took.reason))
     return tuple(facts)
 

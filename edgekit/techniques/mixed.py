@@ -30,7 +30,7 @@ import msgspec
 from edgekit.errors import ConversionError, UserError
 from edgekit.quant import knapsack, layer_sensitivity, simulate
 from edgekit.quant.batched import widened
-from edgekit.quant.integer_regions import Network, network
+from edgekit.quant.integer_regions import IntegerRegions, network
 from edgekit.quant.knapsack import Choice, Costs
 from edgekit.quant.layer_sensitivity import Harm, db
 from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes, Record
@@ -118,7 +118,7 @@ def _doubts(times: LayerTimes | None) -> tuple[str, ...]:
     return (f"float layers were chosen by multiply-accumulates and weights, not by measured time: {reason}",)
 
 
-def costs_of(net: Network, times: LayerTimes | None) -> Costs:
+def costs_of(net: IntegerRegions, times: LayerTimes | None) -> Costs:
     """What each layer costs in float above integers: measured seconds; or its share of the
     multiply-accumulates plus that of the weights, which stay three bytes a number larger and are read in every run."""
     measured = {t.name: t.float_s - t.int8_s for t in times.layers} if times is not None else {}
@@ -142,7 +142,7 @@ class Judge:
     def __init__(
         self,
         trial: Trial,
-        net: Network,
+        net: IntegerRegions,
         metric: Callable[[Callable[..., Any]], float],
     ) -> None:
         module, self._size = widened(trial.model)
@@ -162,7 +162,7 @@ class Judge:
 
 
 def choose(
-    net: Network, harm: Harm, costs: Costs, judge: Callable[[Choice], float], floor: float
+    net: IntegerRegions, harm: Harm, costs: Costs, judge: Callable[[Choice], float], floor: float
 ) -> tuple[Choice, float]:
     """The loosest limit whose metric reaches `floor`, by bisection; (choice, its metric).
 
@@ -189,7 +189,7 @@ def choose(
     )
 
 
-def _ladder(net: Network, harm: Harm, costs: Costs) -> list[Choice]:
+def _ladder(net: IntegerRegions, harm: Harm, costs: Costs) -> list[Choice]:
     """The cheapest choice under each limit, each once, quieter and quieter. No layer or every layer in float is no
     choice: other recipes are that."""
     limits = {harm.total * 10 ** (-db / 10) for db in QUIETER_DB} | {10 ** (-db / 10) for db in SNR_DB}
@@ -206,7 +206,7 @@ def _ladder(net: Network, harm: Harm, costs: Costs) -> list[Choice]:
 
 
 def explain(
-    net: Network, harm: Harm, costs: Costs, choice: Choice, times: LayerTimes | None
+    net: IntegerRegions, harm: Harm, costs: Costs, choice: Choice, times: LayerTimes | None
 ) -> Sequence[FloatLayer]:
     """Why each float layer is one: what it gains in time, or whose noise it takes away."""
     seconds = {t.name: t for t in times.layers} if times is not None else {}
@@ -239,6 +239,6 @@ def _compared(time: LayerTime) -> str:
     )
 
 
-def _touches(net: Network, index: int, name: str) -> bool:
+def _touches(net: IntegerRegions, index: int, name: str) -> bool:
     tensor = net.tensors[index]
     return name == tensor.maker or name in tensor.readers

@@ -12,6 +12,7 @@ from conftest import Fakes
 from edgekit_runner import record as records
 from runner_models import write_onnx
 
+from edgekit.bench import on_devices
 from edgekit.bench.figures import cells, text
 from edgekit.bench.on_devices import Outcome, bench_on, exit_code
 from edgekit.cli.main import main

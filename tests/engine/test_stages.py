@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from child_functions import Answer, Order
 
-from edgekit.engine.stages import Event, EventLog, Machine, Stages
+from edgekit.engine.stages import Event, EventLog, Slots, Stages
 from edgekit.errors import Stopped, UserError
 from edgekit.records import Recipe, StageTime
 
@@ -50,7 +50,7 @@ class Gate:
 
 
 def test_as_many_children_as_jobs_and_no_more() -> None:
-    machine = Machine(2)
+    machine = Slots(2)
     first, second = Gate(machine.shared), Gate(machine.shared)
     assert first.inside.wait(WAIT_S) and second.inside.wait(WAIT_S)
     third = Gate(machine.shared)
@@ -62,7 +62,7 @@ def test_as_many_children_as_jobs_and_no_more() -> None:
 
 
 def test_a_measurement_waits_for_every_child_and_keeps_new_ones_out() -> None:
-    machine = Machine(2)
+    machine = Slots(2)
     child = Gate(machine.shared)
     assert child.inside.wait(WAIT_S)
     measuring = Gate(machine.alone)
@@ -78,7 +78,7 @@ def test_a_measurement_waits_for_every_child_and_keeps_new_ones_out() -> None:
 
 
 def test_two_measurements_do_not_overlap() -> None:
-    machine = Machine(2)
+    machine = Slots(2)
     first = Gate(machine.alone)
     assert first.inside.wait(WAIT_S)
     second = Gate(machine.alone)
@@ -90,7 +90,7 @@ def test_two_measurements_do_not_overlap() -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2, 5])
 def test_under_load_nothing_ever_overlaps_a_measurement(jobs: int) -> None:
-    machine, lock = Machine(jobs), threading.Lock()
+    machine, lock = Slots(jobs), threading.Lock()
     running = {"children": 0, "measurements": 0}
     wrong: list[str] = []
 
@@ -114,7 +114,7 @@ def test_under_load_nothing_ever_overlaps_a_measurement(jobs: int) -> None:
 
 
 def test_what_fails_inside_gives_its_room_back() -> None:
-    machine = Machine(1)
+    machine = Slots(1)
     for room in (machine.shared, machine.alone) * 2:
         with pytest.raises(RuntimeError), room():
             raise RuntimeError

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgekit.engine.output import OLD
-from edgekit.engine.workspace import FINGERPRINT, KEPT, LOCK, settle, work_folder
+from edgekit.engine.workspace import FINGERPRINT, KEPT, LOCK, invalidate_if_changed, work_folder
 from edgekit.errors import DiskFull, UserError
 
 PRINT = {"the model's weights": "1", "the seed": "0"}
@@ -28,7 +28,7 @@ def stopped(out: Path, fingerprint: dict[str, str] = PRINT) -> Path:
     """What a run leaves that was stopped after one stage."""
     with pytest.raises(KeyboardInterrupt), work_folder(out, False, print) as work:
         finish(work, "trace", "shared")
-        settle(work, fingerprint, print)
+        invalidate_if_changed(work, fingerprint, print)
         finish(work)
         raise KeyboardInterrupt
     return work
@@ -78,7 +78,7 @@ def test_resuming_finds_the_stages(tmp_path: Path) -> None:
     stopped(tmp_path / "out")
     said: list[str] = []
     with work_folder(tmp_path / "out", True, said.append) as work:
-        settle(work, PRINT, said.append)
+        invalidate_if_changed(work, PRINT, said.append)
         assert (work / "x86" / "ptq-0123").is_dir()
     assert said == []
 
@@ -113,7 +113,7 @@ def test_stages_of_another_fingerprint_are_ignored(tmp_path: Path, now: dict[str
     stopped(tmp_path / "out")
     said: list[str] = []
     with work_folder(tmp_path / "out", True, said.append) as work:
-        settle(work, now, said.append)
+        invalidate_if_changed(work, now, said.append)
         assert not (work / "x86" / "ptq-0123").exists()
         assert (work / "shared" / "trace").is_dir(), "it was just made"
         assert json.loads((work / FINGERPRINT).read_text()) == now
@@ -125,7 +125,7 @@ def test_stages_without_a_readable_fingerprint_belong_to_nobody(tmp_path: Path, 
     left = stopped(tmp_path / "out") / FINGERPRINT
     left.unlink() if text is None else left.write_text(text)
     with work_folder(tmp_path / "out", True, print) as work:
-        settle(work, PRINT, print)
+        invalidate_if_changed(work, PRINT, print)
         assert not (work / "x86" / "ptq-0123").exists()
 
 

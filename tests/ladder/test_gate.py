@@ -65,7 +65,7 @@ FAST = Measurement(
     peak_memory_bytes=50_000_000,
     float_peak_memory_bytes=90_000_000,
     measured_on=HERE,
-    decides=True,
+    on_target=True,
     reason=f"measured on {HERE}",
 )
 ELSEWHERE = f"not measured on the target: {HERE} is not one of its machines"
@@ -247,21 +247,21 @@ def test_the_edge_of_the_speed_tolerance_is_where_it_is_said_to_be() -> None:
 
 
 def test_elsewhere_a_slow_run_decides_nothing_and_is_listed() -> None:
-    found = decide(measured={**ratio(3.0, 2.9, 3.1), "decides": False, "reason": ELSEWHERE})
+    found = decide(measured={**ratio(3.0, 2.9, 3.1), "on_target": False, "reason": ELSEWHERE})
     assert found.accepted
     assert found.not_measured == (f"speed against float: {ELSEWHERE}",)
     assert "CPU time" not in found.reasons[0], "a foreign machine's figure is no reason to accept"
 
 
 def test_elsewhere_accuracy_still_refuses() -> None:
-    found = decide(verdict={"metric": 0.5}, measured={"decides": False, "reason": ELSEWHERE})
+    found = decide(verdict={"metric": 0.5}, measured={"on_target": False, "reason": ELSEWHERE})
     assert not found.accepted
     assert found.not_measured == (f"speed against float: {ELSEWHERE}",)
 
 
 def test_elsewhere_every_limit_asked_for_is_listed() -> None:
     tight = Budget(max_latency_s=1e-9, max_memory_bytes=1)
-    found = decide(tight, measured={"decides": False, "reason": ELSEWHERE})
+    found = decide(tight, measured={"on_target": False, "reason": ELSEWHERE})
     assert found.accepted
     assert found.not_measured == (
         f"speed against float: {ELSEWHERE}",
@@ -273,7 +273,7 @@ def test_elsewhere_every_limit_asked_for_is_listed() -> None:
 def test_nothing_measured_at_all() -> None:
     nothing: dict[str, Any] = {
         "cpu_ratio": None, "cpu_ratio_low": None, "cpu_ratio_high": None, "rounds": 0, "cpu_s": None,
-        "float_cpu_s": None, "peak_memory_bytes": None, "decides": False, "reason": "not measured: no runtime",
+        "float_cpu_s": None, "peak_memory_bytes": None, "on_target": False, "reason": "not measured: no runtime",
     }  # fmt: skip
     found = decide(Budget(max_latency_s=1, max_memory_bytes=1), measured=nothing)
     assert found.accepted
@@ -295,7 +295,7 @@ def test_a_figure_that_the_deciding_machine_lacks_is_not_taken_for_zero() -> Non
 )
 def test_a_stronger_machine_may_refuse_but_not_vouch(low: float, high: float, accepted: bool) -> None:
     ratios = {"cpu_ratio": (low + high) / 2, "cpu_ratio_low": low, "cpu_ratio_high": high}
-    decision = decide(measured={**ratios, "stronger": True})
+    decision = decide(measured={**ratios, "faster_than_serving_isa": True})
     assert decision.accepted is accepted
     assert "speed against float on the serving level" in decision.not_measured[0]
 
@@ -364,7 +364,7 @@ def test_agreement_is_a_share() -> None:
 
 
 def elsewhere(**changed: Any) -> dict[str, Any]:
-    return {"decides": False, "reason": ELSEWHERE, **changed}
+    return {"on_target": False, "reason": ELSEWHERE, **changed}
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def elsewhere(**changed: Any) -> dict[str, Any]:
         (3999, ratio(0.6, 0.5, 0.7), True),
         (4001, ratio(0.6, 0.5, 0.7), True),
         (3999, ratio(0.99, 0.97, 1.0), False),
-        (3999, {**ratio(0.6, 0.5, 0.7), "stronger": True}, False),
+        (3999, {**ratio(0.6, 0.5, 0.7), "faster_than_serving_isa": True}, False),
         (3999, elsewhere(**ratio(0.6, 0.5, 0.7)), False),
     ],
 )

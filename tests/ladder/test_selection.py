@@ -49,7 +49,7 @@ def test_a_figure_from_another_machine_does_not_choose() -> None:
     elsewhere = tried("a", 1000, 0.1, 0)
     assert elsewhere.measurement is not None
     elsewhere = msgspec.structs.replace(
-        elsewhere, measurement=msgspec.structs.replace(elsewhere.measurement, decides=False)
+        elsewhere, measurement=msgspec.structs.replace(elsewhere.measurement, on_target=False)
     )
     assert shipped(elsewhere, tried("b", 900, None, 0)) == "b"
 

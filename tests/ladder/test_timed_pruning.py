@@ -10,7 +10,7 @@ import pytest
 
 from edgekit.engine.specs import PlanTime, WidthFiles, WidthTableSpec
 from edgekit.ladder import timed_pruning
-from edgekit.ladder.timed_pruning import TimedCut
+from edgekit.ladder.timed_pruning import LatencyPruning
 from edgekit.records import Candidate, Figure, Recipe, Record, Step, WidthTable
 from edgekit.target import load_target
 from edgekit.task import TaskSource
@@ -19,7 +19,7 @@ RECIPE = Recipe(name="prune", precision="float32", steps=())
 TABLE = WidthTable(conditions={}, rows=(), base_s=1.0, float_s=1.0)
 
 
-class Site:
+class RecipeContext:
     """Its stages answer at once; `share` is what the timed networks take."""
 
     def __init__(self, share: float, reason: str = "") -> None:
@@ -69,44 +69,44 @@ def x86(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timed_pruning, "machine", lambda: "x86_64")
 
 
-def cut_on(site: Site, cut: Cut, **options: Any) -> Candidate:
+def cut_on(context: RecipeContext, cut: Cut, **options: Any) -> Candidate:
     step = Step(technique="prune", options={"scope": "latency", **options})
-    return TimedCut(site, Candidate(program="whole", recipe=RECIPE), step).made(cut)  # type: ignore[arg-type]
+    return LatencyPruning(context, Candidate(program="whole", recipe=RECIPE), step).run(cut)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("share", [0.6, 0.75, 0.76])
 def test_what_takes_the_time_asked_for_is_kept(share: float) -> None:
-    site, cut = Site(share), Cut()
-    assert cut_on(site, cut).program == "cut 1"
-    assert site.stages == ["files of widths", "time widths", "time plan"]
-    assert cut.tables == [TABLE] and site.notes == []
-    assert site.specs[-1].pruned is not None and site.specs[-1].pruned.program == "cut 1"
+    context, cut = RecipeContext(share), Cut()
+    assert cut_on(context, cut).program == "cut 1"
+    assert context.stages == ["files of widths", "time widths", "time plan"]
+    assert cut.tables == [TABLE] and context.notes == []
+    assert context.specs[-1].pruned is not None and context.specs[-1].pruned.program == "cut 1"
 
 
 def test_what_misses_is_cut_once_more_to_less() -> None:
-    site, cut = Site(0.81), Cut()
-    assert cut_on(site, cut).program == "cut 2"
+    context, cut = RecipeContext(0.81), Cut()
+    assert cut_on(context, cut).program == "cut 2"
     assert cut.tables[1].correction == pytest.approx(0.81 / 0.72)
     assert msgspec.structs.replace(cut.tables[1], correction=1.0) == TABLE
-    assert site.stages.count("time plan") == 1  # the measure stage tells of the second
-    assert site.notes == ["prune: takes 0.810 of the time, 0.750 was asked; widths are chosen again"]
+    assert context.stages.count("time plan") == 1  # the measure stage tells of the second
+    assert context.notes == ["prune: takes 0.810 of the time, 0.750 was asked; widths are chosen again"]
 
 
 def test_a_machine_of_another_target_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timed_pruning, "machine", lambda: "aarch64")
-    site, cut = Site(0.5), Cut()
-    cut_on(site, cut)
-    assert site.stages == [] and "is not one of x86-server's; give device" in cut.tables[0].reason
+    context, cut = RecipeContext(0.5), Cut()
+    cut_on(context, cut)
+    assert context.stages == [] and "is not one of x86-server's; give device" in cut.tables[0].reason
 
 
 def test_a_device_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timed_pruning, "machine", lambda: "arm64")
-    site, cut = Site(0.5), Cut()
-    cut_on(site, cut, device="ssh:me@server")
-    assert {spec.device for spec in site.specs} == {"ssh:me@server"}
+    context, cut = RecipeContext(0.5), Cut()
+    cut_on(context, cut, device="ssh:me@server")
+    assert {spec.device for spec in context.specs} == {"ssh:me@server"}
 
 
 def test_a_device_of_another_target_gives_its_reason() -> None:
-    site, cut = Site(0.5, reason="ssh:pi is a aarch64"), Cut()
-    cut_on(site, cut, device="ssh:pi")
-    assert cut.tables[0].reason == "ssh:pi is a aarch64" and site.stages == ["files of widths"]
+    context, cut = RecipeContext(0.5, reason="ssh:pi is a aarch64"), Cut()
+    cut_on(context, cut, device="ssh:pi")
+    assert cut.tables[0].reason == "ssh:pi is a aarch64" and context.stages == ["files of widths"]

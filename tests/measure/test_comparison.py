@@ -83,7 +83,7 @@ def test_the_figures_of_a_machine_that_the_target_admits(measure: Any) -> None:
         model_memory_bytes=20,
         float_model_memory_bytes=60,
         measured_on="x86_64 avx2",
-        decides=True,
+        on_target=True,
         reason="measured on x86_64 avx2",
         doubts=("the clock wandered",),
     )
@@ -106,7 +106,7 @@ def test_both_files_are_proven_each_against_its_own_golden_pair(measure: Any) ->
 
 
 @pytest.mark.parametrize(
-    ("target", "machine", "isa", "emulated", "decides"),
+    ("target", "machine", "isa", "emulated", "on_target"),
     [
         ("x86-server", "x86_64", "avx2", "no", True),
         ("x86-server", "x86_64", "avx512-vnni", "no", True),
@@ -119,18 +119,20 @@ def test_both_files_are_proven_each_against_its_own_golden_pair(measure: Any) ->
         ("tflite-int8", "x86_64", "avx512-vnni", "no", False),
     ],
 )
-def test_who_decides(measure: Any, target: str, machine: str, isa: str, emulated: str, decides: bool) -> None:
+def test_who_decides(
+    measure: Any, target: str, machine: str, isa: str, emulated: str, on_target: bool
+) -> None:
     """Only a real machine of the target's own kind; an emulated one proves outputs, never milliseconds."""
     answer = record(machine, isa, environment={"machine": machine, "isa": isa, "emulated": emulated})
     found = measure(answer, target, load_target(target).default_isa)
-    assert found.decides is decides
-    if not decides:
+    assert found.on_target is on_target
+    if not on_target:
         assert found.reason == f"not measured on the target: {machine} {isa} is not one of its machines"
     assert found.cpu_ratio == 0.6, "the figure itself is kept"
 
 
 @pytest.mark.parametrize(
-    ("isa", "serving", "precision", "doubted", "stronger"),
+    ("isa", "serving", "precision", "doubted", "faster_than_serving_isa"),
     [
         ("avx2", "avx2", "int8", False, False),
         ("avx512-vnni", "avx2", "int8", True, True),
@@ -140,14 +142,14 @@ def test_who_decides(measure: Any, target: str, machine: str, isa: str, emulated
     ],
 )
 def test_another_level_than_the_serving_one(
-    measure: Any, isa: str, serving: str, precision: str, doubted: bool, stronger: bool
+    measure: Any, isa: str, serving: str, precision: str, doubted: bool, faster_than_serving_isa: bool
 ) -> None:
     """A VNNI machine flatters int8 for a server without it: its figure may refuse, not acquit."""
     found = measure(record("x86_64", isa), "x86-server", serving, precision)
     said = f"measured on {isa}; the serving level {serving} was not measured"
     assert (said in found.doubts) is doubted
     assert "the clock wandered" in found.doubts
-    assert found.stronger is stronger
+    assert found.faster_than_serving_isa is faster_than_serving_isa
 
 
 def test_a_runner_that_refuses_is_a_refusal(measure: Any) -> None:
@@ -168,7 +170,7 @@ def test_a_missing_runtime_is_not_measured(measure: Any) -> None:
     found = measure(
         record("x86_64", "avx2", status="failed", error_kind="missing_runtime", reason="pip install it")
     )
-    assert not found.decides
+    assert not found.on_target
     assert found.reason == "not measured: pip install it"
     assert (found.cpu_ratio, found.rounds, found.peak_memory_bytes) == (None, 0, None)
 
@@ -178,4 +180,4 @@ def test_core_ml_is_not_timed_off_apple(measure: Any, monkeypatch: pytest.Monkey
     found = measure({}, "coreml-fp16", "apple")
     assert not hasattr(measure, "spec"), "the runner is not even started"
     assert found.reason == "not measured on the target: Core ML runs on Apple devices only"
-    assert not found.decides
+    assert not found.on_target

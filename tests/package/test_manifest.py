@@ -213,7 +213,7 @@ def test_a_measurement_and_its_doubts(folder: Path) -> None:
         peak_memory_bytes=1,
         float_peak_memory_bytes=2,
         measured_on="x86_64 avx2",
-        decides=True,
+        on_target=True,
         reason="measured",
         doubts=("from the runner",),
     )

@@ -79,7 +79,7 @@ def verdict(
     return Verdict(**{**given, "lint": lint, **changes})
 
 
-def measurement(ratio: float | None, *, decides: bool, **changes: Any) -> Measurement:
+def measurement(ratio: float | None, *, on_target: bool, **changes: Any) -> Measurement:
     given: dict[str, Any] = {
         "cpu_ratio": ratio,
         "cpu_ratio_low": None if ratio is None else ratio - 0.01,
@@ -91,8 +91,8 @@ def measurement(ratio: float | None, *, decides: bool, **changes: Any) -> Measur
         "model_memory_bytes": None if ratio is None else 12_400_000,
         "float_peak_memory_bytes": None if ratio is None else 84_700_000,
         "measured_on": HERE,
-        "decides": decides,
-        "reason": "" if decides else f"{HERE} is not a machine this target admits",
+        "on_target": on_target,
+        "reason": "" if on_target else f"{HERE} is not a machine this target admits",
     }
     return Measurement(**{**given, **changes})
 
@@ -158,7 +158,7 @@ def x86_server() -> TargetReport:
             ("metric fell by 0.0310, allowed is 0.0050",),
             artifact=artifact("x86-server/model.onnx", "onnx", "int8", 5_160_000),
             verdict=verdict("onnxruntime 1.23", 0.8615, 0.944, INT8),
-            measurement=measurement(0.66, decides=True),
+            measurement=measurement(0.66, on_target=True),
         ),
         attempt(
             mse,
@@ -166,7 +166,7 @@ def x86_server() -> TargetReport:
             ("metric within budget; 1.54 times as fast as float",),
             artifact=artifact("x86-server/model.onnx", "onnx", "int8", 5_160_000),
             verdict=verdict("onnxruntime 1.23", 0.89, 0.985, INT8, saturation=held),
-            measurement=measurement(0.65, decides=True, doubts=("2 of 30 rounds ran beside another job",)),
+            measurement=measurement(0.65, on_target=True, doubts=("2 of 30 rounds ran beside another job",)),
         ),
     )
     return target("x86-server", "avx2", "onnxruntime", "onnx", attempts, 18_600_000)
@@ -180,7 +180,7 @@ def arm_mobile() -> TargetReport:
         not_measured=("latency: no ARM device was given",),
         artifact=artifact("arm-mobile/model.onnx", "onnx", "int8", 5_170_000),
         verdict=verdict("onnxruntime 1.23", 0.8905, 0.9875, INT8),
-        measurement=measurement(0.98, decides=False),
+        measurement=measurement(0.98, on_target=False),
     )
     return target("arm-mobile", "arm-neon", "onnxruntime", "onnx", (accepted,), 18_600_000)
 
@@ -194,7 +194,7 @@ def coreml_fp16() -> TargetReport:
         artifact=artifact("coreml-fp16/model.mlpackage", "coreml", "float16", 9_320_000),
         verdict=verdict("coreml interpreter", 0.8925, 0.9975, {"conv:float16": 49, "add:float16": 10}),
         measurement=measurement(
-            None, decides=False, reason="Core ML runs on Apple hardware only", measured_on=""
+            None, on_target=False, reason="Core ML runs on Apple hardware only", measured_on=""
         ),
     )
     return target("coreml-fp16", "apple", "coreml", "coreml", (accepted,), 18_700_000)
@@ -208,7 +208,7 @@ def tflite_int8() -> TargetReport:
             ("metric fell by 0.4825, allowed is 0.0050",),
             artifact=artifact("tflite-int8/model.tflite", "tflite", "int8", 5_420_000),
             verdict=verdict("litert 2.2", 0.41, 0.452, INT8, doubts=("scored on 400 of 500 samples",)),
-            measurement=measurement(1.04, decides=False),
+            measurement=measurement(1.04, on_target=False),
         ),
         Attempt(
             recipe=recipe("ptq(moving_average)", "int8"),

@@ -68,7 +68,7 @@ def tried(
         peak_memory_bytes=None,
         float_peak_memory_bytes=None,
         measured_on="here",
-        decides=ratio is not None,
+        on_target=ratio is not None,
         reason="",
     )
     return Attempt(

@@ -11,7 +11,7 @@ import torch
 from edgekit.engine.specs import Context, TraceSpec
 from edgekit.errors import ConversionError, UserError
 from edgekit.quant import program as programs
-from edgekit.quant.integer_regions import Layer, Network
+from edgekit.quant.integer_regions import IntegerRegions, Layer
 from edgekit.quant.knapsack import Choice, Costs
 from edgekit.quant.layer_sensitivity import Harm
 from edgekit.quant.quantizer import count_layers
@@ -108,7 +108,7 @@ LAYERS = tuple(
     Layer(name=f"conv2d_{i}", module=f"m{i}", origin=f"m{i} (Conv2d)", weight=f"w{i}", macs=100, weights=9)
     for i in range(3)
 )
-NET = Network(layers=LAYERS, tensors=())
+NET = IntegerRegions(layers=LAYERS, tensors=())
 HARM = Harm(weights={"conv2d_0": 0.1, "conv2d_1": 0.01, "conv2d_2": 0.001}, tensors=(), samples=4)
 
 
@@ -127,7 +127,7 @@ def test_measured_seconds_are_the_costs_where_there_are_any() -> None:
 
 def test_an_estimate_counts_the_weights_that_stay_large() -> None:
     last = msgspec.structs.replace(LAYERS[2], weights=982)
-    costs = mixed.costs_of(Network(layers=(*LAYERS[:2], last), tensors=()), None)
+    costs = mixed.costs_of(IntegerRegions(layers=(*LAYERS[:2], last), tensors=()), None)
     assert math.isclose(costs.layers["conv2d_0"], 1 / 3 + 0.009)
     assert math.isclose(costs.layers["conv2d_2"], 1 / 3 + 0.982)
 

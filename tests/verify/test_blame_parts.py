@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgekit.records import LayerHarm
+from edgekit.records import LayerDegradation
 from edgekit.verify.blame import sentences as text
 from edgekit.verify.blame.channels import Outputs
 from edgekit.verify.blame.conversion import _reason, fit
@@ -178,8 +178,8 @@ def test_channels_are_where_the_operator_has_them(small: list[Unit]) -> None:
     assert channel_axis(linear) == 2
 
 
-def row(node: str, snr: float | None, wrong: bool) -> LayerHarm:
-    return LayerHarm(
+def row(node: str, snr: float | None, wrong: bool) -> LayerDegradation:
+    return LayerDegradation(
         node=node, module=f"{node} (Linear)", op="linear", tensor=node, matched="order", snr_db=snr,
         local_snr_db=snr, max_abs_error=0.0, wrong=wrong, reason="it is off" if wrong else "",
     )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgekit.records import LayerHarm, SliceHarm
+from edgekit.records import ChannelDegradation, LayerDegradation
 from edgekit.verify.blame import moves
 from edgekit.verify.blame.graph_walk import Program
 from edgekit.verify.blame.match import Match, Tensor, same_grid
@@ -25,11 +25,11 @@ _HEAVY = ("cat", "resize")
 def cause(
     program: Program,
     matches: Sequence[Match],
-    rows: Sequence[LayerHarm],
-    end: SliceHarm | None,
+    rows: Sequence[LayerDegradation],
+    end: ChannelDegradation | None,
     tensors: Sequence[Tensor],
     values: Mapping[str, np.ndarray],
-) -> LayerHarm | None:
+) -> LayerDegradation | None:
     """What takes the place of the first wrong row, if anything does. end: the weakest channel of the answers behind what was
     compared. values: of `_moves.watched(tensors)`."""
     first = next((row for row in rows if row.wrong), None)
@@ -42,13 +42,13 @@ def cause(
     return _behind(program, matches, end) if end is not None and end.snr_db < END_DB else None
 
 
-def is_off(rows: Sequence[LayerHarm], end: SliceHarm | None) -> bool:
+def is_off(rows: Sequence[LayerDegradation], end: ChannelDegradation | None) -> bool:
     return any(row.wrong for row in rows) or (end is not None and end.snr_db < END_DB)
 
 
 def _asked_for(
-    program: Program, matches: Sequence[Match], first: LayerHarm, tensors: Sequence[Tensor]
-) -> LayerHarm | None:
+    program: Program, matches: Sequence[Match], first: LayerDegradation, tensors: Sequence[Tensor]
+) -> LayerDegradation | None:
     match = next(m for m in matches if m.tensor.name == first.tensor)
     ours, theirs = match.unit.grid, match.tensor.grid
     if ours is None or theirs is None or same_grid(ours, theirs):
@@ -69,7 +69,7 @@ def _ends(grid: Grid) -> str:
     return f"{low * grid[0]:.4g} to {(low + 255) * grid[0]:.4g}"
 
 
-def _behind(program: Program, matches: Sequence[Match], end: SliceHarm) -> LayerHarm:
+def _behind(program: Program, matches: Sequence[Match], end: ChannelDegradation) -> LayerDegradation:
     """The nodes between the last operators that were compared and an output."""
     placed = {name for m in matches for name in (*m.unit.chain, m.unit.codes, *m.unit.reads)}
     live = depends_on_input(program.module)
@@ -88,7 +88,7 @@ def _behind(program: Program, matches: Sequence[Match], end: SliceHarm) -> Layer
     return _harm(node.name, "", str(node.target).removeprefix("aten."), "", reason)
 
 
-def _row(program: Program, matches: Sequence[Match], tensor: Tensor, reason: str) -> LayerHarm:
+def _row(program: Program, matches: Sequence[Match], tensor: Tensor, reason: str) -> LayerDegradation:
     match = next((m for m in matches if m.tensor.name == tensor.name), None)
     if match is not None:
         return _harm(match.unit.node, match.unit.module, match.op, tensor.name, reason)
@@ -102,8 +102,8 @@ def _row(program: Program, matches: Sequence[Match], tensor: Tensor, reason: str
     return _harm(alike[0] if len(alike) == 1 else "", "", tensor.op, tensor.name, reason)
 
 
-def _harm(node: str, module: str, op: str, tensor: str, reason: str) -> LayerHarm:
-    return LayerHarm(
+def _harm(node: str, module: str, op: str, tensor: str, reason: str) -> LayerDegradation:
+    return LayerDegradation(
         node=node, module=module, op=op, tensor=tensor, matched="order", snr_db=None, local_snr_db=None,
         max_abs_error=None, wrong=True, reason=reason,
     )  # fmt: skip

@@ -17,7 +17,7 @@ import torch
 from torch.fx import Node
 
 from edgekit.arrays import slice_axis
-from edgekit.records import SliceHarm
+from edgekit.records import ChannelDegradation
 from edgekit.verify.blame.graph_walk import Difference, Program
 from edgekit.verify.blame.units import Unit, family, is_dialect
 
@@ -46,7 +46,7 @@ class Outputs:
             difference.add(a, b)
             self._whole.add(a, b)
 
-    def weakest(self) -> SliceHarm | None:
+    def weakest(self) -> ChannelDegradation | None:
         """The channel that keeps least of its signal; None where no output has any."""
         every = [
             (db, channel, place)
@@ -57,7 +57,7 @@ class Outputs:
             return None
         db, channel, place = min(every)
         own = [snr for snr, _, where in every if where == place]
-        return SliceHarm(
+        return ChannelDegradation(
             output=self._names[place],
             channel=channel if self._found[place].has_channels else None,
             snr_db=db,
@@ -66,7 +66,7 @@ class Outputs:
             limit_db=LOST_DB,
         )
 
-    def place(self, harm: SliceHarm) -> int:
+    def place(self, harm: ChannelDegradation) -> int:
         return self._names.index(harm.output)
 
 
@@ -84,7 +84,7 @@ class Culprit:
 
 
 def culprit(
-    program: Program, samples: Sequence[Sequence[np.ndarray]], output: int, harm: SliceHarm
+    program: Program, samples: Sequence[Sequence[np.ndarray]], output: int, harm: ChannelDegradation
 ) -> Culprit:
     """The unit of a quantized `program` (with unfolded weights) that leaves least of the channel that `harm` names."""
     node = program.outputs[output]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.fx import GraphModule
 
-from edgekit.records import LayerHarm, SliceHarm
+from edgekit.records import ChannelDegradation, LayerDegradation
 from edgekit.verify.blame.channels import LOST_DB, Culprit, Outputs, culprit
 from edgekit.verify.blame.graph_walk import Difference, Hook, Program, channel_axis, real, written
 from edgekit.verify.blame.match import align
@@ -32,7 +32,7 @@ SAME_DB = 15.0  # unrounded, a layer whose bias alone was corrected is above; an
 class Lost(NamedTuple):
     """A channel of an output that lost its signal, and the unit that takes it."""
 
-    harm: SliceHarm
+    harm: ChannelDegradation
     culprit: Culprit
 
 
@@ -59,7 +59,7 @@ class Compression:
         for sample in samples:
             self._add(sample)
 
-    def rows(self) -> tuple[LayerHarm, ...]:
+    def rows(self) -> tuple[LayerDegradation, ...]:
         return tuple(self._row(unit) for unit, _ in self._pairs)
 
     def lost(self) -> Lost | None:
@@ -74,7 +74,7 @@ class Compression:
     def module(self) -> GraphModule:
         return self._candidate.module
 
-    def unit(self, row: LayerHarm) -> Unit:
+    def unit(self, row: LayerDegradation) -> Unit:
         return next(unit for unit, _ in self._pairs if unit.node == row.node)
 
     def _comparable(self) -> bool:
@@ -113,11 +113,11 @@ class Compression:
             hooks |= dict.fromkeys(others, _compare(None, float_[name]))
         return hooks
 
-    def _row(self, unit: Unit) -> LayerHarm:
+    def _row(self, unit: Unit) -> LayerDegradation:
         free, alone = self._free[unit.node], self._alone[unit.node]
         snr = alone.channel_snr_db
         wrong = snr is not None and snr < LAYER_DB
-        return LayerHarm(
+        return LayerDegradation(
             node=unit.node,
             module=unit.module,
             op=unit.op,

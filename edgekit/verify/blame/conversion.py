@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from edgekit.arrays import from_layout
-from edgekit.records import Artifact, LayerHarm
+from edgekit.records import Artifact, LayerDegradation
 from edgekit.verify.blame.channels import Outputs
 from edgekit.verify.blame.graph_walk import Difference, Hook, Program, codes, real, written
 from edgekit.verify.blame.match import Match, Run, same_grid
@@ -73,7 +73,7 @@ class Conversion:
             if way is self._ways[0]:
                 self.ends.add([ends.get(n, a) for n, a in zip(program.outputs, got, strict=True)], got)
 
-    def rows(self, way: int) -> tuple[LayerHarm, ...]:
+    def rows(self, way: int) -> tuple[LayerDegradation, ...]:
         free, alone = self._free[way], self._alone[way]
         return tuple(_row(m, free[m.at], alone[m.at], self._limit_db) for m in self._ways[way].matches)
 
@@ -135,10 +135,10 @@ def _value(value: torch.Tensor, match: Match) -> torch.Tensor:
     return real(value, match.unit.grid) if _in_codes(match) and match.unit.grid else value
 
 
-def _row(match: Match, free: Difference, alone: Difference, limit_db: float) -> LayerHarm:
+def _row(match: Match, free: Difference, alone: Difference, limit_db: float) -> LayerDegradation:
     off = _reason(alone, limit_db)
     reason = _grid_reason(match) or off if off or _written_apart(match) else ""
-    return LayerHarm(
+    return LayerDegradation(
         node=match.unit.node,
         module=match.unit.module,
         op=match.op,

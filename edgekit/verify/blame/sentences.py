@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from edgekit.records import LayerHarm, SliceHarm
+from edgekit.records import ChannelDegradation, LayerDegradation
 from edgekit.verify.blame.channels import Outputs
 from edgekit.verify.blame.compression import Compression, Lost
 from edgekit.verify.blame.graph_walk import SNR_LIMIT_DB
@@ -15,11 +15,11 @@ FEW = 4
 
 def conversion(
     runtime: str,
-    rows: Sequence[LayerHarm],
+    rows: Sequence[LayerDegradation],
     outputs: Outputs,
     samples: int,
     fused_only: bool,
-    cause: LayerHarm | None = None,
+    cause: LayerDegradation | None = None,
 ) -> str:
     """cause: what makes the first wrong row, or the answers, wrong, where it is not that row itself."""
     answers = f"the answers keep {_db(outputs.snr_db)}"
@@ -59,11 +59,11 @@ def conversion(
 
 
 def compression(
-    rows: Sequence[LayerHarm],
+    rows: Sequence[LayerDegradation],
     output_snr_db: float | None,
     samples: int,
     skip_option: str,
-    weakest: SliceHarm | None = None,
+    weakest: ChannelDegradation | None = None,
     lost: Lost | None = None,
 ) -> str:
     """lost: the channel that lost its signal; the layers are named only where they are what takes it."""
@@ -113,15 +113,15 @@ def _lost(lost: Lost, output_snr_db: float | None, samples: int, skip_option: st
     return f"{head}{what} takes it, alone it leaves {found.snr_db:.1f} dB{joins}. To do: leave it in float: skip = {skip_option!r}{or_else}."
 
 
-def _explains(rows: Sequence[LayerHarm], lost: Lost) -> bool:
+def _explains(rows: Sequence[LayerDegradation], lost: Lost) -> bool:
     return any(row.wrong and row.node == lost.culprit.unit.node for row in rows)
 
 
-def _place(harm: SliceHarm) -> str:
+def _place(harm: ChannelDegradation) -> str:
     return harm.output if harm.channel is None else f"channel {harm.channel} of {harm.output}"
 
 
-def _channel(weakest: SliceHarm | None) -> str:
+def _channel(weakest: ChannelDegradation | None) -> str:
     if weakest is None or weakest.snr_db >= SNR_LIMIT_DB:
         return ""
     return f", {_place(weakest)} least with {weakest.snr_db:.1f} dB"
@@ -131,13 +131,13 @@ def _upper(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def harmful(rows: Sequence[LayerHarm], lost: Lost | None) -> LayerHarm | None:
+def harmful(rows: Sequence[LayerDegradation], lost: Lost | None) -> LayerDegradation | None:
     """The first layer out of tolerance; where a channel is lost to another unit, that unit."""
     first = next((row for row in rows if row.wrong), None)
     if lost is None or _explains(rows, lost) or not lost.culprit.alone:
         return first
     unit = lost.culprit.unit
-    return LayerHarm(
+    return LayerDegradation(
         node=unit.node,
         module=unit.module,
         op=unit.op,
@@ -151,7 +151,7 @@ def harmful(rows: Sequence[LayerHarm], lost: Lost | None) -> LayerHarm | None:
     )
 
 
-def skip(compressed: Compression, rows: Sequence[LayerHarm], lost: Lost | None) -> str:
+def skip(compressed: Compression, rows: Sequence[LayerDegradation], lost: Lost | None) -> str:
     """The `skip` option for ptq: harmed units and the layers that would quantize their output again when they read it."""
     if lost is not None and not _explains(rows, lost):
         unit = lost.culprit.unit
@@ -174,19 +174,19 @@ def compared_with(compressed: Compression) -> tuple[str, ...]:
     )
 
 
-def named(row: LayerHarm) -> str:
+def named(row: LayerDegradation) -> str:
     if not row.node:
         return f"the file, tensor {row.tensor}"
     return f"{row.module or 'the model'}, node {row.node}"
 
 
-def _report(row: LayerHarm) -> str:
+def _report(row: LayerDegradation) -> str:
     if row.max_steps is None:
         return "Report it to the converter with this operator, or replace the operator in the model."
     return f"Report it to the converter with this operator, or leave it in float: skip = {row.node!r}."
 
 
-def _worst(rows: Sequence[LayerHarm]) -> str:
+def _worst(rows: Sequence[LayerDegradation]) -> str:
     steps = [row.max_steps for row in rows if row.max_steps is not None]
     snrs = [row.local_snr_db for row in rows if row.max_steps is None and row.local_snr_db is not None]
     parts = [f"{max(steps):.0f} quantization step(s)"] if steps else []
@@ -194,7 +194,7 @@ def _worst(rows: Sequence[LayerHarm]) -> str:
     return " and ".join(parts) or "no error at all"
 
 
-def _alone(row: LayerHarm) -> float:
+def _alone(row: LayerDegradation) -> float:
     return float("inf") if row.local_snr_db is None else row.local_snr_db
 
 

@@ -24,7 +24,7 @@ import torchvision  # noqa: F401  before any other framework: see edgekit.engine
 
 from edgekit.engine.specs import BlameSpec
 from edgekit.errors import MissingRuntime, VerificationError
-from edgekit.records import Blame, LayerHarm, SliceHarm
+from edgekit.records import Blame, ChannelDegradation, LayerDegradation
 from edgekit.verify.blame import sentences as text
 from edgekit.verify.blame.cause import cause, is_off
 from edgekit.verify.blame.compression import Compression
@@ -109,7 +109,7 @@ class _Converted:
         self.fused_only = any(row.wrong for row in fused)
         self.rows = fused if self.fused_only else self.rows
 
-    def _cause(self, end: SliceHarm | None) -> LayerHarm | None:
+    def _cause(self, end: ChannelDegradation | None) -> LayerDegradation | None:
         if not is_off(self.rows, end):
             return None
         values: Mapping[str, np.ndarray] = {}
