@@ -4,8 +4,9 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
+from msgspec import Meta
 from torch.fx import GraphModule, Node
 
 from edgekit.errors import UserError
@@ -14,6 +15,10 @@ from edgekit.quant.program import calls, module_path
 from edgekit.sparse.patterns import Pattern
 
 Ends = Literal["none", "first", "last", "both"]
+Keep = Annotated[Ends, Meta(description="ends of the network that are left as they are")]
+Ignore = Annotated[
+    str, Meta(description="layers that are left as they are: dotted names, separated by commas")
+]
 
 
 @dataclass(frozen=True)

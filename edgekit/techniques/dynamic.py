@@ -26,7 +26,8 @@ import msgspec
 from edgekit.errors import ConversionError, UserError
 from edgekit.quant import graph_macs
 from edgekit.quant import program as programs
-from edgekit.records import Candidate, Figure, FloatLayer, Kind, Record
+from edgekit.records import Candidate, Figure, FloatLayer, Kind
+from edgekit.records._options import Settings
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -38,8 +39,8 @@ WEIGHT_BITS = (7, 8)
 NO_ONNX_KERNEL = ("gru", "rnn_tanh", "rnn_relu")
 
 
-class Options(Record):
-    """None."""
+class Options(Settings):
+    """dynamic has no options."""
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:

@@ -186,11 +186,11 @@ def test_little_left_of_a_layer_is_said() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"macs": 1.0}, "macs is 1.0; it is the share to keep, above 0 and below 1"),
-        ({"macs": 0}, "macs is 0; it is the share"),
-        ({"scope": "local"}, "unknown scope 'local'; allowed are uniform, global, isomorphic"),
-        ({"criterion": "L2"}, "unknown criterion 'L2'; allowed are bn_scale, fpgm"),
-        ({"steps": 0}, "steps is 0"),
+        ({"macs": 1.0}, "prune: macs is 1.0; allowed: above 0, below 1"),
+        ({"macs": 0}, "macs is 0; allowed: above 0, below 1"),
+        ({"scope": "local"}, "scope is 'local'; allowed: global, isomorphic, uniform"),
+        ({"criterion": "L2"}, "criterion is 'L2'; allowed: bn_scale, fpgm"),
+        ({"steps": 0}, "steps is 0; allowed: a whole number, at least 1"),
         ({"ignore": ("layer1.0.conv",)}, r"no layer is called 'layer1.0.conv'; did you mean layer1.0.conv\d"),
         ({"ignore": ("qqqq",)}, "no layer is called 'qqqq'; names are like conv1"),
         ({"multiple": 64}, "no width changes: .* multiple of 64; give a smaller multiple"),

@@ -339,9 +339,9 @@ def test_the_last_convolution_of_a_net_without_a_linear_layer_stays_float() -> N
 def test_what_it_cannot_do(candidate, tmp_path) -> None:
     with pytest.raises(TaskError, match="'digits' has no training data; binarize needs"):
         apply(candidate, tmp_path, task(training=None))
-    with pytest.raises(UserError, match=r"gradual is 1; allowed are 0 to 0\.9"):
+    with pytest.raises(UserError, match=r"gradual is 1; allowed: at least 0, at most 0\.9"):
         binarize.Options(gradual=1)
-    with pytest.raises(UserError, match="alpha is 2; allowed are 0 to 1"):
+    with pytest.raises(UserError, match="alpha is 2; allowed: at least 0, at most 1"):
         binarize.Options(alpha=2)
     bad = ek.Training(batches=[(IMAGES[:4, :, :4].expand(4, 3, 4, 8), LABELS[:4])], loss=F.cross_entropy)
     with pytest.raises(TaskError, match="the model cannot take the inputs of training batch 0"):

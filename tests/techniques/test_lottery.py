@@ -115,6 +115,6 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
     save_file(state, str(tmp_path / "other.safetensors"))
     with pytest.raises(UserError, match=r"'head.weight' is \[2, 2\] in .* and \[10, 24\]"):
         apply(candidate, tmp_path, rewind=str(tmp_path / "other.safetensors"))
-    with pytest.raises(UserError, match="each is 1"):
+    with pytest.raises(UserError, match="each is 1; allowed: above 0, below 1"):
         lottery.Options(each=1)
     assert not (tmp_path / "program.pt2").exists()

@@ -155,9 +155,9 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
         apply(candidate, tmp_path, task(calibration=None))
     with pytest.raises(TaskError, match="calibration batch 0"):
         apply(candidate, tmp_path, task(calibration=[INPUTS[:, :1]]))
-    with pytest.raises(UserError, match=r"energy is 1\.5; allowed are 0 to 1"):
+    with pytest.raises(UserError, match=r"energy is 1\.5; allowed: at least 0, at most 1"):
         lowrank.Options(energy=1.5)
-    with pytest.raises(UserError, match="batches is -1; it must be 0 or more"):
+    with pytest.raises(UserError, match="batches is -1; allowed: a whole number, at least 0"):
         lowrank.Options(batches=-1)
     with pytest.raises(UserError, match="finds no layer that is cheaper as two"):
         apply(candidate, tmp_path, energy=1.0, skip="wide,point,full")

@@ -98,9 +98,9 @@ def test_a_budget_that_no_set_meets(outlier: tuple[Task, Traced], tmp_path: Path
 
 
 def test_options_out_of_range() -> None:
-    with pytest.raises(UserError, match=r"share is 1\.5; allowed are 0 to 1"):
+    with pytest.raises(UserError, match=r"share is 1\.5; allowed: at least 0, at most 1"):
         Options(share=1.5)
-    with pytest.raises(UserError, match=r"headroom is 0\.5; it must be at least 1"):
+    with pytest.raises(UserError, match=r"headroom is 0\.5; allowed: at least 1"):
         mixed_half.Options(headroom=0.5)
 
 

@@ -134,9 +134,9 @@ def test_core_ml_stores_zeros(wide, tmp_path) -> None:
 
 
 def test_what_it_cannot_do(wide, tmp_path) -> None:
-    with pytest.raises(UserError, match="bits is 3; allowed are 2, 4, 6, 8"):
+    with pytest.raises(UserError, match="bits is 3; allowed: 2, 4, 6, 8"):
         palettize.Options(bits=3)
-    with pytest.raises(UserError, match="group is -1"):
+    with pytest.raises(UserError, match="group is -1; allowed: a whole number, at least 0"):
         palettize.Options(group=-1)
     with pytest.raises(UserError, match="no layer is called 'cov'; did you mean 'conv'"):
         apply(wide, tmp_path, ignore="cov")

@@ -246,12 +246,12 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
     with pytest.raises(TaskError, match="the model has 10 outputs"):
         apply(candidate, tmp_path, task(training=bad), criterion="taylor")
     for wrong, message in (
-        ({"macs": 1.5}, "macs is 1.5; it is the share to keep"),
-        ({"criterion": "none"}, "unknown criterion 'none'"),
-        ({"multiple": -1}, "multiple and recalibrate must be at least 0"),
-        ({"images": 0}, "images at least 1"),
-        ({"depth": 0}, "depth is 0; it is the share of equal blocks to keep"),
-        ({"macs": 1}, "macs is 1.0; it is the share to keep"),
+        ({"macs": 1.5}, "prune: macs is 1.5; allowed: above 0, at most 1"),
+        ({"criterion": "none"}, "criterion is 'none'; allowed: bn_scale, fpgm"),
+        ({"multiple": -1}, "multiple is -1; allowed: a whole number, at least 0"),
+        ({"images": 0}, "images is 0; allowed: a whole number, at least 1"),
+        ({"depth": 0}, "depth is 0; allowed: above 0, at most 1"),
+        ({"macs": 1}, "macs and depth are 1, which keeps all of the network"),
     ):
         with pytest.raises(UserError, match=message):
             prune.Options(**wrong)

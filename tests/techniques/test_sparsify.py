@@ -186,10 +186,10 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
         ({"pattern": "2/4"}, "pattern '2/4' is unknown; allowed are"),
         ({"pattern": "4:2"}, "pattern '4:2' is unknown"),
         ({"pattern": "1:4"}, "pattern 1:4 has 0.75, give that"),
-        ({"sparsity": 1.0}, "above 0 and below 1"),
+        ({"sparsity": 1.0}, "sparsity is 1.0; allowed: above 0, below 1"),
         ({"begin": 0.8}, "from 0.8 to 0.7; it must rise"),
         ({"images": -1}, "images is -1"),
-        ({"alpha": 2}, "alpha is 2; allowed are 0 to 1"),
+        ({"alpha": 2}, "alpha is 2; allowed: at least 0, at most 1"),
         ({"criterion": "movement"}, "give schedule=gradual"),
     ):
         with pytest.raises(UserError, match=message):
