@@ -15,7 +15,7 @@ import torch
 from msgspec import Meta
 from torch import nn
 
-from edgekit.errors import BudgetError, ConversionError, EdgekitError, UserError
+from edgekit.errors import BudgetError, ConversionError, EdgekitError, NotApplicable, UserError
 from edgekit.prune import module_macs, residual_stream
 from edgekit.prune.criteria import Criterion, Evidence, Scored, find
 from edgekit.prune.cut import cut
@@ -93,8 +93,8 @@ def shrink(
     graph = Graph(copy.deepcopy(module), examples, ignore, request.limit_s)
     try:
         done = _steps(graph, request, ignore, evidence, recalibrate, None)
-    except ConversionError as error:
-        raise ConversionError(f"{error}. {_odd(module, examples)}") from error
+    except (ConversionError, NotApplicable) as error:
+        raise type(error)(f"{error}. {_odd(module, examples)}") from error
     done.doubts.append(f"{INSIDE}{first}")
     return done
 
@@ -126,7 +126,7 @@ def _steps(
         share = 1 - (1 - request.macs) * step / request.steps
         _step(graph, request, choose or _by_macs(request, share * base), evidence, done)
     if all(before == after for before, after in done.widths.values()):
-        raise UserError(
+        raise NotApplicable(
             f"no width changes: for {request.macs:g} of the MACs no layer comes nearer to another multiple of {request.multiple}; "
             "give a smaller multiple, or keep less"
         )
@@ -169,11 +169,11 @@ def _by_macs(request: Request, wanted: float) -> Choose:
 def _step(graph: Graph, request: Request, choose: Choose, evidence: Evidence, done: Shrunk) -> None:
     """One ranking and one cut."""
     if not graph.groups:
-        raise ConversionError(f"{type(graph.module).__name__} has no layer whose channels could go")
+        raise NotApplicable(f"{type(graph.module).__name__} has no layer whose channels could go")
     found = _scored(graph, request.criterion, evidence)
     groups = {root: group for root, group in graph.groups.items() if root in found.scores}
     if not groups:
-        raise ConversionError(f"criterion {request.criterion!r} says nothing of any layer; take l2")
+        raise NotApplicable(f"criterion {request.criterion!r} says nothing of any layer; take l2")
     left = [root for root in graph.groups if root not in groups]
     silent = f"criterion {request.criterion!r} says nothing of {len(left)} groups, which stay whole: {', '.join(left[:3])}"
     if left and silent not in done.doubts:

@@ -31,7 +31,7 @@ import torch
 from msgspec import Meta
 from torch.fx import GraphModule, Interpreter, Node
 
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable, UserError
 from edgekit.quant import program as programs
 from edgekit.quant import rules, tensors
 from edgekit.quant.batched import widened
@@ -139,11 +139,12 @@ def _layers(
         raise UserError(
             f"lowrank option skip names {', '.join(sorted(unknown))}; the model has no such module"
         )
-    nodes = [n for n in programs.calls(graph) if _is_candidate(n) and programs.module_path(n) not in skipped]
+    eligible = [node for node in programs.calls(graph) if _is_candidate(node)]
+    if not eligible:
+        raise NotApplicable("lowrank finds no linear layer and no convolution without groups to factorize")
+    nodes = [node for node in eligible if programs.module_path(node) not in skipped]
     if not nodes:
-        raise UserError(
-            "lowrank finds no linear layer and no convolution without groups that it may factorize"
-        )
+        raise UserError(f"lowrank: skip leaves out all {len(eligible)} layers; name fewer")
     moments = _Moments(graph, nodes)
     if options.batches:
         calibrate(moments, calibration, like, options.batches)  # type: ignore[arg-type]
@@ -230,13 +231,13 @@ def _ranks(layers: list[_Layer], options: Options) -> tuple[list[int], float]:
             low, high = (energy, high) if fits else (low, energy)
         energy = low
         if _left(layers, energy) > options.macs * total:
-            raise UserError(
+            raise NotApplicable(
                 f"lowrank cannot leave {options.macs:g} of the multiply-accumulates: with ranks of {BLOCK} in every layer that "
                 f"pays, {_left(layers, 0.0) / total:.2f} are left; ask for more"
             )
     ranks = [layer.rank(energy) for layer in layers]
     if not any(ranks):
-        raise UserError(
+        raise NotApplicable(
             f"lowrank finds no layer that is cheaper as two with {energy:.3f} of its variance; give a lower energy, or leave it out"
         )
     return ranks, energy

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from edgekit.errors import ConversionError, UserError
+from edgekit.errors import ConversionError, NotApplicable, UserError
 from edgekit.quant import knapsack, layer_sensitivity, simulate
 from edgekit.quant.batched import widened
 from edgekit.quant.integer_regions import IntegerRegions, network
@@ -200,7 +200,7 @@ def _ladder(net: IntegerRegions, harm: Harm, costs: Costs) -> list[Choice]:
         if choice.float_layers and (not found or choice.float_layers != found[-1].float_layers):
             found.append(choice)
     if not found:
-        raise ConversionError("no layer gains from being float, or all do: this is plain ptq, or float32")
+        raise NotApplicable("no layer gains from being float, or all do: this is plain ptq, or float32")
     return found
 
 

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta
 from torch.fx import GraphModule, Node
 
-from edgekit.errors import ConversionError, UserError
+from edgekit.errors import ConversionError, NotApplicable, UserError
 from edgekit.quant import half, simulate
 from edgekit.quant import program as programs
 from edgekit.quant.calibrate import Batch
@@ -70,7 +70,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
             module, rows, samples[: options.samples], floor, lambda keep: _metric(module, keep, task)
         )
     if not rows:
-        raise ConversionError("no operator needs float32: this is plain fp16")
+        raise NotApplicable("no operator needs float32: this is plain fp16")
     kept = _float_layers(module, rows)
     figures = {
         "operators in float32": (len(kept), "count"),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable
 from edgekit.quant import program as programs
 from edgekit.quant import proven, tensors
 from edgekit.quant.fold import fold_batch_norms
@@ -66,7 +66,9 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     allowed = weights.chosen(found, patterns.read("unstructured"), options.ignore, options.keep)
     chosen = [layer for layer in allowed if layer.size > SMALLEST]
     if not chosen:
-        raise UserError(f"no layer has more than {SMALLEST} weights: tables would outweigh what they save")
+        raise NotApplicable(
+            f"no layer has more than {SMALLEST} weights: tables would outweigh what they save"
+        )
     errors = signal = 0.0
     for layer in chosen:
         old = tensors.read(graph, layer.path)

@@ -32,7 +32,7 @@ import torch
 from msgspec import Meta
 from torch import nn
 
-from edgekit.errors import ConversionError, TaskError, UserError
+from edgekit.errors import ConversionError, NotApplicable, TaskError, UserError
 from edgekit.prune import module_macs, rewind, saved
 from edgekit.prune.criteria import Criterion, Evidence
 from edgekit.prune.depth import shorten
@@ -233,7 +233,7 @@ def module_of(candidate: Candidate, task: "Task") -> nn.Module:
     if not candidate.student:
         return plain(model_of(task))
     if candidate.student.endswith(".pt2"):
-        raise UserError(
+        raise NotApplicable(
             f"prune follows channels through the layers of a module, and the student {candidate.student} is an exported program; give "
             "distill the student as file.py:function"
         )
@@ -245,7 +245,7 @@ def loaded(
 ) -> tuple[nn.Module, saved.Saved | None]:
     """The task's module in the shapes and with the weights of the candidate, and what earlier steps took out."""
     if isinstance(fresh, keras.KerasModule) or keras.has_layers(fresh):
-        raise ConversionError(
+        raise NotApplicable(
             "pruning needs a torch module; a Keras model is none whose layers could be narrowed"
         )
     try:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from msgspec import Meta
 
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import NotApplicable, TaskError
 from edgekit.quant import calibrate
 from edgekit.records import Candidate, Figure
 from edgekit.records._options import Settings
@@ -37,7 +37,9 @@ class Options(Settings):
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
     """Writes calibration.npz to the work folder. Raises TaskError for batches that do not fit, and for none."""
     if not candidate.saved_model:
-        raise UserError("ptq_tensorflow needs a Keras model or a SavedModel; this task's model is neither")
+        raise NotApplicable(
+            "ptq_tensorflow needs a Keras model or a SavedModel; this task's model is neither"
+        )
     inputs = [torch.as_tensor(example) for example in task.example_inputs]
     like = tuple(t.float() if t.is_floating_point() else t for t in inputs)
     kept: list[tuple[np.ndarray, ...]] = []

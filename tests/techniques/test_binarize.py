@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import edgekit as ek
 from edgekit.binary import layer, layer_choice, packed
 from edgekit.engine.specs import Context
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import NotApplicable, TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.batched import widened
 from edgekit.quant.prepare import prepare_graph
@@ -334,6 +334,13 @@ def test_the_last_convolution_of_a_net_without_a_linear_layer_stays_float() -> N
     assert [layer_choice.name_of(node) for node in layer_choice.chosen(graph, "")] == ["1"]
     with pytest.raises(UserError, match="it is the last layer"):
         layer_choice.chosen(graph, "2")
+
+
+def test_a_net_without_a_middle_convolution_has_no_layer_to_binarize() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 1)).eval()
+    graph = torch.export.export(net, (torch.zeros(1, 3, 9, 9),)).module()
+    with pytest.raises(NotApplicable, match="no layer of this model can be binary: 0 is the first layer"):
+        layer_choice.chosen(graph, "")
 
 
 def test_what_it_cannot_do(candidate, tmp_path) -> None:
