@@ -44,6 +44,7 @@ OPTIONS = {
     "report": ["--out", "--json"],
     "doctor": ["--json"],
     "demo": ["--out", "--quiet", "--json"],
+    "techniques": ["--json"],
 }
 
 
