@@ -163,6 +163,14 @@ def test_blocks_are_what_lists_hold() -> None:
     assert distributed.blocks(model) == [model[3][0]]
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize(("processes", "strategy"), [(1, "ddp"), (2, "ddp"), (2, "fsdp")])
+def test_states_are_taken_whole_and_put_back(processes: int, strategy: str, optimizer: str) -> None:
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if processes > 1 else []
+    worker = str(Path(__file__).with_name("states.py"))
+    assert run([sys.executable, *launch, worker, strategy, optimizer]).count("equal") == processes
+
+
 # -- a teacher
 
 
