@@ -18,6 +18,7 @@ ENDINGS = {".onnx": ".xml", ".pt2": ".safetensors"}
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File to write.")
 def main(source: Path, out: Path) -> None:
+    """Runs the command line; its help is the head of the module."""
     try:
         click.echo(convert(source, out))
     except EdgekitError as error:
