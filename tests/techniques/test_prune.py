@@ -21,6 +21,7 @@ from edgekit.quant import program as programs
 from edgekit.records import Candidate, Quant, Recipe
 from edgekit.target import load_target
 from edgekit.techniques import prune, ptq
+from edgekit.trace.sources import keras
 from edgekit.trace.stage import export
 
 PIXELS, LABELS = (torch.tensor(part) for part in load_digits(return_X_y=True))
@@ -277,6 +278,6 @@ def test_a_quantized_program_is_pruned_too_late(candidate, tmp_path) -> None:
 
 
 def test_a_keras_model_is_refused(candidate, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(prune.keras, "has_layers", lambda model: True)
+    monkeypatch.setattr(keras, "has_layers", lambda model: True)
     with pytest.raises(NotApplicable, match="pruning needs a torch module"):
         apply(candidate, tmp_path)
