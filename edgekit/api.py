@@ -6,6 +6,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
+import edgekit_runner
 import msgspec
 from edgekit_runner import __version__
 from edgekit_runner.environment import local_isa
@@ -132,8 +133,9 @@ def _walk_all(
 def _fingerprint(request: RunRequest) -> dict[str, str]:
     """What all stages rest on, in the words that say what changed."""
     versions = {f"the version of {name}": requirements.installed(name) for name in requirements.PACKAGES}
-    code = fingerprint.of_folder(Path(__file__).parent)
-    own = {"the version of edgekit": f"{__version__} {code}", "the seed": str(request.seed)}
+    packages = (Path(__file__).parent, Path(edgekit_runner.__file__).parent)
+    code = [fingerprint.of_folder(folder) for folder in packages]
+    own = {"the version of edgekit": " ".join([__version__, *code]), "the seed": str(request.seed)}
     return {**request.traced.fingerprint, **own, **versions}
 
 
