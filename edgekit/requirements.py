@@ -5,30 +5,24 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from edgekit.errors import MissingRuntime
+from edgekit.formats import FORMATS, RUNTIMES
 from edgekit.target import Target
 
-# format -> {module: package as pip names it}
-EXPORT = {
-    "onnx": {"onnx": "onnx", "onnxscript": "onnxscript"},
-    "tflite": {"litert_torch": "litert-torch"},
-    "coreml": {"coremltools": "coremltools"},
-}
-RUN = {
-    "onnxruntime": {"onnxruntime": "onnxruntime"},
-    "litert": {"ai_edge_litert": "ai-edge-litert"},
-    "coreml": {"coremltools": "coremltools"},
-}
 ALWAYS = {"torch": "torch", "torchvision": "torchvision", "torchao": "torchao"}
 # what stages rest on: their versions are part of a run's fingerprint
-PACKAGES = (
-    "torch", "torchvision", "torchao", "onnx", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert",
-    "ai-edge-quantizer", "coremltools", "numpy",
-)  # fmt: skip
+_OF_FILES = [row.packages for row in FORMATS.values()] + [row.packages for row in RUNTIMES.values()]
+PACKAGES = tuple(
+    dict.fromkeys(
+        package
+        for packages in (ALWAYS, *_OF_FILES, {"": "ai-edge-quantizer", "numpy": "numpy"})
+        for package in packages.values()
+    )
+)
 
 
 def missing(target: Target) -> list[str]:
     """The packages, as pip names them, that `target` still needs here."""
-    needed = {**ALWAYS, **EXPORT[target.format], **RUN[target.runtime]}
+    needed = {**ALWAYS, **FORMATS[target.format].packages, **RUNTIMES[target.runtime].packages}
     return [package for module, package in needed.items() if find_spec(module) is None]
 
 

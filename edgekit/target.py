@@ -7,15 +7,14 @@ user's own. Closed means: an unknown key is an error that lists the allowed ones
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import msgspec
 
 from edgekit.errors import TargetError, UserError
+from edgekit.formats import check_format, check_runtime
 from edgekit.records import Budget, Kind, Precision, Quant, Record, Scalar
 from edgekit.technique import TECHNIQUES, Need, check_chain, needs_of
-
-Runtime = Literal["onnxruntime", "litert", "coreml"]
 
 
 class Isa(Record):
@@ -106,8 +105,8 @@ class Target(Record):
 
     name: str
     summary: str
-    runtime: Runtime
-    format: Literal["onnx", "tflite", "coreml"]
+    runtime: str
+    format: str
     precisions: tuple[Precision, ...]
     isa: Isa
     ladder: tuple[Rung, ...]
@@ -118,6 +117,8 @@ class Target(Record):
     deployment: Deployment = Deployment()
 
     def __post_init__(self) -> None:
+        check_format(self.format)
+        check_runtime(self.runtime)
         if self.quant is None and "int8" in self.precisions:
             raise ValueError("precisions admit int8 but there is no [quant] table")
         if self.quant is None and any(self.isa.levels.values()):

@@ -49,7 +49,7 @@ def _is_artifact(place: Path) -> bool:
 
 def _of_target(folder: Path) -> Spec:
     found, data = manifest.artifact_of(folder)
-    golden = {"golden": str(folder / data["golden"]["path"]), "golden_atol": data["golden"]["atol"]}
+    golden = {"golden": str(folder / data.golden.path), "golden_atol": data.golden.atol}
     return {"artifact": found.path, "format": found.format, **golden}
 
 

@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 budget or verification failed, 2 user error, 3 a runtime i
 1 slower, 4 inconclusive; 130 stopped.
 """
 
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -195,6 +196,15 @@ def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
         return
     for single in reports:
         print_table(single)
+
+
+@main.command()
+@click.argument("name", type=click.Choice(["manifest", "report"]))
+def schema(name: str) -> None:
+    """Print the JSON Schema of manifest.json or report.json."""
+    from edgekit.package import schemas
+
+    click.echo(json.dumps(schemas.schema(name), indent=2, sort_keys=True))
 
 
 @main.command()

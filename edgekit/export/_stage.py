@@ -9,9 +9,8 @@ import torchvision  # noqa: F401  before any converter: see edgekit.engine.proce
 from edgekit.engine.specs import ExportSpec
 from edgekit.errors import MissingRuntime
 from edgekit.export._compressed import compressed
+from edgekit.formats import FORMATS
 from edgekit.records import Artifact
-
-PACKAGES = {"onnx": "onnx onnxscript", "tflite": "litert-torch ai-edge-litert", "coreml": "coremltools"}
 
 
 def export(spec: ExportSpec) -> Artifact:
@@ -22,7 +21,8 @@ def export(spec: ExportSpec) -> Artifact:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("edgekit"):
             raise
-        raise MissingRuntime.of(PACKAGES[spec.target.format], f"exporting {spec.target.format}") from error
+        packages = " ".join(FORMATS[spec.target.format].packages.values())
+        raise MissingRuntime.of(packages, f"exporting {spec.target.format}") from error
     out = Path(spec.folder) / f"model{exporter.SUFFIX}"
     artifact: Artifact = exporter.export(spec.candidate, spec.target, out)
     return msgspec.structs.replace(

@@ -2,6 +2,7 @@
 
 from edgekit import technique
 from edgekit.errors import UserError
+from edgekit.formats import FORMATS
 from edgekit.records import Budget, Plan, TaskFacts, Traced
 from edgekit.target import Target
 
@@ -20,7 +21,7 @@ def check(budget: Budget, target: Target) -> None:
 
 def no_program(facts: TaskFacts, target: Target) -> str:
     """Why a SavedModel cannot go to `target`; empty where it can, and for any other model."""
-    if facts.torch or target.format == "tflite":
+    if facts.torch or FORMATS[target.format].takes_saved_model:
         return ""
     return (
         f"{target.name} needs a torch program, which a SavedModel does not have: TensorFlow's own converter writes TFLite "

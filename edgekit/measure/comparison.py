@@ -11,6 +11,7 @@ from edgekit_runner.environment import local_isa
 from edgekit_runner.isa import int8_saturates
 
 from edgekit.errors import VerificationError
+from edgekit.formats import RUNTIMES
 from edgekit.golden import Golden
 from edgekit.records import Artifact, Measurement
 from edgekit.target import Target
@@ -32,8 +33,9 @@ def compare(
     A format that has no runtime on this machine gives a Measurement without figures and the reason. Raises
     VerificationError if the runner refuses one of the two: a wrong golden output, NaN, a crash.
     """
-    if target.runtime == "coreml" and platform.system() != "Darwin":
-        return unmeasured("not measured on the target: Core ML runs on Apple devices only")
+    runtime = RUNTIMES[target.runtime]
+    if runtime.systems and platform.system() not in runtime.systems:
+        return unmeasured(f"not measured on the target: {runtime.elsewhere}")
     record = api.compare(
         {
             "artifact": artifact.path,

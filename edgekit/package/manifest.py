@@ -7,19 +7,33 @@ the folder can be copied anywhere.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from edgekit_runner.artifact import sha256
 
 from edgekit.errors import UserError, VerificationError
-from edgekit.records import Artifact, Attempt, Preprocessing, TargetReport, TensorSpec, Verdict
-from edgekit.target import Runtime, Target
+from edgekit.formats import check_format, check_runtime
+from edgekit.records import Artifact, Attempt, Preprocessing, Recipe, TargetReport, TensorSpec, Verdict
+from edgekit.records.manifest import (
+    Accuracy,
+    Called,
+    Compression,
+    File,
+    GoldenFile,
+    Input,
+    Manifest,
+    Model,
+    Normalization,
+    Output,
+    Served,
+    Signature,
+    WorkShare,
+)
+from edgekit.target import Target
 
 SCHEMA_VERSION = 1
 NAME = "manifest.json"
 GOLDEN = "golden.npz"
-MIXED = "mixed"
 
 
 def build(
@@ -31,62 +45,72 @@ def build(
     golden_atol: float,
     folder: Path,
     task_doubts: Sequence[str] = (),
-) -> dict[str, Any]:
-    """The manifest of the accepted artifact in `folder`, as plain JSON data. task_doubts: those about the data and the metric."""
-    artifact, verdict, measurement = attempt.artifact, attempt.verdict, attempt.measurement
+) -> Manifest:
+    """The manifest of the accepted artifact in `folder`. task_doubts: those about the data and the metric."""
+    artifact, verdict = attempt.artifact, attempt.verdict
     assert artifact is not None and verdict is not None
-    plain = msgspec.to_builtins
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "model": {"name": task, "content_version": artifact.sha256},
-        "target": {
-            "name": target.name,
-            "isa": report.isa,
-            "runtime": target.runtime,
-            **plain(target.deployment),
-        },
-        "artifacts": [_file(artifact, verdict, folder)],
-        "signature": {
-            "inputs": [_tensor(t, preprocessing, artifact.layout) for t in artifact.inputs],
-            "outputs": [{**plain(t), "labels": list(preprocessing.labels)} for t in artifact.outputs],
-        },
-        "preprocessing": plain(preprocessing),
-        "golden": {"path": GOLDEN, "atol": golden_atol, "sha256": sha256(folder / GOLDEN)},
-        "compression": {**_compression(artifact, verdict), "recipe": plain(attempt.recipe)},
-        "accuracy": {
-            "metric": verdict.metric,
-            "float_metric": verdict.float_metric,
-            "samples": verdict.scored,
-            "parity": plain(verdict.parity),
-            "program_parity": plain(verdict.program_parity),
-        },
-        "lint": plain(verdict.lint),
-        "measurement": plain(measurement) if measurement is not None else None,
-        "doubts": [*task_doubts, *_doubts(attempt)],
-        "not_measured": list(attempt.decision.not_measured),
-        "toolchain": artifact.toolchain,
-    }
+    shown = _as_in_the_file(preprocessing, artifact)
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        model=Model(name=task, content_version=artifact.sha256),
+        target=Served(
+            name=target.name,
+            isa=report.isa,
+            runtime=target.runtime,
+            **msgspec.structs.asdict(target.deployment),
+        ),
+        artifacts=(_file(artifact, verdict, folder),),
+        signature=Signature(
+            inputs=tuple(_input(spec, shown) for spec in artifact.inputs),
+            outputs=tuple(
+                Output(**msgspec.structs.asdict(spec), labels=preprocessing.labels)
+                for spec in artifact.outputs
+            ),
+        ),
+        preprocessing=shown,
+        golden=GoldenFile(path=GOLDEN, atol=golden_atol, sha256=sha256(folder / GOLDEN)),
+        compression=_compression(artifact, verdict, attempt.recipe),
+        accuracy=Accuracy(
+            metric=verdict.metric,
+            float_metric=verdict.float_metric,
+            samples=verdict.scored,
+            parity=verdict.parity,
+            program_parity=verdict.program_parity,
+        ),
+        lint=verdict.lint,
+        measurement=attempt.measurement,
+        doubts=(*task_doubts, *_doubts(attempt)),
+        not_measured=attempt.decision.not_measured,
+        toolchain=artifact.toolchain,
+    )
 
 
-def _compression(artifact: Artifact, verdict: Verdict) -> dict[str, Any]:
-    """What the file is, by what the runtime really executes; the ratios of `work` are of its multiply-accumulates."""
+def _as_in_the_file(preprocessing: Preprocessing, artifact: Artifact) -> Preprocessing:
+    """With the layout that the file wants, which an exporter may have changed."""
+    if artifact.layout == "as the model":
+        return preprocessing
+    return msgspec.structs.replace(preprocessing, layout=artifact.layout)
+
+
+def _compression(artifact: Artifact, verdict: Verdict, recipe: Recipe) -> Compression:
     total = sum(row.macs for row in verdict.lint.work)
     work = [
-        {"kind": row.kind, "dtype": row.dtype, "ratio": row.macs / total, "in_precision": row.in_precision}
+        WorkShare(kind=row.kind, dtype=row.dtype, ratio=row.macs / total, in_precision=row.in_precision)
         for row in verdict.lint.work
     ]
-    return {
-        "precision": _precision(artifact, verdict),
-        "called": verdict.lint.called or artifact.precision,
-        "share_of_work_in_precision": verdict.lint.share,
-        "share_of_weight_bytes_in_precision": verdict.lint.weight_share,
-        "work": work,
-    }
+    return Compression(
+        precision=_precision(artifact, verdict),
+        called=verdict.lint.called or artifact.precision,
+        share_of_work_in_precision=verdict.lint.share,
+        share_of_weight_bytes_in_precision=verdict.lint.weight_share,
+        work=tuple(work),
+        recipe=recipe,
+    )
 
 
-def _precision(artifact: Artifact, verdict: Verdict) -> str:
+def _precision(artifact: Artifact, verdict: Verdict) -> Called:
     """The precision, or "mixed" for a file that does not earn its name."""
-    return artifact.precision if verdict.lint.called in ("", artifact.precision) else MIXED
+    return artifact.precision if verdict.lint.called in ("", artifact.precision) else "mixed"
 
 
 def _doubts(attempt: Attempt) -> list[str]:
@@ -94,33 +118,37 @@ def _doubts(attempt: Attempt) -> list[str]:
     return list(dict.fromkeys(doubt for source in sources if source is not None for doubt in source.doubts))
 
 
-def _file(artifact: Artifact, verdict: Verdict, folder: Path) -> dict[str, Any]:
-    return {
-        "path": str(Path(artifact.path).relative_to(folder)),
-        "role": "model",
-        "format": artifact.format,
-        "bytes": artifact.size_bytes,
-        "compressed_bytes": artifact.compressed_bytes,
-        "sha256": artifact.sha256,
-        "sha256_of": "files under Data/" if Path(artifact.path).is_dir() else "file",
-        "precision": _precision(artifact, verdict),
-    }
+def _file(artifact: Artifact, verdict: Verdict, folder: Path) -> File:
+    return File(
+        path=str(Path(artifact.path).relative_to(folder)),
+        role="model",
+        format=artifact.format,
+        bytes=artifact.size_bytes,
+        compressed_bytes=artifact.compressed_bytes,
+        sha256=artifact.sha256,
+        sha256_of="files under Data/" if Path(artifact.path).is_dir() else "file",
+        precision=_precision(artifact, verdict),
+    )
 
 
-def _tensor(spec: TensorSpec, preprocessing: Preprocessing, layout: str) -> dict[str, Any]:
-    """The normalization is on pixels in [0, 1]: x = (pixel / 255 - mean) / std."""
-    shown = layout if len(spec.shape) == 4 else "as the model"
-    normalization = {"mean": list(preprocessing.mean), "std": list(preprocessing.std), "range": [0.0, 1.0]}
-    return {**msgspec.to_builtins(spec), "layout": shown, "normalization": normalization}
+def _input(spec: TensorSpec, preprocessing: Preprocessing) -> Input:
+    """Images alone have a layout; the normalization is on pixels in [0, 1]: x = (pixel / 255 - mean) / std."""
+    return Input(
+        **msgspec.structs.asdict(spec),
+        layout=preprocessing.layout if len(spec.shape) == 4 else "as the model",
+        normalization=Normalization(mean=preprocessing.mean, std=preprocessing.std),
+    )
 
 
-def write(manifest: dict[str, Any], folder: Path) -> None:
-    text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+def write(manifest: Manifest, folder: Path) -> None:
+    """Canonical text, so that two exports of the same thing differ in nothing. Raises ValueError for NaN and infinity."""
+    plain = msgspec.to_builtins(manifest)
+    text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / NAME).write_text(text, encoding="utf-8")
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """Raises UserError: no manifest, not JSON, another schema version, or a path that leaves the folder."""
+def read(folder: Path) -> Manifest:
+    """Raises UserError: no manifest, not JSON, another schema version, or not what a manifest holds."""
     path = folder / NAME
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -132,56 +160,46 @@ def read(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not JSON: {error}") from error
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         raise UserError(f"{path}: schema_version must be {SCHEMA_VERSION}; export again with this edgekit")
-    return data
+    try:
+        manifest = msgspec.convert(data, Manifest)
+        check_runtime(manifest.target.runtime)
+        for file in manifest.artifacts:
+            check_format(file.format)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise UserError(f"{path} is incomplete: {error}; export again") from error
+    return manifest
 
 
-def artifact_of(folder: Path) -> tuple[Artifact, dict[str, Any]]:
+def artifact_of(folder: Path) -> tuple[Artifact, Manifest]:
     """The artifact a manifest describes, its checksums proven. Raises UserError or VerificationError."""
     manifest = read(folder)
-    try:
-        entry = next(e for e in manifest["artifacts"] if e["role"] == "model")
-        checked = [
-            (entry["path"], entry["sha256"]),
-            (manifest["golden"]["path"], manifest["golden"]["sha256"]),
-        ]
-        artifact = _artifact(manifest, entry, folder)
-        msgspec.convert([name for name, _ in checked], list[str])
-        msgspec.convert(manifest["golden"]["atol"], float)
-        msgspec.convert(manifest["target"]["runtime"], Runtime)
-    except (AttributeError, KeyError, TypeError, StopIteration, msgspec.ValidationError) as error:
-        raise UserError(f"{folder / NAME} is incomplete: {error}; export again") from error
-    for name, expected in checked:
+    for name, expected in (
+        (manifest.file.path, manifest.file.sha256),
+        (manifest.golden.path, manifest.golden.sha256),
+    ):
         check_file(folder, name, expected)
-    return artifact, manifest
+    return _artifact(manifest, folder), manifest
 
 
-def _artifact(manifest: dict[str, Any], entry: dict[str, Any], folder: Path) -> Artifact:
-    names = set(TensorSpec.__struct_fields__)
-    sides = {
-        side: [{k: v for k, v in t.items() if k in names} for t in manifest["signature"][side]]
-        for side in ("inputs", "outputs")
-    }
-    return msgspec.convert(
-        {
-            "path": str(folder / entry["path"]),
-            "format": entry["format"],
-            "precision": _stored(entry["precision"], manifest),
-            "size_bytes": entry["bytes"],
-            "compressed_bytes": entry.get("compressed_bytes", {}),
-            "sha256": entry["sha256"],
-            "layout": "as the model",
-            "toolchain": manifest["toolchain"],
-            **sides,
-        },
-        Artifact,
+def _artifact(manifest: Manifest, folder: Path) -> Artifact:
+    file = manifest.file
+    precision = manifest.compression.recipe.precision if file.precision == "mixed" else file.precision
+    return Artifact(
+        path=str(folder / file.path),
+        format=file.format,
+        precision=precision,
+        size_bytes=file.bytes,
+        compressed_bytes=file.compressed_bytes,
+        sha256=file.sha256,
+        layout="as the model",
+        toolchain=manifest.toolchain,
+        inputs=tuple(_tensor(spec) for spec in manifest.signature.inputs),
+        outputs=tuple(_tensor(spec) for spec in manifest.signature.outputs),
     )
 
 
-def _stored(precision: str, manifest: dict[str, Any]) -> str:
-    """The precision that a mixed file was made for."""
-    if precision != MIXED:
-        return precision
-    return str(manifest["compression"]["recipe"]["precision"])
+def _tensor(spec: Input | Output) -> TensorSpec:
+    return TensorSpec(**{name: getattr(spec, name) for name in TensorSpec.__struct_fields__})
 
 
 def check_file(folder: Path, name: str, expected: str) -> None:

@@ -22,9 +22,9 @@ def _recheck_one(folder: Path) -> Recheck:
     artifact, data = manifest.artifact_of(folder)
     spec = RecheckSpec(
         artifact=artifact,
-        runtime=data["target"]["runtime"],
-        golden=str(folder / data["golden"]["path"]),
-        golden_atol=data["golden"]["atol"],
+        runtime=data.target.runtime,
+        golden=str(folder / data.golden.path),
+        golden_atol=data.golden.atol,
     )
     with tempfile.TemporaryDirectory() as work:
         found, _ = process.run(RECHECK, spec, Path(work), label=f"verify {folder.name}")

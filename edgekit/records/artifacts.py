@@ -130,14 +130,14 @@ class Candidate(Record):
 
 
 class Artifact(Record):
-    """The exported file (a folder for Core ML). `sha256` covers the content, see edgekit_runner.hashing.
+    """The exported file (a folder for Core ML). `sha256` covers the content, see edgekit_runner.artifact.
 
     scheme: as the candidate's. float_layers: how many layers of an integer file compute in float, by choice or for want
     of a kernel. compressed_bytes: what a download takes, "gzip" and "zstd" -> bytes; empty where nobody looked.
     """
 
     path: str
-    format: Literal["onnx", "tflite", "coreml"]
+    format: str
     precision: Precision
     size_bytes: int
     sha256: str

@@ -18,6 +18,7 @@ from edgekit_runner.artifact import sha256
 
 from edgekit.engine.specs import ProveSpec, Recheck, RecheckSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
+from edgekit.formats import RUNTIMES
 from edgekit.golden import snr_db, write_golden
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
@@ -115,13 +116,13 @@ def check_content(artifact: Artifact) -> None:
 
 
 def load_backend(runtime: str) -> ModuleType:
-    packages = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "coreml": "coremltools"}
     try:
         return importlib.import_module(f"edgekit.verify.backends.{runtime}")
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("edgekit"):
             raise
-        raise MissingRuntime.of(packages.get(runtime, runtime), f"verifying {runtime} artifacts") from error
+        packages = " ".join(RUNTIMES[runtime].packages.values())
+        raise MissingRuntime.of(packages, f"verifying {runtime} artifacts") from error
 
 
 def _kept(traced: Traced) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -217,6 +218,5 @@ def _mode_doubts(spec: ProveSpec) -> tuple[str, ...]:
         return (
             f"scored with graph optimizations off: the int8 kernels of this {spec.host_isa} machine saturate, the target's do not",
         )
-    if spec.runtime == "coreml":
-        return ("executed by edgekit's ML Program interpreter in ideal float16, not on an Apple device",)
-    return ()
+    proof = RUNTIMES[spec.runtime].proof
+    return (proof,) if proof else ()

@@ -35,6 +35,8 @@ OPTIONS = {
         "--jobs",
         "--explore",
         "--resume",
+        "--stage-timeout",
+        "--keep-work",
         "--quiet",
         "--json",
     ],
@@ -42,6 +44,7 @@ OPTIONS = {
     "bench": ["--device", "--threads", "--protocol", "--python", "--timeout", "--json"],
     "compare": ["--device", "--threads", "--tolerance", "--protocol", "--python", "--timeout", "--json"],
     "report": ["--out", "--json"],
+    "schema": [],
     "doctor": ["--json"],
     "demo": ["--out", "--quiet", "--json"],
 }

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from attempts import LINT
+from builders import GOOD
 
 from edgekit.ladder import floor
 from edgekit.records import Budget, OutputParity, Parity, Verdict
@@ -18,9 +18,7 @@ def parity(**changed: Any) -> Parity:
 
 
 def verdict(found: Parity, own: Parity | None = None) -> Verdict:
-    return Verdict(
-        runtime="litert", metric=1.0, float_metric=1.0, parity=found, lint=LINT, program_parity=own
-    )
+    return msgspec.structs.replace(GOOD, runtime="litert", parity=found, program_parity=own)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """What the ladder leaves out, and what it looks into: pure parts, without a stage."""
 
 import msgspec
-from attempts import LINT, tried
+from builders import LINT, tried
 
 from edgekit.ladder.attempt import _is_all_integers
 from edgekit.ladder.walk import _in_time, _pointless

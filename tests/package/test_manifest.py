@@ -6,30 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import msgspec
 import numpy as np
 import onnx
 import pytest
+from builders import FAST, accepted, target_report
 from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper
 
 from edgekit.errors import UserError, VerificationError
-from edgekit.package import manifest
+from edgekit.package import manifest, schemas
 from edgekit.records import (
     Artifact,
     Attempt,
-    Budget,
-    Decision,
-    Lint,
-    Measurement,
-    Parity,
-    Plan,
     Preprocessing,
-    Recipe,
-    Step,
-    TargetReport,
     TensorSpec,
-    Verdict,
 )
+from edgekit.records.manifest import Manifest
 from edgekit.target import load_target
 
 X = TensorSpec(name="x", shape=(1, 3, 2, 2), dtype="float32")
@@ -58,50 +52,14 @@ def attempt(folder: Path, **changes: Any) -> Attempt:
         compressed_bytes={"gzip": 90, "zstd": 95},
         doubts=("from the exporter",),
     )
-    lint = Lint(
-        promised="float32",
-        ops={"Relu:float32": 1},
-        ops_in_precision=1,
-        ops_float=0,
-        conversions=0,
-        transposes=0,
-        input_dtypes=("float32",),
-        output_dtypes=("float32",),
-        passed=True,
-        findings=(),
-    )
-    verdict = Verdict(
-        runtime="onnxruntime",
-        metric=0.9,
-        float_metric=0.91,
-        parity=Parity(samples=7, max_abs_error=0.1, rms_error=0.01, snr_db=None, agreement=1.0),
-        lint=lint,
-        doubts=("from the verifier",),
-    )
-    given: dict[str, Any] = {
-        "recipe": Recipe(name="float32", precision="float32", steps=(Step(technique="float32"),)),
-        "decision": Decision(accepted=True, reasons=("fine",), not_measured=("speed: nobody did",)),
-        "artifact": artifact,
-        "verdict": verdict,
-    }
-    return Attempt(**{**given, **changes})
+    return accepted(changes.pop("artifact", artifact), **changes)
 
 
-def build(folder: Path, **changes: Any) -> dict[str, Any]:
+def build(folder: Path, **changes: Any) -> Manifest:
     done = attempt(folder, **changes)
-    plan = Plan(
-        task="t", target="x86-server", isa="avx2", budget=Budget(), recipes=(done.recipe,), skipped=()
+    return manifest.build(
+        target_report(done), done, load_target("x86-server"), "my task", IMAGE, 0.125, folder
     )
-    report = TargetReport(
-        target="x86-server",
-        isa="avx2",
-        runtime="onnxruntime",
-        accepted=True,
-        shipped=0,
-        attempts=(done,),
-        plan=plan,
-    )
-    return manifest.build(report, done, load_target("x86-server"), "my task", IMAGE, 0.125, folder)
 
 
 @pytest.fixture
@@ -130,8 +88,15 @@ def edit(folder: Path) -> Callable[[Callable[[dict[str, Any]], Any]], None]:
 # ---------------------------------------------------------------------------------------------- round trip
 
 
+def written(folder: Path) -> dict[str, Any]:
+    """As an app build reads it."""
+    found = json.loads((folder / manifest.NAME).read_text(encoding="utf-8"))
+    assert manifest.read(folder) == msgspec.convert(found, Manifest)
+    return found
+
+
 def test_what_an_app_build_reads(folder: Path) -> None:
-    data = manifest.read(folder)
+    data = written(folder)
     assert data["schema_version"] == manifest.SCHEMA_VERSION
     assert data["model"] == {"name": "my task", "content_version": sha256(folder / "model.onnx")}
     assert data["target"] == {
@@ -156,7 +121,7 @@ def test_what_an_app_build_reads(folder: Path) -> None:
     assert data["doubts"] == ["from the exporter", "from the verifier"]
     assert data["not_measured"] == ["speed: nobody did"]
     assert data["measurement"] is None
-    assert (data["accuracy"]["metric"], data["accuracy"]["float_metric"]) == (0.9, 0.91)
+    assert (data["accuracy"]["metric"], data["accuracy"]["float_metric"]) == (0.892, 0.894)
 
 
 def test_the_artifact_comes_back(folder: Path) -> None:
@@ -203,29 +168,32 @@ def test_the_folder_can_be_moved(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_measurement_and_its_doubts(folder: Path) -> None:
-    measured = Measurement(
-        cpu_ratio=0.5,
-        cpu_ratio_low=0.4,
-        cpu_ratio_high=0.6,
-        rounds=40,
-        cpu_s=0.01,
-        float_cpu_s=0.02,
-        peak_memory_bytes=1,
-        float_peak_memory_bytes=2,
-        measured_on="x86_64 avx2",
-        on_target=True,
-        reason="measured",
-        doubts=("from the runner",),
-    )
+    measured = msgspec.structs.replace(FAST, doubts=("from the runner",))
     data = build(folder, measurement=measured)
-    assert data["measurement"]["cpu_ratio"] == 0.5
-    assert data["doubts"][-1] == "from the runner"
+    assert data.measurement is not None and data.measurement.cpu_ratio == 0.62
+    assert data.doubts[-1] == "from the runner"
 
 
 def test_nan_is_never_written(folder: Path) -> None:
     """NaN is no JSON: every reader but Python's would choke on the file."""
     with pytest.raises(ValueError, match="JSON"):
-        manifest.write({**build(folder), "figure": float("nan")}, folder)
+        manifest.write(msgspec.structs.replace(build(folder), toolchain={"figure": float("nan")}), folder)  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_preprocessing_and_signature_never_disagree(folder: Path, layout: Any) -> None:
+    """A converter may have changed the layout of the input: the app must see one answer."""
+    artifact = attempt(folder).artifact
+    assert artifact is not None
+    data = build(folder, artifact=msgspec.structs.replace(artifact, layout=layout))
+    assert data.preprocessing.layout == data.signature.inputs[0].layout == layout
+
+
+def test_its_schema_accepts_what_is_written_and_refuses_the_rest(folder: Path) -> None:
+    schema = schemas.schema("manifest")
+    jsonschema.validate(written(folder), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**written(folder), "golden": {"path": "x"}}, schema)
 
 
 # ---------------------------------------------------------------------------------------------- altered
@@ -236,7 +204,7 @@ def test_one_flipped_bit_is_found(folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
-    expected = manifest.read(folder)["artifacts"][0]["sha256"]
+    expected = manifest.read(folder).file.sha256
     with pytest.raises(VerificationError) as caught:
         manifest.artifact_of(folder)
     assert str(caught.value).startswith(f"{folder / name} was altered after export: its sha256 is ")

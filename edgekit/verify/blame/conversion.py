@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from edgekit.arrays import from_layout
+from edgekit.formats import FORMATS
 from edgekit.records import Artifact, LayerDegradation
 from edgekit.verify.blame.channels import Outputs
 from edgekit.verify.blame.graph_walk import Difference, Hook, Program, codes, real, written
@@ -27,7 +28,8 @@ HALF_DB = 40.0  # rounding weights and results to float16 leaves 55 to 75 dB
 
 def tolerance_db(artifact: Artifact) -> float:
     """What a floating result of a faithful file keeps."""
-    half = artifact.precision == "float16" or (artifact.format == "coreml" and artifact.precision == "int8")
+    between = artifact.precision == "int8" and FORMATS[artifact.format].computes_in_half
+    half = artifact.precision == "float16" or between
     return HALF_DB if half else FLOAT_DB
 
 

@@ -24,6 +24,7 @@ import torchvision  # noqa: F401  before any other framework: see edgekit.engine
 
 from edgekit.engine.specs import BlameSpec
 from edgekit.errors import MissingRuntime, VerificationError
+from edgekit.formats import RUNTIMES
 from edgekit.records import Blame, ChannelDegradation, LayerDegradation
 from edgekit.verify.blame import sentences as text
 from edgekit.verify.blame.cause import cause, is_off
@@ -141,8 +142,8 @@ class _Converted:
         return self._values.open_values(self._spec.artifact.path, [*names, *others], fused)
 
     def _fused(self) -> list[Watched]:
-        """ONNX Runtime's integer kernels, watched at their integers; not where watching changes the answers."""
-        if self._spec.runtime != "onnxruntime" or self._spec.artifact.precision != "int8":
+        """The integer kernels that the runtime's optimizer made, watched at their integers; not where watching changes the answers."""
+        if not RUNTIMES[self._spec.runtime].fuses_integers or self._spec.artifact.precision != "int8":
             return []
         codes = [m for m in self._matches if m.at == m.unit.codes]
         outputs = [spec.name for spec in self._spec.artifact.outputs]
@@ -174,6 +175,6 @@ def _load_values(runtime: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("edgekit"):
             raise VerificationError(
-                f"layer blame cannot look into {runtime}; allowed are onnxruntime, litert and coreml"
+                f"layer blame cannot look into {runtime}; allowed are {', '.join(RUNTIMES)}"
             ) from error
         raise MissingRuntime.of(str(error.name), f"looking into {runtime} artifacts") from error
