@@ -12,6 +12,7 @@ rows.json; rows that are there are not made again.
 import argparse
 import dataclasses
 import json
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,7 +41,7 @@ from edgekit.verify.predict import Predictor
 
 RECIPE = Recipe(name="ptq(mse)", precision="int8", steps=(Step(technique="ptq"),))
 TARGETS = {"onnx": "arm-mobile", "tflite": "tflite-int8"}
-SAMPLES = 64  # of the metric are compared
+SAMPLES = 64  # of those that the metric asks are compared, drawn from all of them
 SIZE = 96  # of torchvision's inputs
 
 
@@ -60,8 +61,8 @@ class Beside:
 
     def __init__(self, program: torch.nn.Module, predictor: Predictor) -> None:
         self._program, self._predictor = program, predictor
-        self.statistics: list[OutputStatistics] = []
-        self._left = SAMPLES
+        self._draw, self._asked = random.Random(0), 0
+        self._kept: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
 
     def __call__(self, *inputs: Any) -> Any:
         arrays = [
@@ -69,22 +70,30 @@ class Beside:
         ]
         rows = [self._float([a[i : i + 1] for a in arrays]) for i in range(len(arrays[0]))]
         answers = [np.concatenate(column) for column in zip(*rows, strict=True)]
-        count = min(self._left, len(arrays[0]))
-        if count > 0:
-            self._compare([a[:count] for a in answers], self._predictor.run([a[:count] for a in arrays]))
+        for i, row in enumerate(rows):
+            self._keep([a[i : i + 1] for a in arrays], row)
         return answers[0] if len(answers) == 1 else tuple(answers)
+
+    def _keep(self, sample: list[np.ndarray], answer: list[np.ndarray]) -> None:
+        """A reservoir (Vitter's algorithm R): each sample of the metric has the same chance, the first steps of a clip no more."""
+        self._asked += 1
+        if len(self._kept) < SAMPLES:
+            self._kept.append((sample, answer))
+        elif (place := self._draw.randrange(self._asked)) < SAMPLES:
+            self._kept[place] = (sample, answer)
 
     def _float(self, sample: list[np.ndarray]) -> list[np.ndarray]:
         with torch.no_grad():
             outputs = self._program(*map(torch.from_numpy, sample))
         return [t.numpy() for t in (outputs if isinstance(outputs, tuple | list) else (outputs,))]
 
-    def _compare(self, right: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> None:
-        self._left -= len(right[0])
-        names = self._predictor.output_names
-        self.statistics = self.statistics or [OutputStatistics(name) for name in names]
-        for statistics, a, b in zip(self.statistics, right, got, strict=True):
-            statistics.add(a, b)
+    def statistics(self) -> list[OutputStatistics]:
+        """What the file keeps of float on the samples drawn, an output each."""
+        found = [OutputStatistics(name) for name in self._predictor.output_names]
+        for sample, right in self._kept:
+            for statistics, a, b in zip(found, right, self._predictor.run(sample), strict=True):
+                statistics.add(a, b)
+        return found
 
 
 def rows_of(name: str, task: Task, work: Path) -> Iterator[Row]:
@@ -125,7 +134,7 @@ def _judged(name: str, form: str, fault: str, task: Task, program: Path, artifac
     predictor = Predictor(backend.open_session(artifact.path, exact), artifact, specs)
     beside = Beside(programs.load(program).module(), predictor)
     score(task, beside)
-    for statistics in beside.statistics:
+    for statistics in beside.statistics():
         output = statistics.parity()
         why = "; ".join(text for text, _ in floor.judge(output))
         yield Row(net=name, format=form, fault=fault, output=output, refused=why)

@@ -10,6 +10,7 @@ EdgekitError
 ├── ConversionError        exit 2   a converter cannot express the model; names the operator
 ├── NotApplicable          exit 2   a technique finds nothing to do in this network; the next recipe is tried
 ├── ChildCrash             exit 1   a child process died (signal, memory); holds the end of its log
+│   └── StageTimeout                it took longer than its limit and was ended
 ├── TrainingError          exit 1   a training did not reach its end
 │   ├── Diverged                    its loss or its gradients became NaN or infinite
 │   └── WorkerLost                  one of its processes died
@@ -70,6 +71,10 @@ class NotApplicable(EdgekitError):
 
 class ChildCrash(EdgekitError):
     """The process of a stage died; the message holds the end of its log."""
+
+
+class StageTimeout(ChildCrash):
+    """A stage took longer than its limit and was ended."""
 
 
 class TrainingError(EdgekitError):

@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-from edgekit.errors import TargetError
+from edgekit.errors import TargetError, UserError
 from edgekit.records import Budget, Kind, Precision, Quant, Record, Scalar
+from edgekit.technique import TECHNIQUES, Need, check_chain, needs_of
 
-Need = Literal["calibration", "training", "tensorflow"]
 Runtime = Literal["onnxruntime", "litert", "coreml"]
 
 
@@ -51,17 +51,17 @@ class LadderStep(Record):
 
 
 class Rung(Record):
-    """One entry of the ladder: a technique, its options, the precision it yields and what it needs from the task.
+    """One entry of the ladder: a technique and its options, after the steps of `before`.
 
-    before: the steps that come first, as in prune, distill, qat. networks: the kinds of multiply-accumulates it pays for; without it, any. unfit: what becomes of other networks,
-    the end of a sentence.
+    Attributes:
+        before: The steps that come first, as in prune, distill, qat.
+        networks: The kinds of multiply-accumulates it pays for; without it, any.
+        unfit: What becomes of other networks: the end of a sentence.
     """
 
     technique: str
-    precision: Precision
     reason: str
     options: dict[str, Scalar] = {}
-    needs: tuple[Need, ...] = ()
     before: tuple[LadderStep, ...] = ()
     networks: tuple[Kind, ...] = ()
     unfit: str = ""
@@ -71,6 +71,16 @@ class Rung(Record):
             raise ValueError(
                 f"{self.technique}: networks and unfit go together: which networks, and what becomes of the others"
             )
+
+    @property
+    def precision(self) -> Precision:
+        """What the recipe ends in."""
+        return TECHNIQUES[self.technique].precision
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What the task must bring for all of its steps."""
+        return needs_of([step.technique for step in self.steps])
 
     @property
     def steps(self) -> tuple[LadderStep, ...]:
@@ -164,6 +174,7 @@ def load_target(name_or_path: str) -> Target:
         raise TargetError(f"{path}: cannot be read: {error.strerror}") from error
     if "name" in data:
         raise TargetError(f"{path}: unknown key 'name'; the file's stem is the target's name")
+    _drop_what_the_table_says(data, path)
     _check_keys(data, Target, "", path, hidden=frozenset({"name"}))
     try:
         target = msgspec.convert({"name": path.stem, **data}, Target)
@@ -173,17 +184,43 @@ def load_target(name_or_path: str) -> Target:
     return target
 
 
+def _drop_what_the_table_says(data: dict[str, Any], path: Path) -> None:
+    """Profiles of earlier versions repeat `precision` and `needs` of techniques: allowed as long as that is true."""
+    rungs = data.get("ladder", ())
+    for rung in rungs if isinstance(rungs, list) else ():
+        names = _names(rung)
+        if not set(names) <= set(TECHNIQUES):
+            continue
+        true = {"precision": TECHNIQUES[names[-1]].precision, "needs": list(needs_of(names))}
+        for key, value in true.items():
+            if key in rung and _plain(rung.pop(key)) != _plain(value):
+                raise TargetError(
+                    f"{path}: {key} of {names[-1]} is {value!r} and need not be given; leave the key out"
+                )
+
+
+def _names(rung: Any) -> list[str]:
+    """The techniques of a ladder entry, as far as it is one."""
+    steps = [*rung.get("before", ()), rung] if isinstance(rung, dict) else []
+    return [str(step.get("technique")) for step in steps if isinstance(step, dict)] or [""]
+
+
+def _plain(value: Any) -> Any:
+    return sorted(map(str, value)) if isinstance(value, list) else value
+
+
 def _check_techniques(target: Target, path: Path) -> None:
-    known = technique_names()
-    for name in [step.technique for rung in target.ladder for step in rung.steps]:
-        if name not in known:
-            raise TargetError(f"{path}: unknown technique {name!r}; allowed: {', '.join(known)}")
-
-
-def technique_names() -> list[str]:
-    """A technique is a file of edgekit/compress; looked at, not imported."""
-    folder = Path(__file__).with_name("techniques")
-    return sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
+    for rung in target.ladder:
+        names = [step.technique for step in rung.steps]
+        for name in names:
+            if name not in TECHNIQUES:
+                raise TargetError(
+                    f"{path}: unknown technique {name!r}; allowed: {', '.join(sorted(TECHNIQUES))}"
+                )
+        try:
+            check_chain(names)
+        except UserError as error:
+            raise TargetError(f"{path}: {' > '.join(names)}: {error}") from error
 
 
 def _find(name_or_path: str) -> Path:

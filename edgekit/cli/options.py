@@ -16,6 +16,8 @@ RUN = (
     "recipes",
     "explore",
     "resume",
+    "stage_timeout_s",
+    "keep_work",
 )  # the options of `run_options` that deploy takes under the same names
 
 
@@ -100,7 +102,19 @@ def run_options(command: F) -> F:
         click.option(
             "--explore", is_flag=True, help="Try every recipe and ship the best accepted one, not the first."
         ),
-        click.option("--resume", is_flag=True, help="Go on from the finished stages of a stopped run."),
+        click.option("--resume", is_flag=True, help="Continue with the finished stages of a stopped run."),
+        click.option(
+            "--stage-timeout",
+            "stage_timeout_s",
+            type=click.FloatRange(0),
+            metavar="SECONDS",
+            help="Wall time after which a stage is taken for hung and ended; 0 is none. Default: 2 hours, more for what trains.",
+        ),
+        click.option(
+            "--keep-work",
+            is_flag=True,
+            help="Keep the folder of the stages, for python -m edgekit.engine.replay.",
+        ),
         click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
     ]
     for option in reversed(options):

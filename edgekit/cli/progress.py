@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from edgekit.engine.stages import Event
+from edgekit.engine.events import Event
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -71,7 +71,8 @@ def of_batch(batch: Any) -> str:
 
 def of_folder(folder: Path) -> str:
     """The Python files of a package: between two releases the version number does not tell them apart."""
-    return of_text(*(f"{p.name} {of_text(p.read_text('utf-8'))}" for p in sorted(folder.rglob("*.py"))))
+    files = sorted(folder.rglob("*.py"))
+    return of_text(*(f"{p.relative_to(folder).as_posix()} {of_text(p.read_text('utf-8'))}" for p in files))
 
 
 def _of_code(functions: Iterable[Any]) -> str:

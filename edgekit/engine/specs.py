@@ -42,7 +42,7 @@ class Context(Record):
 
 
 class LayerTimesSpec(Record):
-    """For edgekit.measure.stage.layer_times:layer_times: the same model in integers and in float, of one runtime."""
+    """For edgekit.measure.layer_times:layer_times: the same model in integers and in float, of one runtime."""
 
     artifact: Artifact
     baseline: Artifact

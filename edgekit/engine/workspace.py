@@ -27,10 +27,17 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def work_folder(out: Path, resume: bool, say: Say) -> Iterator[Path]:
+def work_folder(out: Path, resume: bool, say: Say, keep: bool = False) -> Iterator[Path]:
     """The folder for what stages write, of this run alone; after an error it stays if there is something to resume.
 
-    Raises UserError if another run writes `out`, or the folder cannot be made.
+    Args:
+        out: Beside it the folder lies.
+        resume: Keeps the finished stages of an earlier run.
+        say: Is told what was kept or removed.
+        keep: The folder stays after a normal end, too.
+
+    Raises:
+        UserError: Another run writes `out`, or the folder cannot be made.
     """
     out = out.absolute()
     work = out.parent / f".{out.name}.edgekit-work"
@@ -40,13 +47,16 @@ def work_folder(out: Path, resume: bool, say: Say) -> Iterator[Path]:
         try:
             yield work
         except BaseException as error:
-            if isinstance(error, DiskFull) or not any(stages(work)):
+            if isinstance(error, DiskFull) or not (keep or any(stages(work))):
                 shutil.rmtree(work, ignore_errors=True)
             else:
                 error.add_note(KEPT)
                 say(KEPT)
             raise
-        shutil.rmtree(work, ignore_errors=True)
+        if keep:
+            say(f"the folder of the stages is kept: {work}")
+        else:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def stages(work: Path) -> Iterator[Path]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import coremltools.optimize.coreml as cto
 
+from edgekit import technique
 from edgekit.errors import ConversionError
 from edgekit.records import Candidate, Scalar
 
-SPARSE = ("sparsify", "lottery")
 WORTH = 0.125  # of a layer's weights must be zero: the mask costs a bit for each
 SMALLEST = 2048  # weights of a layer that is stored so
 GROUPS_IOS, TABLES_IOS = 18, 16
@@ -26,7 +26,7 @@ def compact(model: Any, candidate: Candidate, ios: int) -> Any:
         return model
     if "palettize" in options:
         return _quiet(cto.palettize_weights, model, _palette(options["palettize"], ios))
-    if any(name in options for name in SPARSE):
+    if any(technique.of(name).makes_zeros for name in options):
         return _quiet(cto.prune_weights, model, _zeros())
     return model
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import msgspec
 from edgekit_runner.isa import int8_saturates
 
+from edgekit import technique
+from edgekit.engine.catalogue import BLAME, MEASURE, PROVE
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import BlameSpec, MeasureSpec, ProveSpec
 from edgekit.errors import (
@@ -27,7 +29,6 @@ from edgekit.records import (
     Candidate,
     Decision,
     Measurement,
-    Record,
     Verdict,
 )
 
@@ -46,8 +47,8 @@ def _is_all_integers(attempt: Attempt) -> bool:
     made = attempt.candidate
     if made is None or made.saved_model:  # no layer of such a file is known by a name of the program
         return False
-    steps = [step.technique for step in made.recipe.steps]
-    return steps == ["ptq"] and made.scheme == "static" and not made.float_layers
+    unchanged = all(technique.of(step).keeps_weights for step in made.recipe.steps)
+    return unchanged and made.recipe.precision == "int8" and made.scheme == "static" and not made.float_layers
 
 
 def _has_no_twin(candidate: Candidate) -> bool:
@@ -118,9 +119,7 @@ class AttemptRunner:
         traced = msgspec.structs.replace(self._request.traced, program=self._builder.float_program)
         spec = BlameSpec(artifact=artifact, candidate=candidate, traced=traced, runtime=self._target.runtime)
         try:
-            blame = self._context.run(
-                "blame", "edgekit.verify.blame.stage:blame", lambda _folder: spec, Blame, name="blame"
-            )
+            blame = self._context.run(BLAME, lambda _folder: spec)
         except ATTEMPT_ERRORS as error:
             self._context.note(f"no layer to blame was found: {error}")
             return None
@@ -143,7 +142,7 @@ class AttemptRunner:
                 precision_share=self._target.precision_share,
             )
 
-        return self._context.run("verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify")
+        return self._context.run(PROVE, spec)
 
     def _changed_float(self) -> str:
         """The float program that the artifact was made of, where steps changed what the float model computes; else ""."""
@@ -161,7 +160,7 @@ class AttemptRunner:
                 f"not measured on the target: the int8 kernels of this {self._request.host_isa} machine saturate"
             )
 
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> MeasureSpec:
             return MeasureSpec(
                 artifact=artifact,
                 baseline=baseline,
@@ -173,5 +172,4 @@ class AttemptRunner:
                 work=str(folder),
             )
 
-        function = "edgekit.measure.stage:measure"
-        return self._context.run("measure", function, spec, Measurement, name="measure", alone=True)
+        return self._context.run(MEASURE, spec)

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from edgekit.engine.catalogue import Stage
 from edgekit.engine.stages import Stages
 from edgekit.records import Plan, Recipe, Record, StageTime, Traced
 from edgekit.target import Target
 from edgekit.task import TaskSource
 
+S = TypeVar("S", bound=Record)
 R = TypeVar("R", bound=Record)
 
 
@@ -34,20 +36,18 @@ class RecipeContext:
 
     def run(
         self,
-        stage: str,
-        function: str,
-        spec: Callable[[Path], Record],
-        result: type[R],
+        stage: Stage[S, R],
+        spec: Callable[[Path], S],
         *,
-        name: str,
-        owner: str | None = None,
-        alone: bool = False,
+        label: str = "",
+        name: str = "",
+        shared: bool = False,
     ) -> R:
-        """As `Stages.run`. owner: "" is what belongs to no single target."""
-        place = self.target.name if owner is None else owner
-        made, time = self.stages.run(place, stage, function, spec, result, name=name, alone=alone)
+        """As `Stages.run`, for the target; shared: its result belongs to no single target."""
+        owner = "" if shared else self.target.name
+        result, time = self.stages.run(stage, spec, target=owner, label=label, name=name)
         self.times.append(time)
-        return made
+        return result
 
     def note(self, message: str) -> None:
         self.stages.note(self.target.name, message)

@@ -10,25 +10,12 @@ from collections.abc import Mapping
 import msgspec
 
 from edgekit.errors import UserError
-from edgekit.records import Budget, Kind, Macs, Plan, Precision, Recipe, Scalar, Skipped, Step, TaskFacts
+from edgekit.records import Budget, Kind, Macs, Plan, Recipe, Scalar, Skipped, Step, TaskFacts
 from edgekit.target import LadderStep, Rung, Target
 from edgekit.task import Task
+from edgekit.technique import TECHNIQUES, Technique, of
 
-# Known techniques that no ladder of a profile names are still accounted for, with the profile's own limits.
-# What an exporter does by itself: it takes a SavedModel as well.
-WITHOUT_PROGRAM = frozenset({"fp16", "float32"})
-# Takes the layers of a torch module apart, which those of Keras hide.
-OF_MODULES = frozenset({"prune"})
 NO_MODULE = "a Keras model cannot be pruned: channels are followed through the layers of a torch module"
-NAMES: dict[str, Precision] = {
-    "ptq": "int8",
-    "qat": "int8",
-    "dynamic": "int8",
-    "fp16": "float16",
-    "float32": "float32",
-}
-# One operator of the graph is a whole recurrent cell: what rounds between operators does not reach into it.
-BETWEEN_OPERATORS = frozenset({"ptq", "mixed", "qat"})
 NO_CELLS: tuple[Kind, ...] = ("convolution", "linear", "attention")
 CELLS = "calibrated integers do not reach into recurrent cells"
 # A rung is for a network when at least this share of its multiply-accumulates is of the kinds it names.
@@ -66,7 +53,9 @@ def plan(
             recipes.append(_recipe(rung, target, level))
     named = {step.technique for rung in target.ladder for step in rung.steps}
     skipped += [
-        Skipped(technique=name, reason=_not_named(name, target)) for name in NAMES if name not in named
+        Skipped(technique=row.name, reason=_not_named(row, target))
+        for row in TECHNIQUES.values()
+        if row.always_listed and row.name not in named
     ]
     return Plan(
         task=facts.name,
@@ -93,10 +82,10 @@ def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
         return f"profile admits {' and '.join(target.precisions)} only"
     if "tensorflow" in rung.needs and not facts.tensorflow:
         return "no Keras model or SavedModel in the task"
-    if not facts.torch and "tensorflow" not in rung.needs and rung.technique not in WITHOUT_PROGRAM:
+    if not facts.torch and "SavedModel" not in of(rung.steps[0].technique).takes:
         return "a SavedModel has no torch program"
     brought = {"calibration": facts.calibration, "training": facts.training, "tensorflow": facts.tensorflow}
-    if facts.tensorflow and any(step.technique in OF_MODULES for step in rung.before):
+    if facts.tensorflow and any(of(step.technique).of_modules for step in rung.steps):
         return NO_MODULE
     missing = [need for need in rung.needs if not brought[need]]
     if missing:
@@ -107,7 +96,7 @@ def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
 def _unfit(rung: Rung, macs: Macs | None) -> str:
     """Why the rung is not for a network of such multiply-accumulates; empty where it is."""
     networks, unfit = rung.networks, rung.unfit
-    if not networks and rung.technique in BETWEEN_OPERATORS:
+    if not networks and of(rung.technique).between_operators:
         networks, unfit = NO_CELLS, CELLS
     if not networks:
         return ""
@@ -122,8 +111,8 @@ def _unfit(rung: Rung, macs: Macs | None) -> str:
     return f"{100 * macs.share([most]):.0f} % of the multiply-accumulates are {KINDS[most]}: {unfit}"
 
 
-def _not_named(technique: str, target: Target) -> str:
-    if NAMES[technique] in target.precisions:
+def _not_named(row: Technique, target: Target) -> str:
+    if row.precision in target.precisions:
         return "no recipe names it"
     return f"profile {target.name} admits {' and '.join(target.precisions)} only"
 
@@ -135,7 +124,7 @@ def _recipe(rung: Rung, target: Target, isa: str) -> Recipe:
         weights = f"{quant.weight_bits}-bit {quant.granularity} weights"
         own = (
             "float inputs and outputs"
-            if rung.technique == "dynamic"
+            if of(rung.technique).ranges_at_run_time
             else f"{quant.activation_dtype} activations"
         )
         reason += f"; {isa}: {own}, {weights}"
@@ -149,7 +138,7 @@ def _recipe(rung: Rung, target: Target, isa: str) -> Recipe:
 
 def _for_target(step: LadderStep, target: Target) -> dict[str, Scalar]:
     """What a step on the float program must know of the target, so that targets which ask for the same can share it."""
-    if step.technique not in OF_MODULES:
+    if not of(step.technique).of_modules:
         return step.options
     return {"multiple": target.channel_multiple, **step.options}
 

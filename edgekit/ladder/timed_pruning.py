@@ -11,12 +11,12 @@ from platform import machine
 
 import msgspec
 
+from edgekit.engine.catalogue import PLAN_TIME, WIDTH_FILES, WIDTH_TABLE
 from edgekit.engine.machine import machine_facts
-from edgekit.engine.specs import PlanTime, WidthFiles, WidthTableSpec
+from edgekit.engine.specs import WidthFiles, WidthTableSpec
 from edgekit.ladder.context import RecipeContext
-from edgekit.records import Candidate, Record, Step, WidthTable
+from edgekit.records import Candidate, Step, WidthTable
 
-TIMING = "edgekit.measure.width_table"
 LOCAL = "local"
 MISSED = 1.02  # of the time asked for: as much is noise, and the gate lets it pass
 
@@ -34,9 +34,7 @@ class LatencyPruning:
         if files.reason:
             return cut(WidthTable(conditions={}, rows=(), base_s=0, float_s=0, reason=files.reason))
         spec = self._spec(files)
-        table = self._context.run(
-            "time widths", f"{TIMING}:width_table", spec, WidthTable, name="width-table", alone=True
-        )
+        table = self._context.run(WIDTH_TABLE, spec, label="time widths")
         made = cut(table)
         share, asked = self._share(files, made), _figure(made, "time asked for")
         if share <= MISSED * asked:
@@ -54,24 +52,20 @@ class LatencyPruning:
             here = f"{machine()} {context.request.host_isa}"
             reason = f"this machine, {here}, is not one of {context.target.name}'s; give device"
             return WidthFiles(whole=(), conditions={}, reason=reason)
-        return context.run(
-            "files of widths", f"{TIMING}:width_files", self._spec(), WidthFiles, name="width-files"
-        )
+        return context.run(WIDTH_FILES, self._spec(), label="files of widths")
 
     def _share(self, files: WidthFiles, made: Candidate) -> float:
         """The time of the pruned network, of the whole one's."""
         spec = self._spec(files, made)
-        found = self._context.run(
-            "time plan", f"{TIMING}:plan_time", spec, PlanTime, name="plan-time", alone=True
-        )
+        found = self._context.run(PLAN_TIME, spec, label="time plan")
         return found.pruned_s / found.base_s
 
     def _spec(
         self, files: WidthFiles | None = None, pruned: Candidate | None = None
-    ) -> Callable[[Path], Record]:
+    ) -> Callable[[Path], WidthTableSpec]:
         context = self._context
 
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> WidthTableSpec:
             return WidthTableSpec(
                 candidate=self._candidate,
                 step=self._step,

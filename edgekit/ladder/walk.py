@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
+from edgekit import technique
 from edgekit.engine.stages import Stages
 from edgekit.ladder import feasibility, pareto, selection
 from edgekit.ladder.attempt import AttemptRunner
-from edgekit.ladder.build import needs_widths
 from edgekit.ladder.context import RecipeContext, RunRequest
 from edgekit.ladder.gate import LITTLE_GAIN, PROMISE
 from edgekit.ladder.planner import plan
@@ -107,10 +107,10 @@ def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
     """Why a recipe that cannot mend what was broken is not tried; empty where it is."""
     if reason := _settled_by_another_name(recipe, attempts):
         return reason
-    techniques = {step.technique for step in recipe.steps}
-    if techniques == {"ptq"}:
+    mends = {technique.of(step).mends for step in recipe.steps}
+    if mends == {"accuracy"}:
         return _other_integers(attempts)
-    if "prune" in techniques and attempts and not any(_broken(attempt) for attempt in attempts):
+    if "cost" in mends and attempts and not any(_broken(attempt) for attempt in attempts):
         return "no recipe before broke a limit of time, size or memory: a smaller network mends nothing else"
     return ""
 
@@ -133,7 +133,7 @@ def _settled_by_another_name(recipe: Recipe, attempts: Sequence[Attempt]) -> str
 
 def _in_time(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
     """Why nothing is to be pruned for time; empty where the recipe asks for a time of its own, one was missed, or none was measured."""
-    cuts = [step.options for step in recipe.steps if needs_widths(step)]
+    cuts = [step.options for step in recipe.steps if technique.times_widths(step)]
     timed = [a for a in attempts if a.measurement is not None and a.measurement.on_target]
     if not timed or not cuts or any("speedup" in options for options in cuts):
         return ""
@@ -146,7 +146,7 @@ def _other_integers(attempts: Sequence[Attempt]) -> str:
     """Other integers change accuracy, never time, size or memory, nor what is computed in integers."""
     for attempt in attempts:
         broken = _broken(attempt, UNCHANGED_BY_RANGES | {PROMISE})
-        if broken and [step.technique for step in attempt.recipe.steps] == ["ptq"]:
+        if broken and {technique.of(step).mends for step in attempt.recipe.steps} == {"accuracy"}:
             return f"{attempt.recipe.name} broke {' and '.join(broken)}, which other ranges or rounding do not change"
     return ""
 

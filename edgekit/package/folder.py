@@ -13,8 +13,8 @@ from pathlib import Path
 
 import msgspec
 
+from edgekit.engine.events import EventLog
 from edgekit.engine.output import copy_content
-from edgekit.engine.stages import EventLog
 from edgekit.golden import golden_atol
 from edgekit.package import manifest
 from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 from edgekit.engine import process
+from edgekit.engine.catalogue import RECHECK
 from edgekit.engine.specs import Recheck, RecheckSpec
 from edgekit.package import manifest
 
@@ -26,7 +27,5 @@ def _recheck_one(folder: Path) -> Recheck:
         golden_atol=data["golden"]["atol"],
     )
     with tempfile.TemporaryDirectory() as work:
-        found, _ = process.run(
-            f"verify {folder.name}", "edgekit.verify.prove:recheck", spec, Recheck, Path(work)
-        )
+        found, _ = process.run(RECHECK, spec, Path(work), label=f"verify {folder.name}")
     return found

@@ -2,18 +2,16 @@
 
 from torch.fx import GraphModule
 
+from edgekit import technique
 from edgekit.quant.trainable import OneByOne
 from edgekit.records import Candidate
 from edgekit.sparse import layers
 from edgekit.sparse.masks import Masks
 
-#: whose zeros are meant
-STEPS = frozenset({"sparsify", "lottery"})
-
 
 def is_sparse(candidate: Candidate) -> bool:
     """Whether a step of the recipe made weights zero on purpose."""
-    return any(figure.step in STEPS for figure in candidate.figures)
+    return any(technique.of(figure.step).makes_zeros for figure in candidate.figures)
 
 
 def masks_of_zeros(candidate: Candidate, model: GraphModule | OneByOne) -> Masks | None:

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
+from edgekit import technique
 from edgekit.engine.specs import CompressSpec, Steps
 from edgekit.errors import UserError
 from edgekit.records import Candidate, Step
-from edgekit.techniques import AT_EXPORT
 from edgekit.trace.stage import seed_everything
 
 
@@ -18,14 +18,14 @@ def compress(spec: CompressSpec) -> Candidate:
     options = _options(spec.step, _where(spec))
     seed_everything(spec.context.seed)
     task = spec.source.load()
-    technique = importlib.import_module(f"edgekit.techniques.{spec.step.technique}")
-    return technique.apply(spec.candidate, task, options, spec.context)  # type: ignore[no-any-return]
+    module = importlib.import_module(f"edgekit.techniques.{spec.step.technique}")
+    return module.apply(spec.candidate, task, options, spec.context)  # type: ignore[no-any-return]
 
 
 def check(spec: Steps) -> Steps:
     """Raises UserError for options that a technique does not have or allow, before any work is done."""
     for step in spec.steps:
-        if step.technique not in AT_EXPORT:
+        if not technique.of(step).at_export:
             _options(step, "")
         elif step.options:
             raise UserError(f"{step.technique} has no options; {', '.join(step.options)} was given")

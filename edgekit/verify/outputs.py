@@ -8,6 +8,8 @@ A metric may look at one part of what a model answers; this looks at all of it. 
 
 A channel is lost where its own variation is gone and the grid that it shares with the others is why: the noise is
 above half of its variance while it is far below that of the whole output (scores of 0 to 1 beside boxes of 0 to 640).
+Channels that are one distribution (none negative, their sum 1) share a unit: what is below the grid there is a class that the
+samples do not hold, not a signal that another unit hides.
 Memory is a few numbers a channel.
 """
 
@@ -25,6 +27,7 @@ LOST_DB = 3.0  # of a channel's variation to its noise: half of it is noise
 SMALL_RATIO = 0.05  # of the widest channel's variation: a channel of another unit
 DEAD_RATIO = 1e-5  # of it: nothing that an 8-bit file, or a person, would miss
 FEW_SLICES = 32  # in an output of more, channels that hardly ever fire may round to nothing
+SUM_TOLERANCE = 1e-3  # of the float model's own softmax
 QUIET_RATIO = 0.01  # of the median channel's variation: one that hardly fires
 
 
@@ -39,6 +42,7 @@ class OutputStatistics:
         self._high = _End(1)
         self._equal = self._elements = 0
         self._is_integer = False
+        self._is_distribution = True
 
     def add(self, reference: np.ndarray, got: np.ndarray) -> None:
         """One batch: two arrays [N, ...] of one shape."""
@@ -49,6 +53,7 @@ class OutputStatistics:
             return
         right, found = (_by_channel(a) for a in (reference, got))
         self._count += right.shape[1]
+        self._is_distribution = self._is_distribution and _sums_to_one(right)
         sums = {
             "right": right.sum(1),
             "found": found.sum(1),
@@ -76,7 +81,7 @@ class OutputStatistics:
             slices=len(slices),
             worst_slice=worst,
             worst_slice_snr_db=None if worst is None else slices[worst],
-            lost=self._lost(),
+            lost=() if self._is_distribution else self._lost(),
             equal_ratio=self._equal / self._elements if self._is_integer else None,
         )
 
@@ -144,6 +149,11 @@ def _by_channel(array: np.ndarray) -> np.ndarray:
     return (
         values.reshape(1, -1) if axis is None else np.moveaxis(values, axis, 0).reshape(array.shape[axis], -1)
     )
+
+
+def _sums_to_one(values: np.ndarray) -> bool:
+    """[channels, values]: whether each position is a distribution over the channels."""
+    return bool(len(values) > 1 and (values >= 0).all() and (np.abs(values.sum(0) - 1) < SUM_TOLERANCE).all())
 
 
 def _power(values: np.ndarray) -> np.ndarray:

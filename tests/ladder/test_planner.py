@@ -239,10 +239,8 @@ PRECISIONS: tuple[Precision, ...] = ("int8", "float16", "float32")
 rungs = st.builds(
     _rung,
     technique=st.sampled_from(["ptq", "qat", "prune", "distill", "fp16", "float32"]),
-    precision=st.sampled_from(PRECISIONS),
     reason=st.text(min_size=1, max_size=20),
     options=st.dictionaries(st.sampled_from(["estimator", "share"]), st.sampled_from(["a", 0.5]), max_size=2),
-    needs=st.lists(st.sampled_from(["calibration", "training"]), unique=True).map(tuple),
     networks=st.sampled_from([(), ("linear",), ("convolution", "linear"), ("recurrent", "attention")]),
     unfit=st.just("it is slower"),
 )
