@@ -39,7 +39,7 @@ lint: env
 
 # the pages of docs/ as a site in site/; a broken link or a name that is gone is an error
 docs: env
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
 	rm -rf $(VENV) out site dist build .coverage .coverage.* coverage.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis
