@@ -35,7 +35,8 @@ from edgekit.records import Artifact, Candidate, OutputParity, Recipe, Step, Ten
 from edgekit.target import Target, load_target
 from edgekit.task import Task, TaskSource
 from edgekit.techniques import ptq
-from edgekit.trace.stage import examples_of, program_of, score, seed_everything
+from edgekit.trace.metric import score, seed_everything
+from edgekit.trace.model import examples_of, program_of
 from edgekit.verify.outputs import OutputStatistics
 from edgekit.verify.predict import Predictor
 

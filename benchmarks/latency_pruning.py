@@ -43,7 +43,8 @@ from edgekit.target import load_target
 from edgekit.task import TaskSource
 from edgekit.techniques import distill, prune
 from edgekit.techniques._score import predictor
-from edgekit.trace.stage import examples_of, export, model_of, score
+from edgekit.trace.metric import score
+from edgekit.trace.model import examples_of, export, model_of
 
 RESULT, TABLE = "latency.json", "latency.md"
 PHASES = ("table", "plans", "time", "recover")

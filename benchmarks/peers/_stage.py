@@ -12,7 +12,7 @@ import torchvision  # noqa: F401  before any converter: see edgekit.engine.proce
 from edgekit_runner import memory
 
 import peers
-from edgekit.trace.stage import seed_everything
+from edgekit.trace.metric import seed_everything
 from peers._records import Job, StageRun
 
 # peers that would report each run to their makers are told that this is an automated one

@@ -13,7 +13,7 @@ from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Precision, Recipe
 from edgekit.target import Target
 from edgekit.techniques import ptq
-from edgekit.trace.stage import export
+from edgekit.trace.model import export
 
 SEED = 0
 FAST = ptq.Options(estimator="minmax", batches=1, equalize="off", bias_correction="off")

@@ -7,6 +7,7 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from edgekit.quant import concat, rules, tensors
+from edgekit.quant.program import operator_of
 
 QUANT = torch.ops.quantized_decomposed
 QUANTIZE = QUANT.quantize_per_tensor.default
@@ -86,7 +87,7 @@ def _times_apart(model: GraphModule, node: Node) -> float:
 
 
 def _no_rule(node: Node) -> str:
-    operator = str(node.target).rpartition(".")[0]
+    operator = operator_of(node).rpartition(".")[0]
     layer = node.target in rules.MAC
     return (
         f"{operator} was left in float"

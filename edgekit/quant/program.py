@@ -7,6 +7,7 @@ A quantized program is always saved with its weights in float behind a quantize 
 them so. `fold_weights` replaces them with stored integers for the formats that want those (ONNX, Core ML).
 """
 
+import operator
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -136,6 +137,13 @@ def fold_weights(program: ExportedProgram) -> ExportedProgram:
     module = program.module()
     constant_fold(module, lambda node: node.op == "call_function" and str(node.target).endswith(_QUANTIZE))
     return export(module, program)
+
+
+def operator_of(node: Node) -> str:
+    """ "aten.lstm_cell.default"; of one result of several, the operator that has them."""
+    while node.target is operator.getitem and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return str(node.target)
 
 
 def origin(node: Node) -> str:

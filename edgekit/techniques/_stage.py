@@ -10,7 +10,7 @@ from edgekit import technique
 from edgekit.engine.specs import CompressSpec, Steps
 from edgekit.errors import UserError
 from edgekit.records import Candidate, Step
-from edgekit.trace.stage import seed_everything
+from edgekit.trace.metric import seed_everything
 
 
 def compress(spec: CompressSpec) -> Candidate:

@@ -37,7 +37,7 @@ from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes
 from edgekit.techniques import ptq
 from edgekit.techniques._ptq_trials import Trial
 from edgekit.techniques._score import predictor
-from edgekit.trace.stage import score
+from edgekit.trace.metric import score
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context

@@ -25,7 +25,7 @@ from edgekit.quant.half import HalfSimulation
 from edgekit.quant.program import calls, origin
 from edgekit.records import Candidate, Figure, FloatLayer, Record
 from edgekit.techniques._score import predictor
-from edgekit.trace.stage import score
+from edgekit.trace.metric import score
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context

@@ -47,8 +47,9 @@ from edgekit.records import Candidate, Record, Step
 from edgekit.task import build, describe
 from edgekit.techniques import ptq
 from edgekit.techniques._score import predictor
+from edgekit.trace.metric import score
+from edgekit.trace.model import examples_of, export, model_of
 from edgekit.trace.sources import keras
-from edgekit.trace.stage import examples_of, export, model_of, score
 from edgekit.train.data import Batch, Stream, check
 
 if TYPE_CHECKING:

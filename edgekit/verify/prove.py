@@ -21,7 +21,7 @@ from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.golden import snr_db, write_golden
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
-from edgekit.trace.stage import score, seed_everything
+from edgekit.trace.metric import score, seed_everything
 from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 

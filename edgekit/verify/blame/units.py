@@ -14,7 +14,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from edgekit.quant import rules
-from edgekit.quant.program import origin
+from edgekit.quant.program import operator_of, origin
 
 Grid = tuple[float, int]  # scale, zero point
 
@@ -116,7 +116,7 @@ def _unit(node: Node, chain: list[Node]) -> Unit:
     weight = node.args[1] if node.target in rules.MAC and isinstance(node.args[1], Node) else None
     return Unit(
         node=node.name,
-        op="input" if node.op == "placeholder" else str(node.target).removeprefix("aten."),
+        op="input" if node.op == "placeholder" else operator_of(node).removeprefix("aten."),
         module=origin(node),
         value=end.name,
         chain=tuple(link.name for link in chain),
