@@ -137,7 +137,7 @@ class ProveSpec(Record):
 
     source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written. program: the
     float program that the file was made of, where steps changed what the model computes (prune, distill); "" is the float model.
-    precision_share: as the profile's.
+    precision_share: as the profile's. promised_db: the candidate's.
     """
 
     artifact: Artifact
@@ -151,6 +151,7 @@ class ProveSpec(Record):
     seed: int = 0
     program: str = ""
     precision_share: float = 0.8
+    promised_db: tuple[float | None, ...] = ()
 
 
 class MeasureSpec(Record):

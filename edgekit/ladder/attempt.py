@@ -140,6 +140,7 @@ class AttemptRunner:
                 seed=self._request.seed,
                 program=self._changed_float(),
                 precision_share=self._target.precision_share,
+                promised_db=self._candidate.promised_db if self._candidate else (),
             )
 
         return self._context.run(PROVE, spec)

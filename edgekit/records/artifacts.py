@@ -112,7 +112,8 @@ class Candidate(Record):
     saved_model: the folder that TensorFlow's converter lowers in place of the program, with the inputs in the file
     `calibration` for its ranges. pruned: the folder that rebuilds the task's module in the shapes of the program, where
     one was pruned; unpruned: the program that this pruning started from. student: the reference of the module that the program is of,
-    where it took the place of the task's.
+    where it took the place of the task's. promised_db: what each output of a quantized program keeps to its float program, which its
+    file is held to (`edgekit.trace.promise`).
     """
 
     program: str
@@ -124,6 +125,7 @@ class Candidate(Record):
     pruned: str = ""
     unpruned: str = ""
     student: str = ""
+    promised_db: tuple[float | None, ...] = ()
     float_layers: tuple[FloatLayer, ...] = ()
     figures: tuple[Figure, ...] = ()
     doubts: tuple[str, ...] = ()

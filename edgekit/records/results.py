@@ -112,6 +112,8 @@ class Verdict(Record):
     doubts: tuple[str, ...] = ()
     program_parity: Parity | None = None
     samples: int = 0
+    promised_db: tuple[float | None, ...] = ()
+    kept_db: tuple[float | None, ...] = ()
 
     @property
     def drop(self) -> float:

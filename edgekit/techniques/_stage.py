@@ -11,6 +11,7 @@ from edgekit.engine.specs import CompressSpec, Steps
 from edgekit.errors import UserError
 from edgekit.records import Candidate, Step
 from edgekit.trace.metric import seed_everything
+from edgekit.trace.promise import promised
 
 
 def compress(spec: CompressSpec) -> Candidate:
@@ -19,7 +20,11 @@ def compress(spec: CompressSpec) -> Candidate:
     seed_everything(spec.context.seed)
     task = spec.source.load()
     module = importlib.import_module(f"edgekit.techniques.{spec.step.technique}")
-    return module.apply(spec.candidate, task, options, spec.context)  # type: ignore[no-any-return]
+    made: Candidate = module.apply(spec.candidate, task, options, spec.context)
+    traced = spec.context.traced
+    if traced is None or technique.of(spec.step).gives != "quantized program" or made.scheme != "static":
+        return made
+    return promised(made, spec.candidate, traced)
 
 
 def check(spec: Steps) -> Steps:

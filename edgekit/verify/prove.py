@@ -22,6 +22,7 @@ from edgekit.formats import RUNTIMES
 from edgekit.golden import snr_db, write_golden
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
+from edgekit.trace import promise
 from edgekit.trace.metric import score, seed_everything
 from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
@@ -60,6 +61,8 @@ def prove(spec: ProveSpec) -> Verdict:
         doubts=(*_mode_doubts(spec), *_sample_doubts(comparing), *lint.notes),
         program_parity=program_parity,
         samples=comparing.asked,
+        promised_db=spec.promised_db,
+        kept_db=_kept_db(spec, predictor, inputs, answers),
     )
 
 
@@ -164,6 +167,18 @@ def _questions(traced: Traced) -> dict[str, list[np.ndarray]]:
     kept = np.load(traced.questions, allow_pickle=False)
     keys = dict.fromkeys(name.rpartition("_")[0] for name in kept.files)
     return {key: [kept[f"{key}_{i}"] for i in range(len(traced.inputs))] for key in keys}
+
+
+def _kept_db(
+    spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray], answers: list[np.ndarray]
+) -> tuple[float | None, ...]:
+    """What the file keeps to float on the samples that its program was judged by; () where it promised nothing."""
+    if not spec.promised_db:
+        return ()
+    few = [part[: promise.SAMPLES] for part in inputs]
+    kept = [part[: promise.SAMPLES] for part in answers]
+    right = promise.answers_of(spec.program, few) if spec.program else kept
+    return tuple(promise.kept_db(a, b) for a, b in zip(right, predictor.run(few), strict=True))
 
 
 def _program_parity(spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray]) -> Parity:
