@@ -14,6 +14,7 @@ import msgspec
 from edgekit.errors import TargetError, UserError
 from edgekit.formats import check_format, check_runtime
 from edgekit.records import Budget, Kind, Precision, Quant, Record, Scalar
+from edgekit.rungs import drop_what_the_table_says, expand
 from edgekit.technique import TECHNIQUES, Need, check_chain, needs_of
 
 
@@ -151,6 +152,9 @@ class Target(Record):
         return arch in self.isa.arch and isa in self.isa.levels
 
 
+RUNGS = "_rungs.toml"  # those that ladders share
+
+
 def profile_dir() -> Path:
     """The folder of built-in profiles, in a wheel and in a checkout alike."""
     packaged = Path(__file__).with_name("targets")
@@ -158,7 +162,8 @@ def profile_dir() -> Path:
 
 
 def target_names() -> list[str]:
-    return sorted(path.stem for path in profile_dir().glob("*.toml"))
+    """The built-in profiles; a file that begins with an underscore is none."""
+    return sorted(path.stem for path in profile_dir().glob("[!_]*.toml"))
 
 
 def load_target(name_or_path: str) -> Target:
@@ -175,7 +180,8 @@ def load_target(name_or_path: str) -> Target:
         raise TargetError(f"{path}: cannot be read: {error.strerror}") from error
     if "name" in data:
         raise TargetError(f"{path}: unknown key 'name'; the file's stem is the target's name")
-    _drop_what_the_table_says(data, path)
+    expand(data, path, profile_dir() / RUNGS)
+    drop_what_the_table_says(data, path)
     _check_keys(data, Target, "", path, hidden=frozenset({"name"}))
     try:
         target = msgspec.convert({"name": path.stem, **data}, Target)
@@ -183,31 +189,6 @@ def load_target(name_or_path: str) -> Target:
         raise TargetError(f"{path}: {error}") from error
     _check_techniques(target, path)
     return target
-
-
-def _drop_what_the_table_says(data: dict[str, Any], path: Path) -> None:
-    """Profiles of earlier versions repeat `precision` and `needs` of techniques: allowed as long as that is true."""
-    rungs = data.get("ladder", ())
-    for rung in rungs if isinstance(rungs, list) else ():
-        names = _names(rung)
-        if not set(names) <= set(TECHNIQUES):
-            continue
-        true = {"precision": TECHNIQUES[names[-1]].precision, "needs": list(needs_of(names))}
-        for key, value in true.items():
-            if key in rung and _plain(rung.pop(key)) != _plain(value):
-                raise TargetError(
-                    f"{path}: {key} of {names[-1]} is {value!r} and need not be given; leave the key out"
-                )
-
-
-def _names(rung: Any) -> list[str]:
-    """The techniques of a ladder entry, as far as it is one."""
-    steps = [*rung.get("before", ()), rung] if isinstance(rung, dict) else []
-    return [str(step.get("technique")) for step in steps if isinstance(step, dict)] or [""]
-
-
-def _plain(value: Any) -> Any:
-    return sorted(map(str, value)) if isinstance(value, list) else value
 
 
 def _check_techniques(target: Target, path: Path) -> None:

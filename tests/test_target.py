@@ -187,6 +187,18 @@ def test_an_unknown_key_lists_the_allowed(tmp_path: Path, text: str, expected: s
     assert message(path) == f"{path}: {expected}"
 
 
+def test_a_ladder_names_shared_rungs_and_may_say_otherwise(tmp_path: Path) -> None:
+    ladder = 'ladder = ["qat", { use = "ptq-mse", reason = "mine" }, "float32"]\n'
+    without = COMPLETE[: COMPLETE.index("[[ladder]]")] + COMPLETE[COMPLETE.index("[budget]") :]
+    path = write(tmp_path, ladder + without)
+    found = load_target(str(path))
+    assert [rung.technique for rung in found.ladder] == ["qat", "ptq", "float32"]
+    assert found.ladder[1].reason == "mine" and found.ladder[1].options == {"estimator": "mse"}
+    assert found.ladder[0] == load_target("arm-mobile").ladder[9]
+    path = write(tmp_path, ladder.replace('"qat"', '"quat"') + without)
+    assert message(path).startswith(f"{path}: unknown rung 'quat' in ladder; allowed: ptq-mse, dynamic, ")
+
+
 @pytest.mark.parametrize(
     ("text", "pattern"),
     [
