@@ -10,15 +10,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .arguments import affinities, options, parser
-from .errors import RunnerError
+from edgekit_runner.arguments import affinities, options, parser
+from edgekit_runner.errors import RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from .record import Record
-    from .sweep import Combination
+    from edgekit_runner.record import Record
+    from edgekit_runner.sweep import Combination
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _answer(arguments: argparse.Namespace, error: RunnerError) -> None:
     """With --json a measuring verb answers with a record, also when nothing could begin."""
-    from . import record as records
+    from edgekit_runner import record as records
 
     verb = arguments.verb.__name__
     if verb in _MEASURING and arguments.json:
@@ -54,7 +54,7 @@ def bench(arguments: argparse.Namespace) -> int:
     """Proves, times and weighs one artifact, in several fresh processes. Several values of --threads, --batch or
     --affinity, and --sweep, give a row for each combination; the exit code is then the worst.
     """
-    from . import sweep
+    from edgekit_runner import sweep
 
     spec = _one(arguments) | _given(arguments, min_runs_count="runs", min_duration_s="seconds")
     spec |= _given(arguments, protocol="protocol") | {"profile": arguments.profile}
@@ -73,7 +73,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
     Exit code 0 when A is faster, 1 when it is slower, 4 when the interval allows no verdict.
     """
-    from . import api
+    from edgekit_runner import api
 
     spec = _shared(arguments) | _placed(arguments)
     spec |= _given(arguments, artifact="a", baseline="b", rounds_count="rounds")
@@ -84,7 +84,7 @@ def compare(arguments: argparse.Namespace) -> int:
 
 def sustain(arguments: argparse.Namespace) -> int:
     """Runs one artifact back to back for minutes and says whether and when it becomes slower."""
-    from . import api
+    from edgekit_runner import api
 
     plot = _writable(arguments.plot) if arguments.plot else None
     spec = _one(arguments) | _placed(arguments) | {"duration_s": 60 * arguments.minutes}
@@ -92,7 +92,7 @@ def sustain(arguments: argparse.Namespace) -> int:
     record = api.sustain(spec)
     code = _show(record, arguments.json)
     if plot and record["status"] == "ok":
-        from .plot import svg
+        from edgekit_runner.plot import svg
 
         try:
             plot.write_text(svg(record), encoding="utf-8")
@@ -103,7 +103,7 @@ def sustain(arguments: argparse.Namespace) -> int:
 
 def throughput(arguments: argparse.Namespace) -> int:
     """Counts the inferences a second of several processes that run the artifact at the same time."""
-    from . import api
+    from edgekit_runner import api
 
     spec = (
         _one(arguments)
@@ -115,7 +115,7 @@ def throughput(arguments: argparse.Namespace) -> int:
 
 def loadgen(arguments: argparse.Namespace) -> int:
     """Lets MLCommons' LoadGen run a scenario of MLPerf; needs pip install edgekit-runner[loadgen]."""
-    from . import api
+    from edgekit_runner import api
 
     spec = (
         _one(arguments)
@@ -130,7 +130,7 @@ def check(arguments: argparse.Namespace) -> int:
 
     Exit code 0 when no figure is worse, 1 for a regression, 4 when the two records allow no verdict.
     """
-    from . import regress
+    from edgekit_runner import regress
 
     pair = (regress.read(arguments.record), regress.read(arguments.against))
     found = regress.check(*pair, arguments.tolerance)
@@ -142,7 +142,7 @@ def schema(arguments: argparse.Namespace) -> int:
     """Prints the JSON Schema (2020-12) of what --json prints."""
     from importlib import resources
 
-    from .record import SCHEMA_VERSION
+    from edgekit_runner.record import SCHEMA_VERSION
 
     file = resources.files("edgekit_runner") / "schema" / f"record-{SCHEMA_VERSION}.schema.json"
     print(file.read_text(encoding="utf-8"), end="")
@@ -155,8 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pathlib import Path
 
-    from . import api
-    from . import record as records
+    from edgekit_runner import api
+    from edgekit_runner import record as records
 
     try:
         text = sys.stdin.read() if arguments.spec == "-" else Path(arguments.spec).read_text("utf-8")
@@ -177,7 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def info(arguments: argparse.Namespace) -> int:
     """Says what can run here."""
-    from . import info as about
+    from edgekit_runner import info as about
 
     found = about.describe()
     print(json.dumps(found) if arguments.json else about.table(found))
@@ -186,15 +186,15 @@ def info(arguments: argparse.Namespace) -> int:
 
 def selftest(arguments: argparse.Namespace) -> int:
     """Checksums and golden output of an exported folder."""
-    from . import selftest as bundle
+    from edgekit_runner import selftest as bundle
 
     found = bundle.run(arguments.bundle, 1 if arguments.threads is None else arguments.threads)
     return max(_show(record, arguments.json) for record in found)
 
 
 def _show(record: dict[str, Any], as_json: bool) -> int:
-    from . import record as records
-    from . import table
+    from edgekit_runner import record as records
+    from edgekit_runner import table
 
     if record["status"] != "ok":
         print(f"error: {record['reason']}", file=sys.stderr)
@@ -206,8 +206,8 @@ def _show_all(
     combinations: "Sequence[Combination]", found: "Iterator[Record]", arguments: argparse.Namespace
 ) -> int:
     """The worst exit code. JSON goes out as soon as it is there: an interrupted sweep keeps what it has."""
-    from . import record as records
-    from . import sweep
+    from edgekit_runner import record as records
+    from edgekit_runner import sweep
 
     done = []
     for one, record in zip(combinations, found, strict=True):
@@ -224,7 +224,7 @@ def _show_all(
 
 
 def _print_csv(found: "list[Record]") -> None:
-    from . import csv_out
+    from edgekit_runner import csv_out
 
     print(csv_out.render(found))
 
@@ -282,7 +282,7 @@ def _end_as_interrupted() -> None:
 
 
 def _usage(message: str) -> RunnerError:
-    from .errors import UserError
+    from edgekit_runner.errors import UserError
 
     return UserError(message)
 

@@ -5,8 +5,8 @@ slow cores, so that one program has two speeds; pinning it makes the figure belo
 import os
 from pathlib import Path
 
-from .errors import UserError
-from .sensors import ROOT, number, usable_cpus
+from edgekit_runner.errors import UserError
+from edgekit_runner.sensors import ROOT, number, usable_cpus
 
 
 def resolve(text: str, root: Path = ROOT) -> tuple[int, ...]:

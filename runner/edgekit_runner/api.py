@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from . import comparison, repeat, spawn
-from . import record as records
-from .errors import UserError
-from .spec import KINDS, SCHEMA_VERSION, Spec, from_dict
+from edgekit_runner import comparison, repeat, spawn
+from edgekit_runner import record as records
+from edgekit_runner.errors import UserError
+from edgekit_runner.spec import KINDS, SCHEMA_VERSION, Spec, from_dict
 
 Listener = Callable[[str], None]
 
@@ -54,7 +54,9 @@ def sustain(spec: Mapping[str, Any]) -> records.Record:
 
 def throughput(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
     """Inferences a second of each of `instances_count` processes that run for `duration_s` together."""
-    from . import throughput as several  # it loads threads and temporary files, which nothing else needs
+    from edgekit_runner import (
+        throughput as several,  # it loads threads and temporary files, which nothing else needs
+    )
 
     return several.run(_spec(spec, "throughput"), listener)
 

@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from . import __version__
-from .errors import UserError
+from edgekit_runner import __version__
+from edgekit_runner.errors import UserError
 
 Verb = Callable[[argparse.Namespace], int]
 

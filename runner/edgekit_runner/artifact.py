@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from edgekit_runner.errors import UserError
 
 _CHUNK_BYTES = 1 << 16
 

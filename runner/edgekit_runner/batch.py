@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from .errors import UserError
+from edgekit_runner.errors import UserError
 
 if TYPE_CHECKING:
-    from .backends import Arrays, Feeds, TensorInfo
+    from edgekit_runner.backends import Arrays, Feeds, TensorInfo
 
 
 def with_batch(inputs: "tuple[TensorInfo, ...]", feeds: "Feeds", batch_count: int) -> "Arrays":

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import doubts, spawn, stats
-from . import record as records
-from .protocol import describe as protocol
-from .repeat import verdict_of
-from .spec import Spec
+from edgekit_runner import doubts, spawn, stats
+from edgekit_runner import record as records
+from edgekit_runner.protocol import describe as protocol
+from edgekit_runner.repeat import verdict_of
+from edgekit_runner.spec import Spec
 
 Listener = Callable[[str], None]
 Rounds = Sequence[Sequence[float]]

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .record import Record
+from edgekit_runner.record import Record
 
 _COLUMNS = (
     "started_utc", "status", "error_kind", "reason", "artifact.path", "artifact.format",

@@ -5,7 +5,7 @@ thereby proven; these are the causes that this version looks for.
 from collections.abc import Mapping
 from typing import Any
 
-from .spec import Spec
+from edgekit_runner.spec import Spec
 
 SHORT_RUN_S = 20e-6
 FEW_PROCESSES_COUNT = 3

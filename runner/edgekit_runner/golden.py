@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Session, TensorInfo
-from .errors import UserError, VerificationError
-from .quantize import as_feed, dequantize
+from edgekit_runner.backends import Session, TensorInfo
+from edgekit_runner.errors import UserError, VerificationError
+from edgekit_runner.quantize import as_feed, dequantize
 
 if TYPE_CHECKING:
-    from .backends import Arrays
+    from edgekit_runner.backends import Arrays
 
 Array = NDArray[Any]
 LIMITS = "float_min_snr_db"

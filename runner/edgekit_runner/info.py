@@ -5,8 +5,8 @@ import importlib.util
 import sys
 from typing import Any
 
-from . import __version__, backends, environment, sensors
-from .record import SCHEMA_VERSION
+from edgekit_runner import __version__, backends, environment, sensors
+from edgekit_runner.record import SCHEMA_VERSION
 
 
 def describe() -> dict[str, Any]:

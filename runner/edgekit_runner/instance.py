@@ -10,12 +10,12 @@ import sys
 import time
 from typing import Any, TextIO
 
-from . import backends, measure, memory, stats
-from .errors import RunnerError
-from .record import READY, Record
-from .spec import Spec
-from .sustain import clocked, median_s
-from .window import Window
+from edgekit_runner import backends, measure, memory, stats
+from edgekit_runner.errors import RunnerError
+from edgekit_runner.record import READY, Record
+from edgekit_runner.spec import Spec
+from edgekit_runner.sustain import clocked, median_s
+from edgekit_runner.window import Window
 
 
 def run(spec: Spec, record: Record, parent: TextIO) -> None:

@@ -10,14 +10,14 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from . import affinity, artifact, backends, batch, capacity, doubts, environment, golden
-from .measure import first_feeds, prove, warm_up
-from .protocol import describe as protocol
-from .record import Record
-from .spec import Spec
-from .stats import median
-from .validity import judge
-from .window import Window
+from edgekit_runner import affinity, artifact, backends, batch, capacity, doubts, environment, golden
+from edgekit_runner.measure import first_feeds, prove, warm_up
+from edgekit_runner.protocol import describe as protocol
+from edgekit_runner.record import Record
+from edgekit_runner.spec import Spec
+from edgekit_runner.stats import median
+from edgekit_runner.validity import judge
+from edgekit_runner.window import Window
 
 _LEG_CPU_S = 0.004
 _LEG_MAX_CPU_S = 0.25

@@ -17,13 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from . import backends, doubts, loadgen_log, measure
-from .errors import MissingRuntime, UserError
-from .record import Record
-from .spec import Spec
-from .sustain import median_s
-from .validity import judge
-from .window import Window
+from edgekit_runner import backends, doubts, loadgen_log, measure
+from edgekit_runner.errors import MissingRuntime, UserError
+from edgekit_runner.record import Record
+from edgekit_runner.spec import Spec
+from edgekit_runner.sustain import median_s
+from edgekit_runner.validity import judge
+from edgekit_runner.window import Window
 
 _MODULE, _MISSING = (
     "mlperf_loadgen",

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import stats
-from .errors import RunnerError
+from edgekit_runner import stats
+from edgekit_runner.errors import RunnerError
 
 _MARK = ":::MLLOG "
 _TAILS = (90, 95, 99)

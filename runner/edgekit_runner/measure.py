@@ -15,14 +15,25 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from . import affinity, artifact, backends, batch, capacity, doubts, environment, golden, memory, stats
-from .errors import RunnerError
-from .protocol import describe as protocol
-from .record import Record
-from .sensors import EnergyCounter
-from .spec import Spec
-from .validity import judge
-from .window import Window
+from edgekit_runner import (
+    affinity,
+    artifact,
+    backends,
+    batch,
+    capacity,
+    doubts,
+    environment,
+    golden,
+    memory,
+    stats,
+)
+from edgekit_runner.errors import RunnerError
+from edgekit_runner.protocol import describe as protocol
+from edgekit_runner.record import Record
+from edgekit_runner.sensors import EnergyCounter
+from edgekit_runner.spec import Spec
+from edgekit_runner.validity import judge
+from edgekit_runner.window import Window
 
 _COPIES_COUNT = 20
 _MOST_RUNS_COUNT = 200_000
@@ -101,7 +112,7 @@ def run(spec: Spec, record: Record) -> None:
 
 def _profile(spec: Spec, feeds: "backends.Arrays", record: Record) -> None:
     """Fills `profile`, and adds to the placement how many nodes ran where."""
-    from . import profile  # never beside a timed loop
+    from edgekit_runner import profile  # never beside a timed loop
 
     backend = backends.find(spec.artifact, spec.format)
     found = profile.profile(

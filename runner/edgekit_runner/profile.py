@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .backends import NotReported
+from edgekit_runner.backends import NotReported
 
 if TYPE_CHECKING:
-    from .backends import Feeds, OpCall
+    from edgekit_runner.backends import Feeds, OpCall
 
 RUNS_COUNT = 20
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .spec import Spec
+from edgekit_runner.spec import Spec
 
 _ALWAYS = (
     "threads_count", "affinity", "batch_count", "seed", "warmup_count", "warmup_s", "options", "golden_atol",

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import TensorInfo
-from .errors import UserError
+from edgekit_runner.backends import TensorInfo
+from edgekit_runner.errors import UserError
 
 
 def quantize(real: NDArray[Any], info: TensorInfo) -> NDArray[Any]:

@@ -10,8 +10,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from . import __version__
-from .errors import EXIT_CODES, RunnerError, UserError
+from edgekit_runner import __version__
+from edgekit_runner.errors import EXIT_CODES, RunnerError, UserError
 
 SCHEMA_VERSION = 2
 STATUSES = ("ok", "refused", "failed")

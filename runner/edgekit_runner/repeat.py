@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import doubts, spawn, stats
-from . import record as records
-from .protocol import describe as protocol
-from .spec import Spec
+from edgekit_runner import doubts, spawn, stats
+from edgekit_runner import record as records
+from edgekit_runner.protocol import describe as protocol
+from edgekit_runner.spec import Spec
 
 Listener = Callable[[str], None]
 _TOO_FEW = "{} processes carry no 95 % interval of the median: 6 are the fewest that do."

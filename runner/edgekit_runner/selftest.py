@@ -4,9 +4,9 @@ import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import api, artifact
-from .errors import UserError, VerificationError
-from .record import Record
+from edgekit_runner import api, artifact
+from edgekit_runner.errors import UserError, VerificationError
+from edgekit_runner.record import Record
 
 MANIFEST_VERSION = 1
 MODEL_ROLE = "model"

@@ -11,9 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import record as records
-from .errors import UserError
-from .spec import Spec
+from edgekit_runner import record as records
+from edgekit_runner.errors import UserError
+from edgekit_runner.spec import Spec
 
 # -I drops PYTHONPATH, the user site and the current folder, which must not shadow anything; so the package
 # itself is imported from where the caller has it (a checkout, site-packages or a zipapp), and the caller's

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from .errors import UserError
+from edgekit_runner.errors import UserError
 
 SCHEMA_VERSION = 2
 KINDS = ("bench", "check", "compare", "sustain", "throughput", "loadgen", "turns")

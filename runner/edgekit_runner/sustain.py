@@ -12,10 +12,10 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from . import backends, doubts, measure, sensors, stats, throttle
-from .record import Record
-from .spec import Spec
-from .window import Window
+from edgekit_runner import backends, doubts, measure, sensors, stats, throttle
+from edgekit_runner.record import Record
+from edgekit_runner.spec import Spec
+from edgekit_runner.window import Window
 
 _BUCKETS_LEAST_COUNT = 10
 _BUCKETS_MOST_COUNT = 120

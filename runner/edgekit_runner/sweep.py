@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import api, backends
-from . import record as records
-from .errors import UserError
-from .protocol import describe as protocol
-from .spec import SCHEMA_VERSION, from_dict
-from .table import mib, ms
+from edgekit_runner import api, backends
+from edgekit_runner import record as records
+from edgekit_runner.errors import UserError
+from edgekit_runner.protocol import describe as protocol
+from edgekit_runner.spec import SCHEMA_VERSION, from_dict
+from edgekit_runner.table import mib, ms
 
 Axes = Mapping[str, Sequence[Any]]
 _NAMES = {"threads_count": "threads", "batch_count": "batch"}

@@ -10,8 +10,8 @@ same from within. Pure functions.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import stats
-from .validity import Verdict, judge
+from edgekit_runner import stats
+from edgekit_runner.validity import Verdict, judge
 
 SLOWER_RATIO = 1.10
 REFERENCE_COUNT = 5

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import capacity, doubts, stats, together
-from . import record as records
-from .protocol import describe as protocol
-from .spec import Spec
-from .validity import Verdict, judge
+from edgekit_runner import capacity, doubts, stats, together
+from edgekit_runner import record as records
+from edgekit_runner.protocol import describe as protocol
+from edgekit_runner.spec import Spec
+from edgekit_runner.validity import Verdict, judge
 
 Listener = Callable[[str], None]
 FEW_RUNS_COUNT = 20

@@ -14,9 +14,9 @@ import tempfile
 import threading
 import time
 
-from . import record as records
-from . import spawn
-from .spec import Spec
+from edgekit_runner import record as records
+from edgekit_runner import spawn
+from edgekit_runner.spec import Spec
 
 _LEAD_NS = 300_000_000  # from the line to the moment: enough to take memory and still be on time
 

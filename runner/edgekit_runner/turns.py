@@ -13,14 +13,14 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from . import affinity, artifact, backends, capacity, doubts, environment, golden, stats
-from .errors import UserError
-from .measure import first_feeds, warm_up
-from .protocol import describe as protocol
-from .record import Record
-from .spec import Spec
-from .validity import judge
-from .window import Window
+from edgekit_runner import affinity, artifact, backends, capacity, doubts, environment, golden, stats
+from edgekit_runner.errors import UserError
+from edgekit_runner.measure import first_feeds, warm_up
+from edgekit_runner.protocol import describe as protocol
+from edgekit_runner.record import Record
+from edgekit_runner.spec import Spec
+from edgekit_runner.validity import judge
+from edgekit_runner.window import Window
 
 MOST_COUNT = 512
 _TURN_CPU_S = 0.002

@@ -11,8 +11,15 @@ import sys
 import time
 from pathlib import Path
 
-from .environment import cgroups
-from .sensors import ROOT, frequency_hz, run_queue_wait_s, temperature_celsius, text, usable_cpus
+from edgekit_runner.environment import cgroups
+from edgekit_runner.sensors import (
+    ROOT,
+    frequency_hz,
+    run_queue_wait_s,
+    temperature_celsius,
+    text,
+    usable_cpus,
+)
 
 Figure = float | int | None
 _BUSY_FIELDS = (0, 1, 2, 5, 6)  # user, nice, system, irq, softirq; the time of guests is part of user

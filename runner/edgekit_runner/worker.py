@@ -9,9 +9,9 @@ import traceback
 from pathlib import Path
 from typing import TextIO
 
-from . import record as records
-from . import spec as specs
-from .errors import RunnerError, UserError
+from edgekit_runner import record as records
+from edgekit_runner import spec as specs
+from edgekit_runner.errors import RunnerError, UserError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,19 +44,19 @@ def run(arguments: list[str], parent: TextIO) -> records.Record:
 
 def _execute(spec: specs.Spec, record: records.Record, parent: TextIO) -> None:
     if spec.kind == "throughput":
-        from . import instance
+        from edgekit_runner import instance
 
         return instance.run(spec, record, parent)
     if spec.kind == "compare":
-        from . import interleave as task
+        from edgekit_runner import interleave as task
     elif spec.kind == "sustain":
-        from . import sustain as task  # type: ignore[no-redef]
+        from edgekit_runner import sustain as task  # type: ignore[no-redef]
     elif spec.kind == "loadgen":
-        from . import loadgen as task  # type: ignore[no-redef]
+        from edgekit_runner import loadgen as task  # type: ignore[no-redef]
     elif spec.kind == "turns":
-        from . import turns as task  # type: ignore[no-redef]
+        from edgekit_runner import turns as task  # type: ignore[no-redef]
     else:
-        from . import measure as task  # type: ignore[no-redef]
+        from edgekit_runner import measure as task  # type: ignore[no-redef]
     return task.run(spec, record)
 
 

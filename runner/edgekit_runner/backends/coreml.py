@@ -9,12 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from edgekit_runner.backends import NotReported, OpCall, Session, TensorInfo, check_options, missing
 from edgekit_runner.errors import MissingRuntime, RunnerError, UnsupportedPlatform, UserError, first_line
 
-from . import NotReported, OpCall, Session, TensorInfo, check_options, missing
-
 if TYPE_CHECKING:
-    from . import Arrays, Feeds
+    from edgekit_runner.backends import Arrays, Feeds
 
 FORMAT = "coreml"
 SUFFIX = ".mlpackage"

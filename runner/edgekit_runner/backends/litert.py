@@ -4,12 +4,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgekit_runner.backends import (
+    NotReported,
+    OpCall,
+    Session,
+    TensorInfo,
+    check_options,
+    dtype_name,
+    flag,
+    missing,
+)
 from edgekit_runner.errors import MissingRuntime, RunnerError, UserError, first_line
 
-from . import NotReported, OpCall, Session, TensorInfo, check_options, dtype_name, flag, missing
-
 if TYPE_CHECKING:
-    from . import Arrays, Feeds
+    from edgekit_runner.backends import Arrays, Feeds
 
 FORMAT = "tflite"
 SUFFIX = ".tflite"

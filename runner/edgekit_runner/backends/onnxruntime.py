@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit_runner.backends import OpCall, Session, TensorInfo, check_options, dtype_name, flag, missing
 from edgekit_runner.errors import MissingRuntime, RunnerError, UserError, first_line
 
-from . import OpCall, Session, TensorInfo, check_options, dtype_name, flag, missing
-
 if TYPE_CHECKING:
-    from . import Arrays, Feeds
+    from edgekit_runner.backends import Arrays, Feeds
 
 FORMAT = "onnx"
 SUFFIX = ".onnx"
