@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, MeasureSpec, ProveSpec, TraceSpec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 from edgekit_runner import __version__
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 
 from edgekit import requirements
 from edgekit.engine import fingerprint, process

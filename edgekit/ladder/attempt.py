@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from edgekit_runner.isa import int8_saturates
+from edgekit_runner.host.isa import int8_saturates
 
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import BlameSpec, MeasureSpec, ProveSpec

@@ -10,15 +10,15 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgekit_runner.arguments import affinities, options, parser
+from edgekit_runner.cli.arguments import affinities, options, parser
 from edgekit_runner.errors import RunnerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from edgekit_runner.cli.sweep import Combination
     from edgekit_runner.record import Record
-    from edgekit_runner.sweep import Combination
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +54,7 @@ def bench(arguments: argparse.Namespace) -> int:
     """Proves, times and weighs one artifact, in several fresh processes. Several values of --threads, --batch or
     --affinity, and --sweep, give a row for each combination; the exit code is then the worst.
     """
-    from edgekit_runner import sweep
+    from edgekit_runner.cli import sweep
 
     spec = _one(arguments) | _given(arguments, min_runs_count="runs", min_duration_s="seconds")
     spec |= _given(arguments, protocol="protocol") | {"profile": arguments.profile}
@@ -92,7 +92,7 @@ def sustain(arguments: argparse.Namespace) -> int:
     record = api.sustain(spec)
     code = _show(record, arguments.json)
     if plot and record["status"] == "ok":
-        from edgekit_runner.plot import svg
+        from edgekit_runner.cli.plot import svg
 
         try:
             plot.write_text(svg(record), encoding="utf-8")
@@ -130,12 +130,12 @@ def check(arguments: argparse.Namespace) -> int:
 
     Exit code 0 when no figure is worse, 1 for a regression, 4 when the two records allow no verdict.
     """
-    from edgekit_runner import regress
+    from edgekit_runner.cli import regression
 
-    pair = (regress.read(arguments.record), regress.read(arguments.against))
-    found = regress.check(*pair, arguments.tolerance)
-    print(json.dumps(found) if arguments.json else regress.render(found))
-    return regress.EXIT_CODES[found["verdict"]]
+    pair = (regression.read(arguments.record), regression.read(arguments.against))
+    found = regression.check(*pair, arguments.tolerance)
+    print(json.dumps(found) if arguments.json else regression.render(found))
+    return regression.EXIT_CODES[found["verdict"]]
 
 
 def schema(arguments: argparse.Namespace) -> int:
@@ -177,7 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def info(arguments: argparse.Namespace) -> int:
     """Says what can run here."""
-    from edgekit_runner import info as about
+    from edgekit_runner.cli import installed as about
 
     found = about.describe()
     print(json.dumps(found) if arguments.json else about.table(found))
@@ -186,7 +186,7 @@ def info(arguments: argparse.Namespace) -> int:
 
 def selftest(arguments: argparse.Namespace) -> int:
     """Checksums and golden output of an exported folder."""
-    from edgekit_runner import selftest as bundle
+    from edgekit_runner.cli import bundle
 
     found = bundle.run(arguments.bundle, 1 if arguments.threads is None else arguments.threads)
     return max(_show(record, arguments.json) for record in found)
@@ -194,7 +194,7 @@ def selftest(arguments: argparse.Namespace) -> int:
 
 def _show(record: dict[str, Any], as_json: bool) -> int:
     from edgekit_runner import record as records
-    from edgekit_runner import table
+    from edgekit_runner.cli import table
 
     if record["status"] != "ok":
         print(f"error: {record['reason']}", file=sys.stderr)
@@ -207,7 +207,7 @@ def _show_all(
 ) -> int:
     """The worst exit code. JSON goes out as soon as it is there: an interrupted sweep keeps what it has."""
     from edgekit_runner import record as records
-    from edgekit_runner import sweep
+    from edgekit_runner.cli import sweep
 
     done = []
     for one, record in zip(combinations, found, strict=True):
@@ -224,9 +224,9 @@ def _show_all(
 
 
 def _print_csv(found: "list[Record]") -> None:
-    from edgekit_runner import csv_out
+    from edgekit_runner.cli import csv_rows
 
-    print(csv_out.render(found))
+    print(csv_rows.render(found))
 
 
 def _shared(arguments: argparse.Namespace) -> dict[str, Any]:

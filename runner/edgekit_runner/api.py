@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgekit_runner import comparison, repeat, spawn
 from edgekit_runner import record as records
+from edgekit_runner import spawn
 from edgekit_runner.errors import UserError
+from edgekit_runner.kinds import bench as bench_kind
+from edgekit_runner.kinds import compare as compare_kind
 from edgekit_runner.spec import KINDS, SCHEMA_VERSION, Spec, from_dict
 
 Listener = Callable[[str], None]
@@ -27,7 +29,7 @@ def bench(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record
     process follows, whose times per operator are in `profile` and whose nodes in `runtime.placement`.
     """
     read = _spec(spec, "bench")
-    record = repeat.run(read, listener)
+    record = bench_kind.run(read, listener)
     if read.profile and record["status"] == "ok":
         listener("profile")
         _add_profile(record, spawn.run(replace(read, kind="check")))
@@ -44,7 +46,7 @@ def compare(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Reco
 
     When either does not pass, nothing is timed.
     """
-    return comparison.run(_spec(spec, "compare"), listener)
+    return compare_kind.run(_spec(spec, "compare"), listener)
 
 
 def sustain(spec: Mapping[str, Any]) -> records.Record:
@@ -54,9 +56,7 @@ def sustain(spec: Mapping[str, Any]) -> records.Record:
 
 def throughput(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
     """Inferences a second of each of `instances_count` processes that run for `duration_s` together."""
-    from edgekit_runner import (
-        throughput as several,  # it loads threads and temporary files, which nothing else needs
-    )
+    from edgekit_runner.kinds import throughput as several
 
     return several.run(_spec(spec, "throughput"), listener)
 

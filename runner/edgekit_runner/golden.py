@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgekit_runner.backends import Session, TensorInfo
 from edgekit_runner.errors import UserError, VerificationError
-from edgekit_runner.quantize import as_feed, dequantize
+from edgekit_runner.feeds import as_feed, dequantize
 
 if TYPE_CHECKING:
     from edgekit_runner.backends import Arrays

@@ -44,19 +44,19 @@ def run(arguments: list[str], parent: TextIO) -> records.Record:
 
 def _execute(spec: specs.Spec, record: records.Record, parent: TextIO) -> None:
     if spec.kind == "throughput":
-        from edgekit_runner import instance
+        from edgekit_runner.kinds import _instance
 
-        return instance.run(spec, record, parent)
+        return _instance.run(spec, record, parent)
     if spec.kind == "compare":
-        from edgekit_runner import interleave as task
+        from edgekit_runner.kinds import _ab_worker as task
     elif spec.kind == "sustain":
-        from edgekit_runner import sustain as task  # type: ignore[no-redef]
+        from edgekit_runner.kinds import sustain as task  # type: ignore[no-redef]
     elif spec.kind == "loadgen":
-        from edgekit_runner import loadgen as task  # type: ignore[no-redef]
+        from edgekit_runner.kinds import loadgen as task  # type: ignore[no-redef]
     elif spec.kind == "turns":
-        from edgekit_runner import turns as task  # type: ignore[no-redef]
+        from edgekit_runner.kinds import _round_robin as task  # type: ignore[no-redef]
     else:
-        from edgekit_runner import measure as task  # type: ignore[no-redef]
+        from edgekit_runner.kinds import _phases as task  # type: ignore[no-redef]
     return task.run(spec, record)
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from edgekit_runner import comparison, spawn, spec
+from edgekit_runner import spawn, spec
+from edgekit_runner.kinds import compare
 
 PAIR = spec.from_dict({"schema_version": 2, "kind": "compare", "artifact": "a.onnx", "baseline": "b.tflite"})
 
@@ -12,7 +13,7 @@ PAIR = spec.from_dict({"schema_version": 2, "kind": "compare", "artifact": "a.on
     [(0.5, 0.94, "faster"), (0.5, 0.96, "inconclusive"), (1.06, 1.2, "slower"), (0.9, 1.2, "inconclusive")],
 )
 def test_verdict_needs_the_whole_interval_beyond_the_tolerance(low: float, high: float, wanted: str) -> None:
-    assert comparison.verdict(low, high, 0.05) == wanted
+    assert compare.verdict(low, high, 0.05) == wanted
 
 
 def part(ratios: list[float]) -> dict[str, object]:
@@ -21,7 +22,7 @@ def part(ratios: list[float]) -> dict[str, object]:
 
 
 def test_comparison_of_known_rounds() -> None:
-    found = comparison.summarize([part([0.5 + 0.001 * i for i in range(11)])] * 2, PAIR)
+    found = compare.summarize([part([0.5 + 0.001 * i for i in range(11)])] * 2, PAIR)
     assert found["cpu_p50_ratio"] == pytest.approx(0.505)
     assert 0.5 <= found["cpu_p50_ci95_low_ratio"] < 0.505 < found["cpu_p50_ci95_high_ratio"] <= 0.51
     assert found["verdict"] == "faster" and (found["rounds_count"], found["processes_count"]) == (22, 2)
@@ -29,16 +30,16 @@ def test_comparison_of_known_rounds() -> None:
 
 def test_more_threads_are_judged_by_wall_time() -> None:
     two = spec.from_dict({**PAIR.to_dict(), "threads_count": 2})
-    assert comparison.summarize([part([0.9] * 8)], PAIR)["verdict"] == "faster"
-    found = comparison.summarize([part([0.9] * 8)], two)
+    assert compare.summarize([part([0.9] * 8)], PAIR)["verdict"] == "faster"
+    found = compare.summarize([part([0.9] * 8)], two)
     assert (found["decided_by"], found["verdict"]) == ("wall", "slower")
 
 
 def test_processes_that_disagree_widen_the_interval() -> None:
     agree = [np.column_stack([np.full(8, 1.0), np.ones(8)]).tolist()] * 6
     disagree = [np.column_stack([np.full(8, 1 + 0.05 * (-1) ** i), np.ones(8)]).tolist() for i in range(6)]
-    assert comparison.bootstrap(agree, 0) == (1.0, 1.0)
-    low, high = comparison.bootstrap(disagree, 0)
+    assert compare.bootstrap(agree, 0) == (1.0, 1.0)
+    low, high = compare.bootstrap(disagree, 0)
     assert low == pytest.approx(0.95) and high == pytest.approx(1.05)
 
 
@@ -49,7 +50,7 @@ def test_bootstrap_covers_the_true_ratio_of_noisy_processes() -> None:
         for _ in range(6):
             process = 1 + 0.01 * rng.standard_normal()
             rounds.append([(process * (1 + 0.02 * rng.standard_normal()), 1.0) for _ in range(8)])
-        low, high = comparison.bootstrap(rounds, trial)
+        low, high = compare.bootstrap(rounds, trial)
         hits += low <= 1.0 <= high
     assert hits >= 33
 
@@ -67,7 +68,7 @@ def test_every_second_process_loads_the_baseline_first(monkeypatch: pytest.Monke
         }  # fmt: skip
 
     monkeypatch.setattr(spawn, "run", run)
-    parts = [comparison._part(PAIR, swap) for swap in (False, True)]
+    parts = [compare._part(PAIR, swap) for swap in (False, True)]
     assert seen == [("a.onnx", "b.tflite"), ("b.tflite", "a.onnx")]
     assert [part["comparison"]["rounds_cpu_s"] for part in parts] == [[(2.0, 1.0)], [(2.0, 1.0)]]
     assert [part["processes"][0]["cpu_p50_ratio"] for part in parts] == [2.0, 2.0]

@@ -8,7 +8,7 @@ import pytest
 from edgekit_runner import golden
 from edgekit_runner.backends import Session, TensorInfo
 from edgekit_runner.errors import UserError, VerificationError
-from edgekit_runner.quantize import as_feed, dequantize, quantize
+from edgekit_runner.feeds import as_feed, dequantize, quantize
 
 INT8 = TensorInfo(name="t", shape=(1, 4), dtype="int8", scale=0.5, zero_point=-3)
 

@@ -217,7 +217,7 @@ for verb in ([], ['bench'], ['compare'], ['run'], ['info'], ['selftest']):
 
 @pytest.mark.parametrize(
     "statement",
-    ["import edgekit_runner", HELP, "import edgekit_runner.environment", "import edgekit_runner.api"],
+    ["import edgekit_runner", HELP, "import edgekit_runner.host.environment", "import edgekit_runner.api"],
 )
 def test_light_imports(statement: str) -> None:
     heavy = loaded_by(statement) - set(sys.stdlib_module_names)
@@ -225,7 +225,7 @@ def test_light_imports(statement: str) -> None:
 
 
 def test_the_worker_loads_only_numpy_before_the_runtime() -> None:
-    modules = "import edgekit_runner.worker, edgekit_runner.measure, edgekit_runner.interleave\n"
+    modules = "import edgekit_runner.worker, edgekit_runner.kinds._phases, edgekit_runner.kinds._ab_worker\n"
     modules += "from edgekit_runner import backends\nfor name in backends.names(): backends.load(name)"
     assert loaded_by(modules) - set(sys.stdlib_module_names) == {"edgekit_runner", "numpy"}
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgekit_runner import api, record, regress, stats
+from edgekit_runner import api, record
+from edgekit_runner.cli import regression
 from edgekit_runner.errors import UserError
+from edgekit_runner.stats import quantiles
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from runner_models import QUICK, cli
@@ -53,7 +55,7 @@ def verdicts(found: Record) -> dict[str, str]:
 
 
 def test_a_record_against_itself_is_equal(quiet: Record) -> None:
-    found = regress.check(quiet, quiet)
+    found = regression.check(quiet, quiet)
     assert found["verdict"] == "equal" and found["differences"] == []
     assert verdicts(found) == {
         "cpu_latency": "equal", "peak_memory": "equal", "size": "equal", "energy": "unknown"
@@ -74,7 +76,7 @@ def test_only_a_whole_interval_beyond_the_tolerance_decides(
     other = changed(quiet, "artifact", {"sha256": "0" * 64})
     other = changed(other, "latency", interval(factor * 10 * MS, half_ratio))
     base = changed(quiet, "latency", interval(10 * MS, half_ratio))
-    found = regress.check(other, base)
+    found = regression.check(other, base)
     assert (found["verdict"], found["differences"], found["doubts"]) == (verdict, [], [])
     low, high = (found["metrics"][0][f"{end}_ratio"] for end in ("low", "high"))
     width = math.sqrt(2) * half_ratio  # two equal scatters add like standard errors
@@ -90,22 +92,22 @@ def test_the_interval_of_a_ratio_covers_it_in_95_of_100() -> None:
         sides = []
         for _ in range(2):
             drawn = np.sort(np.exp(0.02 * rng.standard_normal(9)))
-            rank = stats.median_rank(9)
+            rank = quantiles.median_rank(9)
             sides.append((float(drawn[4]), float(drawn[rank - 1]), float(drawn[-rank])))
-        low, high = regress.ratio_interval(*sides)
+        low, high = regression.ratio_interval(*sides)
         assert low is not None and high is not None
         hits += low <= 1 <= high
     assert 0.94 <= hits / count <= 0.995
-    assert regress.ratio_interval((1.0, 1.0, None), (1.0, 1.0, 1.0)) == (None, None)
+    assert regression.ratio_interval((1.0, 1.0, None), (1.0, 1.0, 1.0)) == (None, None)
 
 
 def test_the_tolerance_counts(quiet: Record) -> None:
     slower = changed(quiet, "latency", interval(12 * MS, 0.01))
-    assert regress.check(slower, quiet, 0.05)["verdict"] == "regression"
-    assert regress.check(slower, quiet, 0.5)["verdict"] == "equal"
+    assert regression.check(slower, quiet, 0.05)["verdict"] == "regression"
+    assert regression.check(slower, quiet, 0.5)["verdict"] == "equal"
     for wrong in (-0.1, 1.0, float("nan")):
         with pytest.raises(UserError, match="tolerance"):
-            regress.check(slower, quiet, wrong)
+            regression.check(slower, quiet, wrong)
 
 
 @pytest.mark.parametrize(
@@ -121,28 +123,28 @@ def test_memory_size_and_energy_can_be_worse_too(
 ) -> None:
     energy = {"per_run_j": 1.0, "per_run_low_j": 0.99, "per_run_high_j": 1.01}
     base = changed(quiet, "energy", energy)
-    found = regress.check(changed(base, section, values), base)
+    found = regression.check(changed(base, section, values), base)
     assert found["verdict"] == "regression" and verdicts(found)[name] == "worse"
-    assert regress.check(base, changed(base, section, values))["verdict"] == "better"
+    assert regression.check(base, changed(base, section, values))["verdict"] == "better"
 
 
 def test_energy_without_a_spread_is_shown_and_not_judged(quiet: Record) -> None:
-    found = regress.check(*(changed(quiet, "energy", {"per_run_j": joules}) for joules in (9.0, 1.0)))
+    found = regression.check(*(changed(quiet, "energy", {"per_run_j": joules}) for joules in (9.0, 1.0)))
     assert found["verdict"] == "equal" and verdicts(found)["energy"] == "unknown"
-    assert "energy            9.000, 9000 mJ against 1000 mJ, unknown" in regress.render(found)
+    assert "energy            9.000, 9000 mJ against 1000 mJ, unknown" in regression.render(found)
 
 
 def test_without_an_interval_of_the_latency_nothing_is_decided(quiet: Record) -> None:
     ends = {f"cpu_p50_ci95_{end}_s": None for end in ("low", "high")}
-    found = regress.check(changed(quiet, "latency", ends), quiet)
+    found = regression.check(changed(quiet, "latency", ends), quiet)
     assert found["verdict"] == "inconclusive" and "no interval" in found["metrics"][0]["reason"]
 
 
 def test_wall_time_decides_with_threads_and_where_the_thread_waited(quiet: Record) -> None:
     slow = changed(quiet, "latency", interval(20 * MS, 0.01, ("p50",)))
-    assert regress.check(slow, quiet)["verdict"] == "equal"  # one thread: CPU time
+    assert regression.check(slow, quiet)["verdict"] == "equal"  # one thread: CPU time
     for section, values in (("latency", {"wall_cpu_ratio": 3.0}), ("protocol", {"threads_count": 2})):
-        found = regress.check(changed(slow, section, values), changed(quiet, section, values))
+        found = regression.check(changed(slow, section, values), changed(quiet, section, values))
         assert found["metrics"][0]["name"] == "wall_latency" and found["verdict"] == "regression"
 
 
@@ -168,32 +170,32 @@ def test_what_may_not_be_compared_is_inconclusive(
     quiet: Record, section: str, values: Record, said: str
 ) -> None:
     slow = changed(quiet, "latency", interval(50 * MS, 0.01))
-    found = regress.check(changed(slow, section, values), quiet)
+    found = regression.check(changed(slow, section, values), quiet)
     assert found["verdict"] == "inconclusive" and found["metrics"] == []
     assert any(said in sentence for sentence in found["differences"]), found["differences"]
-    assert f"not comparable: {found['differences'][0]}" in regress.render(found)
+    assert f"not comparable: {found['differences'][0]}" in regression.render(found)
 
 
 def test_every_difference_is_listed(quiet: Record) -> None:
     other = changed(changed(quiet, "runtime", {"version": "0.1"}), "protocol", {"batch_count": 2, "seed": 1})
-    found = regress.check(changed(other, "golden", {"status": "absent"}), quiet)
+    found = regression.check(changed(other, "golden", {"status": "absent"}), quiet)
     assert len(found["differences"]) == 4
 
 
 def test_what_is_unknown_in_both_may_be_another(quiet: Record) -> None:
     blind = changed(quiet, "environment", {"cpu_model": "unknown"})
-    found = regress.check(blind, blind)
+    found = regression.check(blind, blind)
     assert found["verdict"] == "inconclusive" and "unknown in both" in found["differences"][0]
 
 
 def test_settings_that_move_no_figure_are_no_difference(quiet: Record) -> None:
     other = changed(quiet, "protocol", {"golden_atol": 0.5, "timeout_s": 7.0})
-    assert regress.check(other, quiet)["verdict"] == "equal"
+    assert regression.check(other, quiet)["verdict"] == "equal"
 
 
 def test_another_system_is_a_doubt_and_no_bar(quiet: Record) -> None:
     other = changed(quiet, "environment", {"os": "Linux-9", "governor": "powersave"})
-    found = regress.check(changed(other, "validity", {"verdict": "unknown"}), quiet)
+    found = regression.check(changed(other, "validity", {"verdict": "unknown"}), quiet)
     assert found["verdict"] == "equal"
     assert [doubt.partition(":")[0] for doubt in found["doubts"][1:]] == [
         "Another system", "Another frequency governor", "Whether other work disturbed the record is unknown."
@@ -204,12 +206,12 @@ def test_another_system_is_a_doubt_and_no_bar(quiet: Record) -> None:
 def test_a_record_without_a_result(quiet: Record, status: str, verdict: str) -> None:
     """Wrong outputs are a regression; a failure may be the machine's."""
     broken = {**quiet, "status": status, "reason": "why.", "error_kind": "verification", "latency": None}
-    found = regress.check(broken, quiet)
+    found = regression.check(broken, quiet)
     assert (found["verdict"], found["differences"]) == (verdict, [f"The record is {status}: why."])
-    assert regress.check(quiet, broken)["verdict"] == "inconclusive"
-    assert regress.check(broken, broken)["verdict"] == "inconclusive"
+    assert regression.check(quiet, broken)["verdict"] == "inconclusive"
+    assert regression.check(broken, broken)["verdict"] == "inconclusive"
     nothing = {**broken, "artifact": None}
-    assert "None" in regress.render(regress.check(nothing, quiet))
+    assert "None" in regression.render(regression.check(nothing, quiet))
 
 
 Sections = st.sampled_from(
@@ -237,11 +239,11 @@ def test_altered_records_are_judged_or_refused_in_one_sentence(
         broken[section][key] = value
     for pair in ((broken, quiet_once), (quiet_once, broken)):
         try:
-            found = regress.check(*pair)
+            found = regression.check(*pair)
         except UserError as error:
             assert str(error)
         else:
-            assert found["verdict"] in regress.EXIT_CODES and regress.render(found)
+            assert found["verdict"] in regression.EXIT_CODES and regression.render(found)
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +273,7 @@ def test_the_exit_code_is_the_verdict(
     new, base = saved("new.json", **interval(factor * 10 * MS, half_ratio)), saved("base.json")
     done = cli("check", new, "--against", base, "--json")
     assert done.returncode == code, done.stderr
-    assert regress.EXIT_CODES[json.loads(done.stdout)["verdict"]] == code
+    assert regression.EXIT_CODES[json.loads(done.stdout)["verdict"]] == code
 
 
 def test_the_table_names_both_artifacts_and_every_figure(saved: Callable[..., Path], quiet: Record) -> None:

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from edgekit_runner import record, repeat, spawn, spec
+from edgekit_runner import record, spawn, spec
+from edgekit_runner.kinds import bench
 
 ASKED = spec.from_dict({"schema_version": 2, "artifact": "m.onnx"})
 MEMORY = {"peak_bytes": 100, "peak_over_baseline_bytes": 50, "peak_reset": "done"}
@@ -45,7 +46,7 @@ def fed(monkeypatch: pytest.MonkeyPatch, summaries: list[dict[str, Any]]) -> lis
 
 def test_agreeing_processes_end_at_the_sixth(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = fed(monkeypatch, [process(0.01 + i * 1e-6) for i in range(20)])
-    found = repeat.run(ASKED)
+    found = bench.run(ASKED)
     assert len(asked) == 6 and found["latency"]["stopped_by"] == "ci_half_width_ratio"
     assert found["latency"]["p50_s"] == pytest.approx(0.0100025)
     assert found["latency"]["p50_ci95_low_s"] == 0.01 and found["latency"]["runs_count"] == 120
@@ -56,7 +57,7 @@ def test_agreeing_processes_end_at_the_sixth(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_processes_that_disagree_end_at_the_most_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     fed(monkeypatch, [process(0.01 * (1 + 0.2 * (i % 2))) for i in range(20)])
-    found = repeat.run(ASKED)
+    found = bench.run(ASKED)
     assert len(found["processes"]) == 15 and found["latency"]["stopped_by"] == "processes_max_count"
     assert found["validity"]["converged"] is False
     assert any(doubt.startswith("not_converged: ") for doubt in found["doubts"])
@@ -64,7 +65,7 @@ def test_processes_that_disagree_end_at_the_most_and_say_so(monkeypatch: pytest.
 
 def test_a_process_that_others_disturbed_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     fed(monkeypatch, [process(0.02, external=True), *[process(0.01) for _ in range(9)]])
-    found = repeat.run(ASKED)
+    found = bench.run(ASKED)
     assert [entry["counted"] for entry in found["processes"]] == [False, *[True] * 6]
     assert found["latency"]["p50_s"] == 0.01 and found["validity"]["verdict"] == "ok"
     assert found["validity"]["left_out_processes_count"] == 1
@@ -73,13 +74,13 @@ def test_a_process_that_others_disturbed_is_replaced(monkeypatch: pytest.MonkeyP
 
 def test_drift_alone_is_no_reason_to_leave_a_process_out(monkeypatch: pytest.MonkeyPatch) -> None:
     fed(monkeypatch, [process(0.02, verdict="disturbed"), *[process(0.01) for _ in range(30)]])
-    found = repeat.run(ASKED)
+    found = bench.run(ASKED)
     assert all(entry["counted"] for entry in found["processes"]) and found["validity"]["verdict"] == "ok"
 
 
 def test_a_busy_machine_is_disturbed_with_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = fed(monkeypatch, [process(0.01, external=True, wall_cpu_ratio=1.5)] * 20)
-    found = repeat.run(ASKED)
+    found = bench.run(ASKED)
     assert len(asked) == 6 and found["latency"]["stopped_by"] == "disturbance"
     assert found["validity"]["verdict"] == "disturbed" and not found["latency"]["p50_valid"]
     assert all(entry["counted"] for entry in found["processes"])
@@ -89,7 +90,7 @@ def test_a_busy_machine_is_disturbed_with_the_cause(monkeypatch: pytest.MonkeyPa
 
 def test_what_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     fed(monkeypatch, [process(verdict="unknown")] * 20)
-    found = repeat.run(ASKED)
+    found = bench.run(ASKED)
     assert found["validity"]["verdict"] == "unknown" and found["latency"]["p50_valid"] is True
     assert any("does not show temperature" in doubt for doubt in found["doubts"])
 
@@ -97,21 +98,21 @@ def test_what_cannot_be_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_process_that_fails_ends_the_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
     feed = iter([single(process()), record.fail(record.blank("bench"), "it broke.", "crash")])
     monkeypatch.setattr(spawn, "run", lambda one: next(feed))
-    found = repeat.run(ASKED)
+    found = bench.run(ASKED)
     assert found["status"] == "failed" and found["reason"] == "process 2: it broke."
 
 
 def test_memory_is_of_the_median_process_with_the_range() -> None:
     parts = [single(process(), peak) for peak in (130, 100, 110)]
-    found = repeat.memory_of(parts)
+    found = bench.memory_of(parts)
     assert (found["peak_bytes"], found["peak_low_bytes"], found["peak_high_bytes"]) == (110, 100, 130)
 
 
 def test_energy_needs_every_process() -> None:
     metered = {**NO_ENERGY, "status": "measured", "energy_j": 2.0}
     parts = [{"energy": metered}, {"energy": metered}]
-    assert repeat.energy_of(parts, 100)["per_run_j"] == pytest.approx(0.04)
-    assert repeat.energy_of([*parts, {"energy": NO_ENERGY}], 100)["energy_j"] is None
+    assert bench.energy_of(parts, 100)["per_run_j"] == pytest.approx(0.04)
+    assert bench.energy_of([*parts, {"energy": NO_ENERGY}], 100)["energy_j"] is None
 
 
 def test_a_protocol_sets_what_was_not_given() -> None:

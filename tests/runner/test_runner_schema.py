@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgekit_runner import api, record, regress, spec
+from edgekit_runner import api, record, spec
+from edgekit_runner.cli import regression
 from jsonschema import Draft202012Validator
 from runner_models import QUICK, RUNNER, cli, write_onnx
 from test_runner_process import UNITLESS, keys_without_unit
@@ -108,7 +109,7 @@ def test_the_verdict_of_check_is_valid(
     validator: Draft202012Validator, found: dict[str, record.Record]
 ) -> None:
     for pair in (("bench", "bench"), ("bench", "tflite"), ("absent", "bench")):
-        verdict = regress.check(*(found[name] for name in pair))
+        verdict = regression.check(*(found[name] for name in pair))
         assert errors(validator, json.loads(json.dumps(verdict))) == []
         assert keys_without_unit(verdict) == []
     assert errors(validator, {**verdict, "more": 1}) != []

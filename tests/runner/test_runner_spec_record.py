@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from edgekit_runner import api, comparison, protocol, record, repeat, spec
+from edgekit_runner import api, protocol, record, spec
 from edgekit_runner.errors import EXIT_CODES, UserError
+from edgekit_runner.kinds import bench, compare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,8 +182,8 @@ def test_every_spec_within_the_rules_is_read_and_can_be_divided_among_processes(
     assert set(protocol.describe(made)) <= set(made.to_dict())
     if made.kind == "compare":
         assert made.swapped().swapped() == made
-        assert comparison._share(made).rounds_count * made.processes_min_count >= made.rounds_count
-    part = repeat._repetition(made)
+        assert compare._share(made).rounds_count * made.processes_min_count >= made.rounds_count
+    part = bench._repetition(made)
     assert part.min_runs_count * made.processes_min_count >= made.min_runs_count
     assert part.min_duration_s <= part.max_duration_s
 

@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgekit_runner import api, plot, record, sustain, table, throttle
+from edgekit_runner import api, record
+from edgekit_runner.cli import plot, table
+from edgekit_runner.kinds import sustain
 from edgekit_runner.spec import Spec
+from edgekit_runner.stats import throttle
 from runner_models import QUICK, cli, last_record
 from test_runner_process import keys_without_unit
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from edgekit_runner import api, capacity, record, spawn, throughput
+from edgekit_runner import api, record, spawn
 from edgekit_runner.errors import UserError
+from edgekit_runner.host import capacity
+from edgekit_runner.kinds import throughput
 from edgekit_runner.spec import Spec, from_dict
 from runner_models import QUICK, cli
 from test_runner_process import keys_without_unit

@@ -17,13 +17,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from edgekit_runner import backends, doubts, loadgen_log, measure
+from edgekit_runner import backends
 from edgekit_runner.errors import MissingRuntime, UserError
+from edgekit_runner.kinds import _loadgen_log, _phases
+from edgekit_runner.kinds.sustain import median_s
 from edgekit_runner.record import Record
 from edgekit_runner.spec import Spec
-from edgekit_runner.sustain import median_s
-from edgekit_runner.validity import judge
-from edgekit_runner.window import Window
+from edgekit_runner.stats import doubts
+from edgekit_runner.stats.validity import judge
+from edgekit_runner.stats.window import Window
 
 _MODULE, _MISSING = (
     "mlperf_loadgen",
@@ -41,7 +43,7 @@ def run(spec: Spec, record: Record) -> None:
         raise UserError(
             f"SingleStream asks one sample at a time, not {spec.batch_count}; allowed: batch 1, or Offline."
         )
-    with measure.opened(spec, record) as (session, _):
+    with _phases.opened(spec, record) as (session, _):
         model = _Model(session, spec.batch_count or 1)
         expected_s = model.pilot_s()
         window = Window()
@@ -50,9 +52,9 @@ def run(spec: Spec, record: Record) -> None:
         seen = window.end()
     if model.error is not None:
         raise model.error
-    record["loadgen"] = loadgen_log.summarize(log, spec.scenario) | model.times()
+    record["loadgen"] = _loadgen_log.summarize(log, spec.scenario) | model.times()
     record["validity"] = model.validity(seen, spec.threads_count)
-    record["doubts"] += [*loadgen_log.of_result(record["loadgen"]), *doubts.of_validity(record["validity"])]
+    record["doubts"] += [*_loadgen_log.of_result(record["loadgen"]), *doubts.of_validity(record["validity"])]
 
 
 class _Model:
@@ -143,7 +145,7 @@ def _test(model: _Model, spec: Spec, expected_s: float) -> dict[str, Any]:
             lg.DestroyQSL(library)
             lg.DestroySUT(sut)
         with opened[0] if opened else detail.open(encoding="utf-8", errors="replace") as lines:
-            return loadgen_log.parse(lines)
+            return _loadgen_log.parse(lines)
 
 
 def _settings(spec: Spec, expected_s: float) -> Any:

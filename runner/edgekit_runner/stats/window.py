@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from edgekit_runner.environment import cgroups
-from edgekit_runner.sensors import (
+from edgekit_runner.host.environment import cgroups
+from edgekit_runner.host.sensors import (
     ROOT,
     frequency_hz,
     run_queue_wait_s,

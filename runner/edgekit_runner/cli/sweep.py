@@ -11,10 +11,10 @@ from typing import Any
 
 from edgekit_runner import api, backends
 from edgekit_runner import record as records
+from edgekit_runner.cli.table import mib, ms
 from edgekit_runner.errors import UserError
 from edgekit_runner.protocol import describe as protocol
 from edgekit_runner.spec import SCHEMA_VERSION, from_dict
-from edgekit_runner.table import mib, ms
 
 Axes = Mapping[str, Sequence[Any]]
 _NAMES = {"threads_count": "threads", "batch_count": "batch"}

@@ -11,11 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgekit_runner import capacity, doubts, stats, together
 from edgekit_runner import record as records
+from edgekit_runner.host import capacity
+from edgekit_runner.kinds import _process_group
 from edgekit_runner.protocol import describe as protocol
 from edgekit_runner.spec import Spec
-from edgekit_runner.validity import Verdict, judge
+from edgekit_runner.stats import doubts, quantiles
+from edgekit_runner.stats.validity import Verdict, judge
 
 Listener = Callable[[str], None]
 FEW_RUNS_COUNT = 20
@@ -31,7 +33,7 @@ def run(spec: Spec, listener: Listener) -> records.Record:
     groups: list[list[records.Record]] = []
     for count in spec.instances_count:
         listener(f"{count} instance(s)")
-        parts = _too_much(groups, count) or together.run(replace(spec, instances_count=(count,)), count)
+        parts = _too_much(groups, count) or _process_group.run(replace(spec, instances_count=(count,)), count)
         if parts[0]["status"] != "ok":
             done = {"rows": summarize(groups, spec)} if groups else None
             return parts[0] | {"protocol": protocol(spec), "throughput": done}
@@ -81,7 +83,7 @@ def _row(seen: Sequence[dict[str, Any]], spec: Spec) -> dict[str, Any]:
         "window_s": window_s,
         "runs_count": runs_count,
         "inferences_per_second_hz": runs_count / window_s,
-        "p50_s": stats.median(medians),
+        "p50_s": quantiles.median(medians),
         "p50_low_s": min(medians),
         "p50_high_s": max(medians),
         "cpu_per_inference_s": sum(one["cpu_s"] for one in seen) / runs_count,
@@ -101,7 +103,7 @@ def _judged(seen: Sequence[dict[str, Any]], window_s: float, threads_count: int)
     out |= {key: _of([window[key] for window in windows], sum) for key in _SUMMED}
     out |= {key: _of([window[key] for window in windows], max) for key in _SHARED}
     busy = [_of([window["other_busy_s"], window["cpu_s"]], sum) for window in windows]
-    whole = _of(busy, stats.median)
+    whole = _of(busy, quantiles.median)
     out["other_busy_s"] = None if whole is None else max(0.0, whole - out["cpu_s"])
     run_s = seen[0]["p50_s"]
     return judge(out, threads_count * len(seen), run_s, run_s, run_s, run_s)

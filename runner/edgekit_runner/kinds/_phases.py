@@ -15,25 +15,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from edgekit_runner import (
-    affinity,
-    artifact,
-    backends,
-    batch,
-    capacity,
-    doubts,
-    environment,
-    golden,
-    memory,
-    stats,
-)
+from edgekit_runner import artifact, backends, golden
 from edgekit_runner.errors import RunnerError
+from edgekit_runner.host import affinity, capacity, environment, memory
+from edgekit_runner.host.sensors import EnergyCounter
+from edgekit_runner.kinds import _batch
 from edgekit_runner.protocol import describe as protocol
 from edgekit_runner.record import Record
-from edgekit_runner.sensors import EnergyCounter
 from edgekit_runner.spec import Spec
-from edgekit_runner.validity import judge
-from edgekit_runner.window import Window
+from edgekit_runner.stats import doubts, quantiles
+from edgekit_runner.stats.validity import judge
+from edgekit_runner.stats.window import Window
 
 _COPIES_COUNT = 20
 _MOST_RUNS_COUNT = 200_000
@@ -112,11 +104,11 @@ def run(spec: Spec, record: Record) -> None:
 
 def _profile(spec: Spec, feeds: "backends.Arrays", record: Record) -> None:
     """Fills `profile`, and adds to the placement how many nodes ran where."""
-    from edgekit_runner import profile  # never beside a timed loop
+    from edgekit_runner.kinds import _operator_times  # never beside a timed loop
 
     backend = backends.find(spec.artifact, spec.format)
-    found = profile.profile(
-        backend, spec.artifact, spec.threads_count, spec.options, feeds, profile.RUNS_COUNT
+    found = _operator_times.profile(
+        backend, spec.artifact, spec.threads_count, spec.options, feeds, _operator_times.RUNS_COUNT
     )
     placed = found.pop("placement")
     record["profile"] = found
@@ -166,7 +158,7 @@ def _phases(
     record["runtime"]["placement"] = session.placement()
     record["golden"] = asdict(prove(session, outputs, expected, spec.golden_atol))
     if spec.batch_count is not None:
-        feeds = batch.with_batch(session.inputs, feeds, spec.batch_count)
+        feeds = _batch.with_batch(session.inputs, feeds, spec.batch_count)
     with probe.phase("warmup"):
         warmed = warm_up(session, feeds, spec)
     probe.times["warmup_runs_count"] = warmed
@@ -244,7 +236,7 @@ def time_runs(session: backends.Session, spec: Spec) -> Samples:
 def _latency(session: backends.Session, feeds: "backends.Arrays", samples: Samples) -> dict[str, Any]:
     copy_in, copy_out = _copies(session, feeds)
     return {
-        **stats.summary_s(samples.wall_s),
+        **quantiles.summary_s(samples.wall_s),
         "duration_s": samples.duration_s,
         "stopped_by": samples.stopped_by,
         "input_copy_p50_s": copy_in,
@@ -259,16 +251,16 @@ def _summary(samples: Samples, threads_count: int, weights: dict[str, Any]) -> d
     verdict = judge(
         samples.window,
         threads_count,
-        stats.median(wall[:third]),
-        stats.median(wall[-third:]),
-        stats.median(cpu[:third]),
-        stats.median(cpu[-third:]),
+        quantiles.median(wall[:third]),
+        quantiles.median(wall[-third:]),
+        quantiles.median(cpu[:third]),
+        quantiles.median(cpu[-third:]),
     )
     return {
         "runs_count": len(wall),
-        "p50_s": stats.median(wall),
+        "p50_s": quantiles.median(wall),
         "min_s": min(wall),
-        "cpu_p50_s": stats.median(cpu),
+        "cpu_p50_s": quantiles.median(cpu),
         "cpu_min_s": min(cpu),
         "wall_cpu_ratio": sum(wall) / sum(cpu) if sum(cpu) else None,
         "peak_bytes": weights["peak_bytes"],
@@ -288,4 +280,4 @@ def _copies(session: backends.Session, feeds: "backends.Arrays") -> tuple[float,
         session.fetch()
         times_in.append((middle - start) / 1e9)
         times_out.append((time.perf_counter_ns() - middle) / 1e9)
-    return stats.median(times_in), stats.median(times_out)
+    return quantiles.median(times_in), quantiles.median(times_out)

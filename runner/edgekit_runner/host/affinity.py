@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from edgekit_runner.errors import UserError
-from edgekit_runner.sensors import ROOT, number, usable_cpus
+from edgekit_runner.host.sensors import ROOT, number, usable_cpus
 
 
 def resolve(text: str, root: Path = ROOT) -> tuple[int, ...]:

@@ -13,14 +13,16 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from edgekit_runner import affinity, artifact, backends, capacity, doubts, environment, golden, stats
+from edgekit_runner import artifact, backends, golden
 from edgekit_runner.errors import UserError
-from edgekit_runner.measure import first_feeds, warm_up
+from edgekit_runner.host import affinity, capacity, environment
+from edgekit_runner.kinds._phases import first_feeds, warm_up
 from edgekit_runner.protocol import describe as protocol
 from edgekit_runner.record import Record
 from edgekit_runner.spec import Spec
-from edgekit_runner.validity import judge
-from edgekit_runner.window import Window
+from edgekit_runner.stats import doubts, quantiles
+from edgekit_runner.stats.validity import judge
+from edgekit_runner.stats.window import Window
 
 MOST_COUNT = 512
 _TURN_CPU_S = 0.002
@@ -109,8 +111,8 @@ def _figures(values: list[float]) -> dict[str, Any]:
     ordered = sorted(values)
     return {
         "cpu_min_s": ordered[0],
-        "cpu_p10_s": stats.quantile(ordered, 10),
-        "cpu_p50_s": stats.median(ordered),
+        "cpu_p10_s": quantiles.quantile(ordered, 10),
+        "cpu_p50_s": quantiles.median(ordered),
         "rounds_count": len(ordered),
     }
 
@@ -119,7 +121,7 @@ def _verdict(rounds: list[list[float]], seen: dict[str, Any], threads_count: int
     """Drift is judged on rounds, all artifacts together."""
     totals = [sum(row) for row in rounds]
     third = max(1, len(totals) // 3)
-    first, last = stats.median(totals[:third]), stats.median(totals[-third:])
+    first, last = quantiles.median(totals[:third]), quantiles.median(totals[-third:])
     found = asdict(judge(seen, threads_count, first, last, first, last))
     return {
         "verdict": found["verdict"],

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgekit_runner import stats
 from edgekit_runner.errors import RunnerError
+from edgekit_runner.stats import quantiles
 
 _MARK = ":::MLLOG "
 _TAILS = (90, 95, 99)
@@ -59,11 +59,11 @@ def _latencies(log: Mapping[str, Any], count: int) -> dict[str, Any]:
     for name, key in (("min", "min"), ("mean", "mean"), ("max", "max"), ("p50", "50.00_percentile")):
         out[f"{name}_s"] = _seconds(log.get(f"result_{key}_latency_ns") if count else None)
     for q in _TAILS:
-        least = stats.TAIL_COUNT * 100 // (100 - q)
+        least = quantiles.TAIL_COUNT * 100 // (100 - q)
         reason = (
             f"n={count} < {least}: under 10 values beyond." if count else "Offline has no latency of a query."
         )
-        allowed = stats.percentile_allowed(count, q)
+        allowed = quantiles.percentile_allowed(count, q)
         out[f"p{q}_s"] = _seconds(log.get(f"result_{q}.00_percentile_latency_ns") if allowed else None)
         out[f"p{q}_reason"] = None if allowed else reason
     return out

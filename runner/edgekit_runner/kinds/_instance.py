@@ -10,17 +10,20 @@ import sys
 import time
 from typing import Any, TextIO
 
-from edgekit_runner import backends, measure, memory, stats
+from edgekit_runner import backends
 from edgekit_runner.errors import RunnerError
+from edgekit_runner.host import memory
+from edgekit_runner.kinds import _phases
+from edgekit_runner.kinds.sustain import clocked, median_s
 from edgekit_runner.record import READY, Record
 from edgekit_runner.spec import Spec
-from edgekit_runner.sustain import clocked, median_s
-from edgekit_runner.window import Window
+from edgekit_runner.stats import quantiles
+from edgekit_runner.stats.window import Window
 
 
 def run(spec: Spec, record: Record, parent: TextIO) -> None:
     """Fills the record; `record["throughput"]` is what this one instance saw. Raises `RunnerError`."""
-    with measure.opened(spec, record) as (session, _):
+    with _phases.opened(spec, record) as (session, _):
         parent.write(READY + "\n")
         parent.flush()
         line = sys.stdin.readline().strip()
@@ -61,8 +64,8 @@ def _timed(session: backends.Session, begin_ns: int, duration_s: float) -> dict[
         "start_s": (start - begin_ns) / 1e9,
         "end_s": (end - begin_ns) / 1e9,
         "runs_count": sum(counts),
-        "p50_s": stats.median(walls),
-        "cpu_p50_s": stats.median(cpus),
+        "p50_s": quantiles.median(walls),
+        "cpu_p50_s": quantiles.median(cpus),
         "cpu_s": sum(totals),
         "window": seen,
     }

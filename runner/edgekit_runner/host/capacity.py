@@ -9,9 +9,9 @@ memory: reading the model to hash it has just filled that cache (Documentation/a
 import sys
 from pathlib import Path
 
-from edgekit_runner.environment import cgroups
 from edgekit_runner.errors import RunnerError
-from edgekit_runner.sensors import ROOT, number, text
+from edgekit_runner.host.environment import cgroups
+from edgekit_runner.host.sensors import ROOT, number, text
 
 # limit, use, and the lines of memory.stat (v1: with the groups below) that the kernel gives back when it must
 _FILES = (

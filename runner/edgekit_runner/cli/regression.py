@@ -14,9 +14,9 @@ from typing import Any
 
 from edgekit_runner import __version__
 from edgekit_runner import record as records
+from edgekit_runner.cli.table import mib, ms
 from edgekit_runner.errors import UserError
 from edgekit_runner.record import Record
-from edgekit_runner.table import mib, ms
 
 EXIT_CODES = {"better": 0, "equal": 0, "regression": 1, "inconclusive": 4}
 ALL_CPU_RATIO = 1.1  # wall over CPU time up to which one thread did nothing but compute

@@ -15,10 +15,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgekit_runner import doubts, spawn, stats
 from edgekit_runner import record as records
+from edgekit_runner import spawn
 from edgekit_runner.protocol import describe as protocol
 from edgekit_runner.spec import Spec
+from edgekit_runner.stats import doubts, quantiles
 
 Listener = Callable[[str], None]
 _TOO_FEW = "{} processes carry no 95 % interval of the median: 6 are the fewest that do."
@@ -62,7 +63,9 @@ def combine(parts: Sequence[records.Record], spec: Spec, stopped_by: str) -> rec
     out["protocol"] = protocol(spec)
     out["latency"] = _latency(chosen, stopped_by)
     out["processes"] = [{"counted": yes, **process} for process, yes in zip(every, mask, strict=True)]
-    out["phases"] = {key: stats.median(part["phases"][key] for part in chosen) for key in chosen[0]["phases"]}
+    out["phases"] = {
+        key: quantiles.median(part["phases"][key] for part in chosen) for key in chosen[0]["phases"]
+    }
     out["memory"] = memory_of(chosen)
     out["energy"] = energy_of(chosen, out["latency"]["runs_count"])
     out["validity"] = verdict_of(used, len(every) - len(used))
@@ -138,10 +141,10 @@ def _stop(of_processes: Sequence[dict[str, Any]], elapsed_s: float, spec: Spec) 
 
 def half_width_ratio(medians_s: Sequence[float]) -> float | None:
     """Half the interval of the median, over the median; None where too few processes carry an interval."""
-    interval = stats.median_interval(medians_s)
+    interval = quantiles.median_interval(medians_s)
     if interval.low is None or interval.high is None:
         return None
-    return (interval.high - interval.low) / 2 / stats.median(medians_s)
+    return (interval.high - interval.low) / 2 / quantiles.median(medians_s)
 
 
 def _latency(chosen: Sequence[records.Record], stopped_by: str) -> dict[str, Any]:
@@ -149,12 +152,12 @@ def _latency(chosen: Sequence[records.Record], stopped_by: str) -> dict[str, Any
     processes = summaries(chosen)
     pooled = [value / 1e9 for part in chosen for value in part["samples"]["wall_ns"]]
     cpu_total = math.fsum(value / 1e9 for part in chosen for value in part["samples"]["cpu_ns"])
-    out = stats.summary_s(pooled)
+    out = quantiles.summary_s(pooled)
     for name, key in (("p50", "p50_s"), ("cpu_p50", "cpu_p50_s")):
         medians = [process[key] for process in processes]
-        interval = stats.median_interval(medians)
+        interval = quantiles.median_interval(medians)
         out |= {
-            f"{name}_s": stats.median(medians),
+            f"{name}_s": quantiles.median(medians),
             f"{name}_ci95_low_s": interval.low,
             f"{name}_ci95_high_s": interval.high,
             f"{name}_ci95_reason": interval.reason and _TOO_FEW.format(len(medians)),
@@ -166,7 +169,7 @@ def _latency(chosen: Sequence[records.Record], stopped_by: str) -> dict[str, Any
         "runs_count": len(pooled),
         "processes_count": len(processes),
         "stopped_by": stopped_by,
-        **{key: stats.median(part["latency"][key] for part in chosen) for key in _MEDIANS},
+        **{key: quantiles.median(part["latency"][key] for part in chosen) for key in _MEDIANS},
         "duration_s": math.fsum(part["latency"]["duration_s"] for part in chosen),
     }
 

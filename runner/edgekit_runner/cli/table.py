@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgekit_runner.record import Record
-from edgekit_runner.stats import median
+from edgekit_runner.stats.quantiles import median
 
 _MIB = 1024 * 1024
 _SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"

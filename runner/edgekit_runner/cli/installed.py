@@ -5,7 +5,8 @@ import importlib.util
 import sys
 from typing import Any
 
-from edgekit_runner import __version__, backends, environment, sensors
+from edgekit_runner import __version__, backends
+from edgekit_runner.host import environment, sensors
 from edgekit_runner.record import SCHEMA_VERSION
 
 

@@ -12,10 +12,13 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from edgekit_runner import backends, doubts, measure, sensors, stats, throttle
+from edgekit_runner import backends
+from edgekit_runner.host import sensors
+from edgekit_runner.kinds import _phases
 from edgekit_runner.record import Record
 from edgekit_runner.spec import Spec
-from edgekit_runner.window import Window
+from edgekit_runner.stats import doubts, quantiles, throttle
+from edgekit_runner.stats.window import Window
 
 _BUCKETS_LEAST_COUNT = 10
 _BUCKETS_MOST_COUNT = 120
@@ -24,7 +27,7 @@ _RUNS_MOST_COUNT = 200_000
 
 def run(spec: Spec, record: Record) -> None:
     """Fills the record. Raises `RunnerError`."""
-    with measure.opened(spec, record) as (session, _):
+    with _phases.opened(spec, record) as (session, _):
         energy = sensors.EnergyCounter()
         energy.begin()
         buckets = watch(session, spec.duration_s)
@@ -119,7 +122,7 @@ def summarize(buckets: Sequence[dict[str, Any]], spec: Spec) -> dict[str, Any]:
     }
     for clock, name in (("wall", ""), ("cpu", "cpu_")):
         medians = [bucket[f"{clock}_p50_s"] for bucket in buckets]
-        first, last = stats.median(medians[:count]), stats.median(medians[-count:])
+        first, last = quantiles.median(medians[:count]), quantiles.median(medians[-count:])
         out |= {
             f"first_{name}p50_s": first,
             f"last_{name}p50_s": last,

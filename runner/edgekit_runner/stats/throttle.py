@@ -10,8 +10,8 @@ same from within. Pure functions.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekit_runner import stats
-from edgekit_runner.validity import Verdict, judge
+from edgekit_runner.stats import quantiles
+from edgekit_runner.stats.validity import Verdict, judge
 
 SLOWER_RATIO = 1.10
 REFERENCE_COUNT = 5
@@ -29,7 +29,7 @@ def slower_from(medians_s: Sequence[float]) -> int | None:
     """The index of the first bucket from which on all stay 10 % above the median of the first five; None where
     there is none, or where fewer than three are left to show that it lasts.
     """
-    limit = SLOWER_RATIO * stats.median(medians_s[:REFERENCE_COUNT])
+    limit = SLOWER_RATIO * quantiles.median(medians_s[:REFERENCE_COUNT])
     start = len(medians_s)
     while start and medians_s[start - 1] >= limit:
         start -= 1
@@ -100,9 +100,9 @@ def _amount(buckets: Sequence[Bucket], start: int) -> str:
     parts = []
     for clock, name in (("wall", "wall time"), ("cpu", "CPU time")):
         values = [bucket[f"{clock}_p50_s"] for bucket in buckets]
-        before = stats.median(values[:REFERENCE_COUNT])
+        before = quantiles.median(values[:REFERENCE_COUNT])
         if before:
-            parts.append(f"{name} {100 * stats.median(values[start:]) / before - 100:+.0f} %")
+            parts.append(f"{name} {100 * quantiles.median(values[start:]) / before - 100:+.0f} %")
     return f" ({', '.join(parts)})"
 
 
@@ -136,4 +136,4 @@ def _change(buckets: Sequence[Bucket], start: int, key: str) -> tuple[float, flo
     """The median of a sensor in the first buckets and from `start` on; None where it cannot be read."""
     before = [bucket[key] for bucket in buckets[:REFERENCE_COUNT] if bucket[key] is not None]
     after = [bucket[key] for bucket in buckets[start:] if bucket[key] is not None]
-    return (stats.median(before), stats.median(after)) if before and after else None
+    return (quantiles.median(before), quantiles.median(after)) if before and after else None

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgekit_runner import doubts, spawn, stats
 from edgekit_runner import record as records
+from edgekit_runner import spawn
+from edgekit_runner.kinds.bench import verdict_of
 from edgekit_runner.protocol import describe as protocol
-from edgekit_runner.repeat import verdict_of
 from edgekit_runner.spec import Spec
+from edgekit_runner.stats import doubts, quantiles
 
 Listener = Callable[[str], None]
 Rounds = Sequence[Sequence[float]]
@@ -86,13 +87,13 @@ def summarize(parts: Sequence[dict[str, Any]], spec: Spec) -> dict[str, Any]:
         ratios = sorted(a / b for process in rounds for a, b in process)
         low, high = bootstrap(rounds, spec.seed)
         out |= {
-            f"{clock}_p50_ratio": stats.median(ratios),
-            f"{clock}_p10_ratio": stats.quantile(ratios, 10),
-            f"{clock}_p90_ratio": stats.quantile(ratios, 90),
+            f"{clock}_p50_ratio": quantiles.median(ratios),
+            f"{clock}_p10_ratio": quantiles.quantile(ratios, 10),
+            f"{clock}_p90_ratio": quantiles.quantile(ratios, 90),
             f"{clock}_p50_ci95_low_ratio": low,
             f"{clock}_p50_ci95_high_ratio": high,
-            f"artifact_{clock}_p50_s": stats.median(a for process in rounds for a, _ in process),
-            f"baseline_{clock}_p50_s": stats.median(b for process in rounds for _, b in process),
+            f"artifact_{clock}_p50_s": quantiles.median(a for process in rounds for a, _ in process),
+            f"baseline_{clock}_p50_s": quantiles.median(b for process in rounds for _, b in process),
         }
     decided_by = out["decided_by"]
     low, high = (out[f"{decided_by}_p50_ci95_{end}_ratio"] for end in ("low", "high"))

@@ -10,14 +10,17 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from edgekit_runner import affinity, artifact, backends, batch, capacity, doubts, environment, golden
-from edgekit_runner.measure import first_feeds, prove, warm_up
+from edgekit_runner import artifact, backends, golden
+from edgekit_runner.host import affinity, capacity, environment
+from edgekit_runner.kinds import _batch
+from edgekit_runner.kinds._phases import first_feeds, prove, warm_up
 from edgekit_runner.protocol import describe as protocol
 from edgekit_runner.record import Record
 from edgekit_runner.spec import Spec
-from edgekit_runner.stats import median
-from edgekit_runner.validity import judge
-from edgekit_runner.window import Window
+from edgekit_runner.stats import doubts
+from edgekit_runner.stats.quantiles import median
+from edgekit_runner.stats.validity import judge
+from edgekit_runner.stats.window import Window
 
 _LEG_CPU_S = 0.004
 _LEG_MAX_CPU_S = 0.25
@@ -79,7 +82,7 @@ def _ready(spec: Spec, record: Record, whose: str) -> backends.Session:
     record[f"{whose}_golden"] = asdict(prove(session, outputs, expected, spec.golden_atol))
     record["doubts"] += doubts.of_golden(spec.golden, whose, spec.seed)
     if spec.batch_count is not None:
-        feeds = batch.with_batch(session.inputs, feeds, spec.batch_count)
+        feeds = _batch.with_batch(session.inputs, feeds, spec.batch_count)
     warm_up(session, feeds, spec)
     return session
 

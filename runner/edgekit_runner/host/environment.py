@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgekit_runner import sensors
-from edgekit_runner.isa import isa_class, isa_flags
+from edgekit_runner.host import sensors
+from edgekit_runner.host.isa import isa_class, isa_flags
 
 UNKNOWN = "unknown"
 _ALLOCATOR_VARIABLES = (
