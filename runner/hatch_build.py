@@ -1,6 +1,6 @@
 """The wheel for devices holds the modules without docstrings and comments: a third of its bytes, and a device
 reads neither. Line numbers stay, so a traceback there points into the source here; `edgekit`'s own wheel and the
-source distribution hold everything. `__main__.py` stays whole, because its docstrings are the help texts.
+source distribution hold everything. `cli/commands.py` stays whole, because its docstrings are the help texts.
 """
 
 import ast
@@ -13,7 +13,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PACKAGE = "edgekit_runner"
-_WHOLE = ("__main__.py",)
+_WHOLE = ("__main__.py", "commands.py")
 
 
 class SlimSources(BuildHookInterface):

@@ -1,4 +1,4 @@
-"""The options of every verb; what they mean is in `__main__`."""
+"""The options of every verb; what they mean is in `commands`."""
 
 import argparse
 import json
