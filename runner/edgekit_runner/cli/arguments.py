@@ -71,9 +71,10 @@ class _Verbs:
         function = self._functions[name]
         made: argparse.ArgumentParser = self._verbs.add_parser(name, help=text, description=function.__doc__)
         made.set_defaults(verb=function)
+        if not json:
+            return made  # Python 3.11 prints no help for a group without an option
         form = made.add_mutually_exclusive_group()
-        if json:
-            form.add_argument("--json", action="store_true", help="print each record as one line of JSON")
+        form.add_argument("--json", action="store_true", help="print each record as one line of JSON")
         if csv:
             form.add_argument("--csv", action="store_true", help="print a header and a row for each record")
         return made
