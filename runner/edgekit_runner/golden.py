@@ -100,40 +100,6 @@ def _zipfile() -> ModuleType:
             del sys.modules[name]
 
 
-def random_inputs(inputs: tuple[TensorInfo, ...], seed: int) -> "Arrays":
-    """Seeded inputs in the artifact's dtype: floats uniform in [0, 1), bytes over their whole range, wider
-    integers 0 or 1 (they tend to be indices). A free dimension becomes 1.
-    """
-    feeds: Arrays = {}
-    used = 0
-    for info in inputs:
-        shape, dtype = tuple(1 if d < 0 else d for d in info.shape), np.dtype(info.dtype)
-        count = math.prod(shape)
-        noise = _noise(seed, used, count).reshape(shape)
-        used += count
-        if dtype.kind == "f":
-            feeds[info.name] = ((noise >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24)).astype(
-                dtype
-            )
-        elif dtype.itemsize > 1 or dtype.kind == "b":
-            feeds[info.name] = (noise >> np.uint64(63)).astype(dtype)
-        else:
-            feeds[info.name] = (noise >> np.uint64(56)).astype(np.uint8).view(dtype)
-    return feeds
-
-
-def _noise(seed: int, start: int, count: int) -> NDArray[np.uint64]:
-    """Values `start` to `start + count` of splitmix64 (Steele, Lea and Flood 2014). `numpy.random` would add
-    7 MB to what the model seems to need, because it is imported when the model is already loaded.
-    """
-    state = np.arange(start + 1, start + count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    state += np.uint64(seed % (1 << 64))
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        state ^= state >> np.uint64(shift)
-        state *= np.uint64(factor)
-    return state ^ (state >> np.uint64(31))
-
-
 def slices(golden: Golden, session: Session) -> Iterator[tuple["Arrays", tuple[Array, ...]]]:
     """Feeds in the artifact's dtype and the expected outputs, one slice of the artifact's batch at a time.
 

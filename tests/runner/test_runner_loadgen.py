@@ -11,7 +11,6 @@ import pytest
 from edgekit_runner import api, record, spawn
 from edgekit_runner.errors import RunnerError
 from edgekit_runner.kinds import _loadgen_log, loadgen
-from edgekit_runner.spec import Spec
 from runner_models import QUICK, cli, write_onnx
 from test_runner_process import keys_without_unit
 
@@ -32,7 +31,7 @@ INVALID = {
     "early_stopping_met": False, "early_stopping_result": " * Only processed 10 queries.",
     "result_invalid_reason": "Decrease the expected latency. ",
 }  # fmt: skip
-SPEC = Spec(artifact="m.onnx", kind="loadgen", duration_s=0.05, min_runs_count=10)
+SPEC = loadgen.Spec(artifact="m.onnx", duration_s=0.05, min_runs_count=10)
 
 
 def lines(entries: dict[str, Any], error: str | None = None) -> list[str]:
@@ -104,7 +103,7 @@ def left_in(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name != ".ses"]
 
 
-def run(path: Path, **more: Any) -> record.Record:
+def run(path: Path, **more: Any) -> record.AnyRecord:
     return api.run({**QUICK, "artifact": str(path), "kind": "loadgen", "duration_s": 0.2, **more})
 
 

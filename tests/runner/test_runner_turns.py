@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from edgekit_runner import api
 from edgekit_runner.errors import UserError
-from edgekit_runner.kinds import _round_robin
+from edgekit_runner.kinds import turns
 from edgekit_runner.spec import from_dict
 from runner_models import write_onnx
 
@@ -60,7 +60,7 @@ def test_an_artifact_that_is_not_there_is_named(models: list[str]) -> None:
 
 
 def test_too_many_are_refused(models: list[str]) -> None:
-    record = api.turns(spec(models[:1] * (_round_robin.MOST_COUNT + 1)))
+    record = api.turns(spec(models[:1] * (turns.MOST_COUNT + 1)))
     assert "at most 512" in record["reason"] and record["error_kind"] == "user"
 
 

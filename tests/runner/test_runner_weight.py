@@ -13,13 +13,14 @@ from runner_models import RUNNER
 WORKER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from edgekit_runner import artifact, golden, worker
+from edgekit_runner import artifact, feeds, golden, worker
 from edgekit_runner.host import environment
-from edgekit_runner.kinds import _phases
+from edgekit_runner.kinds import _phases, bench, check
+bench.work, check.work
 from edgekit_runner.backends import TensorInfo, litert, onnxruntime
 environment.describe()
 artifact.sha256(__import__("json").__file__)
-golden.random_inputs((TensorInfo(name="x", shape=(2, 3), dtype="float32"),), 0)
+feeds.random_inputs((TensorInfo(name="x", shape=(2, 3), dtype="float32"),), 0)
 print(*sys.modules)
 """
 

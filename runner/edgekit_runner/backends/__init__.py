@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Feeds = Mapping[str, NDArray[Any]]
-    Arrays = dict[str, NDArray[Any]]
+Feeds = Mapping[str, "NDArray[Any]"]
+Arrays = dict[str, "NDArray[Any]"]
 
 
 class NotReported(RunnerError):
@@ -73,7 +73,7 @@ class Session(ABC):
     runtime_version: str
 
     @abstractmethod
-    def feed(self, feeds: "Feeds") -> None:
+    def feed(self, feeds: Feeds) -> None:
         """Hands the inputs to the runtime (a copy, where the runtime copies)."""
 
     @abstractmethod
@@ -81,7 +81,7 @@ class Session(ABC):
         """One inference on what was fed last. Raises `RunnerError` when the runtime fails."""
 
     @abstractmethod
-    def fetch(self) -> "Arrays":
+    def fetch(self) -> Arrays:
         """The outputs of the last `invoke`, by name, as arrays of their own."""
 
     @abstractmethod
@@ -96,7 +96,7 @@ class Session(ABC):
         """
         raise NotReported("this runtime does not tell which node runs where.")
 
-    def run(self, feeds: "Feeds") -> "Arrays":
+    def run(self, feeds: Feeds) -> Arrays:
         """feed, invoke, fetch."""
         self.feed(feeds)
         self.invoke()

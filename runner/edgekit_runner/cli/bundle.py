@@ -6,13 +6,13 @@ from typing import Any
 
 from edgekit_runner import api, artifact
 from edgekit_runner.errors import UserError, VerificationError
-from edgekit_runner.record import Record
+from edgekit_runner.record import AnyRecord
 
 MANIFEST_VERSION = 1
 MODEL_ROLE = "model"
 
 
-def run(folder: str | Path, threads_count: int = 1) -> list[Record]:
+def run(folder: str | Path, threads_count: int = 1) -> list[AnyRecord]:
     """One `check` record per model artifact. Raises `UserError` for a folder that is no bundle and
     `VerificationError` for a file whose checksum is not the manifest's.
     """

@@ -142,7 +142,7 @@ def info(arguments: argparse.Namespace) -> int:
     from edgekit_runner.cli import installed as about
 
     found = about.describe()
-    print(json.dumps(found) if arguments.json else about.table(found))
+    print(json.dumps(found) if arguments.json else about.render(found))
     return 0
 
 

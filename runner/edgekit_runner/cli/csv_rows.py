@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from edgekit_runner.record import Record
+from edgekit_runner.record import AnyRecord
 
 _COLUMNS = (
     "started_utc", "status", "error_kind", "reason", "artifact.path", "artifact.format",
@@ -26,7 +26,7 @@ _COLUMNS = (
 _OF_QUIET_RUNS = ("p50_s", "p50_ci95_low_s", "p50_ci95_high_s", "p90_s", "p95_s", "p99_s", "mean_s")
 
 
-def render(found: Iterable[Record]) -> str:
+def render(found: Iterable[AnyRecord]) -> str:
     """Header and rows, without the last line end."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -36,7 +36,7 @@ def render(found: Iterable[Record]) -> str:
     return out.getvalue().removesuffix("\n")
 
 
-def _cell(record: Record, column: str) -> Any:
+def _cell(record: AnyRecord, column: str) -> Any:
     section, _, key = column.rpartition(".")
     if not section:
         return record[key]

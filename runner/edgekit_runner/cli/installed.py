@@ -40,7 +40,7 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def table(found: dict[str, Any]) -> str:
+def render(found: dict[str, Any]) -> str:
     """The same for a person."""
     env = found["environment"]
     flags = env["isa_flags"] if isinstance(env["isa_flags"], str) else " ".join(env["isa_flags"])

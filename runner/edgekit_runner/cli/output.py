@@ -11,7 +11,7 @@ from edgekit_runner.errors import UserError
 
 if TYPE_CHECKING:
     from edgekit_runner.cli.sweep import Combination
-    from edgekit_runner.record import Record
+    from edgekit_runner.record import AnyRecord
 
 
 def show(record: dict[str, Any], as_json: bool) -> int:
@@ -25,7 +25,7 @@ def show(record: dict[str, Any], as_json: bool) -> int:
 
 
 def show_all(
-    combinations: "Sequence[Combination]", found: "Iterator[Record]", as_json: bool, as_csv: bool
+    combinations: "Sequence[Combination]", found: "Iterator[AnyRecord]", as_json: bool, as_csv: bool
 ) -> int:
     """The worst exit code. JSON goes out as soon as it is there: an interrupted sweep keeps what it has."""
     from edgekit_runner.cli import sweep
@@ -40,11 +40,11 @@ def show_all(
     if as_csv:
         print_csv(done)
     elif not as_json:
-        print(sweep.table(combinations, done))
+        print(sweep.render(combinations, done))
     return max(map(records.exit_code, done))
 
 
-def print_csv(found: "list[Record]") -> None:
+def print_csv(found: "list[AnyRecord]") -> None:
     """Prints a header and a row for each record."""
     from edgekit_runner.cli import csv_rows
 

@@ -16,7 +16,7 @@ from edgekit_runner import __version__
 from edgekit_runner import record as records
 from edgekit_runner.cli.table import mib, ms
 from edgekit_runner.errors import UserError
-from edgekit_runner.record import Record
+from edgekit_runner.record import AnyRecord
 
 EXIT_CODES = {"better": 0, "equal": 0, "regression": 1, "inconclusive": 4}
 ALL_CPU_RATIO = 1.1  # wall over CPU time up to which one thread did nothing but compute
@@ -32,10 +32,10 @@ _TELLING = {
 }  # fmt: skip
 _NO_BEARING = ("golden_atol", "timeout_s")  # what of the protocol moves no figure
 
-Pair = tuple[Record, Record]
+Pair = tuple[AnyRecord, AnyRecord]
 
 
-def read(path: str) -> Record:
+def read(path: str) -> AnyRecord:
     """A bench record from a JSON file. Raises `UserError`."""
     try:
         found = records.read(Path(path).read_text(encoding="utf-8"))
@@ -46,7 +46,7 @@ def read(path: str) -> Record:
     return found
 
 
-def check(record: Record, baseline: Record, tolerance_ratio: float = 0.05) -> dict[str, Any]:
+def check(record: AnyRecord, baseline: AnyRecord, tolerance_ratio: float = 0.05) -> dict[str, Any]:
     """The verdict "regression", "better", "equal" or "inconclusive" and all that led to it, ready for JSON.
 
     Raises `UserError` for a record that lacks what has to be there.
@@ -125,7 +125,7 @@ def _overall(verdicts: list[str]) -> str:
     return "better" if "better" in verdicts else "equal"
 
 
-def _named(pair: Pair) -> list[tuple[str, Record]]:
+def _named(pair: Pair) -> list[tuple[str, AnyRecord]]:
     return list(zip(("record", "baseline"), pair, strict=True))
 
 
@@ -144,7 +144,7 @@ def _differences(pair: Pair) -> list[str]:
     return found + [sentence for whose, one in _named(pair) for sentence in _unfit(whose, one)]
 
 
-def _unfit(whose: str, record: Record) -> list[str]:
+def _unfit(whose: str, record: AnyRecord) -> list[str]:
     found = []
     if _at(record, "environment.emulated") == "yes":
         found.append(f"The {whose} was taken on an emulated CPU.")
@@ -232,7 +232,7 @@ def _over(a: float | None, b: float | None) -> float | None:
     return a / b if a is not None and b else None
 
 
-def _about(record: Record) -> dict[str, Any]:
+def _about(record: AnyRecord) -> dict[str, Any]:
     if record["artifact"] is None:
         return {"started_utc": record["started_utc"], **dict.fromkeys(("path", "sha256", "size_bytes"))}
     path, digest = (_at(record, f"artifact.{key}", str) for key in ("path", "sha256"))
@@ -240,14 +240,14 @@ def _about(record: Record) -> dict[str, Any]:
     return {"started_utc": record["started_utc"], "path": path, "sha256": digest, "size_bytes": size}
 
 
-def _number(record: Record, path: str, missing: Any = ...) -> float | None:
+def _number(record: AnyRecord, path: str, missing: Any = ...) -> float | None:
     found = _at(record, path, missing=missing)
     if found is None or (type(found) in (int, float) and math.isfinite(found) and found >= 0):
         return found
     raise UserError(f"{path} of the record of {record['started_utc']} is {found!r}; measure again.")
 
 
-def _at(record: Record, path: str, kind: type = object, missing: Any = ...) -> Any:
+def _at(record: AnyRecord, path: str, kind: type = object, missing: Any = ...) -> Any:
     """The value at "section.key", or `missing`. Raises `UserError` where there is none, or none of that kind."""
     value: Any = record
     for key in path.split("."):

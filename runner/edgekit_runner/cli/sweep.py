@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekit_runner import api, backends
-from edgekit_runner import record as records
 from edgekit_runner.cli.table import mib, ms
 from edgekit_runner.errors import UserError
-from edgekit_runner.protocol import describe as protocol
+from edgekit_runner.record import AnyRecord, Listener, quiet
 from edgekit_runner.spec import SCHEMA_VERSION, from_dict
 
 Axes = Mapping[str, Sequence[Any]]
@@ -68,22 +67,22 @@ def product(spec: Mapping[str, Any], settings: Axes, options: Axes) -> list[Comb
     return found
 
 
-def run(combinations: Sequence[Combination], listener: api.Listener = api.quiet) -> Iterator[records.Record]:
+def run(combinations: Sequence[Combination], listener: Listener = quiet) -> Iterator[AnyRecord]:
     """The record of each, as soon as it is there. One that failed early states its protocol too, so that it can
     be told from the others.
     """
     for one in combinations:
         record = api.bench(one.spec, _labelled(one.label, listener))
         if record["protocol"] is None:
-            record["protocol"] = protocol(from_dict({"schema_version": SCHEMA_VERSION, **one.spec}))
+            record["protocol"] = from_dict({"schema_version": SCHEMA_VERSION, **one.spec}).settings()
         yield record
 
 
-def _labelled(label: str, listener: api.Listener) -> api.Listener:
+def _labelled(label: str, listener: Listener) -> Listener:
     return lambda text: listener(label + text)
 
 
-def table(combinations: Sequence[Combination], found: Sequence[records.Record]) -> str:
+def render(combinations: Sequence[Combination], found: Sequence[AnyRecord]) -> str:
     """A row each; below, every doubt once, with the rows that it is about where not all are."""
     axes = [_NAMES.get(name, name) for name in combinations[0].values]
     rows = [[*axes, *_HEADINGS]]
@@ -102,7 +101,7 @@ def table(combinations: Sequence[Combination], found: Sequence[records.Record]) 
     return "\n".join(lines)
 
 
-def _about(found: Sequence[records.Record]) -> str:
+def _about(found: Sequence[AnyRecord]) -> str:
     """What all rows are of; from the first that came far enough to say it."""
     first = next((record for record in found if record["runtime"]), None)
     if first is None:
@@ -112,7 +111,7 @@ def _about(found: Sequence[records.Record]) -> str:
     return f"{art['path']} (sha256 {digest}) in {run['name']} {run['version']} on {env['cpu_model']}, isa {env['isa']}"
 
 
-def _figures(record: records.Record) -> list[str]:
+def _figures(record: AnyRecord) -> list[str]:
     """In the order of the headings; of a disturbed run only lower bounds, of a failed one the reason."""
     if record["status"] != "ok":
         return [f"{record['status']}: {record['reason']}"]

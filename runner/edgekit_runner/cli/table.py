@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from edgekit_runner.record import Record
+from edgekit_runner.record import AnyRecord
 from edgekit_runner.stats.quantiles import median
 
 _MIB = 1024 * 1024
@@ -12,7 +12,7 @@ _SPARKS_MOST_COUNT = 60
 _OPS_MOST_COUNT = 10
 
 
-def render(record: Record) -> str:
+def render(record: AnyRecord) -> str:
     """The lines of one record of any kind and status."""
     lines = [] if record["status"] == "ok" else [f"{record['status'].upper()}: {record['reason']}"]
     lines += _compare(record) if record["kind"] == "compare" else _bench(record)
@@ -25,7 +25,7 @@ def render(record: Record) -> str:
     return "\n".join(lines)
 
 
-def _bench(record: Record) -> list[str]:
+def _bench(record: AnyRecord) -> list[str]:
     lines = []
     if record["artifact"]:
         art = record["artifact"]
@@ -149,7 +149,7 @@ def _profile(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _compare(record: Record) -> list[str]:
+def _compare(record: AnyRecord) -> list[str]:
     lines = []
     for whose in ("artifact", "baseline"):
         if record[whose]:

@@ -1,8 +1,8 @@
 """The worker side of `throughput`: one of several processes that run the same artifact at the same time.
 
-It loads, proves and warms up, says "ready", and then waits for a line with the moment at which all begin, in
-nanoseconds of the monotonic clock, which the processes of a machine share. Between the line and that moment
-it takes its memory: only then do all of them hold their pages.
+It loads, proves and warms up, says "ready", and then waits for a line with the moment at which all begin, in nanoseconds
+of the monotonic clock, which the processes of a machine share. Between the line and that moment it takes its memory:
+only then do all of them hold their pages.
 """
 
 import gc
@@ -10,51 +10,53 @@ import sys
 import time
 from typing import Any, TextIO
 
-from edgekit_runner import backends
+from edgekit_runner.backends import Session
 from edgekit_runner.errors import RunnerError
 from edgekit_runner.host import memory
-from edgekit_runner.kinds import _phases
-from edgekit_runner.kinds.sustain import clocked, median_s
-from edgekit_runner.record import READY, Record
-from edgekit_runner.spec import Spec
+from edgekit_runner.kinds._timing import clocked, median_s
+from edgekit_runner.record import READY
 from edgekit_runner.stats import quantiles
 from edgekit_runner.stats.window import Window
 
 
-def run(spec: Spec, record: Record, parent: TextIO) -> None:
-    """Fills the record; `record["throughput"]` is what this one instance saw. Raises `RunnerError`."""
-    with _phases.opened(spec, record) as (session, _):
-        parent.write(READY + "\n")
-        parent.flush()
-        line = sys.stdin.readline().strip()
-        if not line.isdigit():
-            raise RunnerError("ended before the start, because another instance did not get that far.")
-        held = memory.sample()
-        record["throughput"] = {
-            **_timed(session, int(line), spec.duration_s),
-            "rss_bytes": held.rss_bytes,
-            "uss_bytes": held.uss_bytes,
-            "peak_bytes": record["memory"]["peak_bytes"],
-        }
+def measure(session: Session, duration_s: float, peak_bytes: int | None, parent: TextIO) -> dict[str, Any]:
+    """Waits for the others and runs back to back from the moment on.
+
+    Args:
+        session: A warm session that was fed.
+        duration_s: How long to run.
+        peak_bytes: The peak memory of this process so far.
+        parent: Where to say that this process is ready.
+
+    Returns:
+        What this one instance saw.
+
+    Raises:
+        RunnerError: Another instance did not get that far.
+    """
+    parent.write(READY + "\n")
+    parent.flush()
+    line = sys.stdin.readline().strip()
+    if not line.isdigit():
+        raise RunnerError("ended before the start, because another instance did not get that far.")
+    held = memory.sample()
+    timed = _timed(session, int(line), duration_s)
+    return {**timed, "rss_bytes": held.rss_bytes, "uss_bytes": held.uss_bytes, "peak_bytes": peak_bytes}
 
 
-def _timed(session: backends.Session, begin_ns: int, duration_s: float) -> dict[str, Any]:
-    """Runs back to back from the moment on; `start_s` and `end_s` are after it. The run that is under way when
-    the time is over is ended and counts.
+def _timed(session: Session, begin_ns: int, duration_s: float) -> dict[str, Any]:
+    """Runs back to back; `start_s` and `end_s` are after the moment.
+
+    The run that is under way when the time is over is ended and counts.
     """
     window = Window()
-    stretches = []
     gc.collect()
     gc.disable()
     try:
         time.sleep(max(0, begin_ns - time.monotonic_ns()) / 1e9)
         window.begin()
         start = time.monotonic_ns()
-        now = time.perf_counter_ns()
-        until = now + int(duration_s * 1e9)
-        while now < until:
-            wall, cpu, now = clocked(session, until)
-            stretches.append((len(wall), median_s(wall), median_s(cpu), sum(cpu) / 1e9))
+        stretches = _stretches(session, duration_s)
         end = time.monotonic_ns()
         seen = window.end()
     finally:
@@ -69,3 +71,14 @@ def _timed(session: backends.Session, begin_ns: int, duration_s: float) -> dict[
         "cpu_s": sum(totals),
         "window": seen,
     }
+
+
+def _stretches(session: Session, duration_s: float) -> list[tuple[int, float, float, float]]:
+    """Number of runs, median wall and CPU seconds, and CPU seconds in all, of every 200 000 runs."""
+    found = []
+    now = time.perf_counter_ns()
+    until = now + int(duration_s * 1e9)
+    while now < until:
+        wall, cpu, now = clocked(session, until)
+        found.append((len(wall), median_s(wall), median_s(cpu), sum(cpu) / 1e9))
+    return found

@@ -7,21 +7,48 @@ where the nodes are placed, so that the placement has a source and a reason of i
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgekit_runner.backends import NotReported
-
-if TYPE_CHECKING:
-    from edgekit_runner.backends import Feeds, OpCall
+from edgekit_runner import backends
+from edgekit_runner.backends import Feeds, NotReported, OpCall
+from edgekit_runner.record import OneArtifact
+from edgekit_runner.spec import Spec
 
 RUNS_COUNT = 20
 
 
+def add_profile(spec: Spec, feeds: Feeds, record: OneArtifact) -> None:
+    """Fills `profile` of a record that has this section, and adds to the placement how many nodes ran where.
+
+    Raises:
+        RunnerError: The model does not run.
+    """
+    backend = backends.find(spec.artifact, spec.format)
+    found = profile(backend, spec.artifact, spec.threads_count, spec.options, feeds, RUNS_COUNT)
+    placed = found.pop("placement")
+    held: Any = record
+    held["profile"] = found
+    held["runtime"]["placement"] |= {
+        "nodes": placed["nodes"], "nodes_source": placed["source"], "nodes_reason": placed["reason"],
+    }  # fmt: skip
+
+
 def profile(
-    backend: Any, path: str, threads: int, options: Mapping[str, Any], feeds: "Feeds", runs_count: int
+    backend: Any, path: str, threads: int, options: Mapping[str, Any], feeds: Feeds, runs_count: int
 ) -> dict[str, Any]:
-    """Operators by their total time in `runs_count` runs, after one that is left out, and `placement`. Raises
-    `UserError` for wrong options, `RunnerError` when the model does not run.
+    """Operators by their total time, and `placement`.
+
+    Args:
+        backend: The module of the runtime.
+        path: The artifact.
+        threads: Threads of the runtime.
+        options: Options of the backend.
+        feeds: One set of inputs.
+        runs_count: How many runs to count, after one that is left out.
+
+    Raises:
+        UserError: An option is wrong.
+        RunnerError: The model does not run.
     """
     try:
         calls = backend.profile(path, threads, options, feeds, runs_count)
@@ -33,7 +60,7 @@ def profile(
     return found | {"placement": placement_by_node(backend, path, threads, options, feeds, calls)}
 
 
-def summarize(calls: "Sequence[OpCall]", source: str, runs_count: int) -> dict[str, Any]:
+def summarize(calls: Sequence[OpCall], source: str, runs_count: int) -> dict[str, Any]:
     """One row a node, largest total first. `total_s` and each `total_s` are over all runs together."""
     rows: dict[tuple[str, str, str], list[float]] = {}
     for call in calls:
@@ -59,11 +86,21 @@ def placement_by_node(
     path: str,
     threads: int,
     options: Mapping[str, Any],
-    feeds: "Feeds",
-    calls: "Sequence[OpCall] | None",
+    feeds: Feeds,
+    calls: Sequence[OpCall] | None,
 ) -> dict[str, Any]:
-    """How many nodes ran in each place: {"source", "reason", "nodes": {place: count} or None}. From the calls of a
-    profile, or where there is none (`calls` None) from what a session of its own reports.
+    """How many nodes ran in each place.
+
+    Args:
+        backend: The module of the runtime.
+        path: The artifact.
+        threads: Threads of the runtime.
+        options: Options of the backend.
+        feeds: One set of inputs.
+        calls: The calls of a profile; without one a session of its own is asked.
+
+    Returns:
+        {"source", "reason", "nodes": {place: count} or None}.
     """
     if calls is not None:
         nodes = {(call.name, call.op, call.where) for call in calls}

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from typing import Any
 
 from edgekit_runner import record as records
 from edgekit_runner import spawn
@@ -21,8 +22,16 @@ from edgekit_runner.spec import Spec
 _LEAD_NS = 300_000_000  # from the line to the moment: enough to take memory and still be on time
 
 
-def run(spec: Spec, count: int) -> list[records.Record]:
-    """The records of `count` workers of one spec in order; or, when one failed, its record alone."""
+def run(spec: Spec, count: int) -> list[Any]:
+    """Runs one spec in several workers at once.
+
+    Args:
+        spec: What each worker is asked for; its kind has to say "ready" and wait.
+        count: How many workers.
+
+    Returns:
+        Their records, in order; or, when one failed, its record alone.
+    """
     group = _Group(spec, count)
     instances: list[_Instance] = []
     try:
@@ -48,7 +57,7 @@ class _Instance:
         command = [sys.executable, "-I", "-c", spawn.BOOTSTRAP, *spawn.parent(), spawn.paths(), "--line"]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self._said, env=spawn.environment(spec)
+            command, stdin=pipe, stdout=pipe, stderr=self._said, env=spawn.variables(spec)
         )
 
     def is_ready(self) -> bool:
@@ -62,7 +71,7 @@ class _Instance:
         self._first = self.process.stdout.readline()
         return self._first.strip() == records.READY.encode()
 
-    def record(self, begin_ns: int | None) -> records.Record:
+    def record(self, begin_ns: int | None) -> Any:
         """Gives the moment, where there is one, and waits for the end."""
         line = b"" if begin_ns is None else f"{begin_ns}\n".encode()
         stdout = self._first + self.process.communicate(line)[0]
@@ -86,13 +95,13 @@ class _Group:
         self._spec = spec
         self._barrier = threading.Barrier(count, action=self._set_moment)
         self._lock = threading.Lock()
-        self._failed: records.Record | None = None
+        self._failed: Any | None = None
         self._begin_ns = 0
 
-    def drive(self, instances: list[_Instance]) -> list[records.Record]:
+    def drive(self, instances: list[_Instance]) -> list[Any]:
         """Talks to all until the last one has ended, or the time is over."""
         self._instances = instances
-        found: dict[int, records.Record] = {}
+        found: dict[int, Any] = {}
         threads = [threading.Thread(target=self._talk, args=(i, found), daemon=True) for i in instances]
         timer = threading.Timer(self._spec.timeout_s, self._expire)
         timer.daemon = True
@@ -105,7 +114,7 @@ class _Group:
             return [self._failed]
         return [found[instance.number] for instance in instances]
 
-    def _talk(self, instance: _Instance, found: dict[int, records.Record]) -> None:
+    def _talk(self, instance: _Instance, found: dict[int, Any]) -> None:
         try:
             if instance.is_ready():
                 self._barrier.wait()
@@ -127,7 +136,7 @@ class _Group:
         reason = f"the workers were ended after timeout_s = {self._spec.timeout_s} s; raise it."
         self._stop(records.fail(records.blank(self._spec.kind), reason, "timeout"))
 
-    def _stop(self, record: records.Record) -> None:
+    def _stop(self, record: Any) -> None:
         """Ends all for the reason of the first call; what they say after that does not count."""
         with self._lock:
             if self._failed is not None:

@@ -14,29 +14,67 @@ import os
 import time
 from array import array
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any, ClassVar, TextIO
 
-from edgekit_runner import backends
+from edgekit_runner.backends import Session
 from edgekit_runner.errors import MissingRuntime, UserError
-from edgekit_runner.kinds import _loadgen_log, _phases
-from edgekit_runner.kinds.sustain import median_s
-from edgekit_runner.record import Record
-from edgekit_runner.spec import Spec
+from edgekit_runner.kinds import _loadgen_log
+from edgekit_runner.kinds._timing import median_s, thirds
+from edgekit_runner.protocol import Lasting, Preset
+from edgekit_runner.record import Listener, OneArtifact, Table, quiet
+from edgekit_runner.spec import Count, Rule
 from edgekit_runner.stats import doubts
-from edgekit_runner.stats.validity import judge
-from edgekit_runner.stats.window import Window
+from edgekit_runner.stats.validity import ValiditySection, judge
 
-_MODULE, _MISSING = (
-    "mlperf_loadgen",
-    "mlcommons-loadgen is not installed; run: pip install edgekit-runner[loadgen]",
-)
+SCENARIOS = ("SingleStream", "Offline")
+_MODULE = "mlperf_loadgen"
+_MISSING = "mlcommons-loadgen is not installed; run: pip install edgekit-runner[loadgen]"
 _PILOT_COUNT = 5
 _OWN_TIMES_MOST_COUNT = 200_000
 
 
-def run(spec: Spec, record: Record) -> None:
-    """Fills the record. Raises `RunnerError`; `MissingRuntime` without LoadGen."""
+@dataclass(frozen=True, kw_only=True)
+class Spec(Lasting, Preset):
+    """`duration_s` and `min_runs_count` are the least that LoadGen asks for.
+
+    Attributes:
+        scenario: "SingleStream" or "Offline".
+        min_runs_count: The least number of samples.
+    """
+
+    kind: ClassVar[str] = "loadgen"
+    stated: ClassVar[tuple[str, ...]] = ("scenario", "duration_s", "min_runs_count")
+
+    scenario: Annotated[str, Rule("text", choices=SCENARIOS)] = "SingleStream"
+    min_runs_count: Count = 100
+
+
+class Record(OneArtifact):
+    """What LoadGen says, and the median of the inference alone."""
+
+    loadgen: Table | None
+
+
+def run(spec: Spec, listener: Listener = quiet) -> Record:
+    """Lets LoadGen run one scenario, in one fresh process."""
+    from edgekit_runner import spawn
+
+    record: Record = spawn.run(spec)
+    return record
+
+
+def work(spec: Spec, record: Record, parent: TextIO) -> None:
+    """Fills the record.
+
+    Raises:
+        MissingRuntime: LoadGen is not installed.
+        RunnerError: The artifact does not run, or is not what it should be.
+    """
+    from edgekit_runner.kinds import _phases
+    from edgekit_runner.stats.window import Window
+
     if importlib.util.find_spec(_MODULE) is None:
         raise MissingRuntime(_MISSING)
     if spec.scenario == "SingleStream" and (spec.batch_count or 1) != 1:
@@ -52,15 +90,15 @@ def run(spec: Spec, record: Record) -> None:
         seen = window.end()
     if model.error is not None:
         raise model.error
-    record["loadgen"] = _loadgen_log.summarize(log, spec.scenario) | model.times()
-    record["validity"] = model.validity(seen, spec.threads_count)
-    record["doubts"] += [*_loadgen_log.of_result(record["loadgen"]), *doubts.of_validity(record["validity"])]
+    found = record["loadgen"] = _loadgen_log.summarize(log, spec.scenario) | model.times()
+    validity = record["validity"] = model.validity(seen, spec.threads_count)
+    record["doubts"] += [*_loadgen_log.of_result(found), *doubts.of_validity(validity)]
 
 
 class _Model:
     """What LoadGen calls. It takes times of its own beside LoadGen's, to judge the machine by their drift."""
 
-    def __init__(self, session: backends.Session, batch_count: int) -> None:
+    def __init__(self, session: Session, batch_count: int) -> None:
         self._library = importlib.import_module(_MODULE)
         self._invoke = session.invoke
         self._batch_count = batch_count
@@ -104,16 +142,9 @@ class _Model:
         """Medians of the inference alone, seconds."""
         return {"inference_p50_s": median_s(self._wall), "inference_cpu_p50_s": median_s(self._cpu)}
 
-    def validity(self, window: Mapping[str, Any], threads_count: int) -> dict[str, Any]:
-        third = max(1, len(self._wall) // 3)
-        parts = (self._wall[:third], self._wall[-third:], self._cpu[:third], self._cpu[-third:])
-        found = judge(window, threads_count, *(median_s(part) for part in parts))
-        return {
-            "verdict": found.verdict,
-            "causes": list(found.causes),
-            "unreadable": list(found.unreadable),
-            "left_out_processes_count": 0,
-        }
+    def validity(self, window: Mapping[str, Any], threads_count: int) -> ValiditySection:
+        medians = [median_s(part) for part in (*thirds(self._wall), *thirds(self._cpu))]
+        return judge(window, threads_count, *medians).section()
 
 
 def _test(model: _Model, spec: Spec, expected_s: float) -> dict[str, Any]:

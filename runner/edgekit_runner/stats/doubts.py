@@ -5,10 +5,8 @@ thereby proven; these are the causes that this version looks for.
 from collections.abc import Mapping
 from typing import Any
 
-from edgekit_runner.spec import Spec
-
 SHORT_RUN_S = 20e-6
-FEW_PROCESSES_COUNT = 3
+WARM_CACHE = "The artifact was read just before to hash it: load_s is with a warm page cache."
 
 
 def of_environment(environment: Mapping[str, Any], threads_count: int) -> list[str]:
@@ -43,43 +41,6 @@ def of_latency(latency: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def of_combination(record: Mapping[str, Any], spec: Spec) -> list[str]:
-    """Doubts about a measurement of several processes."""
-    found = []
-    latency, validity = record["latency"], record["validity"]
-    if latency["runs_count"] < spec.min_runs_count or latency["duration_s"] < spec.min_duration_s:
-        found.append(
-            f"{latency['runs_count']} runs in {latency['duration_s']:.2f} s are fewer than asked: "
-            f"max_duration_s {spec.max_duration_s} ended it."
-        )
-    if validity["converged_reason"]:
-        found.append(str(validity["converged_reason"]))
-    if validity["left_out_processes_count"]:
-        found.append(
-            f"{validity['left_out_processes_count']} of {len(record['processes'])} processes were disturbed "
-            "from outside and left out."
-        )
-    return found + of_validity(validity)
-
-
-def of_comparison(record: Mapping[str, Any], spec: Spec) -> list[str]:
-    """Doubts about a comparison."""
-    found = []
-    rounds, processes = (record["comparison"][f"{what}_count"] for what in ("rounds", "processes"))
-    if rounds < spec.rounds_count:
-        found.append(f"The time limit of {spec.max_duration_s} s ended it after {rounds} rounds.")
-    if processes < FEW_PROCESSES_COUNT:
-        found.append(
-            f"{processes} process(es): the interval hardly holds what differs between processes; "
-            f"take {FEW_PROCESSES_COUNT} or more."
-        )
-    if spec.threads_count == 1 and record["validity"]["verdict"] == "disturbed":
-        causes = " ".join(record["validity"]["causes"][:2])
-        said = f"Disturbed, and the ratio is of CPU time, which hardly moves with others' work. {causes}"
-        return [*found, said]
-    return found + of_validity(record["validity"])
-
-
 def of_validity(validity: Mapping[str, Any]) -> list[str]:
     """What a verdict means for the reader."""
     if validity["verdict"] == "disturbed":
@@ -103,6 +64,3 @@ def of_memory(memory: Mapping[str, Any]) -> list[str]:
     if memory["peak_bytes"] is None:
         found.append("Peak memory could not be read on this system.")
     return found
-
-
-WARM_CACHE = "The artifact was read just before to hash it: load_s is with a warm page cache."

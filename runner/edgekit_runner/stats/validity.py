@@ -10,7 +10,7 @@ counter. With one or more busy processes beside it, all of 770 windows did.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 # 5 % is what LiteRT, ExecuTorch and MLPerf tolerate between two runs; quiet: 0.011 s of pressure in 0.5 s
 PRESSURE_WALL_RATIO = 0.05
@@ -51,14 +51,41 @@ _NAMES = {
 _DECISIVE = ("cpu_pressure_s", "run_queue_wait_s", "other_busy_s", "steal_s")
 
 
+class ValiditySection(TypedDict):
+    """The verdict of a record, and why; a bench also says whether its interval came to the width asked for."""
+
+    verdict: str
+    causes: list[str]
+    unreadable: list[str]
+    left_out_processes_count: int
+    converged: NotRequired[bool | None]
+    converged_reason: NotRequired[str | None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`external`: at least one cause was seen outside the samples themselves."""
+    """The verdict on one window.
+
+    Attributes:
+        verdict: "ok", "disturbed" or "unknown".
+        causes: What disturbed it, a sentence each.
+        unreadable: What this system does not show.
+        external: At least one cause was seen outside the samples themselves.
+    """
 
     verdict: str
     causes: tuple[str, ...]
     unreadable: tuple[str, ...]
     external: bool
+
+    def section(self) -> ValiditySection:
+        """The `validity` of a record of one process."""
+        return {
+            "verdict": self.verdict,
+            "causes": list(self.causes),
+            "unreadable": list(self.unreadable),
+            "left_out_processes_count": 0,
+        }
 
 
 def judge(
@@ -69,7 +96,16 @@ def judge(
     cpu_first_third_p50_s: float,
     cpu_last_third_p50_s: float,
 ) -> Verdict:
-    """The verdict on one window (`Window.end`) and the medians of a run in its first and last third."""
+    """Judges one window.
+
+    Args:
+        window: What `Window.end` returned.
+        threads_count: Threads of the runtime.
+        first_third_p50_s: Median wall time of a run in the first third of the window.
+        last_third_p50_s: The same in the last third.
+        cpu_first_third_p50_s: Median CPU time of a run in the first third.
+        cpu_last_third_p50_s: The same in the last third.
+    """
     outside = [
         *_waited(window, threads_count),
         *_others(window, threads_count),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from edgekit_runner import record, spawn, spec
 from edgekit_runner.kinds import bench
+from edgekit_runner.stats import processes
 
 ASKED = spec.from_dict({"schema_version": 2, "artifact": "m.onnx"})
 MEMORY = {"peak_bytes": 100, "peak_over_baseline_bytes": 50, "peak_reset": "done"}
@@ -21,7 +22,7 @@ def process(p50_s: float = 0.01, external: bool = False, verdict: str = "", **mo
     }  # fmt: skip
 
 
-def single(summary: dict[str, Any], peak_bytes: int = 100) -> record.Record:
+def single(summary: dict[str, Any], peak_bytes: int = 100) -> record.AnyRecord:
     nanoseconds = [round(summary["p50_s"] * 1e9)] * summary["runs_count"]
     latency = {"input_copy_p50_s": 1e-6, "output_copy_p50_s": 1e-6, "duration_s": 0.5}
     made = record.succeed(record.blank("bench"))
@@ -36,7 +37,7 @@ def fed(monkeypatch: pytest.MonkeyPatch, summaries: list[dict[str, Any]]) -> lis
     asked: list[spec.Spec] = []
     feed = iter(summaries)
 
-    def run(one: spec.Spec) -> record.Record:
+    def run(one: spec.Spec) -> record.AnyRecord:
         asked.append(one)
         return single(next(feed))
 
@@ -104,15 +105,15 @@ def test_a_process_that_fails_ends_the_measurement(monkeypatch: pytest.MonkeyPat
 
 def test_memory_is_of_the_median_process_with_the_range() -> None:
     parts = [single(process(), peak) for peak in (130, 100, 110)]
-    found = bench.memory_of(parts)
+    found = processes.memory_of(parts)
     assert (found["peak_bytes"], found["peak_low_bytes"], found["peak_high_bytes"]) == (110, 100, 130)
 
 
 def test_energy_needs_every_process() -> None:
     metered = {**NO_ENERGY, "status": "measured", "energy_j": 2.0}
     parts = [{"energy": metered}, {"energy": metered}]
-    assert bench.energy_of(parts, 100)["per_run_j"] == pytest.approx(0.04)
-    assert bench.energy_of([*parts, {"energy": NO_ENERGY}], 100)["energy_j"] is None
+    assert processes.energy_of(parts, 100)["per_run_j"] == pytest.approx(0.04)
+    assert processes.energy_of([*parts, {"energy": NO_ENERGY}], 100)["energy_j"] is None
 
 
 def test_a_protocol_sets_what_was_not_given() -> None:

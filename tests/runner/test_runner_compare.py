@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from edgekit_runner import spawn, spec
 from edgekit_runner.kinds import compare
+from edgekit_runner.stats import ratio
 
 PAIR = spec.from_dict({"schema_version": 2, "kind": "compare", "artifact": "a.onnx", "baseline": "b.tflite"})
 
@@ -13,7 +14,7 @@ PAIR = spec.from_dict({"schema_version": 2, "kind": "compare", "artifact": "a.on
     [(0.5, 0.94, "faster"), (0.5, 0.96, "inconclusive"), (1.06, 1.2, "slower"), (0.9, 1.2, "inconclusive")],
 )
 def test_verdict_needs_the_whole_interval_beyond_the_tolerance(low: float, high: float, wanted: str) -> None:
-    assert compare.verdict(low, high, 0.05) == wanted
+    assert ratio.verdict(low, high, 0.05) == wanted
 
 
 def part(ratios: list[float]) -> dict[str, object]:
@@ -38,8 +39,8 @@ def test_more_threads_are_judged_by_wall_time() -> None:
 def test_processes_that_disagree_widen_the_interval() -> None:
     agree = [np.column_stack([np.full(8, 1.0), np.ones(8)]).tolist()] * 6
     disagree = [np.column_stack([np.full(8, 1 + 0.05 * (-1) ** i), np.ones(8)]).tolist() for i in range(6)]
-    assert compare.bootstrap(agree, 0) == (1.0, 1.0)
-    low, high = compare.bootstrap(disagree, 0)
+    assert ratio.bootstrap(agree, 0) == (1.0, 1.0)
+    low, high = ratio.bootstrap(disagree, 0)
     assert low == pytest.approx(0.95) and high == pytest.approx(1.05)
 
 
@@ -50,7 +51,7 @@ def test_bootstrap_covers_the_true_ratio_of_noisy_processes() -> None:
         for _ in range(6):
             process = 1 + 0.01 * rng.standard_normal()
             rounds.append([(process * (1 + 0.02 * rng.standard_normal()), 1.0) for _ in range(8)])
-        low, high = compare.bootstrap(rounds, trial)
+        low, high = ratio.bootstrap(rounds, trial)
         hits += low <= 1.0 <= high
     assert hits >= 33
 
