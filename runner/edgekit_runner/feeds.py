@@ -4,16 +4,13 @@ An integer that is stored stands for the real value (stored - zero_point) * scal
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit_runner.backends import TensorInfo
+from edgekit_runner.backends import Arrays, Feeds, TensorInfo
 from edgekit_runner.errors import UserError
-
-if TYPE_CHECKING:
-    from edgekit_runner.backends import Arrays, Feeds
 
 
 def quantize(real: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
@@ -64,7 +61,7 @@ def as_feed(array: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     )
 
 
-def with_batch(inputs: tuple[TensorInfo, ...], feeds: "Feeds", batch_count: int) -> "Arrays":
+def with_batch(inputs: tuple[TensorInfo, ...], feeds: Feeds, batch_count: int) -> Arrays:
     """The feeds repeated along axis 0.
 
     Args:
@@ -85,7 +82,7 @@ def with_batch(inputs: tuple[TensorInfo, ...], feeds: "Feeds", batch_count: int)
     return {name: np.resize(array, (batch_count, *array.shape[1:])) for name, array in feeds.items()}
 
 
-def random_inputs(inputs: tuple[TensorInfo, ...], seed: int) -> "Arrays":
+def random_inputs(inputs: tuple[TensorInfo, ...], seed: int) -> Arrays:
     """Seeded inputs in the artifact's dtype.
 
     Floats are uniform in [0, 1), bytes go over their whole range, wider integers are 0 or 1 (they tend to be

@@ -52,7 +52,7 @@ class RuntimeSection(TypedDict):
 
 
 class OneArtifact(Head):
-    """What every record about one artifact goes on with."""
+    """What follows the head in every record about one artifact."""
 
     artifact: ArtifactSection | None
     runtime: RuntimeSection | None

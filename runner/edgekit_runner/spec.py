@@ -18,7 +18,6 @@ from edgekit_runner.errors import UserError
 
 SCHEMA_VERSION = 2
 DEFAULT_KIND = "bench"
-INSTANCES_MOST_COUNT = 256
 THREADS_MOST_COUNT = 1024  # a runtime tries to start as many as it is told, or crashes
 LARGEST = 2**53  # whole numbers up to here survive any reader of JSON
 LONGEST_S = 365 * 86400
@@ -57,7 +56,7 @@ SomeSeconds = Annotated[float, Rule("number", 0.001, LONGEST_S)]
 Options = Annotated[Mapping[str, Any], Rule("object")]
 
 
-# without the methods that only the class of a kind needs: each costs a worker 0.3 ms
+# no kind itself, so without the methods that cost a worker 0.3 ms each
 @dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Spec:
     """What every kind of run is told. Times are in seconds.
@@ -65,11 +64,9 @@ class Spec:
     Attributes:
         kind: The tag of the union and the name of the file; not a field.
         stated: Keys beside those of `_ALWAYS_STATED` that a record of this kind states as its protocol.
-        golden_atol: Tolerance in the unit of the model's own output; None for that of `golden.default_atol`.
-        threads_count: Threads of the runtime.
+        golden_atol: Tolerance in the unit of the model's own output; None for that of `stats.deviation.default_atol`.
         affinity: CPUs as "0,2-3", "big" or "little"; None for where the system puts the process.
         batch_count: The batch to run; None for the artifact's own.
-        timeout_s: After how long a worker is ended.
     """
 
     kind: ClassVar[str]
@@ -90,7 +87,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         for name, rule in rules(type(self)).items():
-            check_value(name, getattr(self, name), rule)
+            _check(name, getattr(self, name), rule)
 
     @classmethod
     def complete(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,17 +198,13 @@ def _check_foreign(given: Mapping[str, Any]) -> None:
         raise UserError(f"unknown spec key {unknown[0]!r}; allowed: {allowed}.")
     for name, value in given.items():
         rule = known[name]
-        check_value(name, _frozen(value, rule), rule)
+        _check(name, _frozen(value, rule), rule)
         if rule.refusal and value:
             raise UserError(rule.refusal)
 
 
-def check_value(name: str, value: Any, rule: Rule) -> None:
-    """Checks one value of a spec.
-
-    Raises:
-        UserError: It breaks the rule.
-    """
+def _check(name: str, value: Any, rule: Rule) -> None:
+    """Raises `UserError` for a value that breaks the rule of its key."""
     if value is None and rule.optional:
         return
     fits, wanted = TYPES[rule.type]
@@ -239,7 +232,7 @@ def _are_counts(value: Any, rule: Rule) -> bool:
     return bool(items) and all(type(n) is int and rule.least <= n <= (rule.most or LARGEST) for n in items)
 
 
-# how each type is told, and what it is called; counts in a list have a `most` of their own
+# what a type takes, and what it is called
 TYPES: dict[str, tuple[Callable[[Any, Rule], bool], str]] = {
     "text": (lambda value, rule: _is_text(value), "a non-empty string"),
     "number": (_is_number, "a number, {least} to 2**53"),

@@ -9,6 +9,7 @@ from edgekit_runner import feeds, golden
 from edgekit_runner.backends import Session, TensorInfo
 from edgekit_runner.errors import UserError, VerificationError
 from edgekit_runner.feeds import as_feed, dequantize, quantize
+from edgekit_runner.stats import deviation
 
 INT8 = TensorInfo(name="t", shape=(1, 4), dtype="int8", scale=0.5, zero_point=-3)
 
@@ -81,7 +82,7 @@ def test_infinity_is_fine_where_golden_has_it() -> None:
 
 
 def test_default_tolerance_is_two_steps_of_a_quantized_output() -> None:
-    assert golden.default_atol(INT8, np.zeros(1))[0] == 1.0
+    assert deviation.default_atol(INT8, np.zeros(1))[0] == 1.0
 
 
 def test_nan_without_golden_is_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edgekit_runner import api, record
-from edgekit_runner.cli import regression
+from edgekit_runner.cli import gate, regression
 from edgekit_runner.errors import UserError
 from edgekit_runner.stats import quantiles
 from hypothesis import given, settings
@@ -131,7 +131,7 @@ def test_memory_size_and_energy_can_be_worse_too(
 def test_energy_without_a_spread_is_shown_and_not_judged(quiet: Record) -> None:
     found = regression.check(*(changed(quiet, "energy", {"per_run_j": joules}) for joules in (9.0, 1.0)))
     assert found["verdict"] == "equal" and verdicts(found)["energy"] == "unknown"
-    assert "energy            9.000, 9000 mJ against 1000 mJ, unknown" in regression.render(found)
+    assert "energy            9.000, 9000 mJ against 1000 mJ, unknown" in gate.render(found)
 
 
 def test_without_an_interval_of_the_latency_nothing_is_decided(quiet: Record) -> None:
@@ -173,7 +173,7 @@ def test_what_may_not_be_compared_is_inconclusive(
     found = regression.check(changed(slow, section, values), quiet)
     assert found["verdict"] == "inconclusive" and found["metrics"] == []
     assert any(said in sentence for sentence in found["differences"]), found["differences"]
-    assert f"not comparable: {found['differences'][0]}" in regression.render(found)
+    assert f"not comparable: {found['differences'][0]}" in gate.render(found)
 
 
 def test_every_difference_is_listed(quiet: Record) -> None:
@@ -211,7 +211,7 @@ def test_a_record_without_a_result(quiet: Record, status: str, verdict: str) -> 
     assert regression.check(quiet, broken)["verdict"] == "inconclusive"
     assert regression.check(broken, broken)["verdict"] == "inconclusive"
     nothing = {**broken, "artifact": None}
-    assert "None" in regression.render(regression.check(nothing, quiet))
+    assert "None" in gate.render(regression.check(nothing, quiet))
 
 
 Sections = st.sampled_from(
@@ -243,7 +243,7 @@ def test_altered_records_are_judged_or_refused_in_one_sentence(
         except UserError as error:
             assert str(error)
         else:
-            assert found["verdict"] in regression.EXIT_CODES and regression.render(found)
+            assert found["verdict"] in gate.EXIT_CODES and gate.render(found)
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +273,7 @@ def test_the_exit_code_is_the_verdict(
     new, base = saved("new.json", **interval(factor * 10 * MS, half_ratio)), saved("base.json")
     done = cli("check", new, "--against", base, "--json")
     assert done.returncode == code, done.stderr
-    assert regression.EXIT_CODES[json.loads(done.stdout)["verdict"]] == code
+    assert gate.EXIT_CODES[json.loads(done.stdout)["verdict"]] == code
 
 
 def test_the_table_names_both_artifacts_and_every_figure(saved: Callable[..., Path], quiet: Record) -> None:

@@ -12,7 +12,14 @@ Verb = Callable[[argparse.Namespace], int]
 
 
 def parser(functions: Mapping[str, Verb]) -> argparse.ArgumentParser:
-    """The parser whose result holds the function of its verb as `verb`."""
+    """Makes the parser.
+
+    Args:
+        functions: The function of each verb, whose docstring is the help text.
+
+    Returns:
+        A parser whose result holds the function of its verb as `verb`.
+    """
     made = argparse.ArgumentParser(prog="edgekit-runner", description="Runs a model artifact in its runtime.")
     made.add_argument("--version", action="version", version=f"edgekit-runner {__version__}")
     verbs = _Verbs(made.add_subparsers(required=True, metavar="VERB"), functions)
@@ -40,7 +47,11 @@ def parser(functions: Mapping[str, Verb]) -> argparse.ArgumentParser:
 
 
 def options(pairs: Sequence[str]) -> dict[str, Any]:
-    """NAME=VALUE as a backend option; VALUE is JSON where it parses as such, else text."""
+    """Reads NAME=VALUE as options of a backend; VALUE is JSON where it parses as such, else text.
+
+    Raises:
+        UserError: One is not of this form.
+    """
     found: dict[str, Any] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
@@ -68,6 +79,14 @@ class _Verbs:
         self._functions = functions
 
     def add(self, name: str, text: str, csv: bool = False, json: bool = True) -> argparse.ArgumentParser:
+        """Adds one verb.
+
+        Args:
+            name: The name of the verb and of its function.
+            text: What it does, in a few words.
+            csv: Whether it can print CSV.
+            json: Whether it can print JSON.
+        """
         function = self._functions[name]
         made: argparse.ArgumentParser = self._verbs.add_parser(name, help=text, description=function.__doc__)
         made.set_defaults(verb=function)

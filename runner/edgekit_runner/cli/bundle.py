@@ -13,8 +13,18 @@ MODEL_ROLE = "model"
 
 
 def run(folder: str | Path, threads_count: int = 1) -> list[AnyRecord]:
-    """One `check` record per model artifact. Raises `UserError` for a folder that is no bundle and
-    `VerificationError` for a file whose checksum is not the manifest's.
+    """Checks every file of the folder, then every model.
+
+    Args:
+        folder: Holds manifest.json.
+        threads_count: Threads of the runtime.
+
+    Returns:
+        A record of kind check for each model.
+
+    Raises:
+        UserError: The folder is no bundle.
+        VerificationError: The checksum of a file is not the manifest's.
     """
     root = Path(folder)
     manifest = _read(root)

@@ -90,12 +90,12 @@ def check(arguments: argparse.Namespace) -> int:
 
     Exit code 0 when no figure is worse, 1 for a regression, 4 when the two records allow no verdict.
     """
-    from edgekit_runner.cli import regression
+    from edgekit_runner.cli import gate, regression
 
-    pair = (regression.read(arguments.record), regression.read(arguments.against))
+    pair = (gate.read(arguments.record), gate.read(arguments.against))
     found = regression.check(*pair, arguments.tolerance)
-    print(json.dumps(found) if arguments.json else regression.render(found))
-    return regression.EXIT_CODES[found["verdict"]]
+    print(json.dumps(found) if arguments.json else gate.render(found))
+    return gate.EXIT_CODES[found["verdict"]]
 
 
 def schema(arguments: argparse.Namespace) -> int:

@@ -41,7 +41,7 @@ def _version(distribution: str) -> str | None:
 
 
 def render(found: dict[str, Any]) -> str:
-    """The same for a person."""
+    """What `describe` found as text for a person."""
     env = found["environment"]
     flags = env["isa_flags"] if isinstance(env["isa_flags"], str) else " ".join(env["isa_flags"])
     lines = [

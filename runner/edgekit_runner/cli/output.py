@@ -27,7 +27,17 @@ def show(record: dict[str, Any], as_json: bool) -> int:
 def show_all(
     combinations: "Sequence[Combination]", found: "Iterator[AnyRecord]", as_json: bool, as_csv: bool
 ) -> int:
-    """The worst exit code. JSON goes out as soon as it is there: an interrupted sweep keeps what it has."""
+    """Prints the records of a sweep.
+
+    Args:
+        combinations: What the records are of, in the same order.
+        found: The records; JSON goes out as soon as one is there, so an interrupted sweep keeps what it has.
+        as_json: Whether to print a line of JSON each.
+        as_csv: Whether to print CSV.
+
+    Returns:
+        The worst exit code.
+    """
     from edgekit_runner.cli import sweep
 
     done = []
@@ -62,7 +72,11 @@ def progress() -> Callable[[str], None]:
 
 
 def writable(path: str) -> Path:
-    """The path of a file to write later. What can be wrong with it is said before minutes of measuring."""
+    """The path of a file to write later; what can be wrong with it is said before minutes of measuring.
+
+    Raises:
+        UserError: It cannot be written.
+    """
     file = Path(path)
     if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
         raise UserError(f"{path} cannot be written; give a file in a folder that exists.")

@@ -9,16 +9,13 @@ differences apart.
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 from edgekit_runner import __version__
 from edgekit_runner import record as records
-from edgekit_runner.cli.table import mib, ms
 from edgekit_runner.errors import UserError
 from edgekit_runner.record import AnyRecord
 
-EXIT_CODES = {"better": 0, "equal": 0, "regression": 1, "inconclusive": 4}
 ALL_CPU_RATIO = 1.1  # wall over CPU time up to which one thread did nothing but compute
 _SAME = {
     "format": "artifact.format", "machine": "environment.machine", "CPU model": "environment.cpu_model",
@@ -35,21 +32,19 @@ _NO_BEARING = ("golden_atol", "timeout_s")  # what of the protocol moves no figu
 Pair = tuple[AnyRecord, AnyRecord]
 
 
-def read(path: str) -> AnyRecord:
-    """A bench record from a JSON file. Raises `UserError`."""
-    try:
-        found = records.read(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, UserError) as error:
-        raise UserError(f"{path} is not what `bench --json` printed: {error}") from None
-    if found["kind"] != "bench":
-        raise UserError(f"{path} is a record of kind {found['kind']!r}; allowed: bench.")
-    return found
-
-
 def check(record: AnyRecord, baseline: AnyRecord, tolerance_ratio: float = 0.05) -> dict[str, Any]:
-    """The verdict "regression", "better", "equal" or "inconclusive" and all that led to it, ready for JSON.
+    """Judges a record against a baseline.
 
-    Raises `UserError` for a record that lacks what has to be there.
+    Args:
+        record: A record of kind bench.
+        baseline: The same of the baseline.
+        tolerance_ratio: How far from 1 a ratio counts as equal.
+
+    Returns:
+        The verdict "regression", "better", "equal" or "inconclusive" and all that led to it, ready for JSON.
+
+    Raises:
+        UserError: The tolerance is out of range, or a record lacks what has to be there.
     """
     if not 0 <= tolerance_ratio < 1:
         raise UserError(f"the tolerance is {tolerance_ratio}; allowed: a ratio from 0 to under 1, as 0.05.")
@@ -91,7 +86,16 @@ def ratio_interval(
 
 
 def judge(low: float | None, high: float | None, tolerance: float) -> str:
-    """ "worse", "better", "equal", "undecided" or, without an interval, "unknown". Over 1 is worse."""
+    """Judges the interval of a ratio, of which over 1 is worse.
+
+    Args:
+        low: Its low end.
+        high: Its high end.
+        tolerance: How far from 1 counts as equal.
+
+    Returns:
+        "worse", "better", "equal", "undecided" or, without an interval, "unknown".
+    """
     if low is None or high is None:
         return "unknown"
     if low > 1 + tolerance:
@@ -99,21 +103,6 @@ def judge(low: float | None, high: float | None, tolerance: float) -> str:
     if high > 1 + tolerance:
         return "undecided"
     return "better" if high < 1 - tolerance else "equal"
-
-
-def render(found: dict[str, Any]) -> str:
-    """The same for a person."""
-    about = " against ".join(
-        f"{found[whose]['path']} (sha256 {(found[whose]['sha256'] or 'unknown')[:12]})"
-        for whose in ("record", "baseline")
-    )
-    lines = [
-        f"{'verdict':<18}{found['verdict']} (tolerance {found['tolerance_ratio']:.3g})",
-        f"{'artifact':<18}{about}",
-        *map(_line, found["metrics"]),
-    ]
-    lines += [f"not comparable: {sentence}" for sentence in found["differences"]]
-    return "\n".join(lines + [f"doubt: {doubt}" for doubt in found["doubts"]])
 
 
 def _overall(verdicts: list[str]) -> str:
@@ -186,7 +175,7 @@ def _metrics(pair: Pair, tolerance: float) -> list[dict[str, Any]]:
 
 
 def _metric(name: str, path: str, interval: str, pair: Pair, tolerance: float) -> dict[str, Any]:
-    """One row. `path` has a gap for the ends of the interval; without one the figure is exact."""
+    """One row; `path` has a gap for the ends of the interval, and a figure without a gap is exact."""
     unit = path.rpartition("_")[2]
     a, b = (_number(one, path.format("")) for one in pair)
     lows, highs = (
@@ -211,23 +200,6 @@ def _metric(name: str, path: str, interval: str, pair: Pair, tolerance: float) -
     }
 
 
-def _line(metric: dict[str, Any]) -> str:
-    label = metric["name"].replace("_", " ").replace("cpu", "CPU")
-    why = f": {metric['reason']}" if metric["reason"] else ""
-    if metric["middle_ratio"] is None:
-        return f"{label:<18}{metric['verdict']}{why}"
-    shown = [_figure(key, value) for key, value in metric.items() if key.startswith(("record_", "baseline_"))]
-    low, high = metric["low_ratio"], metric["high_ratio"]
-    spread = "" if None in (low, high) or low == high else f" ({low:.3f} to {high:.3f})"
-    return f"{label:<18}{metric['middle_ratio']:.3f}{spread}, {' against '.join(shown)}, {metric['verdict']}{why}"
-
-
-def _figure(key: str, value: float) -> str:
-    if key.endswith("_bytes"):
-        return mib(value) if value >= 1e6 else f"{value} bytes"
-    return ms(value) if key.endswith("_s") else f"{value * 1e3:.4g} mJ"
-
-
 def _over(a: float | None, b: float | None) -> float | None:
     return a / b if a is not None and b else None
 
@@ -248,7 +220,7 @@ def _number(record: AnyRecord, path: str, missing: Any = ...) -> float | None:
 
 
 def _at(record: AnyRecord, path: str, kind: type = object, missing: Any = ...) -> Any:
-    """The value at "section.key", or `missing`. Raises `UserError` where there is none, or none of that kind."""
+    """The value at "section.key", or `missing`; `UserError` where there is none, or none of that kind."""
     value: Any = record
     for key in path.split("."):
         value = value.get(key, missing) if isinstance(value, dict) else ...

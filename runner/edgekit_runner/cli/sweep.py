@@ -1,7 +1,7 @@
 """`bench` over the product of several settings: a record each, one table, the worst exit code.
 
 The combinations run one after the other and not in turns, so small differences between rows are for `compare`.
-One that fails keeps its row with the reason, and the others go on.
+One that fails keeps its row with the reason, and the others are still measured.
 """
 
 import itertools
@@ -38,7 +38,18 @@ class Combination:
 
 
 def choices(spec: Mapping[str, Any], names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
-    """What the backend of this artifact offers for each option. Raises `UserError` listing those it has."""
+    """What the backend of this artifact offers to sweep over.
+
+    Args:
+        spec: Keys of kind bench.
+        names: Options of the backend.
+
+    Returns:
+        The values of each option.
+
+    Raises:
+        UserError: The backend has no such option; the message lists those it has.
+    """
     if not names:
         return {}
     backend = backends.find(spec["artifact"], spec.get("format"))
@@ -51,8 +62,15 @@ def choices(spec: Mapping[str, Any], names: Sequence[str]) -> dict[str, tuple[An
 
 
 def product(spec: Mapping[str, Any], settings: Axes, options: Axes) -> list[Combination]:
-    """Every combination of spec settings and of backend options; one where no axis is given. Raises `UserError`
-    for a setting that is out of range, before anything runs.
+    """Every combination of spec settings and of backend options; one where no axis is given.
+
+    Args:
+        spec: The keys that all combinations share.
+        settings: Values by the name of a key.
+        options: Values by the name of an option of the backend.
+
+    Raises:
+        UserError: A value is out of range, before anything runs.
     """
     axes = {**settings, **options}
     found = []
@@ -68,8 +86,10 @@ def product(spec: Mapping[str, Any], settings: Axes, options: Axes) -> list[Comb
 
 
 def run(combinations: Sequence[Combination], listener: Listener = quiet) -> Iterator[AnyRecord]:
-    """The record of each, as soon as it is there. One that failed early states its protocol too, so that it can
-    be told from the others.
+    """Measures one combination after the other.
+
+    Yields:
+        The record of each. One that failed early states its protocol too, so that it can be told from the others.
     """
     for one in combinations:
         record = api.bench(one.spec, _labelled(one.label, listener))

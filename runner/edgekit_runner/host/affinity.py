@@ -10,8 +10,18 @@ from edgekit_runner.host.sensors import ROOT, number, usable_cpus
 
 
 def resolve(text: str, root: Path = ROOT) -> tuple[int, ...]:
-    """CPU numbers of "0,2-3", "all", "big" or "little". Raises `UserError` for anything else, for CPUs that this
-    process may not use, and for "big" and "little" where all cores are alike or the system does not tell.
+    """Reads which CPUs are meant.
+
+    Args:
+        text: "0,2-3", "all", "big" or "little".
+        root: The root of the file system.
+
+    Returns:
+        The CPU numbers.
+
+    Raises:
+        UserError: For any other text, for CPUs that this process may not use, and for "big" and "little" where all
+            cores are alike or the system does not tell.
     """
     usable = usable_cpus()
     if usable is None:
@@ -21,7 +31,7 @@ def resolve(text: str, root: Path = ROOT) -> tuple[int, ...]:
     if text in ("big", "little"):
         return _cluster(text, usable, root)
     try:
-        # a range is cut behind the last CPU: "0-999999999" shall be refused, not counted out
+        # a range is cut behind the last CPU: "0-999999999" is to be refused, not counted out
         wanted = sorted({cpu for part in text.split(",") for cpu in _range(part)[: usable[-1] + 2]})
     except ValueError:
         raise UserError(
@@ -35,7 +45,11 @@ def resolve(text: str, root: Path = ROOT) -> tuple[int, ...]:
 
 
 def apply(cpus: tuple[int, ...]) -> None:
-    """Binds this process, and the threads it starts later. Raises `UserError` where the system refuses."""
+    """Binds this process, and the threads it starts later.
+
+    Raises:
+        UserError: The system refuses.
+    """
     try:
         os.sched_setaffinity(0, cpus)
     except (OSError, AttributeError) as error:
@@ -43,7 +57,7 @@ def apply(cpus: tuple[int, ...]) -> None:
 
 
 def _range(part: str) -> range:
-    """The CPUs of "2" or "2-3". Raises `ValueError` for any other text, and where no CPU lies between."""
+    """The CPUs of "2" or "2-3"; `ValueError` for any other text, and where no CPU lies between."""
     first, dash, last = part.partition("-")
     found = range(int(first), int(last if dash else first) + 1)
     if not found:

@@ -21,7 +21,15 @@ _FILES = (
 
 
 def memory_guard(size_bytes: int, root: Path = ROOT) -> None:
-    """Raises `RunnerError` when `size_bytes` alone exceeds the memory that is available now."""
+    """Refuses a model that cannot fit.
+
+    Args:
+        size_bytes: The size of its files.
+        root: The root of the file system.
+
+    Raises:
+        RunnerError: The files alone exceed the memory that is available now.
+    """
     available = available_bytes(root)
     if available is not None and size_bytes > available:
         raise RunnerError(

@@ -68,9 +68,16 @@ def cpuinfo() -> dict[str, str]:
 def cgroup_quota(
     root: Path = Path("/sys/fs/cgroup"), memberships: Path = Path("/proc/self/cgroup")
 ) -> float | str:
-    """CPUs this process may use by its cgroup quota (v2, then v1); "none" without a limit, or "unknown".
+    """CPUs that this process may use by its cgroup quota (v2, then v1).
 
     The least quota on the way up to the root counts, because every ancestor limits its children.
+
+    Args:
+        root: Where the cgroups are mounted.
+        memberships: The file that lists the cgroups of this process.
+
+    Returns:
+        A number of CPUs, "none" without a limit, or "unknown".
     """
     found = [_quota(folder) for folder in cgroups(root, memberships, "cpu")]
     limits = [quota for quota in found if quota]
@@ -78,7 +85,13 @@ def cgroup_quota(
 
 
 def cgroups(root: Path, memberships: Path, controller: str) -> Iterator[Path]:
-    """Folders of the cgroups (v2 and v1) of one controller that hold this process, up to the mount point."""
+    """Folders of the cgroups (v2 and v1) that hold this process, up to the mount point.
+
+    Args:
+        root: Where the cgroups are mounted.
+        memberships: The file that lists the cgroups of this process.
+        controller: The controller of v1, such as "cpu".
+    """
     for line in _read(memberships).splitlines():
         number, controllers, group = ([*line.split(":", 2), "", ""])[:3]
         if number == "0" or controller in controllers.split(","):

@@ -36,7 +36,15 @@ def isa_flags(cpuinfo: dict[str, str], machine: str) -> tuple[str, ...] | None:
 
 
 def isa_class(flags: tuple[str, ...] | None, machine: str) -> str:
-    """One of `ISA_CLASSES`. Unreadable flags give the floor that the architecture guarantees."""
+    """The class of a machine.
+
+    Args:
+        flags: What `isa_flags` returned; without them it is what the architecture guarantees.
+        machine: The machine as `platform.machine` names it.
+
+    Returns:
+        One of `ISA_CLASSES`.
+    """
     present = flags or ()
     if is_arm(machine):
         if "i8mm" in present:

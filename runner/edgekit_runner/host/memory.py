@@ -15,7 +15,15 @@ _SELF = Path("/proc/self")
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """One sample. `peak_bytes` is the highest RSS since the last accepted reset; None means unreadable."""
+    """One sample; None where a figure could not be read.
+
+    Attributes:
+        rss_bytes: What is resident.
+        uss_bytes: What is resident and shared with no other process.
+        anonymous_bytes: What of it no file backs.
+        file_bytes: What of it files back.
+        peak_bytes: The highest RSS since the last reset that the system accepted.
+    """
 
     rss_bytes: int | None
     uss_bytes: int | None
@@ -24,8 +32,9 @@ class Memory:
     peak_bytes: int | None
 
     def minus(self, base: "Memory") -> dict[str, int | None]:
-        """This sample with the baseline's RSS, USS, anonymous and file bytes taken off; a peak is taken
-        off the baseline's RSS, because that is what the process held when the phases began.
+        """This sample less another one.
+
+        The peak is less the RSS of the other one, because that is what the process held when the phases began.
         """
         pairs = {
             "rss_bytes": (self.rss_bytes, base.rss_bytes),

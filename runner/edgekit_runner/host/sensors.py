@@ -39,7 +39,7 @@ def text(path: Path) -> str | None:
 
 
 def number(path: Path) -> int | None:
-    """The same as an integer; None where it is none."""
+    """The content of a file as an integer; None where it is none."""
     try:
         return int(text(path) or "")
     except ValueError:
@@ -85,8 +85,10 @@ def run_queue_wait_s(root: Path = ROOT) -> float | None:
 
 
 def power_state(root: Path = ROOT) -> tuple[str, float | None]:
-    """What feeds the machine, "mains", "battery" or "unknown", and the charge of its battery in percent, None
-    without one. A battery that discharges decides, also beside a cable that is too weak.
+    """What feeds the machine. A battery that discharges decides, also beside a cable that is too weak.
+
+    Returns:
+        "mains", "battery" or "unknown", and the charge of the battery in percent, None without one.
     """
     if sys.platform != "linux":
         return _power_psutil()

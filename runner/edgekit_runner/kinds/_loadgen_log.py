@@ -28,7 +28,15 @@ def parse(lines: Iterable[str]) -> dict[str, Any]:
 
 
 def summarize(log: Mapping[str, Any], scenario: str) -> dict[str, Any]:
-    """The section `loadgen`, seconds and samples a second. Raises `RunnerError` for a log without a result."""
+    """The section `loadgen`, in seconds and samples a second.
+
+    Args:
+        log: What `parse` returned.
+        scenario: The scenario that was asked for.
+
+    Raises:
+        RunnerError: The log holds no result.
+    """
     single = scenario == "SingleStream"
     rate = "result_qps_with_loadgen_overhead" if single else "result_samples_per_second"
     missing = [key for key in ("result_validity", "result_query_count", rate) if key not in log]

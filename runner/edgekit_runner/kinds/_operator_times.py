@@ -18,7 +18,12 @@ RUNS_COUNT = 20
 
 
 def add_profile(spec: Spec, feeds: Feeds, record: OneArtifact) -> None:
-    """Fills `profile` of a record that has this section, and adds to the placement how many nodes ran where.
+    """Fills `profile`, and adds to the placement how many nodes ran where.
+
+    Args:
+        spec: What the worker was asked for.
+        feeds: One set of inputs.
+        record: A record that has the section.
 
     Raises:
         RunnerError: The model does not run.
@@ -61,7 +66,13 @@ def profile(
 
 
 def summarize(calls: Sequence[OpCall], source: str, runs_count: int) -> dict[str, Any]:
-    """One row a node, largest total first. `total_s` and each `total_s` are over all runs together."""
+    """The section `profile`: one row a node, largest total first, over all runs together.
+
+    Args:
+        calls: The calls of all runs.
+        source: Who timed them.
+        runs_count: How many runs.
+    """
     rows: dict[tuple[str, str, str], list[float]] = {}
     for call in calls:
         rows.setdefault((call.name, call.op, call.where), []).append(call.seconds)

@@ -126,7 +126,16 @@ def _warmed(
 
 
 def first_feeds(session: Session, expected: golden.Golden | None, seed: int) -> Arrays:
-    """The golden input of the first slice, or seeded random input."""
+    """What to feed.
+
+    Args:
+        session: The session.
+        expected: The golden input and output.
+        seed: Of the random input.
+
+    Returns:
+        The golden input of the first slice; without one seeded random input.
+    """
     if expected is None:
         return feeds.random_inputs(session.inputs, seed)
     return next(golden.slices(expected, session))[0]
@@ -153,9 +162,14 @@ def prove(
 
 
 def warm_up(session: Session, given: Arrays, spec: Spec) -> int:
-    """Fixed and stated: at least `warmup_count` runs and `warmup_s` seconds.
+    """Runs at least `warmup_count` times and for `warmup_s` seconds.
 
     Not "until stable", which would make two measurements incomparable.
+
+    Args:
+        session: The session.
+        given: One set of inputs, which stays fed.
+        spec: What the worker was asked for.
 
     Returns:
         How many runs it took.

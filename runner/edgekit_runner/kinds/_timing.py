@@ -138,7 +138,13 @@ def thirds(values: Any) -> tuple[Any, Any]:
 
 
 def latency(session: Session, feeds: Arrays, samples: Samples) -> dict[str, Any]:
-    """The `latency` of one process, and the median seconds to hand inputs over and to take outputs back."""
+    """The section `latency` of one process, with the medians of handing inputs over and taking outputs back.
+
+    Args:
+        session: The session.
+        feeds: One set of inputs.
+        samples: Its timed loop.
+    """
     times_in, times_out = [], []
     for _ in range(_COPIES_COUNT):
         start = time.perf_counter_ns()

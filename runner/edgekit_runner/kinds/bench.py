@@ -127,7 +127,7 @@ def _repetition(spec: Spec) -> Spec:
 
 
 def _stop(of_processes: Sequence[Mapping[str, Any]], elapsed_s: float, spec: Spec) -> str | None:
-    """The limit that is met; None where measuring goes on."""
+    """The limit that is met; None where measuring continues."""
     clean = [process for process in of_processes if not process["external"]]
     if len(of_processes) - len(clean) >= spec.processes_min_count:
         return "disturbance"
@@ -178,6 +178,11 @@ def _doubts(record: Mapping[str, Any], spec: Spec) -> list[str]:
 
 def work(spec: Spec, record: Record, parent: TextIO) -> None:
     """Fills the record of one process: its share of the runs.
+
+    Args:
+        spec: What the worker was asked for.
+        record: A blank record of this kind.
+        parent: Not used.
 
     Raises:
         RunnerError: The artifact does not run, or is not what it should be.

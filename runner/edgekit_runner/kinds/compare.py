@@ -55,11 +55,7 @@ class Spec(Repeated):
 
     @classmethod
     def complete(cls, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Adds the preset.
-
-        Raises:
-            UserError: A key without a default is not given.
-        """
+        """Adds the preset; `UserError` without an artifact or a baseline."""
         whole = super().complete(given)
         if given.get("baseline") is None:
             raise UserError(_NO_BASELINE)
@@ -226,6 +222,11 @@ def _doubts(record: Mapping[str, Any], spec: Spec) -> list[str]:
 
 def work(spec: Spec, record: Record, parent: TextIO) -> None:
     """Fills the record of one process: its share of the rounds.
+
+    Args:
+        spec: What the worker was asked for.
+        record: A blank record of this kind.
+        parent: Not used.
 
     Raises:
         RunnerError: One of the two does not run, or is not what it should be.

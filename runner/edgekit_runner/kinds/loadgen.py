@@ -68,6 +68,11 @@ def run(spec: Spec, listener: Listener = quiet) -> Record:
 def work(spec: Spec, record: Record, parent: TextIO) -> None:
     """Fills the record.
 
+    Args:
+        spec: What the worker was asked for.
+        record: A blank record of this kind.
+        parent: Not used.
+
     Raises:
         MissingRuntime: LoadGen is not installed.
         RunnerError: The artifact does not run, or is not what it should be.
@@ -106,7 +111,11 @@ class _Model:
         self.error: Exception | None = None
 
     def pilot_s(self) -> float:
-        """The least of a few runs: LoadGen makes up its queries before the test and must not run out."""
+        """The least of a few runs: LoadGen prepares its queries before the test and must not run out.
+
+        Raises:
+            Exception: What the runtime raised.
+        """
         for _ in range(_PILOT_COUNT):
             self._once()
         if self.error is not None:
@@ -116,8 +125,9 @@ class _Model:
         return least
 
     def issue(self, samples: Sequence[Any]) -> None:
-        """Runs them and says so to LoadGen. An error must not cross its C++: it is kept, and the rest is
-        answered without a run.
+        """Runs the samples and says so to LoadGen.
+
+        An error must not cross its C++: it is kept, and the rest is answered without a run.
         """
         lg = self._library
         for start in range(0, len(samples), self._batch_count):
@@ -143,13 +153,16 @@ class _Model:
         return {"inference_p50_s": median_s(self._wall), "inference_cpu_p50_s": median_s(self._cpu)}
 
     def validity(self, window: Mapping[str, Any], threads_count: int) -> ValiditySection:
+        """The verdict on the window of the test and on the times taken here."""
         medians = [median_s(part) for part in (*thirds(self._wall), *thirds(self._cpu))]
         return judge(window, threads_count, *medians).section()
 
 
 def _test(model: _Model, spec: Spec, expected_s: float) -> dict[str, Any]:
-    """One test of LoadGen, and its detail log as `loadgen_log` reads it. The log lies in a temporary folder, which is
-    unlinked as soon as LoadGen has opened its files, so that a kill leaves nothing behind either.
+    """Runs one test of LoadGen and reads its detail log.
+
+    The log lies in a temporary folder, which is unlinked as soon as LoadGen has opened its files, so that a kill leaves
+    nothing behind either.
     """
     import shutil
     import tempfile

@@ -50,6 +50,11 @@ def run(spec: Spec, listener: Listener = quiet) -> Record:
 def work(spec: Spec, record: Record, parent: TextIO) -> None:
     """Fills the record.
 
+    Args:
+        spec: What the worker was asked for.
+        record: A blank record of this kind.
+        parent: Not used.
+
     Raises:
         RunnerError: The artifact does not run, or is not what it should be.
     """

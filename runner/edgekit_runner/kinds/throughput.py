@@ -15,10 +15,11 @@ from edgekit_runner import record as records
 from edgekit_runner.host import capacity
 from edgekit_runner.protocol import Lasting
 from edgekit_runner.record import Listener, OneArtifact, Table, quiet
-from edgekit_runner.spec import INSTANCES_MOST_COUNT, Rule
+from edgekit_runner.spec import Rule
 from edgekit_runner.stats import doubts, quantiles
 from edgekit_runner.stats.validity import ValiditySection, Verdict, judge
 
+INSTANCES_MOST_COUNT = 256
 FEW_RUNS_COUNT = 20
 LATE_RATIO = 0.05
 _SUMMED = ("cpu_s", "major_faults_count", "involuntary_switches_count")
@@ -75,6 +76,11 @@ def run(spec: Spec, listener: Listener = quiet) -> Record:
 
 def work(spec: Spec, record: Record, parent: TextIO) -> None:
     """Fills the record of one instance.
+
+    Args:
+        spec: What the worker was asked for.
+        record: A blank record of this kind.
+        parent: Its stdout, to speak to the caller.
 
     Raises:
         RunnerError: The artifact does not run, is not what it should be, or another instance failed.

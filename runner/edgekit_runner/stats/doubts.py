@@ -1,5 +1,6 @@
-"""What a reader of the record should hold against it, as sentences. A result that states no doubt is not
-thereby proven; these are the causes that this version looks for.
+"""What a reader of the record should hold against it, as sentences.
+
+A result without a doubt is not proven by that; these are the causes that this version looks for.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,13 @@ def of_environment(environment: Mapping[str, Any], threads_count: int) -> list[s
 
 
 def of_golden(spec_golden: str | None, whose: str, seed: int) -> list[str]:
-    """The doubt that nothing proved the outputs."""
+    """The doubt that nothing proved the outputs.
+
+    Args:
+        spec_golden: The golden file of the spec; with one there is no doubt.
+        whose: "artifact" or "baseline".
+        seed: Of the random input.
+    """
     if spec_golden is not None:
         return []
     return [f"The {whose} has no golden output: it ran on random input (seed {seed}), unproven."]

@@ -19,7 +19,13 @@ _EXACT_COUNT = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A 95 % interval of a median in the unit of the sample; None with a reason when n is too small."""
+    """A 95 % interval of a median in the unit of the sample.
+
+    Attributes:
+        low: Its low end; None when n is too small.
+        high: Its high end; None when n is too small.
+        reason: Why there is none.
+    """
 
     low: float | None
     high: float | None
@@ -45,8 +51,11 @@ def percentile_allowed(count: int, q_percent: int) -> bool:
 
 
 def median_rank(count: int) -> int:
-    """The largest l, counted from 1, whose l-th smallest and l-th largest of `count` values enclose the
-    median with at least 95 %; 0 when no pair does (count < 6).
+    """The rank of the interval of a median.
+
+    Returns:
+        The largest l, counted from 1, whose l-th smallest and l-th largest of `count` values enclose the median with at
+        least 95 %; 0 when no pair does (count < 6).
     """
     if count > _EXACT_COUNT:
         return math.floor((count - 1.96 * math.sqrt(count)) / 2)
@@ -70,9 +79,11 @@ def median_interval(values: Sequence[float]) -> Interval:
 
 
 def quantile_ranks(count: int, q_percent: int) -> tuple[int, int]:
-    """Ranks, counted from 1, whose values enclose the q-th percentile with at least 95 %: the largest low with
-    P(binomial(n, q) < low) <= 2.5 % and the least high with P(binomial(n, q) >= high) <= 2.5 %. Clipped to
-    1..n, which `percentile_allowed` keeps it from. Beyond 2000 values the normal approximation.
+    """Ranks, counted from 1, whose values enclose the q-th percentile with at least 95 %.
+
+    Returns:
+        The largest low with P(binomial(n, q) < low) <= 2.5 % and the least high with P(binomial(n, q) >= high) <= 2.5 %,
+        clipped to 1..n, which `percentile_allowed` keeps it from. Beyond 2000 values the normal approximation.
     """
     q = q_percent / 100
     if count > _EXACT_COUNT:

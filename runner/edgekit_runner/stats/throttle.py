@@ -26,8 +26,10 @@ Bucket = Mapping[str, Any]
 
 
 def slower_from(medians_s: Sequence[float]) -> int | None:
-    """The index of the first bucket from which on all stay 10 % above the median of the first five; None where
-    there is none, or where fewer than three are left to show that it lasts.
+    """The index of the first bucket from which on all stay 10 % above the median of the first five.
+
+    Returns:
+        None where there is none, or where fewer than three are left to show that it lasts.
     """
     limit = SLOWER_RATIO * quantiles.median(medians_s[:REFERENCE_COUNT])
     start = len(medians_s)
@@ -37,8 +39,16 @@ def slower_from(medians_s: Sequence[float]) -> int | None:
 
 
 def diagnose(buckets: Sequence[Bucket], threads_count: int, limit_celsius: float | None) -> dict[str, Any]:
-    """`throttle_point_s` (None: no lasting slowdown was seen), `throttle_causes` (of "clock", "heat", "others";
-    those that something shows, maybe none) and `throttle_reason`, a sentence.
+    """Looks for a lasting slowdown and its causes.
+
+    Args:
+        buckets: The run, see the head of this module.
+        threads_count: Threads of the runtime.
+        limit_celsius: Where the kernel begins to throttle, as far as it says so.
+
+    Returns:
+        `throttle_point_s` (None: no lasting slowdown was seen), `throttle_causes` (of "clock", "heat" and "others" those
+        that something shows, maybe none) and `throttle_reason`, a sentence.
     """
     least = REFERENCE_COUNT + LASTING_COUNT
     if len(buckets) < least:
@@ -74,8 +84,9 @@ def merged(windows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def judged(buckets: Sequence[Bucket], threads_count: int) -> Verdict:
-    """Whether others disturbed these buckets. The drift of the samples and the clock are left out: they are
-    the finding here, not a disturbance of it.
+    """Whether others disturbed these buckets.
+
+    The drift of the samples and the clock are left out: they are the finding here, not a disturbance of it.
     """
     window = merged([bucket["window"] for bucket in buckets])
     window["frequency_end_hz"] = window["frequency_start_hz"]

@@ -40,10 +40,12 @@ class Window:
         self._first = _counters(self._root, self._cpus)
 
     def end(self) -> dict[str, Figure]:
-        """What changed since `begin`, None where it could not be read at both times. Ready for JSON.
+        """Takes the second reading.
 
-        `steal_s` and `other_busy_s` are of the CPUs that this process may use, in ticks of 10 ms;
-        `run_queue_wait_s` is over all threads of this process; throttling is of all cgroups that hold it.
+        Returns:
+            What changed since `begin`, ready for JSON; None where it could not be read at both times. `steal_s` and
+            `other_busy_s` are of the CPUs that this process may use, in ticks of 10 ms; `run_queue_wait_s` is over all
+            threads of this process; throttling is of all cgroups that hold it.
         """
         last = _counters(self._root, self._cpus)
         change = {name: _change(self._first[name], last[name]) for name in last}
