@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from edgekit_runner.cli import commands, tools
 from edgekit_runner.cli.arguments import parser
-from edgekit_runner.cli.commands import MEASURING, VERBS
 from edgekit_runner.errors import RunnerError
 
 
@@ -18,9 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _end_as_interrupted()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # the marks of a sparkline, a path that is no text
-    arguments = parser(VERBS).parse_args(argv)
+    arguments = parser(commands.VERBS | tools.VERBS).parse_args(argv)
     try:
-        return int(arguments.verb(arguments))
+        return int(arguments.verb.run(arguments))
     except RunnerError as error:
         print(f"error: {error}", file=sys.stderr)
         _answer(arguments, error)
@@ -37,9 +37,8 @@ def _answer(arguments: argparse.Namespace, error: RunnerError) -> None:
     """With --json a measuring verb answers with a record, also when nothing could begin."""
     from edgekit_runner import record as records
 
-    verb = arguments.verb.__name__
-    if verb in MEASURING and arguments.json:
-        print(records.to_line(records.fail_with(records.blank(verb), error)))
+    if arguments.verb.measures and arguments.json:
+        print(records.to_line(records.fail_with(records.blank(arguments.name), error)))
 
 
 def _end_as_interrupted() -> None:

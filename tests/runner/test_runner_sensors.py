@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from edgekit_runner.cli import installed
+from edgekit_runner.cli import tools
 from edgekit_runner.host import sensors
 from edgekit_runner.host.sensors import EnergyCounter, Reading
 from machine_tree import write_tree
@@ -41,7 +41,7 @@ def test_what_a_tree_shows_is_called_readable(tmp_path: Path) -> None:
 
 
 def test_info_lists_the_sensors_of_this_machine() -> None:
-    found = installed.describe()
+    found = tools.describe_machine()
     assert found["sensors"] == sensors.available()
     assert set(found["sensors"].values()) <= {"readable", "unknown"}
     json.dumps(found)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from edgekit_runner import api, record, spawn
 from edgekit_runner.backends import onnxruntime
-from edgekit_runner.cli import arguments, csv_rows, sweep, table
+from edgekit_runner.cli import arguments, output, sweep, table
 from edgekit_runner.errors import UserError
 from edgekit_runner.spec import Spec
 from runner_models import QUICK, cli, write_onnx
@@ -162,7 +162,7 @@ def test_a_disturbed_median_is_neither_in_the_csv_nor_in_the_table(measured: rec
     for valid in (True, False):
         latency = {**measured["latency"], "p50_valid": valid, "p50_s": 0.123, "min_s": 0.0456}
         found = {**measured, "latency": latency, "reason": 'a, b\n"c"'}
-        (row,) = rows_of(csv_rows.render([found]))
+        (row,) = rows_of(output.csv_text([found]))
         assert row["latency.p50_s"] == ("0.123" if valid else "") and row["latency.min_s"] == "0.0456"
         assert (row["latency.mean_s"] == "") != valid and row["reason"] == found["reason"]
         line = sweep.render(made, [found, found]).splitlines()[2]

@@ -1,12 +1,25 @@
-"""The verbs: options to a spec, a record to the shell. The docstring of each function is the help text of its verb."""
+"""The verbs that measure: options to a spec, a record to the shell.
+
+The docstring of a verb's function is its help text.
+"""
 
 import argparse
-import json
-import sys
 from typing import Any
 
-from edgekit_runner.cli.arguments import affinities, options
-from edgekit_runner.cli.output import print_csv, progress, show, show_all, writable
+from edgekit_runner.cli.arguments import (
+    Parser,
+    Verb,
+    add_artifact,
+    add_golden,
+    add_one,
+    add_place,
+    add_protocol,
+    affinities,
+    given,
+    options,
+    whole_numbers,
+)
+from edgekit_runner.cli.output import progress, show, show_all, writable
 from edgekit_runner.errors import UserError
 
 
@@ -16,9 +29,9 @@ def bench(arguments: argparse.Namespace) -> int:
     """
     from edgekit_runner.cli import sweep
 
-    spec = _one(arguments) | _given(arguments, min_runs_count="runs", min_duration_s="seconds")
-    spec |= _given(arguments, protocol="protocol") | {"profile": arguments.profile}
-    axes = _given(arguments, threads_count="threads", batch_count="batch")
+    spec = _one(arguments) | given(arguments, min_runs_count="runs", min_duration_s="seconds")
+    spec |= given(arguments, protocol="protocol") | {"profile": arguments.profile}
+    axes = given(arguments, threads_count="threads", batch_count="batch")
     if arguments.affinity:
         axes["affinity"] = affinities(arguments.affinity)
     combinations = sweep.product(spec, axes, sweep.choices(spec, arguments.sweep))
@@ -26,6 +39,27 @@ def bench(arguments: argparse.Namespace) -> int:
     if len(combinations) == 1 and not arguments.csv:
         return show(next(found), arguments.json)
     return show_all(combinations, found, arguments.json, arguments.csv)
+
+
+def _bench_options(verb: Parser) -> None:
+    verb.add_argument("--runs", type=int, metavar="N", help="least number of timed runs in all (100)")
+    verb.add_argument(
+        "--seconds", type=float, metavar="S", help="least duration of the timed loops in all (3)"
+    )
+    verb.add_argument("--profile", action="store_true", help="also time each operator, in a run of its own")
+    verb.add_argument("--threads", type=whole_numbers, metavar="N,N", help="threads of the runtime (1)")
+    verb.add_argument(
+        "--batch", type=whole_numbers, metavar="N,N", help="batch size, where the artifact leaves it free"
+    )
+    verb.add_argument(
+        "--affinity", action="append", metavar="CPUS", help="0,2-3 or big or little; several by ; or again"
+    )
+    verb.add_argument(
+        "--sweep", action="append", default=[], metavar="OPTION", help="try all values of a backend option"
+    )
+    add_artifact(verb)
+    add_protocol(verb)
+    add_golden(verb)
 
 
 def compare(arguments: argparse.Namespace) -> int:
@@ -36,10 +70,20 @@ def compare(arguments: argparse.Namespace) -> int:
     from edgekit_runner import api
 
     spec = _shared(arguments) | _placed(arguments)
-    spec |= _given(arguments, artifact="a", baseline="b", rounds_count="rounds")
-    spec |= _given(arguments, tolerance_ratio="tolerance", protocol="protocol")
-    spec |= _given(arguments, baseline_golden="golden", baseline_golden_atol="atol")
+    spec |= given(arguments, artifact="a", baseline="b", rounds_count="rounds")
+    spec |= given(arguments, tolerance_ratio="tolerance", protocol="protocol")
+    spec |= given(arguments, baseline_golden="golden", baseline_golden_atol="atol")
     return show(api.compare(spec, progress()), arguments.json)
+
+
+def _compare_options(verb: Parser) -> None:
+    verb.add_argument("a", metavar="A", help="the artifact in question")
+    verb.add_argument("b", metavar="B", help="the baseline")
+    verb.add_argument("--rounds", type=int, metavar="N", help="rounds of ABBA in all (48)")
+    verb.add_argument("--tolerance", type=float, metavar="R", help="ratio that counts as equal (0.05)")
+    add_protocol(verb)
+    add_golden(verb)
+    add_place(verb)
 
 
 def sustain(arguments: argparse.Namespace) -> int:
@@ -61,6 +105,12 @@ def sustain(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _sustain_options(verb: Parser) -> None:
+    verb.add_argument("--minutes", type=float, metavar="M", default=2.0, help="how long (2)")
+    verb.add_argument("--plot", metavar="SVG", help="also draw latency over time into this file")
+    add_one(verb)
+
+
 def throughput(arguments: argparse.Namespace) -> int:
     """Counts the inferences a second of several processes that run the artifact at the same time."""
     from edgekit_runner import api
@@ -73,6 +123,18 @@ def throughput(arguments: argparse.Namespace) -> int:
     return show(api.throughput(spec, progress()), arguments.json)
 
 
+def _throughput_options(verb: Parser) -> None:
+    verb.add_argument(
+        "--instances",
+        type=whole_numbers,
+        metavar="N,N",
+        default=[1, 2],
+        help="how many processes, in turn (1,2)",
+    )
+    verb.add_argument("--seconds", type=float, metavar="S", default=10.0, help="how long (10)")
+    add_one(verb)
+
+
 def loadgen(arguments: argparse.Namespace) -> int:
     """Lets MLCommons' LoadGen run a scenario of MLPerf; needs pip install edgekit-runner[loadgen]."""
     from edgekit_runner import api
@@ -82,100 +144,39 @@ def loadgen(arguments: argparse.Namespace) -> int:
         | _placed(arguments)
         | {"duration_s": arguments.seconds, "scenario": arguments.scenario}
     )
-    return show(api.loadgen(spec | _given(arguments, min_runs_count="samples")), arguments.json)
+    return show(api.loadgen(spec | given(arguments, min_runs_count="samples")), arguments.json)
 
 
-def check(arguments: argparse.Namespace) -> int:
-    """Says whether a bench record is worse than a baseline's, as a gate in a pipeline.
-
-    Exit code 0 when no figure is worse, 1 for a regression, 4 when the two records allow no verdict.
-    """
-    from edgekit_runner.cli import gate, regression
-
-    pair = (gate.read(arguments.record), gate.read(arguments.against))
-    found = regression.check(*pair, arguments.tolerance)
-    print(json.dumps(found) if arguments.json else gate.render(found))
-    return gate.EXIT_CODES[found["verdict"]]
-
-
-def schema(arguments: argparse.Namespace) -> int:
-    """Prints the JSON Schema (2020-12) of what --json prints."""
-    from importlib import resources
-
-    from edgekit_runner.record import SCHEMA_VERSION
-
-    file = resources.files("edgekit_runner") / "schema" / f"record-{SCHEMA_VERSION}.schema.json"
-    print(file.read_text(encoding="utf-8"), end="")
-    return 0
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Runs a spec, a JSON object as `spec.py` describes it, and prints the record as one line of JSON; with --csv
-    a record of kind bench as CSV.
-    """
-    from pathlib import Path
-
-    from edgekit_runner import api
-    from edgekit_runner import record as records
-
-    try:
-        text = sys.stdin.read() if arguments.spec == "-" else Path(arguments.spec).read_text("utf-8")
-        spec = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"the spec {arguments.spec} cannot be read: {error}.") from None
-    if not isinstance(spec, dict):
-        raise UserError(f"a spec is a JSON object, not {type(spec).__name__}.")
-    if arguments.csv and spec.get("kind", "bench") != "bench":
-        raise UserError(
-            f"--csv is for kind bench, not {spec['kind']!r}; leave it out for the record as JSON."
-        )
-    record = api.run(spec, progress())
-    if arguments.csv:
-        print_csv([record])
-    else:
-        print(records.to_line(record))
-    return records.exit_code(record)
-
-
-def info(arguments: argparse.Namespace) -> int:
-    """Says what can run here."""
-    from edgekit_runner.cli import installed as about
-
-    found = about.describe()
-    print(json.dumps(found) if arguments.json else about.render(found))
-    return 0
-
-
-def selftest(arguments: argparse.Namespace) -> int:
-    """Checksums and golden output of an exported folder."""
-    from edgekit_runner.cli import bundle
-
-    found = bundle.run(arguments.bundle, 1 if arguments.threads is None else arguments.threads)
-    return max(show(record, arguments.json) for record in found)
+def _loadgen_options(verb: Parser) -> None:
+    verb.add_argument("--scenario", metavar="NAME", default="SingleStream", help="SingleStream or Offline")
+    verb.add_argument("--samples", type=int, metavar="N", help="least number of samples (100)")
+    verb.add_argument("--seconds", type=float, metavar="S", default=10.0, help="how long (10)")
+    add_one(verb)
 
 
 def _shared(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every measuring verb takes."""
-    return _given(arguments, golden="golden", golden_atol="atol")
+    return given(arguments, golden="golden", golden_atol="atol")
 
 
 def _placed(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every measuring verb takes once; `bench` takes several of each, `compare` no batch."""
     names = {"threads_count": "threads", "affinity": "affinity", "batch_count": "batch"}
-    return _given(arguments, **{key: name for key, name in names.items() if name in arguments})
+    return given(arguments, **{key: name for key, name in names.items() if name in arguments})
 
 
 def _one(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every verb that measures one artifact takes."""
-    spec = _shared(arguments) | _given(arguments, artifact="file", format="format")
+    spec = _shared(arguments) | given(arguments, artifact="file", format="format")
     return spec | {"options": options(arguments.option)}
 
 
-def _given(arguments: argparse.Namespace, **names: str) -> dict[str, Any]:
-    """Spec keys from the options that were given; the rest keep the spec's defaults."""
-    values = {key: getattr(arguments, name) for key, name in names.items()}
-    return {key: value for key, value in values.items() if value is not None}
-
-
-MEASURING = {verb.__name__: verb for verb in (bench, compare, sustain, throughput, loadgen)}
-VERBS = MEASURING | {verb.__name__: verb for verb in (check, run, info, schema, selftest)}
+VERBS = {
+    "bench": Verb(bench, "prove, time and weigh an artifact", _bench_options, csv=True, measures=True),
+    "compare": Verb(compare, "time two artifacts in turns", _compare_options, measures=True),
+    "sustain": Verb(sustain, "watch latency over minutes", _sustain_options, measures=True),
+    "throughput": Verb(
+        throughput, "inferences a second of several processes at once", _throughput_options, measures=True
+    ),
+    "loadgen": Verb(loadgen, "a scenario of MLPerf", _loadgen_options, measures=True),
+}

@@ -1,6 +1,6 @@
 """A record as a short table for a person; the doubts stand under it as sentences."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgekit_runner.record import AnyRecord
@@ -15,7 +15,7 @@ _OPS_MOST_COUNT = 10
 def render(record: AnyRecord) -> str:
     """The lines of one record of any kind and status."""
     lines = [] if record["status"] == "ok" else [f"{record['status'].upper()}: {record['reason']}"]
-    lines += _compare(record) if record["kind"] == "compare" else _bench(record)
+    lines += _compare(record) if record["kind"] == "compare" else _one(record)
     if record.get("validity"):
         lines.append(_validity(record["validity"]))
     if record["environment"]:
@@ -25,7 +25,7 @@ def render(record: AnyRecord) -> str:
     return "\n".join(lines)
 
 
-def _bench(record: AnyRecord) -> list[str]:
+def _one(record: AnyRecord) -> list[str]:
     lines = []
     if record["artifact"]:
         art = record["artifact"]
@@ -35,19 +35,14 @@ def _bench(record: AnyRecord) -> list[str]:
         run = record["runtime"]
         threads = record["protocol"]["threads_count"]
         lines.append(f"{'runtime':<18}{run['name']} {run['version']}, {threads} thread(s)")
-    if record["golden"]:
+    if record.get("golden"):
         lines.append(f"{'golden':<18}{_golden(record['golden'])}")
-    if record["phases"]:
+    if record.get("phases"):
         names = ("import", "load", "first_inference")
         parts = [f"{name.replace('_', ' ')} {ms(record['phases'].get(f'{name}_s'))}" for name in names]
         lines.append(f"{'phases':<18}{', '.join(parts)}")
-    lines += _latency(record["latency"]) if record.get("latency") else []
-    lines += _sustained(record["sustained"]) if record.get("sustained") else []
-    lines += [_row(row) for row in (record.get("throughput") or {}).get("rows", ())]
-    lines += _loadgen(record["loadgen"]) if record.get("loadgen") else []
-    lines += [_memory("memory", record["memory"])] if record["memory"] else []
-    lines += [_energy(record["energy"])] if record.get("energy") else []
-    lines += _profile(record["profile"]) if record.get("profile") else []
+    for name, section in _SECTIONS.items():
+        lines += section(record[name]) if record.get(name) else []
     return lines
 
 
@@ -95,6 +90,10 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_SPARKS[round((height - low) / span * (len(_SPARKS) - 1))] for height in heights)
 
 
+def _throughput(found: dict[str, Any]) -> list[str]:
+    return [_row(row) for row in found.get("rows", ())]
+
+
 def _row(row: dict[str, Any]) -> str:
     scaling = row["scaling_ratio"]
     times = "" if scaling is None else f" ({scaling:.2f} x of 1)"
@@ -130,10 +129,10 @@ def _validity(validity: dict[str, Any]) -> str:
     return f"{'validity':<18}{validity['verdict']}{width}"
 
 
-def _energy(energy: dict[str, Any]) -> str:
+def _energy(energy: dict[str, Any]) -> list[str]:
     if energy["status"] != "measured":
-        return f"{'energy':<18}unavailable: {energy['reason']}"
-    return f"{'energy':<18}{energy['per_run_j'] * 1e3:.4g} mJ a run ({energy['source']}, whole machine)"
+        return [f"{'energy':<18}unavailable: {energy['reason']}"]
+    return [f"{'energy':<18}{energy['per_run_j'] * 1e3:.4g} mJ a run ({energy['source']}, whole machine)"]
 
 
 def _profile(found: dict[str, Any]) -> list[str]:
@@ -201,3 +200,15 @@ def mib(size: float | None) -> str:
 
 def _ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+# in this order; a section without a row here is in the JSON only
+_SECTIONS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "latency": _latency,
+    "sustained": _sustained,
+    "throughput": _throughput,
+    "loadgen": _loadgen,
+    "memory": lambda found: [_memory("memory", found)],
+    "energy": _energy,
+    "profile": _profile,
+}
