@@ -76,7 +76,7 @@ class OpCall:
 class Session(ABC):
     """An opened artifact. `run` is feed, invoke, fetch; they are apart so that only `invoke` is timed.
 
-    Feeds and results are in the artifact's own dtype and shape; `quantize` converts.
+    Feeds and results are in the artifact's own dtype and shape; `feeds` converts.
     """
 
     inputs: tuple[TensorInfo, ...]

@@ -51,7 +51,7 @@ def parser(verbs: Mapping[str, Verb]) -> Parser:
 
 
 def add_artifact(verb: Parser) -> None:
-    """The artifact of a verb that measures one."""
+    """Adds the artifact of a verb that measures one, its format and the options of the backend."""
     verb.add_argument("file", metavar="FILE", help="a .onnx, .tflite or .mlpackage")
     verb.add_argument("--format", metavar="NAME", help="onnx, tflite or coreml, when the suffix does not say")
     verb.add_argument(
@@ -60,29 +60,29 @@ def add_artifact(verb: Parser) -> None:
 
 
 def add_protocol(verb: Parser) -> None:
-    """The preset of counts and seconds."""
+    """Adds the preset of counts and seconds."""
     verb.add_argument("--protocol", metavar="NAME", help="quick, default or strict")
 
 
 def add_golden(verb: Parser) -> None:
-    """What proves the outputs."""
+    """Adds what proves the outputs."""
     verb.add_argument("--golden", metavar="NPZ", help="input_0.. and expected output_0..")
     verb.add_argument("--atol", type=float, metavar="X", help="largest allowed difference of an output")
 
 
 def add_threads(verb: Parser) -> None:
-    """Threads of the runtime."""
+    """Adds the threads of the runtime."""
     verb.add_argument("--threads", type=int, metavar="N", help="threads of the runtime (1)")
 
 
 def add_place(verb: Parser) -> None:
-    """Threads of the runtime and the CPUs that they may use."""
+    """Adds the threads of the runtime and the CPUs that they may use."""
     add_threads(verb)
     verb.add_argument("--affinity", metavar="CPUS", help="0,2-3 or big or little")
 
 
 def add_one(verb: Parser) -> None:
-    """All options that the verbs share which run one artifact for a stated time."""
+    """Adds what the verbs share that run one artifact for a stated time."""
     add_artifact(verb)
     add_golden(verb)
     add_place(verb)

@@ -103,7 +103,7 @@ def _labelled(label: str, listener: Listener) -> Listener:
 
 
 def render(combinations: Sequence[Combination], found: Sequence[AnyRecord]) -> str:
-    """A row each; below, every doubt once, with the rows that it is about where not all are."""
+    """The table: a row each; below, every doubt once, with the rows that it is about where not all are."""
     axes = [_NAMES.get(name, name) for name in combinations[0].values]
     rows = [[*axes, *_HEADINGS]]
     for one, record in zip(combinations, found, strict=True):

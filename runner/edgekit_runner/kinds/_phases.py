@@ -54,7 +54,7 @@ class Probe:
 
 
 def begin(spec: Spec, record: Head) -> None:
-    """Fills the machine and the settings in."""
+    """Fills `environment` and `protocol`, and the doubts about the machine."""
     found = record["environment"] = environment.describe()
     record["protocol"] = spec.settings()
     record["doubts"] += doubts.of_environment(found, spec.threads_count)
@@ -126,7 +126,7 @@ def _warmed(
 
 
 def first_feeds(session: Session, expected: golden.Golden | None, seed: int) -> Arrays:
-    """What to feed.
+    """Chooses what to feed.
 
     Args:
         session: The session.
@@ -144,7 +144,7 @@ def first_feeds(session: Session, expected: golden.Golden | None, seed: int) -> 
 def prove(
     session: Session, outputs: Arrays, expected: golden.Golden | None, atol: float | None
 ) -> golden.GoldenResult:
-    """Looks for NaN always, and at the golden output where there is one.
+    """Compares with the golden output; without one looks for NaN only.
 
     Args:
         session: The session.

@@ -75,7 +75,7 @@ def energy_of(chosen: Parts, runs_count: int) -> dict[str, Any]:
 
 
 def latency_of(chosen: Parts, stopped_by: str) -> dict[str, Any]:
-    """Seconds. p50 is over process medians; mean, deviation and tail percentiles are of the pooled runs."""
+    """The section `latency`, in seconds: p50 is over process medians, the other figures are of the pooled runs."""
     processes = summaries(chosen)
     pooled = [value / 1e9 for part in chosen for value in part["samples"]["wall_ns"]]
     cpu_total = math.fsum(value / 1e9 for part in chosen for value in part["samples"]["cpu_ns"])
