@@ -1,7 +1,7 @@
 """ONNX Runtime, on the CPU unless `providers` asks for more.
 
-One inter-op thread and `threads` intra-op threads that do not spin: a spinning thread burns CPU time
-that is not the model's, and steals it from the others on a shared machine.
+One inter-op thread and `threads` intra-op threads that do not spin: a spinning thread burns CPU time that is not the
+model's, and steals it from the others on a shared machine.
 """
 
 import json
@@ -31,8 +31,7 @@ OPTIONS = ("optimize", "providers")
 _CPU = "CPUExecutionProvider"
 _REMOTE = "AzureExecutionProvider"
 _DTYPES = {"float": "float32", "double": "float64", "bool": "bool"}
-_QUIET = 3
-_SUFFIX = "_kernel_time"
+_QUIET, _SUFFIX = 3, "_kernel_time"
 _NOT_ASKED = "not asked: which node runs where shows in a profiled session only"
 
 
@@ -207,7 +206,7 @@ class OnnxSession(Session):
         self._feeds = dict(feeds)
 
     def invoke(self) -> None:
-        """Runs one `run` of the session.
+        """Runs one `run`.
 
         Raises:
             RunnerError: The runtime failed.

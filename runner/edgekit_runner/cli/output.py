@@ -1,4 +1,7 @@
-"""What a verb hands to the shell: a record as JSON, text or CSV on stdout, progress and errors on stderr."""
+"""What a verb hands to the shell: a record as JSON, text or CSV on stdout, progress and errors on stderr.
+
+The verbs import what they need when they run, so that `--help` and `--version` cost next to nothing.
+"""
 
 import json
 import os
@@ -7,12 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit_runner import record as records
 from edgekit_runner.errors import UserError
-from edgekit_runner.record import AnyRecord
 
 if TYPE_CHECKING:
     from edgekit_runner.cli.sweep import Combination
+    from edgekit_runner.record import AnyRecord
 
 _COLUMNS = (
     "started_utc", "status", "error_kind", "reason", "artifact.path", "artifact.format",
@@ -29,8 +31,9 @@ _COLUMNS = (
 _OF_QUIET_RUNS = ("p50_s", "p50_ci95_low_s", "p50_ci95_high_s", "p90_s", "p95_s", "p99_s", "mean_s")
 
 
-def show(record: AnyRecord, as_json: bool) -> int:
+def show(record: "AnyRecord", as_json: bool) -> int:
     """Prints one record and returns its exit code."""
+    from edgekit_runner import record as records
     from edgekit_runner.cli import table
 
     if record["status"] != "ok":
@@ -40,7 +43,7 @@ def show(record: AnyRecord, as_json: bool) -> int:
 
 
 def show_all(
-    combinations: "Sequence[Combination]", found: Iterator[AnyRecord], as_json: bool, as_csv: bool
+    combinations: "Sequence[Combination]", found: "Iterator[AnyRecord]", as_json: bool, as_csv: bool
 ) -> int:
     """Prints the records of a sweep.
 
@@ -53,6 +56,7 @@ def show_all(
     Returns:
         The worst exit code.
     """
+    from edgekit_runner import record as records
     from edgekit_runner.cli import sweep
 
     done = []
@@ -69,7 +73,7 @@ def show_all(
     return max(map(records.exit_code, done))
 
 
-def csv_text(found: Iterable[AnyRecord]) -> str:
+def csv_text(found: "Iterable[AnyRecord]") -> str:
     """Bench records as CSV for a spreadsheet, without the last line end.
 
     The header names the place in the record and so the unit. Of a disturbed run the median, the mean and the
@@ -86,7 +90,7 @@ def csv_text(found: Iterable[AnyRecord]) -> str:
     return out.getvalue().removesuffix("\n")
 
 
-def _cell(record: AnyRecord, column: str) -> Any:
+def _cell(record: "AnyRecord", column: str) -> Any:
     section, _, key = column.rpartition(".")
     if not section:
         return record[key]

@@ -12,7 +12,6 @@ from edgekit_runner import __version__
 from edgekit_runner.cli.arguments import Parser, Verb, add_threads
 from edgekit_runner.cli.output import csv_text, progress, show
 from edgekit_runner.errors import UserError
-from edgekit_runner.record import SCHEMA_VERSION
 
 
 def selftest(arguments: argparse.Namespace) -> int:
@@ -92,6 +91,7 @@ def describe_machine() -> dict[str, Any]:
     """The runner, the machine, every backend with its version or its pip line, and the readable sensors."""
     from edgekit_runner import backends
     from edgekit_runner.host import environment, sensors
+    from edgekit_runner.record import SCHEMA_VERSION
 
     return {
         "schema_version": SCHEMA_VERSION,
@@ -144,6 +144,8 @@ def _render_machine(found: dict[str, Any]) -> str:
 def schema(arguments: argparse.Namespace) -> int:
     """Prints the JSON Schema (2020-12) of what --json prints."""
     from importlib import resources
+
+    from edgekit_runner.record import SCHEMA_VERSION
 
     file = resources.files("edgekit_runner") / "schema" / f"record-{SCHEMA_VERSION}.schema.json"
     print(file.read_text(encoding="utf-8"), end="")
