@@ -160,13 +160,13 @@ def test_a_disturbed_median_is_neither_in_the_csv_nor_in_the_table(measured: rec
     spec = {"artifact": "m.onnx"}
     made = sweep.product(spec, {"threads_count": [1, 2]}, {})
     for valid in (True, False):
-        latency = {**measured["latency"], "p50_valid": valid, "p50_s": 0.123, "min_s": 0.0456}
+        latency = {**measured["latency"], "p50_valid": valid, "p50_s": 5.0, "min_s": 0.0456}
         found = {**measured, "latency": latency, "reason": 'a, b\n"c"'}
         (row,) = rows_of(output.csv_text([found]))
-        assert row["latency.p50_s"] == ("0.123" if valid else "") and row["latency.min_s"] == "0.0456"
+        assert row["latency.p50_s"] == ("5.0" if valid else "") and row["latency.min_s"] == "0.0456"
         assert (row["latency.mean_s"] == "") != valid and row["reason"] == found["reason"]
         line = sweep.render(made, [found, found]).splitlines()[2]
-        assert ("123 ms" in line) == valid and ("at least 45.6 ms" in line) != valid
+        assert ("5000 ms" in line) == valid and ("at least 45.6 ms" in line) != valid
 
 
 def test_a_profile_is_taken_after_the_timing_and_shown(measured: record.AnyRecord) -> None:
