@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 from latency_plans import Plan, plans
 from latency_report import Results, Row, nearest, report
 from result_file import read_options

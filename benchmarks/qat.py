@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 from result_file import read_options, spread
 
 from edgekit.engine.catalogue import COMPRESS, EXPORT, PROVE

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 from result_file import spread
 
 from edgekit.cli.options import read_settings

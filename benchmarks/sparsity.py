@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 
 from edgekit.engine.catalogue import COMPRESS, EXPORT, MEASURE, PROVE
 from edgekit.engine.events import Event

@@ -22,7 +22,7 @@ import msgspec
 import result_file
 from edgekit_runner import api
 from edgekit_runner.artifact import describe
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 
 from edgekit.engine import process
 from edgekit.engine.catalogue import MEASURE, PROVE, TRACE, Stage

@@ -81,7 +81,7 @@ def test_built_in_profiles(name: str) -> None:
 
 @pytest.mark.parametrize(("isa", "bits"), [("avx2", 7), ("avx512", 7), ("avx-vnni", 8), ("avx512-vnni", 8)])
 def test_x86_weights_are_7_bits_wherever_products_saturate(isa: str, bits: int) -> None:
-    from edgekit_runner.isa import int8_saturates
+    from edgekit_runner.host.isa import int8_saturates
 
     quant = load_target("x86-server").quant_for(isa)
     assert quant == Quant(
@@ -104,7 +104,7 @@ def test_core_ml_has_no_integer_arithmetic() -> None:
 
 
 def test_every_level_is_one_the_runner_can_report() -> None:
-    from edgekit_runner.isa import ISA_CLASSES
+    from edgekit_runner.host.isa import ISA_CLASSES
 
     levels = {level for name in target_names() for level in load_target(name).isa.levels}
     assert levels - {"apple"} <= set(ISA_CLASSES)

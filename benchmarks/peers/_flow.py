@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 from ptq_task import is_random
 
 import peers

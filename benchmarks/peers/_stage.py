@@ -9,7 +9,7 @@ import os
 import time
 
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
-from edgekit_runner import memory
+from edgekit_runner.host import memory
 
 import peers
 from edgekit.trace.metric import seed_everything

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit_runner import table as runner_table
+from edgekit_runner.cli import table as runner_table
 
 from edgekit.bench.on_devices import Outcome
 

@@ -2,8 +2,8 @@
 
 import platform
 
-from edgekit_runner.environment import local_isa
-from edgekit_runner.isa import int8_saturates
+from edgekit_runner.host.environment import local_isa
+from edgekit_runner.host.isa import int8_saturates
 
 from edgekit import requirements
 from edgekit.records import Record

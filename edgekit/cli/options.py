@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
-from edgekit_runner.spec import PROTOCOLS
+from edgekit_runner.protocol import PROTOCOLS
 
 from edgekit.device.run import TIMEOUT_S
 from edgekit.errors import UserError

@@ -1,6 +1,6 @@
 """The host as reports name it."""
 
-from edgekit_runner import environment
+from edgekit_runner.host import environment
 
 
 def machine_facts() -> dict[str, str]:

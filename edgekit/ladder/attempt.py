@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from edgekit_runner.isa import int8_saturates
+from edgekit_runner.host.isa import int8_saturates
 
 from edgekit import technique
 from edgekit.engine.catalogue import BLAME, MEASURE, PROVE

@@ -7,8 +7,8 @@ import platform
 from typing import Any
 
 from edgekit_runner import api
-from edgekit_runner.environment import local_isa
-from edgekit_runner.isa import int8_saturates
+from edgekit_runner.host.environment import local_isa
+from edgekit_runner.host.isa import int8_saturates
 
 from edgekit.errors import VerificationError
 from edgekit.formats import RUNTIMES

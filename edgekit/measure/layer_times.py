@@ -18,7 +18,7 @@ from types import ModuleType
 import numpy as np
 import onnx
 from edgekit_runner.backends import OpCall
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 
 from edgekit.engine.specs import LayerTimesSpec
 from edgekit.records import Artifact, LayerTime, LayerTimes

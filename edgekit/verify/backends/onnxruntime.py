@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 from edgekit_runner.backends import onnxruntime as backend
-from edgekit_runner.isa import int8_saturates
+from edgekit_runner.host.isa import int8_saturates
 
 from edgekit.records import Artifact, Lint, Saturation, TensorSpec
 from edgekit.verify.graphs.onnxruntime import read
