@@ -9,7 +9,7 @@ from edgekit_runner import record as records
 from edgekit_runner.errors import UserError as RunnerUserError
 
 from edgekit.errors import UserError, VerificationError
-from edgekit.package import manifest
+from edgekit.package import manifest_file
 
 Spec = dict[str, Any]
 _TAKES = "give an artifact file, a target's folder that `edgekit export` wrote, or a runner's record (.json)"
@@ -22,7 +22,7 @@ def read_all(place: Path) -> list[Spec]:
     """
     if _is_artifact(place):
         return [{"artifact": str(place)}]
-    return [_of_target(folder) for folder in manifest.target_folders(place)]
+    return [_of_target(folder) for folder in manifest_file.target_folders(place)]
 
 
 def read_one(place: Path) -> Spec:
@@ -31,7 +31,7 @@ def read_one(place: Path) -> Spec:
         return _of_record(place)
     found = read_all(place)
     if len(found) > 1:
-        names = ", ".join(folder.name for folder in manifest.target_folders(place))
+        names = ", ".join(folder.name for folder in manifest_file.target_folders(place))
         raise UserError(f"{place} holds several targets ({names}); name the folder of one")
     return found[0]
 
@@ -48,7 +48,7 @@ def _is_artifact(place: Path) -> bool:
 
 
 def _of_target(folder: Path) -> Spec:
-    found, data = manifest.artifact_of(folder)
+    found, data = manifest_file.artifact_of(folder)
     golden = {"golden": str(folder / data.golden.path), "golden_atol": data.golden.atol}
     return {"artifact": found.path, "format": found.format, **golden}
 

@@ -16,7 +16,7 @@ import msgspec
 from edgekit.engine.events import EventLog
 from edgekit.engine.output import copy_content
 from edgekit.golden import golden_atol
-from edgekit.package import manifest
+from edgekit.package import manifest_file
 from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced
 from edgekit.target import Target
 
@@ -51,14 +51,14 @@ def _place_accepted(
     assert chosen.artifact is not None and chosen.verdict is not None
     source = Path(chosen.artifact.path)
     copy_content(source, folder / source.name)
-    shutil.copyfile(str(chosen.verdict.golden), folder / manifest.GOLDEN)
+    shutil.copyfile(str(chosen.verdict.golden), folder / manifest_file.GOLDEN)
     artifact = msgspec.structs.replace(chosen.artifact, path=str(folder / source.name))
     placed = msgspec.structs.replace(chosen, artifact=artifact)
-    atol = golden_atol(folder / manifest.GOLDEN, artifact.precision)
-    content = manifest.build(
+    atol = golden_atol(folder / manifest_file.GOLDEN, artifact.precision)
+    content = manifest_file.build(
         result, placed, target, traced.facts.name, traced.preprocessing, atol, folder, traced.doubts
     )
-    manifest.write(content, folder)
+    manifest_file.write(content, folder)
     return placed
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from edgekit.engine import process
 from edgekit.engine.catalogue import RECHECK
 from edgekit.engine.specs import Recheck, RecheckSpec
-from edgekit.package import manifest
+from edgekit.package import manifest_file
 
 
 def recheck(place: Path) -> dict[str, Recheck]:
@@ -15,11 +15,11 @@ def recheck(place: Path) -> dict[str, Recheck]:
     Raises UserError for a folder that is none of ours, VerificationError for an altered file or a wrong answer,
     MissingRuntime.
     """
-    return {folder.name: _recheck_one(folder) for folder in manifest.target_folders(place)}
+    return {folder.name: _recheck_one(folder) for folder in manifest_file.target_folders(place)}
 
 
 def _recheck_one(folder: Path) -> Recheck:
-    artifact, data = manifest.artifact_of(folder)
+    artifact, data = manifest_file.artifact_of(folder)
     spec = RecheckSpec(
         artifact=artifact,
         runtime=data.target.runtime,

@@ -7,7 +7,7 @@ import msgspec
 from edgekit_runner.artifact import sha256
 
 from edgekit.ladder import gate
-from edgekit.package import manifest
+from edgekit.package import manifest_file
 from edgekit.records import (
     Artifact,
     Attempt,
@@ -138,5 +138,5 @@ def write_manifest(folder: Path, atol: float = 0.125, **tensor: Any) -> None:
     attempt = accepted(artifact)
     profile = load_target("x86-server")
     report = target_report(attempt)
-    made = manifest.build(report, attempt, profile, "t", Preprocessing(), atol, folder)
-    manifest.write(made, folder)
+    made = manifest_file.build(report, attempt, profile, "t", Preprocessing(), atol, folder)
+    manifest_file.write(made, folder)
