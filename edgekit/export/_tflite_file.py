@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from edgekit_runner.backends.litert import interface
 
 from edgekit.errors import ConversionError
 from edgekit.records import Artifact, Precision, TensorSpec
@@ -35,7 +36,7 @@ def artifact(
 
 
 def _interfaces(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs as the finished file declares them, read without any delegate."""
+    """Inputs and outputs as the finished file declares them, by the names of its signature, read without any delegate."""
     try:
         interpreter = Interpreter(
             str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -45,8 +46,8 @@ def _interfaces(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, .
         raise ConversionError(
             f"the converter wrote {path.name}, but TFLite cannot load it: {error}"
         ) from error
-    inputs = tuple(_spec(detail) for detail in interpreter.get_input_details())
-    return inputs, tuple(_spec(detail) for detail in interpreter.get_output_details())
+    inputs, outputs = interface(interpreter)
+    return tuple(map(_spec, inputs)), tuple(map(_spec, outputs))
 
 
 def _spec(detail: dict[str, Any]) -> TensorSpec:

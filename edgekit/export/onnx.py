@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 OPSET = 18
+# onnxruntime 1.17, the oldest that profiles name, reads up to 9 and nothing here needs more than 8
+IR_VERSION = 8
 PACKAGES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
 PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
     "float32": [passes.strip],
@@ -69,6 +71,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         tables.store_tables(model)
         dynamic.quantize(model, dynamic_quant)
         passes.strip(model)
+    model.ir_version = IR_VERSION
     passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision})
     onnx.checker.check_model(model, full_check=True)
     programs.write(out, model.SerializeToString(deterministic=True))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from edgekit_runner.backends.litert import interface
 
 from edgekit.verify.blame.match import Run, Tensor
 from edgekit.verify.predict import usable_cpus
@@ -31,7 +32,7 @@ def tensors(path: str) -> list[Tensor]:
 def open_values(path: str, names: list[str], fused: bool = False) -> Run:
     """A function that gives the tensors `names` (indices) for one sample."""
     interpreter = _interpreter(path)
-    inputs = {d["name"]: int(d["index"]) for d in interpreter.get_input_details()}
+    inputs = {d["name"]: int(d["index"]) for d in interface(interpreter)[0]}
 
     def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name, array in feeds.items():

@@ -103,13 +103,40 @@ def _delegates(options: Mapping[str, Any]) -> list[Any] | None:
         ) from None
 
 
+def interface(interpreter: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Details of inputs and outputs, named as an app passes them: by the file's signature.
+
+    Args:
+        interpreter: An allocated Interpreter.
+
+    Returns:
+        Inputs and outputs in the order of the main subgraph. A file without a signature, or with several, has the names of its
+        tensors.
+    """
+    sides = interpreter.get_input_details(), interpreter.get_output_details()
+    signatures = interpreter.get_signature_list()
+    if len(signatures) != 1:
+        return sides
+    called = interpreter.get_signature_runner(next(iter(signatures)))
+    named = called.get_input_details(), called.get_output_details()
+    return _named(sides[0], named[0]), _named(sides[1], named[1])
+
+
+def _named(details: list[dict[str, Any]], named: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One name a tensor, or the tensors' own where the signature has one for several."""
+    names = {int(detail["index"]): name for name, detail in named.items()}
+    if set(names) != {int(detail["index"]) for detail in details} or len(names) != len(named):
+        return details
+    return [{**detail, "name": names[int(detail["index"])]} for detail in details]
+
+
 class LiteRtSession(Session):
     """An allocated `Interpreter`. Inputs and outputs are in the order of the main subgraph."""
 
     def __init__(self, interpreter: Any, version: str) -> None:
         self._interpreter = interpreter
         self.runtime_version = version
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        inputs, outputs = interface(interpreter)
         self.inputs = tuple(_info(detail) for detail in inputs)
         self.outputs = tuple(_info(detail) for detail in outputs)
         self._input_index = {detail["name"]: detail["index"] for detail in inputs}
