@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 
 from torch.fx import GraphModule, Node
 
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable, UserError
 from edgekit.quant import rules
 from edgekit.quant.program import calls, module_path
 
@@ -41,7 +41,7 @@ def chosen(graph: GraphModule, wanted: str) -> list[Node]:
         picked = {node for pattern in patterns for node in _matching(pattern, layers, reasons, graph)}
         found = [node for node in layers if node in picked]
     if not found:
-        raise UserError(
+        raise NotApplicable(
             "no layer of this model can be binary: "
             + "; ".join(f"{name_of(node)} {why or _unusual(node)}" for node, why in list(reasons.items())[:6])
         )

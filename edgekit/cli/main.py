@@ -25,6 +25,7 @@ from edgekit.cli.options import (
     task_options,
 )
 from edgekit.cli.printing import budget_text, print_json, print_table, show
+from edgekit.cli.techniques import techniques
 from edgekit.errors import EdgekitError, Stopped
 
 
@@ -245,6 +246,7 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
 
 main.add_command(bench)
 main.add_command(compare)
+main.add_command(techniques)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from edgekit.distill.pairs import Pair
 from edgekit.distill.taps import Tapped
 from edgekit.distill.terms import named
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable, UserError
 
 
 class Adapter(nn.Module):
@@ -28,7 +28,8 @@ class Adapter(nn.Module):
             return
         images = len(ours) == 4
         if len(ours) != len(theirs) or (len(ours) > 2 and not images and ours[1:-1] != theirs[1:-1]):
-            raise UserError(
+            kind = NotApplicable if pair.guessed else UserError
+            raise kind(
                 f"{pair.term} cannot compare student {pair.student!r} {ours} with teacher {pair.teacher!r} {theirs}; "
                 "pair tensors of the same rank and number of tokens, or take rkd, which compares any two"
             )

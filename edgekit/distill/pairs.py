@@ -6,11 +6,12 @@ teacher's name is the student's, the term is `hint` and the weight 1.
 
 import math
 
+import msgspec
 from torch.fx import GraphModule
 
 from edgekit.distill import taps
 from edgekit.distill.terms import named
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable, UserError
 from edgekit.records import Record
 
 AUTO = "auto"
@@ -22,6 +23,7 @@ class Pair(Record):
     teacher: str
     term: str = TERM
     weight: float = 1.0
+    guessed: bool = False
 
     @property
     def name(self) -> str:
@@ -38,9 +40,10 @@ def read(text: str, student: GraphModule, teacher: GraphModule) -> list[Pair]:
     found: list[Pair] = []
     for part in (part.strip() for part in text.split(",")):
         if part.partition(":")[0] == AUTO:
-            pairs = [_pair(f"{name}={name}{part[len(AUTO) :]}") for name in guess(student, teacher)]
+            texts = [f"{name}{part[len(AUTO) :]}" for name in guess(student, teacher)]
+            pairs = [msgspec.structs.replace(_pair(text), guessed=True) for text in texts]
             if not pairs:
-                raise UserError(
+                raise NotApplicable(
                     "features=auto finds no module that student and teacher both have; name them: "
                     "STUDENT=TEACHER:TERM:WEIGHT"
                 )
@@ -100,7 +103,7 @@ def exits(text: str, student: GraphModule) -> list[str]:
     given = [part.strip() for part in text.split(",") if part.strip()]
     names = guess(student, student)[:-1] if given in ([], [AUTO]) else given
     if not names:
-        raise UserError(
+        raise NotApplicable(
             "mode exits finds no stage to answer from; name modules of the student: features=layer1,layer2"
         )
     for name in names:

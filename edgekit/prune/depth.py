@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekit.errors import ConversionError, UserError
+from edgekit.errors import NotApplicable, UserError
 from edgekit.quant.graph_macs import operator
 from edgekit.quant.program import calls
 
@@ -39,7 +39,7 @@ def shorten(module: nn.Module, examples: Inputs, inputs: Inputs, share: float) -
         stay = math.ceil(share * len(names))
         dropped += sorted(names, key=lambda name: influence[name])[: len(names) - stay]
     if not dropped:
-        raise ConversionError(
+        raise NotApplicable(
             f"{type(module).__name__} has no stage of equal residual blocks of which {share:g} could stay; "
             "narrow it instead, with depth=1"
         )

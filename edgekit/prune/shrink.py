@@ -9,16 +9,19 @@ import difflib
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
+from msgspec import Meta
 from torch import nn
 
-from edgekit.errors import BudgetError, ConversionError, EdgekitError, UserError
+from edgekit.errors import BudgetError, ConversionError, EdgekitError, NotApplicable, UserError
 from edgekit.prune import module_macs, residual_stream
-from edgekit.prune.criteria import Evidence, Scored, find
+from edgekit.prune.criteria import Criterion, Evidence, Scored, find
 from edgekit.prune.cut import cut
 from edgekit.prune.graph import LIMIT_S, Graph, Group
-from edgekit.prune.widths import MOST, SCOPES, Scores, at_ratio, for_macs, nearest
+from edgekit.prune.widths import MOST, Scope, Scores, at_ratio, for_macs, nearest
+from edgekit.records._options import Settings
 
 log = logging.getLogger("edgekit")
 
@@ -29,26 +32,18 @@ THIN = 0.2  # of its channels: what a group keeps at the least without a word
 FAR = 0.1  # of the MACs: the nearest widths are so far off that it must be said
 
 
-@dataclass(frozen=True)
-class Request:
-    """macs: the share to keep. multiple: of widths. steps: prune a bit, rank again. ignore: dotted names that stay whole."""
+class Request(Settings):
+    """What is asked of `shrink`. limit_s: how long the search for groups of channels may take."""
 
-    macs: float = 0.5
-    criterion: str = "l2"
-    scope: str = "uniform"
-    steps: int = 1
-    ignore: tuple[str, ...] = ()
-    multiple: int = 1
-    limit_s: float = LIMIT_S
+    owner = "prune"
 
-    def __post_init__(self) -> None:
-        if not 0 < self.macs < 1:
-            raise UserError(f"macs is {self.macs}; it is the share to keep, above 0 and below 1")
-        if self.scope not in SCOPES:
-            raise UserError(f"unknown scope {self.scope!r}; allowed are {', '.join(SCOPES)}")
-        if self.steps < 1 or self.multiple < 1:
-            raise UserError(f"steps is {self.steps} and multiple is {self.multiple}; both must be at least 1")
-        find(self.criterion)
+    macs: Annotated[float, Meta(gt=0, lt=1, description="share of multiply-accumulates to keep")] = 0.5
+    criterion: Criterion = "l2"
+    scope: Scope = "uniform"
+    steps: Annotated[int, Meta(ge=1, description="cuts, with a new ranking before each")] = 1
+    ignore: Annotated[tuple[str, ...], Meta(description="dotted names that stay whole")] = ()
+    multiple: Annotated[int, Meta(ge=1, description="number that widths are a multiple of")] = 1
+    limit_s: Annotated[float, Meta(gt=0)] = LIMIT_S
 
 
 @dataclass
@@ -98,8 +93,8 @@ def shrink(
     graph = Graph(copy.deepcopy(module), examples, ignore, request.limit_s)
     try:
         done = _steps(graph, request, ignore, evidence, recalibrate, None)
-    except ConversionError as error:
-        raise ConversionError(f"{error}. {_odd(module, examples)}") from error
+    except (ConversionError, NotApplicable) as error:
+        raise type(error)(f"{error}. {_odd(module, examples)}") from error
     done.doubts.append(f"{INSIDE}{first}")
     return done
 
@@ -131,7 +126,7 @@ def _steps(
         share = 1 - (1 - request.macs) * step / request.steps
         _step(graph, request, choose or _by_macs(request, share * base), evidence, done)
     if all(before == after for before, after in done.widths.values()):
-        raise UserError(
+        raise NotApplicable(
             f"no width changes: for {request.macs:g} of the MACs no layer comes nearer to another multiple of {request.multiple}; "
             "give a smaller multiple, or keep less"
         )
@@ -174,11 +169,11 @@ def _by_macs(request: Request, wanted: float) -> Choose:
 def _step(graph: Graph, request: Request, choose: Choose, evidence: Evidence, done: Shrunk) -> None:
     """One ranking and one cut."""
     if not graph.groups:
-        raise ConversionError(f"{type(graph.module).__name__} has no layer whose channels could go")
+        raise NotApplicable(f"{type(graph.module).__name__} has no layer whose channels could go")
     found = _scored(graph, request.criterion, evidence)
     groups = {root: group for root, group in graph.groups.items() if root in found.scores}
     if not groups:
-        raise ConversionError(f"criterion {request.criterion!r} says nothing of any layer; take l2")
+        raise NotApplicable(f"criterion {request.criterion!r} says nothing of any layer; take l2")
     left = [root for root in graph.groups if root not in groups]
     silent = f"criterion {request.criterion!r} says nothing of {len(left)} groups, which stay whole: {', '.join(left[:3])}"
     if left and silent not in done.doubts:

@@ -2,8 +2,7 @@
 
 Minimise the added time of the float layers and of the conversions at their borders, subject to the noise that
 stays: a knapsack over layers, not a count of them. One binary variable a layer; the tensors between follow from the
-layers by the rules in `edgekit.quant.integer_regions`, which are linear. Solved exactly by HiGHS (Huangfu and Hall 2018,
-"Parallelizing the dual revised simplex method") through `scipy.optimize.milp`; some hundred layers take below a second.
+layers by the rules in `edgekit.quant.integer_regions`, which are linear. `edgekit.quant.milp` solves it exactly.
 
 The same formulation without time limits is in Hubara et al. 2021, "Accurate Post Training Quantization With Small
 Calibration Sets" (arXiv:2006.10518), section 4.
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from edgekit.quant import milp
 from edgekit.quant.integer_regions import IntegerRegions
 from edgekit.quant.layer_sensitivity import Harm
 from edgekit.records import Record
@@ -42,22 +42,11 @@ class Choice(Record):
 
 def solve(network: IntegerRegions, harm: Harm, costs: Costs, limit: float = math.inf) -> Choice | None:
     """The cheapest choice with noise of at most `limit`; None where no choice has."""
-    from scipy.optimize import Bounds, milp
-
     program = _Program(network, harm, costs)
     program.rules()
     program.limit_noise(limit)
-    count = program.count
-    found = milp(
-        program.cost,
-        constraints=program.constraints(),
-        integrality=np.concatenate([np.ones(len(network.layers)), np.zeros(count - len(network.layers))]),
-        bounds=Bounds(0, 1),
-        options={"time_limit": TIME_LIMIT_S, "mip_rel_gap": 1e-4},
-    )
-    if found.x is None:
-        return None
-    return program.read(found.x)
+    chosen = milp.solve(program.cost, program.rows, len(network.layers), TIME_LIMIT_S)
+    return None if chosen is None else program.read(chosen)
 
 
 class _Program:
@@ -68,20 +57,17 @@ class _Program:
         self.place = {layer.name: i for i, layer in enumerate(network.layers)}
         layers, tensors = len(network.layers), len(network.tensors)
         self._first = {"v": layers, "y": layers + tensors, "z": layers + 2 * tensors}
-        self.count = layers + 3 * tensors
-        self.cost = np.zeros(self.count)
+        self.cost = np.zeros(layers + 3 * tensors)
         self.cost[:layers] = [costs.layers[layer.name] for layer in network.layers]
         for i, tensor in enumerate(network.tensors):
             self.cost[self._at("z", i)] = costs.border_per_element * tensor.elements
-        self._rows: list[dict[int, float]] = []
-        self._tops: list[float] = []
+        self.rows: list[milp.Row] = []
 
     def _at(self, kind: str, i: int) -> int:
         return self._first[kind] + i
 
     def _at_most(self, top: float, row: Mapping[int, float]) -> None:
-        self._rows.append(dict(row))
-        self._tops.append(top)
+        self.rows.append(milp.at_most(top, row))
 
     def _below(self, a: int, b: int) -> None:
         self._at_most(0, {a: 1, b: -1})
@@ -122,18 +108,7 @@ class _Program:
         scale = max(self.harm.total, 1e-12)
         self._at_most((limit - self.harm.total) / scale, {k: value / scale for k, value in row.items()})
 
-    def constraints(self) -> object:
-        from scipy.optimize import LinearConstraint
-        from scipy.sparse import lil_array
-
-        matrix = lil_array((len(self._rows), self.count))
-        for number, row in enumerate(self._rows):
-            for column, value in row.items():
-                matrix[number, column] = value
-        return LinearConstraint(matrix.tocsr(), -np.inf, np.array(self._tops))
-
-    def read(self, x: np.ndarray) -> Choice:
-        on = x > 0.5
+    def read(self, on: np.ndarray) -> Choice:
         names = tuple(layer.name for layer in self.network.layers if on[self.place[layer.name]])
         quiet = tuple(
             i
@@ -142,4 +117,4 @@ class _Program:
         )
         noise = sum(v for name, v in self.harm.weights.items() if name not in set(names))
         noise += sum(v for i, v in enumerate(self.harm.tensors) if i not in set(quiet))
-        return Choice(float_layers=names, quiet=quiet, noise=noise, cost=float(self.cost @ np.round(x)))
+        return Choice(float_layers=names, quiet=quiet, noise=noise, cost=float(self.cost @ on))

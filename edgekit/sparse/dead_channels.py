@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable
 from edgekit.sparse.layers import Layer
 from edgekit.sparse.patterns import Pattern, Scope, limit
 
@@ -18,7 +18,7 @@ def check(
     least = limit(scores, pattern, scope)
     if not least.allows(sparsity):
         layer = layers[least.layer]
-        raise UserError(
+        raise NotApplicable(
             f"sparsity {sparsity:g} makes all of layer {layer.module!r} {list(layer.shape)} zero; "
             f"{_allowed(least.droppable / least.units)}{_cure(scope, layer.module)}"
         )

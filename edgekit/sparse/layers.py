@@ -4,16 +4,21 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
+from msgspec import Meta
 from torch.fx import GraphModule, Node
 
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable, UserError
 from edgekit.quant import rules, tensors
 from edgekit.quant.program import calls, module_path
 from edgekit.sparse.patterns import Pattern
 
 Ends = Literal["none", "first", "last", "both"]
+Keep = Annotated[Ends, Meta(description="ends of the network that are left as they are")]
+Ignore = Annotated[
+    str, Meta(description="layers that are left as they are: dotted names, separated by commas")
+]
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,10 @@ def chosen(layers: Sequence[Layer], pattern: Pattern, ignore: str, keep: Ends) -
         if layer.path not in ends and not any(_is_in(layer.module, name) for name in names)
     ]
     fitting = [layer for layer in left if pattern.fits(layer.shape)]
+    if not left and layers and names:
+        raise UserError(f"the options ignore and keep leave out all {len(layers)} layers; name fewer")
     if not fitting:
-        raise UserError(f"no layer can be made sparse: {_why(layers, left, pattern)}")
+        raise NotApplicable(f"no layer can be made sparse: {_why(layers, left, pattern)}")
     return fitting
 
 
@@ -76,7 +83,7 @@ def _why(layers: Sequence[Layer], left: Sequence[Layer], pattern: Pattern) -> st
     if not layers:
         return "the model has no convolution or linear layer with a stored float weight (make it sparse before ptq or qat)"
     if not left:
-        return f"the options ignore and keep leave out all {len(layers)}; name fewer"
+        return f"it has {len(layers)}, and the option keep leaves them as they are"
     shapes = ", ".join(f"{layer.module} {list(layer.shape)}" for layer in left[:3])
     return f"pattern {pattern.name} divides none of the weights, {shapes}; take another pattern"
 

@@ -3,13 +3,13 @@
 import importlib
 from typing import Any
 
-import msgspec
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
 from edgekit import technique
 from edgekit.engine.specs import CompressSpec, Steps
 from edgekit.errors import UserError
 from edgekit.records import Candidate, Step
+from edgekit.records._options import read
 from edgekit.trace.metric import seed_everything
 from edgekit.trace.promise import promised
 
@@ -40,10 +40,9 @@ def check(spec: Steps) -> Steps:
 def _options(step: Step, where: str) -> Any:
     kind = importlib.import_module(f"edgekit.techniques.{step.technique}").Options
     try:
-        return msgspec.convert(step.options, kind)
-    except msgspec.ValidationError as error:
-        allowed = ", ".join(kind.__struct_fields__) or "none"
-        raise UserError(f"{where}{step.technique}: {error}; allowed options: {allowed}") from error
+        return read(kind, step.options)
+    except UserError as error:
+        raise UserError(f"{where}{error}") from error
 
 
 def _where(spec: CompressSpec) -> str:

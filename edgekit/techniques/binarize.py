@@ -27,21 +27,23 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import torch
+from msgspec import Meta
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from edgekit.binary import layer_choice
 from edgekit.binary.layer import BinaryConv, lower, replace
 from edgekit.engine.stages import CHECKPOINT
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import TaskError
 from edgekit.quant import program as programs
 from edgekit.quant import proven, tensors
 from edgekit.quant.trainable import OneByOne, give_back, trainable
-from edgekit.records import Candidate, Record
+from edgekit.records import Candidate
+from edgekit.records._options import Settings
 from edgekit.techniques import ptq
 from edgekit.techniques._score import figures_of, metric_of
 from edgekit.techniques._teachers import teacher
@@ -49,6 +51,7 @@ from edgekit.train import data
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
+from edgekit.train.settings import Accumulate, Alpha, Images, LearningRate, Temperature
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -57,30 +60,25 @@ if TYPE_CHECKING:
 log = logging.getLogger("edgekit")
 
 
-class Options(Record):
-    """layers: names or globs of modules with commas between, "" = all that are eligible. scale: one factor for each
-    output channel, or "factorised", also one for each row and column. batches: that centre the thresholds. images
-    to accumulate: as in `qat`. gradual: share of the budget.
-    """
+class Options(Settings):
+    """Which layers become binary, how their scales are shaped, and how long and how they train."""
 
-    layers: str = ""
-    images: int = 20_000
-    learning_rate: float = 0.0
-    alpha: float = 0.1
-    temperature: float = 4.0
-    gradual: float = 0.0
-    scale: Literal["channel", "factorised"] = "channel"
-    batches: int = 8
-    accumulate: int = 1
-
-    def __post_init__(self) -> None:
-        for name, most in (("alpha", 1.0), ("gradual", 0.9)):
-            if not 0 <= getattr(self, name) <= most:
-                raise UserError(f"binarize option {name} is {getattr(self, name)}; allowed are 0 to {most:g}")
-        if not self.temperature > 0:
-            raise UserError(f"binarize option temperature is {self.temperature}; it must be above 0")
-        if self.batches < 1:
-            raise UserError(f"binarize option batches is {self.batches}; it must be at least 1")
+    layers: Annotated[
+        str, Meta(description="names or globs of modules, separated by commas; empty = all that are eligible")
+    ] = ""
+    images: Images = 20_000
+    learning_rate: LearningRate = 0.0
+    alpha: Alpha = 0.1
+    temperature: Temperature = 4.0
+    gradual: Annotated[
+        float, Meta(ge=0, le=0.9, description="share of the budget over which float blends into binary")
+    ] = 0.0
+    scale: Annotated[
+        Literal["channel", "factorised"],
+        Meta(description="one factor for each output channel, or also one for each row and each column"),
+    ] = "channel"
+    batches: Annotated[int, Meta(ge=1, description="training batches that centre the thresholds")] = 8
+    accumulate: Accumulate = 1
 
     def loop(self, seed: int) -> loop_options.Options:
         """Of the training loop."""

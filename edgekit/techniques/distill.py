@@ -32,10 +32,11 @@ import logging
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 import torch
+from msgspec import Meta
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
@@ -47,7 +48,8 @@ from edgekit.engine.stages import CHECKPOINT
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import give_back
-from edgekit.records import Candidate, Record
+from edgekit.records import Candidate
+from edgekit.records._options import Settings
 from edgekit.task import Training
 from edgekit.techniques import _guard, _teachers, ptq
 from edgekit.techniques._score import figures_of, metric_of
@@ -55,6 +57,20 @@ from edgekit.train import data
 from edgekit.train import settings as loop_options
 from edgekit.train.history import Trained
 from edgekit.train.loop import fit
+from edgekit.train.settings import (
+    Accumulate,
+    Alpha,
+    ClipNorm,
+    Ema,
+    Images,
+    LearningRate,
+    Optimizer,
+    OriginalImages,
+    Schedule,
+    Temperature,
+    Warmup,
+    WeightDecay,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -62,65 +78,80 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgekit")
 
-#: (lowest, highest) allowed
-_LIMITS = {
-    "alpha": (0, 1),
-    "pseudo": (0, 1),
-    "decay": (0, 0.999999),
-    "weight": (0, 1e6),
-    "unlabelled": (0, 1000),
-}
 _LOOP = (
     "images", "learning_rate", "schedule", "original_images", "warmup", "optimizer", "weight_decay", "clip_norm", "accumulate",
     "ema",
 )  # fmt: skip
 
 
-class Options(Record):
-    """images: samples to train on. learning_rate: the peak, 0 = found by a probe. alpha: weight of the task's loss, the rest is
-    the teacher's at `temperature`. mode, teachers, student, features: see above. weight: of all features, or of the exits.
-    pseudo: the confidence from which a teacher's answer is a hard target of an unlabelled sample, 0 = never. unlabelled: batches
-    of them for each labelled one, where the task has any. decay: of the mean teacher. guard: see above. cache: whether answers
-    of teachers may be kept. The others are as in `edgekit.train.settings`."""
+class Options(Settings):
+    """Who teaches what to whom, and how the student trains; see the head of the module for modes, teachers and features."""
 
-    images: int = 20_000
-    learning_rate: float = 0.0
-    alpha: float = 0.1
-    temperature: float = 4.0
-    mode: str = "offline"
-    teachers: str = ""
-    student: str = ""
-    features: str = ""
-    weight: float = 1.0
-    pseudo: float = 0.0
-    unlabelled: int = 1
-    decay: float = 0.999
-    guard: bool = False
-    cache: bool = True
-    schedule: Literal["cosine", "constant", "rewinding"] = "cosine"
-    original_images: int = 0
-    warmup: float = 0.05
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-    accumulate: int = 1
-    ema: float = 0.0
+    images: Images = 20_000
+    learning_rate: LearningRate = 0.0
+    alpha: Alpha = 0.1
+    temperature: Temperature = 4.0
+    mode: Annotated[modes.Mode, Meta(description="who teaches (edgekit.distill.modes)")] = "offline"
+    teachers: Annotated[
+        str,
+        Meta(
+            description="empty = the float model of the task; before = the network before it was pruned; else .pt2 files and "
+            "file.py:function, separated by commas"
+        ),
+    ] = ""
+    student: Annotated[
+        str,
+        Meta(
+            description="empty = the program of the steps before; else file.py:function of a module that replaces it"
+        ),
+    ] = ""
+    features: Annotated[
+        str,
+        Meta(
+            description="inner tensors to compare: auto:TERM or STUDENT=TEACHER:TERM:WEIGHT, separated by commas"
+        ),
+    ] = ""
+    weight: Annotated[
+        float, Meta(ge=0, le=1_000_000, description="weight of all features together, or of the early exits")
+    ] = 1.0
+    pseudo: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="confidence from which a teacher's answer is a hard target for an unlabelled sample; 0 = never",
+        ),
+    ] = 0.0
+    unlabelled: Annotated[
+        int,
+        Meta(ge=0, le=1000, description="unlabelled batches for each labelled one, where the task has any"),
+    ] = 1
+    decay: Annotated[
+        float, Meta(ge=0, le=0.999999, description="decay of the mean teacher, for mode ema")
+    ] = 0.999
+    guard: Annotated[
+        bool,
+        Meta(description="also train on labels alone, with the same budget, and keep the better of the two"),
+    ] = False
+    cache: Annotated[bool, Meta(description="keep the answers of teachers for samples that come again")] = (
+        True
+    )
+    schedule: Schedule = "cosine"
+    original_images: OriginalImages = 0
+    warmup: Warmup = 0.05
+    optimizer: Optimizer = "adamw"
+    weight_decay: WeightDecay = 0.0
+    clip_norm: ClipNorm | None = None
+    accumulate: Accumulate = 1
+    ema: Ema = 0.0
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise UserError(
-                    f"distill option {name} is {getattr(self, name)}; allowed are {low:g} to {high:g}"
-                )
-        if not self.temperature > 0:
-            raise UserError(f"distill option temperature is {self.temperature}; it must be above 0")
-        if self.mode not in modes.names():
-            raise UserError(f"distill option mode is {self.mode!r}; allowed are {', '.join(modes.names())}")
+        super().__post_init__()
         if self.pseudo and not self.alpha:
-            raise UserError("distill option pseudo needs alpha above 0, the weight of hard targets")
+            raise UserError("distill: pseudo needs alpha above 0, the weight of hard targets")
         if self.teachers and modes.teachers(self.mode) == "none":
             raise UserError(
-                f"distill option mode {self.mode} is its own teacher; leave out teachers={self.teachers}"
+                f"distill: mode {self.mode} is its own teacher; leave out teachers={self.teachers}"
             )
 
     def loop(self, seed: int) -> loop_options.Options:

@@ -23,10 +23,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgekit.errors import ConversionError, UserError
+from edgekit.errors import NotApplicable, UserError
 from edgekit.quant import graph_macs
 from edgekit.quant import program as programs
-from edgekit.records import Candidate, Figure, FloatLayer, Kind, Record
+from edgekit.records import Candidate, Figure, FloatLayer, Kind
+from edgekit.records._options import Settings
 
 if TYPE_CHECKING:
     from torch.fx import Node
@@ -38,8 +39,8 @@ WEIGHT_BITS = (7, 8)
 NO_ONNX_KERNEL = ("gru", "rnn_tanh", "rnn_relu")
 
 
-class Options(Record):
-    """None."""
+class Options(Settings):
+    """dynamic has no options."""
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
@@ -55,7 +56,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     layers = [node for node, kind, _ in nodes if kind != "attention"]
     if len(left) == len(layers):
         kinds = ", ".join(sorted({graph_macs.operator(node) for node, _, _ in nodes})) or "none"
-        raise ConversionError(
+        raise NotApplicable(
             f"dynamic: the model has no layer that this runtime quantizes (its layers: {kinds}); allowed are linear layers "
             "and the cells that the runtime has integer kernels for"
         )

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgekit.records import Candidate, Figure, Record
+from edgekit.records import Candidate, Figure
+from edgekit.records._options import Settings
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
     from edgekit.task import Task
 
 
-class Options(Record):
-    """None."""
+class Options(Settings):
+    """fp16 has no options."""
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:

@@ -19,20 +19,22 @@ for research and for small nets; `sparsify` with a gradual schedule takes one su
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec import Meta
 from torch import nn
 from torch.fx import GraphModule
 
 from edgekit.engine.stages import CHECKPOINT
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import TaskError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import give_back
-from edgekit.records import Candidate, Record
+from edgekit.records import Candidate
+from edgekit.records._options import Settings
 from edgekit.sparse import dead_channels, patterns, tickets
 from edgekit.sparse import layers as weights
-from edgekit.sparse.layers import Ends
+from edgekit.sparse.layers import Ignore, Keep
 from edgekit.sparse.masks import Masks
 from edgekit.sparse.patterns import Scope
 from edgekit.techniques import ptq
@@ -41,40 +43,36 @@ from edgekit.techniques._teachers import learner, teacher, written_back
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation, TaskLoss
+from edgekit.train.settings import Alpha, LearningRate, Temperature
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
     from edgekit.task import Task, Training
 
 
-class Options(Record):
-    """sparsity: the share of zeros at the end. scope: of all layers together, or of each. each: the share of what is left that goes in a round.
-    rewind: a .safetensors of early weights, "" = the learning rate alone. control: random masks of the same layers' sparsity.
-    images: of each round. learning_rate: the peak, 0 = found by a probe in each round. alpha, temperature, ignore, keep: as in
-    `edgekit.techniques.sparsify`; alpha 1 is the task's loss alone, as in the papers."""
+class Options(Settings):
+    """How sparse the ticket is, in how many rounds it is found, and what the weights that stay go back to."""
 
-    sparsity: float = 0.8
-    scope: Scope = "global"
-    each: float = 0.2
-    rewind: str = ""
-    control: bool = False
-    images: int = 10_000
-    learning_rate: float = 0.0
-    alpha: float = 1.0
-    temperature: float = 4.0
-    ignore: str = ""
-    keep: Ends = "none"
-
-    def __post_init__(self) -> None:
-        for name in ("sparsity", "each"):
-            if not 0 < getattr(self, name) < 1:
-                raise UserError(
-                    f"lottery option {name} is {getattr(self, name)}; allowed is a share above 0 and below 1"
-                )
-        if not 0 <= self.alpha <= 1:
-            raise UserError(f"lottery option alpha is {self.alpha}; allowed are 0 to 1")
-        if not self.temperature > 0:
-            raise UserError(f"lottery option temperature is {self.temperature}; it must be above 0")
+    sparsity: Annotated[float, Meta(gt=0, lt=1, description="share of zeros at the end")] = 0.8
+    scope: Annotated[
+        Scope, Meta(description="whether weights of all layers compete, or those of each layer")
+    ] = "global"
+    each: Annotated[
+        float, Meta(gt=0, lt=1, description="share of the weights still there that goes in a round")
+    ] = 0.2
+    rewind: Annotated[
+        str,
+        Meta(description="a .safetensors file of early weights; empty = the learning rate alone is rewound"),
+    ] = ""
+    control: Annotated[bool, Meta(description="shuffle the last masks within each layer, as a control")] = (
+        False
+    )
+    images: Annotated[int, Meta(ge=1, description="samples to train on in each round")] = 10_000
+    learning_rate: LearningRate = 0.0
+    alpha: Alpha = 1.0
+    temperature: Temperature = 4.0
+    ignore: Ignore = ""
+    keep: Keep = "none"
 
     def loop(self, seed: int) -> loop_options.Options:
         """Of the training loop."""

@@ -24,18 +24,20 @@ import time
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import torch
+from msgspec import Meta
 from torch.fx import GraphModule, Interpreter, Node
 
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable, UserError
 from edgekit.quant import program as programs
 from edgekit.quant import rules, tensors
 from edgekit.quant.batched import widened
 from edgekit.quant.calibrate import TOGETHER, calibrate
 from edgekit.records import Candidate, Record
+from edgekit.records._options import Settings
 from edgekit.techniques import ptq
 from edgekit.techniques._score import metric_of
 
@@ -50,23 +52,22 @@ PLACES = 512  # of one image that count, evenly spread over a large map
 HALVINGS = 20
 
 
-class Options(Record):
-    """energy: share of each layer's variance that stays. macs: share of all multiply-accumulates that may be left;
-    0 = as energy says. skip: modules that stay whole, with commas between. batches: of calibration, 0 = weights
-    alone.
-    """
+class Options(Settings):
+    """How much of each layer stays, given as variance or as work, and which layers are left alone."""
 
-    energy: float = 0.95
-    macs: float = 0.0
-    skip: str = ""
-    batches: int = 20
-
-    def __post_init__(self) -> None:
-        for name in ("energy", "macs"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"lowrank option {name} is {getattr(self, name)}; allowed are 0 to 1")
-        if self.batches < 0:
-            raise UserError(f"lowrank option batches is {self.batches}; it must be 0 or more")
+    energy: Annotated[
+        float, Meta(ge=0, le=1, description="share of the variance of each layer's outputs to keep")
+    ] = 0.95
+    macs: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="share of all multiply-accumulates that may be left; 0 = whatever energy leaves",
+        ),
+    ] = 0.0
+    skip: Annotated[str, Meta(description="modules that stay whole, separated by commas")] = ""
+    batches: Annotated[int, Meta(ge=0, description="calibration batches; 0 = the weights alone decide")] = 20
 
 
 class _Layer(Record):
@@ -138,11 +139,12 @@ def _layers(
         raise UserError(
             f"lowrank option skip names {', '.join(sorted(unknown))}; the model has no such module"
         )
-    nodes = [n for n in programs.calls(graph) if _is_candidate(n) and programs.module_path(n) not in skipped]
+    eligible = [node for node in programs.calls(graph) if _is_candidate(node)]
+    if not eligible:
+        raise NotApplicable("lowrank finds no linear layer and no convolution without groups to factorize")
+    nodes = [node for node in eligible if programs.module_path(node) not in skipped]
     if not nodes:
-        raise UserError(
-            "lowrank finds no linear layer and no convolution without groups that it may factorize"
-        )
+        raise UserError(f"lowrank: skip leaves out all {len(eligible)} layers; name fewer")
     moments = _Moments(graph, nodes)
     if options.batches:
         calibrate(moments, calibration, like, options.batches)  # type: ignore[arg-type]
@@ -229,13 +231,13 @@ def _ranks(layers: list[_Layer], options: Options) -> tuple[list[int], float]:
             low, high = (energy, high) if fits else (low, energy)
         energy = low
         if _left(layers, energy) > options.macs * total:
-            raise UserError(
+            raise NotApplicable(
                 f"lowrank cannot leave {options.macs:g} of the multiply-accumulates: with ranks of {BLOCK} in every layer that "
                 f"pays, {_left(layers, 0.0) / total:.2f} are left; ask for more"
             )
     ranks = [layer.rank(energy) for layer in layers]
     if not any(ranks):
-        raise UserError(
+        raise NotApplicable(
             f"lowrank finds no layer that is cheaper as two with {energy:.3f} of its variance; give a lower energy, or leave it out"
         )
     return ranks, energy

@@ -23,17 +23,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
-from edgekit.errors import ConversionError, UserError
+from edgekit.errors import ConversionError, NotApplicable, UserError
 from edgekit.quant import knapsack, layer_sensitivity, simulate
 from edgekit.quant.batched import widened
 from edgekit.quant.integer_regions import IntegerRegions, network
 from edgekit.quant.knapsack import Choice, Costs
 from edgekit.quant.layer_sensitivity import Harm, db
-from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes, Record
+from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes
+from edgekit.records._options import Settings
 from edgekit.techniques import ptq
 from edgekit.techniques._ptq_trials import Trial
 from edgekit.techniques._score import predictor
@@ -53,20 +55,17 @@ ESTIMATED = "share of MACs + share of weights"
 MULTIPLIES_PER_CONVERSION = 4.0
 
 
-class Options(Record):
-    """estimator: how ranges are found. batches: at most so many calibration batches. samples: for the harms.
-    share: of the budget's max_drop that the emulation may use up, 0 to 1."""
+class Options(Settings):
+    """How ranges are found, how sensitivities are measured, and how much of the budget may be used up."""
 
-    estimator: str = "mse"
-    batches: int = 100
-    samples: int = layer_sensitivity.SAMPLES
-    share: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise UserError(f"mixed option share is {self.share}; allowed are 0 to 1")
-        if self.samples < 1:
-            raise UserError(f"mixed option samples is {self.samples}; it must be at least 1")
+    estimator: ptq.Estimator = "mse"
+    batches: ptq.CalibrationBatches = 100
+    samples: Annotated[
+        int, Meta(ge=1, description="calibration samples that sensitivities are measured on")
+    ] = layer_sensitivity.SAMPLES
+    share: Annotated[
+        float, Meta(ge=0, le=1, description="share of the budget's max_drop that the simulation may use up")
+    ] = 1.0
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
@@ -201,7 +200,7 @@ def _ladder(net: IntegerRegions, harm: Harm, costs: Costs) -> list[Choice]:
         if choice.float_layers and (not found or choice.float_layers != found[-1].float_layers):
             found.append(choice)
     if not found:
-        raise ConversionError("no layer gains from being float, or all do: this is plain ptq, or float32")
+        raise NotApplicable("no layer gains from being float, or all do: this is plain ptq, or float32")
     return found
 
 

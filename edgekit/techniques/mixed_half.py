@@ -12,18 +12,20 @@ and sample.
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec import Meta
 from torch.fx import GraphModule, Node
 
-from edgekit.errors import ConversionError, UserError
+from edgekit.errors import ConversionError, NotApplicable, UserError
 from edgekit.quant import half, simulate
 from edgekit.quant import program as programs
 from edgekit.quant.calibrate import Batch
 from edgekit.quant.half import HalfSimulation
 from edgekit.quant.program import calls, origin
-from edgekit.records import Candidate, Figure, FloatLayer, Record
+from edgekit.records import Candidate, Figure, FloatLayer
+from edgekit.records._options import Settings
 from edgekit.techniques._score import predictor
 from edgekit.trace.metric import score
 
@@ -36,17 +38,16 @@ log = logging.getLogger("edgekit")
 Rows = dict[str, str]  # operator -> why it stays float32
 
 
-class Options(Record):
-    """headroom: a result counts as too large from 65504 / headroom on. batches: calibration batches that are looked
-    at. samples: for the harm of single operators."""
+class Options(Settings):
+    """When a result counts as too large for float16, and on how many inputs that is looked at."""
 
-    headroom: float = 2.0
-    batches: int = 100
-    samples: int = 4
-
-    def __post_init__(self) -> None:
-        if self.headroom < 1:
-            raise UserError(f"mixed_half option headroom is {self.headroom}; it must be at least 1")
+    headroom: Annotated[
+        float, Meta(ge=1, description="a result counts as too large from 65504 / headroom on")
+    ] = 2.0
+    batches: Annotated[int, Meta(ge=1, description="calibration batches whose results are looked at")] = 100
+    samples: Annotated[
+        int, Meta(ge=1, description="calibration samples that sensitivities of operators are measured on")
+    ] = 4
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
@@ -69,7 +70,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
             module, rows, samples[: options.samples], floor, lambda keep: _metric(module, keep, task)
         )
     if not rows:
-        raise ConversionError("no operator needs float32: this is plain fp16")
+        raise NotApplicable("no operator needs float32: this is plain fp16")
     kept = _float_layers(module, rows)
     figures = {
         "operators in float32": (len(kept), "count"),

@@ -14,18 +14,20 @@ Zeros that `sparsify` made stay, and take one of the values. Cost: seconds, no d
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable
 from edgekit.quant import program as programs
 from edgekit.quant import proven, tensors
 from edgekit.quant.fold import fold_batch_norms
-from edgekit.records import Candidate, Record
+from edgekit.records import Candidate
+from edgekit.records._options import Settings
 from edgekit.sparse import layers as weights
 from edgekit.sparse import patterns
-from edgekit.sparse.layers import Ends
+from edgekit.sparse.layers import Ignore, Keep
 from edgekit.sparse.palette import palettized
 from edgekit.techniques import ptq
 from edgekit.techniques._score import metric_of
@@ -34,27 +36,19 @@ if TYPE_CHECKING:
     from edgekit.engine.specs import Context
     from edgekit.task import Task
 
-BITS = (2, 4, 6, 8)
 #: a smaller layer keeps its weights: its table would outweigh it
 SMALLEST = 2048
 
 
-class Options(Record):
-    """bits: of the index. group: output channels that share a table, 0 = all of a layer. ignore, keep: as in
-    `edgekit.techniques.sparsify`."""
+class Options(Settings):
+    """How large the tables are, and how many weights share one."""
 
-    bits: Literal[2, 4, 6, 8] = 6
-    group: int = 0
-    ignore: str = ""
-    keep: Ends = "none"
-
-    def __post_init__(self) -> None:
-        if self.bits not in BITS:
-            raise UserError(f"palettize option bits is {self.bits}; allowed are {', '.join(map(str, BITS))}")
-        if self.group < 0:
-            raise UserError(
-                f"palettize option group is {self.group}; allowed are 0, one table a layer, and more"
-            )
+    bits: Annotated[Literal[2, 4, 6, 8], Meta(description="bits of an index; a table has 2^bits values")] = 6
+    group: Annotated[
+        int, Meta(ge=0, description="output channels that share a table; 0 = all of a layer")
+    ] = 0
+    ignore: Ignore = ""
+    keep: Keep = "none"
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
@@ -72,7 +66,9 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     allowed = weights.chosen(found, patterns.read("unstructured"), options.ignore, options.keep)
     chosen = [layer for layer in allowed if layer.size > SMALLEST]
     if not chosen:
-        raise UserError(f"no layer has more than {SMALLEST} weights: tables would outweigh what they save")
+        raise NotApplicable(
+            f"no layer has more than {SMALLEST} weights: tables would outweigh what they save"
+        )
     errors = signal = 0.0
     for layer in chosen:
         old = tensors.read(graph, layer.path)

@@ -25,25 +25,26 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 import torch
+from msgspec import Meta
 from torch import nn
 
-from edgekit.errors import ConversionError, TaskError, UserError
+from edgekit.errors import ConversionError, NotApplicable, TaskError, UserError
 from edgekit.prune import module_macs, rewind, saved
-from edgekit.prune.criteria import Evidence
+from edgekit.prune.criteria import Criterion, Evidence
 from edgekit.prune.depth import shorten
 from edgekit.prune.latency.width_plan import Planner, seconds_for
 from edgekit.prune.plain import plain
 from edgekit.prune.shrink import Request, Shrunk, shrink
 from edgekit.prune.weights import fill
-from edgekit.prune.widths import SCOPES
 from edgekit.quant import calibrate
 from edgekit.quant import program as programs
 from edgekit.quant.recalibrate import recalibrate
-from edgekit.records import Candidate, Record, Step
+from edgekit.records import Candidate, Step
+from edgekit.records._options import Settings, read
 from edgekit.task import build, describe
 from edgekit.techniques import ptq
 from edgekit.techniques._score import predictor
@@ -56,55 +57,76 @@ if TYPE_CHECKING:
     from edgekit.engine.specs import Context
     from edgekit.task import Task
 
-LATENCY = "latency"
+LATENCY: Final = "latency"
 AT_ONCE = 64  # images that score together
 
 
-class Options(Record):
-    """macs: the share of multiply-accumulates to keep; 1 with a depth leaves the widths alone. depth: the share of equal residual
-    blocks to keep in each stage, 1 = all. ignore: dotted names of layers or blocks that stay whole, separated by
-    commas. multiple: of widths, 0 = the target's channel_multiple. images: of the training data, for criteria that look at
-    gradients or losses. recalibrate: images that batch norms are measured on, 0 = none. rewind: a .safetensors file of early weights
-    of the same net, which the channels that stay get back. speedup: for scope latency in place of
-    macs, float time / time of the pruned artifact, 0 = a little more than the budget asks for. device: where layers are timed,
-    as `edgekit bench` writes it."""
+class Options(Settings):
+    """How much goes, how channels are ranked, and what stays whole."""
 
-    macs: float = 0.5
-    depth: float = 1.0
-    criterion: str = "l2"
-    scope: str = "uniform"
-    steps: int = 1
-    ignore: str = ""
-    multiple: int = 0
-    images: int = 256
-    recalibrate: int = 512
-    rewind: str = ""
-    speedup: float = 0.0
-    device: str = "local"
+    macs: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description="share of multiply-accumulates to keep; 1 leaves the widths alone, with a depth below 1",
+        ),
+    ] = 0.5
+    depth: Annotated[
+        float, Meta(gt=0, le=1, description="share of equal residual blocks to keep in each stage")
+    ] = 1.0
+    criterion: Annotated[Criterion, Meta(description="what a channel is worth (edgekit.prune.criteria)")] = (
+        "l2"
+    )
+    scope: Annotated[
+        Literal["uniform", "global", "isomorphic", "latency"],
+        Meta(
+            description="which channels are ranked together (edgekit.prune.widths), or widths chosen by measured time"
+        ),
+    ] = "uniform"
+    steps: Annotated[int, Meta(ge=1, description="cuts, with a new ranking before each")] = 1
+    ignore: Annotated[
+        str, Meta(description="layers or blocks that stay whole: dotted names, separated by commas")
+    ] = ""
+    multiple: Annotated[
+        int, Meta(ge=0, description="number that widths are a multiple of; 0 = the target's channel_multiple")
+    ] = 0
+    images: Annotated[
+        int, Meta(ge=1, description="training samples for criteria that look at gradients or losses")
+    ] = 256
+    recalibrate: Annotated[
+        int, Meta(ge=0, description="inputs that batch norm statistics are measured on; 0 = none")
+    ] = 512
+    rewind: Annotated[
+        str,
+        Meta(
+            description="a .safetensors file of early weights of the same network, for the channels that stay"
+        ),
+    ] = ""
+    speedup: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="for scope latency, in place of macs: float time / time of the pruned artifact; 0 = a little more than "
+            "the budget asks for",
+        ),
+    ] = 0.0
+    device: Annotated[str, Meta(description="where layers are timed, as `edgekit bench` names it")] = "local"
 
     def __post_init__(self) -> None:
-        if self.multiple < 0 or self.recalibrate < 0 or self.images < 1:
-            raise UserError("prune options multiple and recalibrate must be at least 0, images at least 1")
-        if self.speedup < 0 or (self.speedup and self.scope != LATENCY):
-            raise UserError(
-                f"prune option speedup is {self.speedup:g}; it is at least 0, and for scope {LATENCY} alone"
-            )
-        if self.scope not in (*SCOPES, LATENCY):
-            raise UserError(f"unknown scope {self.scope!r}; allowed are {', '.join((*SCOPES, LATENCY))}")
+        super().__post_init__()
+        if self.speedup and self.scope != LATENCY:
+            raise UserError(f"prune: speedup is {self.speedup:g}; it is for scope {LATENCY} alone")
         if self.scope == LATENCY and self.steps > 1:
             raise UserError(
-                f"prune option steps is {self.steps}; scope {LATENCY} cuts once, to widths that were measured"
+                f"prune: steps is {self.steps}; scope {LATENCY} cuts once, to widths that were measured"
             )
         if self.scope == LATENCY and self.depth < 1:
             raise UserError(
-                f"prune option depth is {self.depth:g}; with scope {LATENCY} drop blocks in a step before"
+                f"prune: depth is {self.depth:g}; with scope {LATENCY} drop blocks in a step before"
             )
-        if not 0 < self.depth <= 1:
-            raise UserError(
-                f"prune option depth is {self.depth}; it is the share of equal blocks to keep, 0 to 1"
-            )
-        if self.narrows:
-            self.request(1)
+        if self.macs == self.depth == 1:
+            raise UserError("prune: macs and depth are 1, which keeps all of the network; give one below 1")
 
     @property
     def narrows(self) -> bool:
@@ -192,7 +214,7 @@ def _shrunk(
 
 def options_of(step: Step) -> Options:
     """Raises what the options raise."""
-    return msgspec.convert(step.options, Options)
+    return read(Options, step.options)
 
 
 def _planner(options: Options, context: "Context", multiple: int) -> Planner:
@@ -212,7 +234,7 @@ def module_of(candidate: Candidate, task: "Task") -> nn.Module:
     if not candidate.student:
         return plain(model_of(task))
     if candidate.student.endswith(".pt2"):
-        raise UserError(
+        raise NotApplicable(
             f"prune follows channels through the layers of a module, and the student {candidate.student} is an exported program; give "
             "distill the student as file.py:function"
         )
@@ -224,7 +246,7 @@ def loaded(
 ) -> tuple[nn.Module, saved.Saved | None]:
     """The task's module in the shapes and with the weights of the candidate, and what earlier steps took out."""
     if isinstance(fresh, keras.KerasModule) or keras.has_layers(fresh):
-        raise ConversionError(
+        raise NotApplicable(
             "pruning needs a torch module; a Keras model is none whose layers could be narrowed"
         )
     try:

@@ -18,10 +18,11 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
 import torch
+from msgspec import Meta
 from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
@@ -36,7 +37,8 @@ from edgekit.quant.fold import observed
 from edgekit.quant.program import origin
 from edgekit.quant.quantizer import ProfileQuantizer, count_layers
 from edgekit.quant.simulate import Simulation
-from edgekit.records import Candidate, Figure, FloatLayer, Record, Traced
+from edgekit.records import Candidate, Figure, FloatLayer, Traced
+from edgekit.records._options import Settings
 from edgekit.sparse.masks_of_program import is_sparse
 from edgekit.techniques._ptq_trials import MOVED, Calibrated, Trial, choose
 
@@ -48,22 +50,41 @@ if TYPE_CHECKING:
 FILLED = "gptq rounding moved some of the weights that were zero: a pattern such as 2:4 may no longer hold"
 
 
-class Options(Record):
-    """estimator: how ranges are found. batches: at most so many calibration batches. skip: layers left float,
-    node names or module paths separated by commas. equalize, bias_correction: kept where they measurably help
-    (`edgekit.quant.equalize`, `edgekit.quant.bias`); equalize "auto" is tried where weights have one scale for the
-    whole tensor, and with rounding "gptq" (`edgekit.quant.rounding`)."""
+Estimator = Annotated[
+    Literal["entropy", "minmax", "moving_average", "mse", "percentile"],
+    Meta(description="how the ranges of activations are found (edgekit.quant.estimators)"),
+]
+CalibrationBatches = Annotated[int, Meta(ge=1, description="calibration batches to use, at most")]
+Skip = Annotated[
+    str, Meta(description="layers that stay float: node names or module paths, separated by commas")
+]
 
-    estimator: str = "mse"
-    batches: int = 100
-    equalize: Literal["auto", "on", "off"] = "auto"
-    bias_correction: Literal["auto", "off"] = "auto"
-    rounding: Literal["nearest", "gptq"] = "nearest"
-    skip: str = ""
 
-    def __post_init__(self) -> None:
-        if self.batches < 1:
-            raise UserError(f"ptq option batches is {self.batches}; it must be at least 1")
+class Options(Settings):
+    """How ranges are found, and what is tried besides and kept where it measurably helps."""
+
+    estimator: Estimator = "mse"
+    batches: CalibrationBatches = 100
+    equalize: Annotated[
+        Literal["auto", "on", "off"],
+        Meta(
+            description="whether channels are equalized across layers (edgekit.quant.equalize); auto tries it where "
+            "weights have one scale for the whole tensor, and with rounding gptq"
+        ),
+    ] = "auto"
+    bias_correction: Annotated[
+        Literal["auto", "off"],
+        Meta(
+            description="whether biases are corrected for the mean error of the weights (edgekit.quant.bias)"
+        ),
+    ] = "auto"
+    rounding: Annotated[
+        Literal["nearest", "gptq"],
+        Meta(
+            description="how weights are rounded: to nearest, or by second moments (edgekit.quant.rounding)"
+        ),
+    ] = "nearest"
+    skip: Skip = ""
 
 
 class _Float(NamedTuple):

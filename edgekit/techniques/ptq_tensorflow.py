@@ -11,35 +11,35 @@ XNNPACK: slower than `ptq` for large nets. No bias correction, no choice of rang
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import numpy as np
 import torch
+from msgspec import Meta
 
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import NotApplicable, TaskError
 from edgekit.quant import calibrate
-from edgekit.records import Candidate, Figure, Record
+from edgekit.records import Candidate, Figure
+from edgekit.records._options import Settings
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
     from edgekit.task import Task
 
 
-class Options(Record):
-    """samples: at most so many calibration inputs."""
+class Options(Settings):
+    """How many inputs the converter calibrates with."""
 
-    samples: int = 200
-
-    def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise UserError(f"ptq_tensorflow option samples is {self.samples}; it must be at least 1")
+    samples: Annotated[int, Meta(ge=1, description="calibration inputs to use, at most")] = 200
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
     """Writes calibration.npz to the work folder. Raises TaskError for batches that do not fit, and for none."""
     if not candidate.saved_model:
-        raise UserError("ptq_tensorflow needs a Keras model or a SavedModel; this task's model is neither")
+        raise NotApplicable(
+            "ptq_tensorflow needs a Keras model or a SavedModel; this task's model is neither"
+        )
     inputs = [torch.as_tensor(example) for example in task.example_inputs]
     like = tuple(t.float() if t.is_floating_point() else t for t in inputs)
     kept: list[tuple[np.ndarray, ...]] = []

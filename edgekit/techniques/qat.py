@@ -26,15 +26,17 @@ import logging
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from msgspec import Meta
 from torch import nn
 
 from edgekit.engine.stages import CHECKPOINT
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import TaskError
 from edgekit.quant import fake
 from edgekit.quant.trainable import Norm, give_back, trainable
-from edgekit.records import Candidate, Record
+from edgekit.records import Candidate
+from edgekit.records._options import Settings
 from edgekit.sparse.masks_of_program import masks_of_zeros
 from edgekit.techniques import ptq
 from edgekit.techniques._score import figures_of, metric_of
@@ -42,6 +44,7 @@ from edgekit.techniques._teachers import teacher
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
+from edgekit.train.settings import Accumulate, Alpha, Ema, Images, LearningRate, Temperature
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -50,29 +53,27 @@ if TYPE_CHECKING:
 log = logging.getLogger("edgekit")
 
 
-class Options(Record):
-    """images: samples to train on. learning_rate: the peak, 0 = found by a probe. alpha: weight of the task's loss, the rest is
-    distillation at `temperature`. freeze_ranges, freeze_norms: shares of the budget after which they stand still. estimator,
-    batches, skip: of the calibration, as in `ptq`. accumulate, ema: as in `edgekit.train.settings`."""
+class Options(Settings):
+    """How long and how it trains, and how the ranges that it starts from are found."""
 
-    images: int = 10_000
-    learning_rate: float = 0.0
-    alpha: float = 0.1
-    temperature: float = 4.0
-    freeze_ranges: float = 0.8
-    freeze_norms: float = 0.0
-    estimator: str = "mse"
-    batches: int = 100
-    skip: str = ""
-    accumulate: int = 1
-    ema: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name in ("alpha", "freeze_ranges", "freeze_norms"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"qat option {name} is {getattr(self, name)}; allowed are 0 to 1")
-        if not self.temperature > 0:
-            raise UserError(f"qat option temperature is {self.temperature}; it must be above 0")
+    images: Images = 10_000
+    learning_rate: LearningRate = 0.0
+    alpha: Alpha = 0.1
+    temperature: Temperature = 4.0
+    freeze_ranges: Annotated[
+        float, Meta(ge=0, le=1, description="share of the budget after which ranges no longer train")
+    ] = 0.8
+    freeze_norms: Annotated[
+        float,
+        Meta(
+            ge=0, le=1, description="share of the budget after which batch norms use their running statistics"
+        ),
+    ] = 0.0
+    estimator: ptq.Estimator = "mse"
+    batches: ptq.CalibrationBatches = 100
+    skip: ptq.Skip = ""
+    accumulate: Accumulate = 1
+    ema: Ema = 0.0
 
     def loop(self, seed: int) -> loop_options.Options:
         """Of the training loop."""

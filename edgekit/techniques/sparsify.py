@@ -23,10 +23,11 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import torch
+from msgspec import Meta
 from torch.fx import GraphModule
 
 from edgekit.engine.stages import CHECKPOINT
@@ -36,10 +37,11 @@ from edgekit.quant import tensors
 from edgekit.quant.calibrate import checked, yielded
 from edgekit.quant.recalibrate import recalibrate
 from edgekit.quant.trainable import OneByOne, give_back
-from edgekit.records import Candidate, Record
+from edgekit.records import Candidate
+from edgekit.records._options import Settings
 from edgekit.sparse import dead_channels, patterns
 from edgekit.sparse import layers as weights
-from edgekit.sparse.layers import Ends, Layer
+from edgekit.sparse.layers import Ignore, Keep, Layer
 from edgekit.sparse.masks import Criterion, Masks
 from edgekit.sparse.patterns import Scope
 from edgekit.sparse.sparsity_schedule import Gradual, Ramp, When
@@ -49,6 +51,7 @@ from edgekit.techniques._teachers import learner, teacher, written_back
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
+from edgekit.train.settings import Accumulate, Alpha, Ema, LearningRate, Temperature
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -57,50 +60,49 @@ if TYPE_CHECKING:
 RECALIBRATED = 10_000  # inputs at most
 
 
-class Options(Record):
-    """pattern: "unstructured", "2:4", "4x1". sparsity: the share of zeros in the layers made sparse. scope: least of all layers
-    together, or of each. begin, end: of a gradual schedule, shares of the budget. ignore: layers left dense, dotted
-    names separated by commas; keep: the first or last layer too. images: to fine-tune on, 0 = none. learning_rate: the
-    peak, 0 = found by a probe. recalibrate: batch norms, where nothing is trained. alpha, temperature: as in `edgekit.techniques.qat`. accumulate, ema: as in `edgekit.train.settings`."""
+class Options(Settings):
+    """How many weights become zero, which ones and when, and how the others are fine-tuned."""
 
-    pattern: str = "unstructured"
-    sparsity: float = 0.5
-    scope: Scope = "global"
-    criterion: Criterion = "magnitude"
-    schedule: When = "one_shot"
-    begin: float = 0.1
-    end: float = 0.7
-    ignore: str = ""
-    keep: Ends = "none"
-    images: int = 10_000
-    learning_rate: float = 0.0
-    recalibrate: bool = True
-    alpha: float = 0.1
-    temperature: float = 4.0
-    accumulate: int = 1
-    ema: float = 0.0
+    pattern: Annotated[
+        str,
+        Meta(description="weights that go together: unstructured, N:M as in 2:4, or ROWSxCOLUMNS as in 4x1"),
+    ] = "unstructured"
+    sparsity: Annotated[float, Meta(gt=0, lt=1, description="share of zeros in the layers made sparse")] = 0.5
+    scope: Annotated[
+        Scope, Meta(description="whether weights of all layers compete, or those of each layer")
+    ] = "global"
+    criterion: Annotated[Criterion, Meta(description="which weights go first (edgekit.sparse.masks)")] = (
+        "magnitude"
+    )
+    schedule: Annotated[When, Meta(description="all at once, or more and more while it trains")] = "one_shot"
+    begin: Annotated[
+        float, Meta(ge=0, le=1, description="share of the budget at which a gradual schedule begins")
+    ] = 0.1
+    end: Annotated[
+        float, Meta(ge=0, le=1, description="share of the budget at which a gradual schedule is complete")
+    ] = 0.7
+    ignore: Ignore = ""
+    keep: Keep = "none"
+    images: Annotated[int, Meta(ge=0, description="samples to fine-tune on; 0 = none")] = 10_000
+    learning_rate: LearningRate = 0.0
+    recalibrate: Annotated[
+        bool, Meta(description="measure batch norm statistics again where nothing is trained")
+    ] = True
+    alpha: Alpha = 0.1
+    temperature: Temperature = 4.0
+    accumulate: Accumulate = 1
+    ema: Ema = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         own = patterns.read(self.pattern).own_sparsity
-        if not 0 < self.sparsity < 1:
-            raise UserError(
-                f"sparsify option sparsity is {self.sparsity}; allowed is a share above 0 and below 1"
-            )
         if own is not None and abs(own - self.sparsity) > 1e-9:
             raise UserError(
-                f"sparsify option sparsity is {self.sparsity}; pattern {self.pattern} has {own:g}, give that"
-            )
-        if not 0 <= self.alpha <= 1:
-            raise UserError(f"sparsify option alpha is {self.alpha}; allowed are 0 to 1")
-        if self.images < 0:
-            raise UserError(
-                f"sparsify option images is {self.images}; allowed are 0, no fine-tuning, and more"
+                f"sparsify: sparsity is {self.sparsity}; pattern {self.pattern} has {own:g}, give that"
             )
         Ramp(begin=self.begin, end=self.end)
-        if not self.temperature > 0:
-            raise UserError(f"sparsify option temperature is {self.temperature}; it must be above 0")
         if self.criterion == "movement" and self.schedule != "gradual":
-            raise UserError("criterion movement is learned while weights go: give schedule=gradual")
+            raise UserError("sparsify: criterion movement is learned while weights go; give schedule=gradual")
 
     def loop(self, seed: int) -> loop_options.Options:
         """Of the training loop."""

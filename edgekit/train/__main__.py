@@ -16,24 +16,26 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any
 
 import click
 import msgspec
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
+from msgspec import Meta
 
 from edgekit.engine import process
 from edgekit.errors import EdgekitError, TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import trainable
+from edgekit.records._options import Settings, read
 from edgekit.task import Task, Training, attribute, load_task
 from edgekit.train import checkpoint, distributed
 from edgekit.train.data import seed_step
 from edgekit.train.history import Trained
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
-from edgekit.train.settings import Options
+from edgekit.train.settings import Alpha, Options, Temperature
 
 WEIGHTS, RECORD, CHECKPOINT = "weights.safetensors", "trained.json", "checkpoint"
 
@@ -63,7 +65,7 @@ def main(
     level = logging.INFO if _rank() == 0 else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
     try:
-        taught = Taught(teacher, alpha, temperature) if teacher else None
+        taught = Taught(teacher=teacher, alpha=alpha, temperature=temperature) if teacher else None
         trained = run(task, out, read_options(options), pairs("--set", settings), resume, taught)
     except EdgekitError as error:
         click.echo(f"error: {error}", err=True)
@@ -75,19 +77,17 @@ def main(
     _leave(0)
 
 
-class Taught(NamedTuple):
-    """teacher: a .pt2 file or "file.py:function". alpha: weight of the task's own loss."""
+class Taught(Settings):
+    """What the model learns from beside its labels."""
 
-    teacher: str
-    alpha: float
-    temperature: float
+    owner = "training"
+
+    teacher: Annotated[str, Meta(description="a .pt2 file, or file.py:function")]
+    alpha: Alpha
+    temperature: Temperature
 
     def objective(self, task: Task, training: Training, seed: int) -> Distillation:
-        """Raises UserError for a teacher that is none, and for weights out of range."""
-        if not 0 <= self.alpha <= 1 or not self.temperature > 0:
-            raise UserError(
-                f"--alpha {self.alpha:g} and --temperature {self.temperature:g}; allowed are 0 to 1, and above 0"
-            )
+        """Raises UserError for a teacher that is none."""
         if self.teacher.endswith(".pt2"):
             teacher: torch.nn.Module = trainable(programs.load(self.teacher).module())
         else:
@@ -113,7 +113,7 @@ def run(
         _fresh(out)
     model = model_of(task, options.seed)
     objective = taught.objective(task, task.training, options.seed) if taught else None
-    belongs = taught._asdict() if taught else {"teacher": ""}
+    belongs = msgspec.structs.asdict(taught) if taught else {"teacher": ""}
     trained = fit(
         model, task.training, options, objective=objective, folder=out / CHECKPOINT, belongs=belongs
     )
@@ -139,10 +139,7 @@ def model_of(task: Task, seed: int) -> torch.nn.Module:
 
 def read_options(texts: tuple[str, ...]) -> Options:
     """Raises UserError that lists the options there are."""
-    try:
-        return msgspec.convert(pairs("--option", texts), Options, strict=False)
-    except msgspec.ValidationError as error:
-        raise UserError(f"training: {error}; allowed: {', '.join(Options.__struct_fields__)}") from error
+    return read(Options, pairs("--option", texts), strict=False)
 
 
 def pairs(flag: str, texts: tuple[str, ...]) -> dict[str, str]:

@@ -1,88 +1,123 @@
-"""How a training is run. Budgets are in images, so that they mean the same for any batch and number of processes."""
+"""How a training is run. Budgets are in images, so that they mean the same for any batch size and number of processes.
 
-import math
+The annotated types are options that techniques share with the training loop: a technique declares those it offers, and
+`taken_from` makes the loop's options of them.
+"""
+
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from edgekit.errors import UserError
 from edgekit.records import Record
+from edgekit.records._options import Settings
 
 #: what techniques that train have in common
 SHARED = ("images", "learning_rate", "accumulate", "ema")
-#: (lowest, highest) allowed
-_LIMITS: dict[str, tuple[float, float]] = {
-    "images": (1, math.inf), "steps": (0, math.inf), "learning_rate": (0, math.inf), "original_images": (0, math.inf), "weight_decay": (0, math.inf),
-    "warmup": (0, 1), "final": (0, 1), "accumulate": (1, math.inf), "clip_norm": (0, math.inf), "ema": (0, 0.999999),
-    "patience": (0, math.inf), "checks": (1, math.inf), "seed": (0, 2**32 - 1),
-}  # fmt: skip
-
-
 #: the largest gradient norm, by optimizer: adamw does not mind the size of gradients, sgd starves at 1
 CLIP_NORM = {"adamw": 1.0, "sgd": 5.0}
 
+Images = Annotated[int, Meta(ge=1, description="samples to train on, counted over all processes")]
+LearningRate = Annotated[
+    float, Meta(ge=0, description="peak of the learning rate; 0 = found by a short probe")
+]
+Alpha = Annotated[
+    float, Meta(ge=0, le=1, description="weight of the task's loss; the rest is that of distillation")
+]
+Temperature = Annotated[float, Meta(gt=0, description="temperature that softens the answers of a teacher")]
+Accumulate = Annotated[int, Meta(ge=1, description="batches in one update")]
+Ema = Annotated[
+    float,
+    Meta(ge=0, le=0.999999, description="decay of the averaged weights, which are then the result; 0 = none"),
+]
+Schedule = Annotated[
+    Literal["cosine", "constant", "rewinding"],
+    Meta(
+        description="course of the learning rate (edgekit.train.schedule); rewinding repeats that of an earlier training"
+    ),
+]
+OriginalImages = Annotated[
+    int, Meta(ge=0, description="for schedule rewinding: images of the training that made the model")
+]
+Optimizer = Annotated[Literal["adamw", "sgd"], Meta(description="what turns gradients into updates")]
+WeightDecay = Annotated[float, Meta(ge=0, description="decay of the weights towards zero")]
+Warmup = Annotated[
+    float, Meta(ge=0, le=1, description="share of the budget over which the rate rises to its peak")
+]
+ClipNorm = Annotated[
+    float, Meta(ge=0, description="largest gradient norm; 0 = any, none = 1 for adamw and 5 for sgd")
+]
 
-class Options(Record):
-    """One training.
 
-    images: samples to train on, counted over all processes. steps: at most so many updates, 0 = as the images allow.
-    learning_rate: the peak; 0 lets a short probe find it. schedule: "cosine", "constant", or "rewinding", where learning_rate is
-    the peak of the training that made the model and original_images its length (see `edgekit.train.schedule`). warmup: share of the budget in which the rate rises to the
-    peak. final: share of the peak where the cosine ends. accumulate: batches in one update. clip_norm: the largest
-    gradient norm, 0 = any; None = CLIP_NORM of the optimizer. ema: decay of the averaged weights, which are then the result; 0 = none.
-    precision: of the arithmetic; weights stay float32. checks: how often in the budget it validates, keeps the best
-    and writes a checkpoint. patience: checks without a gain after which it stops, 0 = never.
-    strategy: "ddp" copies the weights to every process, "fsdp" shares them out (FSDP2), "zero2" and "zero3" are
-    DeepSpeed's. offload: of the optimizer's state to the CPU, and with zero3 of the weights.
-    """
+class Options(Settings):
+    """One training: budget, learning rate, optimizer, arithmetic, checks, and how it is spread over processes."""
 
-    images: int = 10_000
-    steps: int = 0
-    learning_rate: float = 0.0
-    schedule: Literal["cosine", "constant", "rewinding"] = "cosine"
-    original_images: int = 0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    weight_decay: float = 0.0
-    warmup: float = 0.05
-    final: float = 0.0
-    accumulate: int = 1
-    clip_norm: float | None = None
-    ema: float = 0.0
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    checks: int = 10
-    patience: int = 0
-    seed: int = 0
-    strategy: Literal["ddp", "fsdp", "zero2", "zero3"] = "ddp"
-    offload: bool = False
-    device: Literal["auto", "cpu"] = "auto"
+    owner = "training"
+
+    images: Images = 10_000
+    steps: Annotated[int, Meta(ge=0, description="updates at most; 0 = as many as the images allow")] = 0
+    learning_rate: LearningRate = 0.0
+    schedule: Schedule = "cosine"
+    original_images: OriginalImages = 0
+    optimizer: Optimizer = "adamw"
+    weight_decay: WeightDecay = 0.0
+    warmup: Warmup = 0.05
+    final: Annotated[float, Meta(ge=0, le=1, description="share of the peak at which the cosine ends")] = 0.0
+    accumulate: Accumulate = 1
+    clip_norm: ClipNorm | None = None
+    ema: Ema = 0.0
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"], Meta(description="of the arithmetic; weights stay float32")
+    ] = "float32"
+    checks: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="times in the budget that it validates, keeps the best weights and writes a checkpoint",
+        ),
+    ] = 10
+    patience: Annotated[
+        int, Meta(ge=0, description="checks without a gain after which it stops; 0 = never")
+    ] = 0
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="seed of everything that is drawn")] = 0
+    strategy: Annotated[
+        Literal["ddp", "fsdp", "zero2", "zero3"],
+        Meta(
+            description="ddp copies the weights to every process, fsdp shards them, zero2 and zero3 are DeepSpeed's"
+        ),
+    ] = "ddp"
+    offload: Annotated[
+        bool, Meta(description="keep the optimizer's state, and with zero3 the weights, in the CPU's memory")
+    ] = False
+    device: Annotated[Literal["auto", "cpu"], Meta(description="auto = a GPU where there is one")] = "auto"
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            if getattr(self, name) is not None:
-                _check(name, getattr(self, name), low, high)
+        super().__post_init__()
         if self.schedule == "rewinding" and not (self.learning_rate and self.original_images):
             raise UserError(
-                "training option schedule is rewinding, which needs learning_rate, the peak that the model was first "
+                "training: schedule is rewinding, which needs learning_rate, the peak that the model was first "
                 "trained with, and original_images, how long; without them, use cosine"
             )
 
     @property
     def largest_norm(self) -> float:
-        """Of the gradient; 0 = any."""
+        """The largest gradient norm; 0 = any."""
         return CLIP_NORM[self.optimizer] if self.clip_norm is None else self.clip_norm
 
     def progress(self, images: int, steps: int) -> float:
-        """The share of the budget that is used up, 0 to 1."""
+        """Returns the share of the budget that is used up, 0 to 1."""
         used = images / self.images
         return min(1.0, max(used, steps / self.steps if self.steps else 0.0))
 
 
 def taken_from(given: Record, seed: int, names: Sequence[str] = SHARED) -> Options:
-    """What the options of a technique say of its training: those of `names` that it has."""
+    """Makes the options of the loop from those of a technique.
+
+    Args:
+        given: The options of the technique.
+        seed: The seed of the run.
+        names: Options to take over, where the technique has them.
+    """
     found = {name: getattr(given, name) for name in names if name in given.__struct_fields__}
     return Options(**found, seed=seed)
-
-
-def _check(name: str, value: Any, low: float, high: float) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        allowed = f"at least {low:g}" if high == math.inf else f"{low:g} to {high:g}"
-        raise UserError(f"training option {name} is {value}; allowed are {allowed}")

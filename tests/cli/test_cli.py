@@ -47,6 +47,7 @@ OPTIONS = {
     "schema": [],
     "doctor": ["--json"],
     "demo": ["--out", "--quiet", "--json"],
+    "techniques": ["--json"],
 }
 
 

@@ -9,9 +9,11 @@ from torch import nn
 
 from edgekit.distill import pairs
 from edgekit.distill.adapters import Adapter
+from edgekit.distill.distiller import Setting
+from edgekit.distill.modes import exits
 from edgekit.distill.pairs import Pair
 from edgekit.distill.taps import Tapped
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import OneByOne, trainable
 
@@ -106,9 +108,11 @@ def test_texts_that_are_no_pairs(text: str, message: str) -> None:
 
 def test_nets_without_a_name_in_common() -> None:
     other = graph(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
-    with pytest.raises(UserError, match="features=auto finds no module that student and teacher both have"):
+    with pytest.raises(
+        NotApplicable, match="features=auto finds no module that student and teacher both have"
+    ):
         pairs.read("auto", graph(Stages()), other)
-    with pytest.raises(UserError, match="mode exits finds no stage to answer from"):
+    with pytest.raises(NotApplicable, match="mode exits finds no stage to answer from"):
         pairs.exits("", other)
 
 
@@ -128,3 +132,16 @@ def test_adapters_are_there_only_where_shapes_differ() -> None:
         UserError, match=r"hint cannot compare student 'a' \[1, 5, 4\] with teacher 'b' \[1, 7, 4\]"
     ):
         Adapter(Pair(student="a", teacher="b"), [1, 5, 4], [1, 7, 4])
+    with pytest.raises(NotApplicable, match="hint cannot compare"):
+        Adapter(Pair(student="a", teacher="a", guessed=True), [1, 5, 4], [1, 7, 4])
+
+
+def test_a_net_without_classes_has_no_early_exits() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    setting = Setting(
+        student=graph(net), teachers=(), loss=nn.MSELoss(), alpha=0.5, temperature=4.0, features="0"
+    )
+    with pytest.raises(
+        NotApplicable, match=r"mode exits needs a net that answers logits .*\[\[1, 2, 4, 4\]\]"
+    ):
+        exits.method(setting)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.errors import ConversionError, UserError
+from edgekit.errors import NotApplicable, UserError
 from edgekit.prune import saved
 from edgekit.prune.depth import shorten
 
@@ -47,7 +47,7 @@ def test_the_blocks_go_that_add_least() -> None:
 
 def test_a_share_is_rounded_up() -> None:
     assert len(shorten(nets.made(Deep), EXAMPLE, INPUTS, 0.6)) == 1 + 1, "of four 3, of three 2"
-    with pytest.raises(ConversionError, match=r"no stage of equal residual blocks of which 0\.9 could stay"):
+    with pytest.raises(NotApplicable, match=r"no stage of equal residual blocks of which 0\.9 could stay"):
         shorten(nets.made(nets.Residual), EXAMPLE, INPUTS, 0.9)
     assert len(shorten(nets.made(Deep), EXAMPLE, INPUTS, 0.01)) == 3 + 2, "one of each stage stays"
 
@@ -72,5 +72,5 @@ def test_what_cannot_be_shortened() -> None:
     for share in (0, 1, 1.5):
         with pytest.raises(UserError, match=f"depth is {share}; it is the share"):
             shorten(nets.made(Deep), EXAMPLE, INPUTS, share)
-    with pytest.raises(ConversionError, match="Plain has no stage of equal residual blocks"):
+    with pytest.raises(NotApplicable, match="Plain has no stage of equal residual blocks"):
         shorten(nets.made(nets.Plain), EXAMPLE, INPUTS, 0.5)

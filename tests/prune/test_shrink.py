@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from edgekit.errors import BudgetError, ConversionError, UserError
+from edgekit.errors import BudgetError, ConversionError, NotApplicable, UserError
 from edgekit.prune import graph, module_macs, saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.shrink import Request, Shrunk, shrink
@@ -186,14 +186,13 @@ def test_little_left_of_a_layer_is_said() -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"macs": 1.0}, "macs is 1.0; it is the share to keep, above 0 and below 1"),
-        ({"macs": 0}, "macs is 0; it is the share"),
-        ({"scope": "local"}, "unknown scope 'local'; allowed are uniform, global, isomorphic"),
-        ({"criterion": "L2"}, "unknown criterion 'L2'; allowed are bn_scale, fpgm"),
-        ({"steps": 0}, "steps is 0"),
+        ({"macs": 1.0}, "prune: macs is 1.0; allowed: above 0, below 1"),
+        ({"macs": 0}, "macs is 0; allowed: above 0, below 1"),
+        ({"scope": "local"}, "scope is 'local'; allowed: global, isomorphic, uniform"),
+        ({"criterion": "L2"}, "criterion is 'L2'; allowed: bn_scale, fpgm"),
+        ({"steps": 0}, "steps is 0; allowed: a whole number, at least 1"),
         ({"ignore": ("layer1.0.conv",)}, r"no layer is called 'layer1.0.conv'; did you mean layer1.0.conv\d"),
         ({"ignore": ("qqqq",)}, "no layer is called 'qqqq'; names are like conv1"),
-        ({"multiple": 64}, "no width changes: .* multiple of 64; give a smaller multiple"),
     ],
 )
 def test_what_cannot_be_asked(asked: dict[str, Any], message: str) -> None:
@@ -213,8 +212,33 @@ def test_a_share_that_no_width_comes_near_is_said() -> None:
     assert re.search(r"0\.\d+ of the MACs are left where 0.7 was asked", done.doubts[-1])
 
 
+class Narrow(nn.Module):
+    """Two convolutions of 8 channels each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nets.conv(1, 8), nets.conv(8, 8), nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.b(self.a(x)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(("net", "multiple"), [(Narrow, 8), (nets.Residual, 64)])
+def test_widths_that_are_at_their_multiple_already(net: type[nn.Module], multiple: int) -> None:
+    with pytest.raises(NotApplicable, match=f"no width changes: .* multiple of {multiple}; give a smaller"):
+        shrunk(nets.made(net), macs=0.5, multiple=multiple)
+
+
+def test_a_criterion_that_says_nothing_of_a_network() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(256, 10)
+    )
+    with pytest.raises(NotApplicable, match="criterion 'bn_scale' says nothing of any layer; take l2"):
+        shrunk(net.eval(), criterion="bn_scale")
+
+
 def test_nothing_to_prune() -> None:
-    with pytest.raises(ConversionError, match="Linear has no layer whose channels could go"):
+    with pytest.raises(NotApplicable, match="Linear has no layer whose channels could go"):
         shrink(nn.Linear(4, 2), (torch.zeros(1, 4),), Request(), Evidence())
 
 
@@ -230,6 +254,20 @@ class Shuffle(nn.Module):
         n, c, h, w = x.shape
         x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
         return self.head(self.b(x).mean((2, 3)))
+
+
+class ShuffledEnd(Shuffle):
+    """The only channels that could go are shuffled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.b = nn.Identity()
+
+
+def test_channels_that_can_only_go_where_they_are_moved_about() -> None:
+    message = r"has no layer whose channels could go\. Channels are moved about by .* with view, transpose"
+    with pytest.raises(NotApplicable, match=message):
+        shrunk(nets.made(ShuffledEnd), multiple=4)
 
 
 def test_a_shuffle_does_not_go_unseen() -> None:

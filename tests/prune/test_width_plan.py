@@ -4,10 +4,17 @@ import prune_nets as nets
 import pytest
 import torch
 
-from edgekit.errors import BudgetError, ConversionError
+from edgekit.errors import BudgetError, ConversionError, NotApplicable
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.latency.chains import surroundings
-from edgekit.prune.latency.width_plan import ROOM, Planner, seconds_for, values_of, widths_to_measure
+from edgekit.prune.latency.width_plan import (
+    ROOM,
+    Planner,
+    foretell,
+    seconds_for,
+    values_of,
+    widths_to_measure,
+)
 from edgekit.prune.shrink import Request, cuttable, shrink
 from edgekit.records import Budget, WidthRow, WidthTable
 
@@ -96,5 +103,12 @@ def test_the_time_asked_for(speedup: float, budget: Budget, seconds: float) -> N
 @pytest.mark.parametrize("budget", [Budget(min_speedup=1.0), Budget(min_speedup=0.0)])
 def test_a_network_that_is_fast_enough_is_not_cut(budget: Budget) -> None:
     made = WidthTable(conditions={}, rows=(), base_s=2.5, float_s=2.5)
-    with pytest.raises(ConversionError, match="there is nothing to prune for"):
+    with pytest.raises(NotApplicable, match="there is nothing to prune for"):
         seconds_for(made, 0.0, budget)
+
+
+def test_a_network_without_a_group_that_can_be_measured() -> None:
+    with pytest.raises(
+        NotApplicable, match=r"no group of channels can be measured by itself \(there is none\)"
+    ):
+        foretell(nets.made(nets.Residual), EXAMPLES, {}, table(), 8)

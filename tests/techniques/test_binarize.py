@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import edgekit as ek
 from edgekit.binary import layer, layer_choice, packed
 from edgekit.engine.specs import Context
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import NotApplicable, TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.batched import widened
 from edgekit.quant.prepare import prepare_graph
@@ -336,12 +336,19 @@ def test_the_last_convolution_of_a_net_without_a_linear_layer_stays_float() -> N
         layer_choice.chosen(graph, "2")
 
 
+def test_a_net_without_a_middle_convolution_has_no_layer_to_binarize() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 4, 1)).eval()
+    graph = torch.export.export(net, (torch.zeros(1, 3, 9, 9),)).module()
+    with pytest.raises(NotApplicable, match="no layer of this model can be binary: 0 is the first layer"):
+        layer_choice.chosen(graph, "")
+
+
 def test_what_it_cannot_do(candidate, tmp_path) -> None:
     with pytest.raises(TaskError, match="'digits' has no training data; binarize needs"):
         apply(candidate, tmp_path, task(training=None))
-    with pytest.raises(UserError, match=r"gradual is 1; allowed are 0 to 0\.9"):
+    with pytest.raises(UserError, match=r"gradual is 1; allowed: at least 0, at most 0\.9"):
         binarize.Options(gradual=1)
-    with pytest.raises(UserError, match="alpha is 2; allowed are 0 to 1"):
+    with pytest.raises(UserError, match="alpha is 2; allowed: at least 0, at most 1"):
         binarize.Options(alpha=2)
     bad = ek.Training(batches=[(IMAGES[:4, :, :4].expand(4, 3, 4, 8), LABELS[:4])], loss=F.cross_entropy)
     with pytest.raises(TaskError, match="the model cannot take the inputs of training batch 0"):

@@ -224,9 +224,9 @@ def test_alpha_1_is_plain_fine_tuning_and_needs_no_unlabelled_batches(candidate,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"alpha": 2}, "alpha is 2; allowed are 0 to 1"),
-        ({"temperature": 0}, "temperature is 0; it must be above 0"),
-        ({"mode": "of"}, "mode is 'of'; allowed are ema, exits, offline, online"),
+        ({"alpha": 2}, "alpha is 2; allowed: at least 0, at most 1"),
+        ({"temperature": 0}, "temperature is 0; allowed: above 0"),
+        ({"mode": "of"}, "mode is 'of'; allowed: ema, exits, offline, online"),
         ({"mode": "ema", "teachers": "x.pt2"}, "mode ema is its own teacher; leave out teachers=x.pt2"),
         ({"teachers": "x.pt2"}, "no exported program at x.pt2"),
         ({"teachers": f"{STUDENTS}:none"}, "has no attribute 'none'; it has: "),

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from sparse_digits import figures, made, metric, share_of_zeros, task, trained, weights
 
 from edgekit.engine.specs import Context
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import NotApplicable, TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.records import Candidate
 from edgekit.sparse import tickets
@@ -108,6 +108,8 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
         apply(candidate, tmp_path, task(training=None))
     with pytest.raises(UserError, match=r"nothing\.safetensors cannot be read .* early in its training"):
         apply(candidate, tmp_path, rewind=str(tmp_path / "nothing.safetensors"))
+    with pytest.raises(NotApplicable, match=r"makes all of layer .* zero; allowed here is at most"):
+        apply(candidate, tmp_path, sparsity=0.9999)
     save_file({"head.weight": torch.zeros(2, 2)}, str(tmp_path / "other.safetensors"))
     with pytest.raises(UserError, match=r"holds no 'depth\.0\.bias'"):
         apply(candidate, tmp_path, rewind=str(tmp_path / "other.safetensors"))
@@ -115,6 +117,6 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
     save_file(state, str(tmp_path / "other.safetensors"))
     with pytest.raises(UserError, match=r"'head.weight' is \[2, 2\] in .* and \[10, 24\]"):
         apply(candidate, tmp_path, rewind=str(tmp_path / "other.safetensors"))
-    with pytest.raises(UserError, match="each is 1"):
+    with pytest.raises(UserError, match="each is 1; allowed: above 0, below 1"):
         lottery.Options(each=1)
     assert not (tmp_path / "program.pt2").exists()

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import edgekit as ek
 from edgekit.engine.specs import Context
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import NotApplicable, TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.graph_macs import count
 from edgekit.quant.trainable import trainable
@@ -127,7 +127,9 @@ def test_macs_that_may_be_left_are_not_exceeded(candidate, tmp_path) -> None:
     left = [figures(apply(candidate, tmp_path, macs=macs))["MACs left"] for macs in (0.35, 0.5, 0.7)]
     assert all(found <= asked for found, asked in zip(left, (0.35, 0.5, 0.7), strict=True))
     assert left[0] <= left[1] <= left[2]
-    with pytest.raises(UserError, match=r"cannot leave 0\.01 of the multiply-accumulates.*0\.\d\d are left"):
+    with pytest.raises(
+        NotApplicable, match=r"cannot leave 0\.01 of the multiply-accumulates.*0\.\d\d are left"
+    ):
         apply(candidate, tmp_path, macs=0.01)
 
 
@@ -155,10 +157,20 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
         apply(candidate, tmp_path, task(calibration=None))
     with pytest.raises(TaskError, match="calibration batch 0"):
         apply(candidate, tmp_path, task(calibration=[INPUTS[:, :1]]))
-    with pytest.raises(UserError, match=r"energy is 1\.5; allowed are 0 to 1"):
+    with pytest.raises(UserError, match=r"energy is 1\.5; allowed: at least 0, at most 1"):
         lowrank.Options(energy=1.5)
-    with pytest.raises(UserError, match="batches is -1; it must be 0 or more"):
+    with pytest.raises(UserError, match="batches is -1; allowed: a whole number, at least 0"):
         lowrank.Options(batches=-1)
-    with pytest.raises(UserError, match="finds no layer that is cheaper as two"):
+    with pytest.raises(NotApplicable, match="finds no layer that is cheaper as two"):
         apply(candidate, tmp_path, energy=1.0, skip="wide,point,full")
+    with pytest.raises(UserError, match="skip leaves out all 4 layers; name fewer"):
+        apply(candidate, tmp_path, skip="wide,point,full,head")
     assert not (tmp_path / "program.pt2").exists()
+
+
+def test_a_network_of_grouped_convolutions_has_nothing_to_factorize(tmp_path) -> None:
+    net = nn.Conv2d(3, 6, 3, groups=3).eval()
+    programs.save(torch.export.export(net, (torch.zeros(1, 3, 16, 16),)), tmp_path / "float.pt2")
+    recipe = Recipe(name="t", precision="float32", steps=())
+    with pytest.raises(NotApplicable, match="no linear layer and no convolution without groups"):
+        apply(Candidate(program=str(tmp_path / "float.pt2"), recipe=recipe), tmp_path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgekit.engine.specs import Context, TraceSpec
-from edgekit.errors import ConversionError, UserError
+from edgekit.errors import ConversionError, NotApplicable, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.integer_regions import IntegerRegions, Layer
 from edgekit.quant.knapsack import Choice, Costs
@@ -99,9 +99,9 @@ def test_a_budget_that_no_set_meets(outlier: tuple[Task, Traced], tmp_path: Path
 
 
 def test_options_out_of_range() -> None:
-    with pytest.raises(UserError, match=r"share is 1\.5; allowed are 0 to 1"):
+    with pytest.raises(UserError, match=r"share is 1\.5; allowed: at least 0, at most 1"):
         Options(share=1.5)
-    with pytest.raises(UserError, match=r"headroom is 0\.5; it must be at least 1"):
+    with pytest.raises(UserError, match=r"headroom is 0\.5; allowed: at least 1"):
         mixed_half.Options(headroom=0.5)
 
 
@@ -143,6 +143,12 @@ def test_the_loosest_choice_that_the_metric_confirms() -> None:
     assert mixed.choose(NET, HARM, costs, judge, 0.95)[0].float_layers == ("conv2d_0", "conv2d_1")
 
 
+def test_a_net_that_is_faster_in_float_as_a_whole() -> None:
+    costs = mixed.costs_of(NET, times((2.0, 1.0), (3.0, 1.0), (9.0, 1.0)))
+    with pytest.raises(NotApplicable, match="no layer gains from being float, or all do"):
+        mixed.choose(NET, HARM, costs, lambda _: 1.0, 0.5)
+
+
 def test_a_layer_that_is_faster_in_float_says_so() -> None:
     measured = times((300e-6, 100e-6), (1e-6, 2e-6), (1e-6, 2e-6))
     costs = mixed.costs_of(NET, measured)
@@ -164,5 +170,5 @@ def test_what_float16_cannot_hold_stays_float32(overflow: tuple[Task, Traced], t
 def test_a_model_that_float16_holds_needs_no_island(tmp_path: Path) -> None:
     task, found = traced("plain", tmp_path)
     context = Context(work=str(tmp_path), traced=found, budget=Budget(max_drop=0.5))
-    with pytest.raises(ConversionError, match="this is plain fp16"):
+    with pytest.raises(NotApplicable, match="this is plain fp16"):
         mixed_half.apply(start(found, "float16"), task, mixed_half.Options(), context)

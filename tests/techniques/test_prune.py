@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 import edgekit as ek
 from edgekit.engine.specs import Context
-from edgekit.errors import ConversionError, TaskError, UserError
+from edgekit.errors import ConversionError, NotApplicable, TaskError, UserError
 from edgekit.prune import saved
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Quant, Recipe
@@ -127,7 +127,8 @@ def test_a_student_that_took_the_place_of_the_model_is_pruned_as_itself(tmp_path
     with pytest.raises(ConversionError):
         apply(candidate_of(student, tmp_path), tmp_path / "other")
     with pytest.raises(
-        UserError, match=r"small\.pt2 is an exported program; give distill the student as file\.py:function"
+        NotApplicable,
+        match=r"small\.pt2 is an exported program; give distill the student as file\.py:function",
     ):
         apply(msgspec.structs.replace(own, student="small.pt2"), tmp_path / "none")
 
@@ -246,12 +247,12 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
     with pytest.raises(TaskError, match="the model has 10 outputs"):
         apply(candidate, tmp_path, task(training=bad), criterion="taylor")
     for wrong, message in (
-        ({"macs": 1.5}, "macs is 1.5; it is the share to keep"),
-        ({"criterion": "none"}, "unknown criterion 'none'"),
-        ({"multiple": -1}, "multiple and recalibrate must be at least 0"),
-        ({"images": 0}, "images at least 1"),
-        ({"depth": 0}, "depth is 0; it is the share of equal blocks to keep"),
-        ({"macs": 1}, "macs is 1.0; it is the share to keep"),
+        ({"macs": 1.5}, "prune: macs is 1.5; allowed: above 0, at most 1"),
+        ({"criterion": "none"}, "criterion is 'none'; allowed: bn_scale, fpgm"),
+        ({"multiple": -1}, "multiple is -1; allowed: a whole number, at least 0"),
+        ({"images": 0}, "images is 0; allowed: a whole number, at least 1"),
+        ({"depth": 0}, "depth is 0; allowed: above 0, at most 1"),
+        ({"macs": 1}, "macs and depth are 1, which keeps all of the network"),
     ):
         with pytest.raises(UserError, match=message):
             prune.Options(**wrong)
@@ -277,5 +278,5 @@ def test_a_quantized_program_is_pruned_too_late(candidate, tmp_path) -> None:
 
 def test_a_keras_model_is_refused(candidate, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(prune.keras, "has_layers", lambda model: True)
-    with pytest.raises(ConversionError, match="pruning needs a torch module"):
+    with pytest.raises(NotApplicable, match="pruning needs a torch module"):
         apply(candidate, tmp_path)

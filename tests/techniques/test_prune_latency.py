@@ -23,7 +23,7 @@ EXAMPLE = (torch.zeros(1, 1, 8, 8),)
     ("options", "said"),
     [
         ({"speedup": 1.5}, "for scope latency alone"),
-        ({"speedup": -1.0, "scope": "latency"}, "at least 0"),
+        ({"speedup": -1.0, "scope": "latency"}, r"speedup is -1\.0; allowed: at least 0"),
         ({"scope": "latency", "steps": 3}, "cuts once, to widths that were measured"),
         ({"scope": "speed"}, "latency"),
     ],

@@ -110,9 +110,11 @@ def test_calibration_errors_leave_no_file(candidate, tmp_path, calibration, mess
 
 
 def test_option_errors(candidate, tmp_path) -> None:
-    with pytest.raises(UserError, match="batches is 0; it must be at least 1"):
+    with pytest.raises(UserError, match="batches is 0; allowed: a whole number, at least 1"):
         ptq.Options(batches=0)
-    with pytest.raises(UserError, match="allowed are entropy, minmax, moving_average, mse, percentile"):
+    with pytest.raises(
+        UserError, match="estimator is 'histogram'; allowed: entropy, minmax, moving_average, mse, percentile"
+    ):
         apply(candidate, batches(1), tmp_path, estimator="histogram")
     with pytest.raises(UserError, match=r"needs a target with a \[quant\] table"):
         apply(msgspec.structs.replace(candidate, quant=None), batches(1), tmp_path)

@@ -183,9 +183,9 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
     bad = ek.Training(batches=[(IMAGES[:4], LABELS[:4] + 20)], loss=F.cross_entropy)
     with pytest.raises(TaskError, match="the model has 10 outputs"):
         apply(candidate, tmp_path, task(training=bad))
-    with pytest.raises(UserError, match="alpha is 2; allowed are 0 to 1"):
+    with pytest.raises(UserError, match="alpha is 2; allowed: at least 0, at most 1"):
         qat.Options(alpha=2)
-    with pytest.raises(UserError, match="temperature is 0; it must be above 0"):
+    with pytest.raises(UserError, match="temperature is 0; allowed: above 0"):
         qat.Options(temperature=0)
     nans = ek.Training(batches=Batches(), loss=lambda o, y: F.cross_entropy(o, y) * float("nan"))
     with pytest.raises(Diverged, match="loss became nan"):

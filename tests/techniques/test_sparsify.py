@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 import edgekit as ek
 from edgekit.engine.specs import Context, ExportSpec
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import NotApplicable, TaskError, UserError
 from edgekit.export import _stage
 from edgekit.quant import program as programs
 from edgekit.records import Candidate
@@ -173,10 +173,10 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
     with pytest.raises(UserError, match="no layer is called 'hiden'; did you mean 'hidden'"):
         apply(candidate, tmp_path, ignore="hiden")
     with pytest.raises(
-        UserError, match=r"makes all of layer '[a-z]+\.0' .* zero; allowed here is at most 0\.\d+"
+        NotApplicable, match=r"makes all of layer '[a-z]+\.0' .* zero; allowed here is at most 0\.\d+"
     ):
         apply(candidate, tmp_path, sparsity=0.999)
-    with pytest.raises(UserError, match="pattern 1:7 divides none"):
+    with pytest.raises(NotApplicable, match="pattern 1:7 divides none"):
         apply(candidate, tmp_path, pattern="1:7", sparsity=6 / 7)
     with pytest.raises(UserError, match="leave out all 5"):
         apply(candidate, tmp_path, ignore="first,depth,point,hidden,head")
@@ -186,10 +186,10 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
         ({"pattern": "2/4"}, "pattern '2/4' is unknown; allowed are"),
         ({"pattern": "4:2"}, "pattern '4:2' is unknown"),
         ({"pattern": "1:4"}, "pattern 1:4 has 0.75, give that"),
-        ({"sparsity": 1.0}, "above 0 and below 1"),
+        ({"sparsity": 1.0}, "sparsity is 1.0; allowed: above 0, below 1"),
         ({"begin": 0.8}, "from 0.8 to 0.7; it must rise"),
         ({"images": -1}, "images is -1"),
-        ({"alpha": 2}, "alpha is 2; allowed are 0 to 1"),
+        ({"alpha": 2}, "alpha is 2; allowed: at least 0, at most 1"),
         ({"criterion": "movement"}, "give schedule=gradual"),
     ):
         with pytest.raises(UserError, match=message):

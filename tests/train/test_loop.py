@@ -267,9 +267,9 @@ def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"images": 0}, "images is 0; allowed are at least 1"),
-        ({"learning_rate": -1.0}, "learning_rate is -1.0; allowed are at least 0"),
-        ({"warmup": 2.0}, "warmup is 2.0; allowed are 0 to 1"),
+        ({"images": 0}, "images is 0; allowed: a whole number, at least 1"),
+        ({"learning_rate": -1.0}, "learning_rate is -1.0; allowed: at least 0"),
+        ({"warmup": 2.0}, "warmup is 2.0; allowed: at least 0, at most 1"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
         ({"precision": "float16"}, "float16, which CPUs do not train in"),
         ({"strategy": "fsdp"}, "fsdp, but this is one process"),

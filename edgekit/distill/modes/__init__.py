@@ -7,8 +7,11 @@ A file holds `TEACHERS`, what the mode wants for teachers: "frozen" (one or seve
 import importlib
 import pkgutil
 from types import ModuleType
+from typing import Literal
 
 from edgekit.distill.distiller import Method, Setting
+
+Mode = Literal["ema", "exits", "offline", "online"]
 
 
 def names() -> list[str]:

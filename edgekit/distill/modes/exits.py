@@ -12,7 +12,7 @@ from torch import nn
 from edgekit.distill import pairs
 from edgekit.distill.distiller import Distiller, Imitation, Method, Setting, detached
 from edgekit.distill.taps import Tapped, graph_of
-from edgekit.errors import UserError
+from edgekit.errors import NotApplicable
 
 TEACHERS = "none"
 
@@ -63,7 +63,7 @@ def method(setting: Setting) -> Method:
     names = pairs.exits(setting.features, graph)
     student = Tapped(setting.student, names, "student")
     if len(student.answers) != 1 or len(student.answers[0]) != 2:
-        raise UserError(
+        raise NotApplicable(
             f"mode exits needs a net that answers logits [N, classes]; this one answers {student.answers}"
         )
     classes, width = student.answers[0][1], max(max(shape[1], shape[-1]) for shape in student.shapes)

@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.utils import _pytree as pytree
 
 from edgekit.errors import TaskError, UserError
 from edgekit.prune.graph import Graph
+
+Criterion = Literal["bn_scale", "fpgm", "hessian", "l1", "l2", "lamp", "random", "shapley", "taylor"]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 One binary variable for each group and width, exactly one of each group is 1: maximise the sum of what the
 widths are worth, subject to the seconds foretold. A layer between two groups takes t r_in(a) r_out(b): for each pair (a, b) one
-more variable, the flow from a to b, which is x_a x_b wherever x is binary (the transport form, whose relaxation is tight). Solved by
-HiGHS (Huangfu and Hall 2018) through `scipy.optimize.milp`.
+more variable, the flow from a to b, which is x_a x_b wherever x is binary (the transport form, whose relaxation is tight).
+`edgekit.quant.milp` solves it.
 
 As an objective for pruning: Shen et al. 2022, "Structural Pruning via Latency-Saliency Knapsack" (arXiv:2210.06659).
 """
@@ -16,9 +16,10 @@ import numpy as np
 
 from edgekit.errors import BudgetError
 from edgekit.prune.latency.forecast import Forecast, Work
+from edgekit.quant import milp
+from edgekit.quant.milp import Row
 
 TIME_LIMIT_S = 30.0
-GAP = 1e-4
 
 
 def choose(values: Mapping[str, Mapping[int, float]], forecast: Forecast, budget_s: float) -> dict[str, int]:
@@ -50,14 +51,14 @@ class _Program:
 
     values: Mapping[str, Mapping[int, float]]
     costs: dict[int, float] = field(default_factory=dict)
-    rows: list[tuple[dict[int, float], float, float]] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         keys = [(root, width) for root, allowed in self.values.items() for width in sorted(allowed)]
         self._place = {key: number for number, key in enumerate(keys)}
         self._pairs: dict[tuple[str, str, int, int], int] = {}
         for root in self.values:
-            self.rows.append(({i: 1.0 for (r, _), i in self._place.items() if r == root}, 1, 1))
+            self.rows.append(Row({i: 1.0 for (r, _), i in self._place.items() if r == root}, 1, 1))
 
     @classmethod
     def of(cls, values: Mapping[str, Mapping[int, float]], forecast: Forecast) -> tuple["_Program", float]:
@@ -67,18 +68,10 @@ class _Program:
 
     def solved(self, objective: np.ndarray) -> dict[str, int]:
         """The widths with the least objective. Raises BudgetError where the time for the search is over."""
-        from scipy.optimize import Bounds, LinearConstraint, milp
-
-        found = milp(
-            objective,
-            constraints=LinearConstraint(*self.constraints()),
-            integrality=self.integrality(),
-            bounds=Bounds(0, 1),
-            options={"time_limit": TIME_LIMIT_S, "mip_rel_gap": GAP},
-        )
-        if found.x is None:  # the fastest widths fit, so there are some
+        chosen = milp.solve(objective, self.rows, len(self._place), TIME_LIMIT_S)
+        if chosen is None:  # the fastest widths fit, so there are some
             raise BudgetError(f"no widths were found within {TIME_LIMIT_S:g} s; ask for more time")
-        return self.read(found.x)
+        return {root: width for (root, width), place in self._place.items() if chosen[place]}
 
     def times(self) -> np.ndarray:
         return np.array([self.costs.get(place, 0.0) for place in range(self.count)])
@@ -116,10 +109,10 @@ class _Program:
                     for (x, y, *pair), i in self._pairs.items()
                     if (x, y) == (a, b) and pair[side] == width
                 }
-                self.rows.append(({**flows, self._place[root, width]: -1.0}, 0, 0))
+                self.rows.append(Row({**flows, self._place[root, width]: -1.0}, 0, 0))
 
     def limit(self, top: float, scale: float) -> None:
-        self.rows.append(({i: cost / scale for i, cost in self.costs.items()}, -np.inf, top))
+        self.rows.append(milp.at_most(top, {i: cost / scale for i, cost in self.costs.items()}))
 
     @property
     def count(self) -> int:
@@ -131,17 +124,3 @@ class _Program:
         for (root, width), place in self._place.items():
             found[place] = self.values[root][width] / scale
         return found
-
-    def integrality(self) -> np.ndarray:
-        return np.concatenate([np.ones(len(self._place)), np.zeros(len(self._pairs))])
-
-    def constraints(self) -> tuple[object, np.ndarray, np.ndarray]:
-        from scipy.sparse import csr_array
-
-        cells = [(n, c, v) for n, (row, _, _) in enumerate(self.rows) for c, v in row.items()]
-        numbers, columns, found = (np.array(column) for column in zip(*cells, strict=True))
-        matrix = csr_array((found, (numbers, columns)), shape=(len(self.rows), self.count))
-        return matrix, np.array([low for _, low, _ in self.rows]), np.array([top for _, _, top in self.rows])
-
-    def read(self, x: np.ndarray) -> dict[str, int]:
-        return {root: width for (root, width), place in self._place.items() if x[place] > 0.5}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from edgekit.errors import ConversionError
+from edgekit.errors import NotApplicable
 from edgekit.prune import widths as allowed
 from edgekit.prune.cut import least
 from edgekit.prune.graph import Graph, Group
@@ -68,9 +68,7 @@ def foretell(
     found = surroundings(module, examples, groups)
     if not found.micros:
         strange = "; ".join(f"{root}: {layer}" for root, layer in found.strange.items())
-        raise ConversionError(
-            f"no group of channels can be measured by itself ({strange or 'there is none'})"
-        )
+        raise NotApplicable(f"no group of channels can be measured by itself ({strange or 'there is none'})")
     rows = {row.micro: row for row in table.rows}
     border_s = Border.s_per_element(rows[Border.text].cpu_s) if Border.text in rows else 0.0
     curves = {
@@ -118,7 +116,7 @@ def seconds_for(table: WidthTable, speedup: float, budget: Budget) -> float:
         limits.append(budget.max_latency_s)
     if not limits or min(limits) >= table.base_s:
         asked = f"{min(limits) * 1e3:.4g} ms" if limits else "nothing"
-        raise ConversionError(
+        raise NotApplicable(
             f"{asked} is asked for, and the whole network takes {table.base_s * 1e3:.4g} ms: there is nothing to prune for. Give "
             "speedup, or a budget with min_speedup or max_latency_s"
         )
