@@ -8,7 +8,7 @@ from pathlib import Path
 
 import edgekit_runner
 import msgspec
-from edgekit_runner import __version__
+from edgekit_runner import __version__ as __version__
 from edgekit_runner.host.environment import local_isa
 
 from edgekit import requirements

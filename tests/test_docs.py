@@ -59,7 +59,12 @@ def _is_there(name: str) -> bool:
     parts = name.split(".")
     for count in range(len(parts), 0, -1):
         place = ROOT.joinpath(*parts[:count])
-        file = next((p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()), None)
+        files = (
+            place.with_suffix(".py"),
+            place / "__init__.pyi",
+            place / "__init__.py",
+        )  # a stub has the names
+        file = next((p for p in files if p.is_file()), None)
         if file is not None:
             rest = parts[count:]
             return not rest or re.search(rf"\b{rest[0]}\b", file.read_text("utf-8")) is not None

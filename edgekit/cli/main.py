@@ -71,7 +71,7 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
 def main() -> None:
-    """One trained model in; for each target the smallest, fastest artifact that meets the accuracy budget, proven."""
+    """One trained model in; for each target a small, fast artifact that meets the accuracy budget, proven and measured."""
 
 
 @main.command()
