@@ -48,8 +48,7 @@ from edgekit.engine.stages import CHECKPOINT
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import give_back
-from edgekit.records import Candidate
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Settings
 from edgekit.task import Training
 from edgekit.techniques import _guard, _teachers, ptq
 from edgekit.techniques._score import figures_of, metric_of

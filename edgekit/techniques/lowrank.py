@@ -36,8 +36,7 @@ from edgekit.quant import program as programs
 from edgekit.quant import rules, tensors
 from edgekit.quant.batched import widened
 from edgekit.quant.calibrate import TOGETHER, calibrate
-from edgekit.records import Candidate, Record
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Record, Settings
 from edgekit.techniques import ptq
 from edgekit.techniques._score import metric_of
 

@@ -34,8 +34,7 @@ from edgekit.quant.batched import widened
 from edgekit.quant.integer_regions import IntegerRegions, network
 from edgekit.quant.knapsack import Choice, Costs
 from edgekit.quant.layer_sensitivity import Harm, db
-from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes, Settings
 from edgekit.techniques import ptq
 from edgekit.techniques._ptq_trials import Trial
 from edgekit.techniques._score import predictor

@@ -24,8 +24,7 @@ from edgekit.quant import program as programs
 from edgekit.quant.calibrate import Batch
 from edgekit.quant.half import HalfSimulation
 from edgekit.quant.program import calls, origin
-from edgekit.records import Candidate, Figure, FloatLayer
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Figure, FloatLayer, Settings
 from edgekit.techniques._score import predictor
 from edgekit.trace.metric import score
 

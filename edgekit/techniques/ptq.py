@@ -37,8 +37,7 @@ from edgekit.quant.fold import observed
 from edgekit.quant.program import origin
 from edgekit.quant.quantizer import ProfileQuantizer, count_layers
 from edgekit.quant.simulate import Simulation
-from edgekit.records import Candidate, Figure, FloatLayer, Traced
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Figure, FloatLayer, Settings, Traced
 from edgekit.sparse.masks_of_program import is_sparse
 from edgekit.techniques._ptq_trials import MOVED, Calibrated, Trial, choose
 
