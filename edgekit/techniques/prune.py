@@ -43,7 +43,8 @@ from edgekit.prune.weights import fill
 from edgekit.quant import calibrate
 from edgekit.quant import program as programs
 from edgekit.quant.recalibrate import recalibrate
-from edgekit.records import Candidate, Settings, Step, read
+from edgekit.records import Candidate, Settings, Step
+from edgekit.records._options import read
 from edgekit.task import build, describe
 from edgekit.techniques import ptq
 from edgekit.techniques._score import predictor
