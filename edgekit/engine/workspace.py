@@ -143,14 +143,29 @@ def _open_lock(work: Path, out: Path) -> IO[str]:
 
 
 def _lock(file: IO[str]) -> bool:
-    if sys.platform == "win32":  # no flock there; nothing else of edgekit's needs one
-        return True
+    """Whether nobody else holds it; filelock would hide the descriptor that `_is_there` asks for."""
+    if sys.platform == "win32":
+        return _lock_on_windows(file)
     import fcntl
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+def _lock_on_windows(file: IO[str]) -> bool:
+    """A byte far behind the content: locks are mandatory there, and the owner's number stays readable."""
+    import msvcrt
+
+    file.seek(1 << 30)
+    try:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    except OSError:
+        return False
+    finally:
+        file.seek(0)
     return True
 
 
