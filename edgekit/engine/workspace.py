@@ -96,10 +96,10 @@ def _begin(work: Path, resume: bool, say: Say) -> None:
     """Removes what an earlier run left, unless it is to be resumed."""
     kept = sum(1 for _ in stages(work))
     if resume and not kept:
-        say("nothing to resume: no finished stage was left; everything is done anew")
+        say("nothing to resume: no finished stage was left; everything starts from the beginning")
     elif kept and not resume:
         say(
-            f"removed {kept} finished stages of a run that was stopped; --resume would have gone on from them"
+            f"removed {kept} finished stages of a run that was stopped; --resume would have continued with them"
         )
     for entry in list(work.iterdir()):
         keep = entry.name == FINGERPRINT or (entry.is_dir() and entry.name != PARTIAL)

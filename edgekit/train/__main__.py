@@ -51,7 +51,7 @@ WEIGHTS, RECORD, CHECKPOINT = "weights.safetensors", "trained.json", "checkpoint
 @click.option("--teacher", default="", help="A .pt2 program, or file.py:function, to learn the answers of.")
 @click.option("--alpha", default=0.1, show_default=True, help="Weight of the task's loss beside a teacher's.")
 @click.option("--temperature", default=4.0, show_default=True, help="That softens the answers of a teacher.")
-@click.option("--resume", is_flag=True, help="Go on from the last checkpoint in the folder.")
+@click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the folder.")
 def main(
     task: str,
     out: Path,

@@ -172,7 +172,7 @@ class _Run:
         self.history.restore(progress, checkpoint.read(place, checkpoint.BEST))
         self.resumed_at = self.steps
         self.stream = self._stream(progress["epoch"], progress["index"])
-        log.info("training: goes on from step %d of %s", self.steps, place)
+        log.info("training: continues from step %d of %s", self.steps, place)
 
     def _stream(self, epoch: int, index: int) -> data.Stream:
         place = self.accelerator
