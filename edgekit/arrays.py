@@ -46,7 +46,8 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def slice_axis(shape: Sequence[int]) -> int | None:
     """The axis of an output's channels, None of [N]: 1 of [N, C, ...], of [N, A, B] the smaller of the two, and the last of
-    an image with channels last, [N, H, H, C]."""
+    an image with channels last, [N, H, H, C].
+    """
     if len(shape) < 2:
         return None
     if len(shape) == 3:

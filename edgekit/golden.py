@@ -34,7 +34,8 @@ def write_golden(
     floats: Sequence[np.ndarray] = (),
 ) -> None:
     """input_i, output_i and float_i as the file takes and gives them: its layout, real values. float_min_snr_db: what each
-    output must keep to float, NaN where that is not asked."""
+    output must keep to float, NaN where that is not asked.
+    """
     sides = {"input": inputs, "output": outputs, "float": floats}
     named = {
         f"{side}_{i}": np.ascontiguousarray(to_layout(a, layout))

@@ -60,7 +60,8 @@ class RowFiles(Record):
 
 class WidthFiles(Record):
     """What is to be timed for a table. whole: the network in the precision of the table, then in float if that is another one.
-    conditions: where the figures will hold. reason: why nothing is to be timed."""
+    conditions: where the figures will hold. reason: why nothing is to be timed.
+    """
 
     whole: tuple[Artifact, ...]
     conditions: dict[str, str]
@@ -178,7 +179,8 @@ class RecheckSpec(Record):
 
 class Recheck(Record):
     """What re-proving found; `findings` are those of the precision lint. float_snr_db: the least that an output keeps to
-    the float model's answer, None without an error or without that answer."""
+    the float model's answer, None without an error or without that answer.
+    """
 
     max_abs_error: float
     golden_atol: float

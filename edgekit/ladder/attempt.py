@@ -53,7 +53,8 @@ def _is_all_integers(attempt: Attempt) -> bool:
 
 def _has_no_twin(candidate: Candidate) -> bool:
     """Whether there is no program whose numbers an artifact should hold: TensorFlow's converter has its own, and the program of
-    a dynamic candidate is float, beside which each integer would look like a wrong kernel."""
+    a dynamic candidate is float, beside which each integer would look like a wrong kernel.
+    """
     return bool(candidate.saved_model) or candidate.scheme == "dynamic"
 
 

@@ -37,7 +37,7 @@ _RANDOM = torch.Tag.nondeterministic_seeded
 
 
 def fold_constants(graph_module: GraphModule) -> None:
-    """Stores what depends on no input, as far as the head of this module says."""
+    """Stores what depends on no input, as described in the head of this module."""
     _drop_copies(graph_module)
     constant = _constants(graph_module)
     _drop_checks(constant)
@@ -53,7 +53,10 @@ def fold_constants(graph_module: GraphModule) -> None:
 
 
 def _constants(graph_module: GraphModule) -> set[Node]:
-    """Nodes that depend on stored tensors alone, on no chance, and on nothing that an input is written into."""
+    """Returns the nodes that depend on stored tensors alone.
+
+    No random number takes part in them, and nothing that an input is written into.
+    """
     moving: set[Node] = set()
     while True:
         found = _apart(graph_module, moving)
@@ -64,7 +67,7 @@ def _constants(graph_module: GraphModule) -> set[Node]:
 
 
 def _apart(graph_module: GraphModule, moving: set[Node]) -> set[Node]:
-    """Nodes that depend on stored tensors alone, and not on those whose memory is `moving`."""
+    """Returns the nodes that depend on stored tensors alone, and not on those whose memory is `moving`."""
     found = set[Node]()
     for node in graph_module.graph.nodes:
         if root_of(node) in moving:
@@ -78,7 +81,10 @@ def _apart(graph_module: GraphModule, moving: set[Node]) -> set[Node]:
 
 
 def _moved(graph_module: GraphModule, constant: set[Node]) -> set[Node]:
-    """Memory that is stored, or that something which depends on an input writes, or reads before the last write."""
+    """Returns the memory of written tensors that may not be computed once.
+
+    It is stored memory, or memory that something which depends on an input writes, or reads before the last write.
+    """
     order = {node: index for index, node in enumerate(graph_module.graph.nodes)}
     last = {root_of(target): order[node] for node in order for target in written(node)}
     found = {root for root in last if root.op != "call_function"}
@@ -103,7 +109,7 @@ def _is_pure(node: Node) -> bool:
 
 
 def _written(graph_module: GraphModule, constant: set[Node]) -> dict[Node, Any]:
-    """The values of constants as they are in the end, where some are written in place; else none, to be computed as needed."""
+    """Returns the final values of constants where some are written in place; else nothing, to be computed as needed."""
     values: dict[Node, Any] = {}
     if any(is_mutable(node) for node in constant):
         for node in graph_module.graph.nodes:
@@ -113,12 +119,12 @@ def _written(graph_module: GraphModule, constant: set[Node]) -> dict[Node, Any]:
 
 
 def _leaves(node: Node, constant: set[Node]) -> bool:
-    """Whether something reads it that depends on an input."""
+    """Whether something that depends on an input reads it."""
     return any(user not in constant for user in node.users)
 
 
 def _fold(graph_module: GraphModule, node: Node, constant: set[Node], values: dict[Node, Any]) -> None:
-    """Stores the node, or where that is too large what it is made of."""
+    """Stores the node or, where that is too large, what it is made of."""
     if _pays(node, constant):
         value = _value(graph_module, node, values).detach().clone(memory_format=torch.contiguous_format)
         stored = store(graph_module, node, value, sources(node))

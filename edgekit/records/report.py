@@ -21,7 +21,8 @@ class Shortfall(Record):
 
 class Decision(Record):
     """The gate's word on one attempt. `reasons` holds every limit that failed, or why it was accepted; `doubts` what a limit
-    that the budget lowered let pass."""
+    that the budget lowered let pass.
+    """
 
     accepted: bool
     reasons: tuple[str, ...]
@@ -44,7 +45,8 @@ class StageTime(Record):
 
 class Attempt(Record):
     """One rung of the ladder, as far as it got. error: the sentence of a stage that failed. blame: where it leaves
-    the float model, looked for when the answers are wrong and at the first that misses the accuracy budget."""
+    the float model, looked for when the answers are wrong and at the first that misses the accuracy budget.
+    """
 
     recipe: Recipe
     decision: Decision
