@@ -8,7 +8,7 @@ Left alone: what draws random numbers; what an input is written into; a view of 
 would make the file larger: more than SMALL bytes and more than GROWS times the tensors that it is made of, or a second
 copy of a tensor that is read elsewhere too.
 
-A folded weight of a layer is a parameter that training goes on with, under the name that torch gives it without its
+A folded weight of a layer is a parameter that training continues with, under the name that torch gives it without its
 parametrization (`edgekit.quant.stored`).
 """
 

@@ -1,6 +1,6 @@
 """What a network computes: its multiply-accumulates, counted from the exported program, by kind.
 
-The kind decides which integers pay. Convolutions want ranges fixed beforehand: found at run time they cost more than they
+The kind decides which integers pay. Convolutions want ranges fixed in advance: found at run time they cost more than they
 save (`edgekit.techniques.dynamic`). Recurrent cells stay one float operator under pt2e, so that only a runtime's own quantizer
 reaches them. Linear layers take either.
 

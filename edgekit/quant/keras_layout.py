@@ -145,7 +145,7 @@ def _only_singletons_move(shape: Sequence[int], order: Order) -> bool:
 
 
 def _compose(node: Node) -> None:
-    """Makes permute(permute(x)) one permute or none, and permute(reshape(x)) that moves only axes of size 1 a reshape."""
+    """Makes permute(permute(x)) one permute or none; permute(reshape(x)) that moves only axes of size 1, a reshape."""
     source = node.args[0]
     if _is_permute(source):
         order = [_order(source)[axis] for axis in _order(node)]

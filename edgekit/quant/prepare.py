@@ -109,7 +109,10 @@ def _spread(value: Any, rank: int) -> list[int]:
 
 
 def _both_sides(pad: list[int], rank: int) -> list[int] | None:
-    """Turns [left, right, top, bottom, ...] into [..., top, left]; None unless both sides are equal and only space is padded."""
+    """Turns [left, right, top, bottom, ...] into [..., top, left].
+
+    None unless both sides are equal and only space is padded.
+    """
     if len(pad) % 2 or not all(isinstance(p, int) and p >= 0 for p in pad) or any(pad[2 * rank :]):
         return None
     pairs = [(pad[i], pad[i + 1]) for i in range(0, min(len(pad), 2 * rank), 2)]

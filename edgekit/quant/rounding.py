@@ -1,7 +1,7 @@
-"""Rounding that minds the output: which integer each weight becomes is chosen by the inputs it will meet.
+"""Rounding that takes the output into account: which integer each weight becomes is chosen by the inputs it will meet.
 
 Nearest rounding is best for a weight alone, not for a layer: inputs are correlated, so that one weight's rounding error
-can be made good by its neighbours. Let x be the inputs of a layer in the float program and x' those it gets in the quantized
+can be compensated by its neighbours. Let x be the inputs of a layer in the float program and x' those it gets in the quantized
 one, behind layers already rounded. With the bias free, the integers Q at scale s should minimise
 
     E |W (x - E x) - s Q (x' - E x')|^2 = tr((s Q - T) H (s Q - T)^T) + const,    H = cov(x'),

@@ -41,7 +41,7 @@ UNARY = FUSED | known(
     "elu.default",
     "silu.default",
 )
-#: output grid known beforehand, and demanded by TFLite: (scale, steps below zero)
+#: output grid known in advance, and demanded by TFLite: (scale, steps below zero)
 FIXED = {ATEN.sigmoid.default: (1 / 256, 0), ATEN.tanh.default: (1 / 128, 128)}
 #: the same, of operators that are made integers only for a profile with integer_io
 FIXED_FULL = {
