@@ -154,7 +154,7 @@ class AttemptRunner:
         return self._context.run(PROVE, spec)
 
     def _changed_float(self) -> str:
-        """Returns the float program that the artifact was made of, where steps changed what the float model computes; else ""."""
+        """Returns the float program of the artifact where steps changed what the float model computes; else ""."""
         program = self._builder.float_program
         return program if program != self._request.traced.program else ""
 

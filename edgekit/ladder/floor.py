@@ -4,8 +4,8 @@ A metric may look at one part of what a model answers. So each output, and each 
 metric's samples (`edgekit.verify.outputs`), and an artifact below the floor is refused whatever the metric says. The limits
 rest on `benchmarks/floor.py`: right artifacts keep more, those of untrained nets by a thin margin; wrong ones that an output
 depends on strongly keep less, or have stuck values or lost channels. A file made of a quantized program is held to it as well: what
-the program kept on a few samples of the metric and the file did not was lost in converting. What neither finds, an output hardly
-feels, and is the metric's to find.
+the program kept on a few samples of the metric and the file did not was lost in converting. What neither finds hardly affects
+an output, and is left to the metric.
 
 Steps that change the network (prune, distill) change what it answers: their file is held to this floor against the
 program that they made, and to the float model by correlation alone.

@@ -64,6 +64,7 @@ class Recorder:
         self._questions = Questions()
 
     def __call__(self, *inputs: Any) -> Any:
+        """Answers the metric's question and remembers the answer."""
         arrays = as_arrays(inputs)
         outputs = self._call(*arrays)
         self.samples += len(arrays[0])
@@ -161,6 +162,7 @@ class Replay:
         self.samples = self.unknown = 0
 
     def __call__(self, *inputs: Any) -> Any:
+        """Answers as the recorder did, and counts the samples that it was never asked for."""
         arrays = as_arrays(inputs)
         self.samples += len(arrays[0])
         if not self._recorder.asked(arrays):
