@@ -33,8 +33,17 @@ def write_golden(
     layout: str,
     floats: Sequence[np.ndarray] = (),
 ) -> None:
-    """input_i, output_i and float_i as the file takes and gives them: its layout, real values. float_min_snr_db: what each
-    output must keep to float, NaN where that is not asked.
+    """Writes a golden pair as the file takes and gives it: its layout, real values.
+
+    The arrays are input_i, output_i and float_i; float_min_snr_db is what each output must keep to float, in dB, NaN where
+    that is not asked.
+
+    Args:
+        path: The file to write.
+        inputs: One array per input, in the model's own layout.
+        outputs: What the artifact answered.
+        layout: The layout of the file.
+        floats: What the float model answered, if that is to be kept too.
     """
     sides = {"input": inputs, "output": outputs, "float": floats}
     named = {
@@ -49,7 +58,10 @@ def write_golden(
 
 
 def snr_db(reference: np.ndarray, got: np.ndarray) -> float:
-    """10 log10(|reference|^2 / |reference - got|^2); infinite without an error, NaN without a signal or with NaN in it."""
+    """Returns 10 log10(|reference|^2 / |reference - got|^2), in dB.
+
+    It is infinite without an error, and NaN without a signal or with NaN in either array.
+    """
     right, error = reference.astype(np.float64), got.astype(np.float64) - reference
     signal, noise = float(np.square(right).sum()), float(np.square(error).sum())
     if not math.isfinite(signal) or not math.isfinite(noise) or signal == 0:
@@ -58,7 +70,7 @@ def snr_db(reference: np.ndarray, got: np.ndarray) -> float:
 
 
 def _least_db(reference: np.ndarray, got: np.ndarray) -> float:
-    """What the pair must keep elsewhere. Indices and the like are not judged so."""
+    """Returns what the pair must keep elsewhere; NaN for indices and the like, which are not judged this way."""
     return (
         math.nan
         if reference.dtype.kind != "f"
@@ -67,7 +79,7 @@ def _least_db(reference: np.ndarray, got: np.ndarray) -> float:
 
 
 def of_float(traced: Traced, artifact: Artifact, path: Path) -> Golden:
-    """The pair that a float file must reproduce: a sample of the metric and the torch model's own answer."""
+    """Writes the pair that a float file must reproduce: a sample of the metric and the torch model's own answer."""
     with np.load(traced.samples_file, allow_pickle=False) as kept:
         inputs, outputs = (
             [kept[k][:1] for k in sorted(kept.files) if k.startswith(s)] for s in ("input_", "output_")
@@ -77,7 +89,7 @@ def of_float(traced: Traced, artifact: Artifact, path: Path) -> Golden:
 
 
 def golden_atol(golden: Path, precision: str) -> float:
-    """The tolerance of a golden pair in the unit of its outputs."""
+    """Returns the tolerance of a golden pair in the unit of its outputs."""
     with np.load(golden, allow_pickle=False) as pair:
         largest = max(float(np.abs(pair[key]).max()) for key in pair.files if key.startswith("output_"))
     return TOLERANCE_RATIO[precision] * largest + 1e-6

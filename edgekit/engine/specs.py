@@ -219,7 +219,10 @@ class Recheck(Record):
 
 
 class BlameSpec(Record):
-    """The spec of edgekit.verify.blame.stage:blame: an artifact, the candidate it was exported from, and the float model."""
+    """The spec of edgekit.verify.blame.stage:blame.
+
+    It holds an artifact, the candidate it was exported from, and the float model.
+    """
 
     artifact: Artifact
     candidate: Candidate

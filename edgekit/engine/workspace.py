@@ -28,7 +28,9 @@ Say = Callable[[str], None]
 
 @contextmanager
 def work_folder(out: Path, resume: bool, say: Say, keep: bool = False) -> Iterator[Path]:
-    """Yields the folder for what stages write, of this run alone; after an error it stays if there is something to resume.
+    """Yields the folder for what stages write, of this run alone.
+
+    After an error it stays if there is something to resume.
 
     Args:
         out: The output folder; the work folder lies beside it.

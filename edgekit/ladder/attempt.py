@@ -114,7 +114,10 @@ class AttemptRunner:
         )
 
     def _blame(self, decision: Decision) -> Blame | None:
-        """Finds which layer is to blame for a wrong answer; of answers that are only worse, the first attempt's is enough."""
+        """Finds the layer to blame for a wrong answer.
+
+        Of answers that are only worse, the first attempt's is enough.
+        """
         inaccurate = (
             any(s.limit in ("max_drop", "min_agreement", "floor") for s in decision.shortfalls)
             and not self._blamed

@@ -196,7 +196,9 @@ def _round(
 
 
 def repaired(weight: torch.Tensor, halves: Sequence[Pair], both: Pair) -> torch.Tensor:
-    """Computes T, the weight of least squares, at the damping with which each half of the samples best predicts the other.
+    """Computes T, the weight of least squares, at the best damping.
+
+    That is the damping with which each half of the samples best predicts the other.
 
     Args:
         weight: The float weight, [G, O, D].
@@ -293,7 +295,7 @@ def patches(layer: Node, x: torch.Tensor, weight: torch.Size) -> torch.Tensor:
 
 
 def damped(hessian: torch.Tensor, damping: float) -> torch.Tensor:
-    """Adds `damping` times the mean diagonal of `hessian` [G, D, D] to its diagonal; returns the identity where it is zero."""
+    """Adds `damping` times the mean diagonal of `hessian` [G, D, D] to its diagonal; the identity where it is zero."""
     mean = hessian.diagonal(dim1=1, dim2=2).mean(1)
     added = torch.where(mean > 0, damping * mean, torch.ones_like(mean))
     return hessian + added[:, None, None] * torch.eye(hessian.shape[1], dtype=hessian.dtype)

@@ -109,7 +109,7 @@ class WidthRow(Record):
 
 
 class WidthTable(Record):
-    """What widths cost on a target, and what the whole network takes; no rows and the reason where that cannot be measured.
+    """What widths cost on a target, and what the whole network takes; no rows where that cannot be measured.
 
     Attributes:
         conditions: Where the figures hold: runtime, version, machine and the like.

@@ -195,7 +195,9 @@ class ChannelDegradation(Record):
 
 
 class Blame(Record):
-    """Where an artifact departs from the float model: in the file or its runtime (conversion), or in the numbers (compression).
+    """Where an artifact departs from the float model.
+
+    It is in the file or its runtime (conversion), or in the numbers (compression).
 
     Attributes:
         conversion: The artifact against the candidate's program, in the order of execution.

@@ -110,7 +110,7 @@ class Difference:
 
 
 def doubts(calibration: Statistics, scored: Statistics) -> tuple[str, ...]:
-    """Returns, for every input whose calibration is far from what is scored, a sentence on the channel that differs most."""
+    """Describes, for every input whose calibration is far from what is scored, the channel that differs most."""
     worst = [max(found, key=lambda d: d.amount) for found in differences(calibration, scored).values()]
     return tuple(str(difference) for difference in worst if difference.far)
 
