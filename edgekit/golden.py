@@ -1,7 +1,8 @@
 """Golden answers: one real input of the metric, what the proven artifact answered, and what the float model did.
 
-The artifact's own answer tells whether a device computes the file as here: a tolerance for kernels that round otherwise.
-Float's answer tells whether the file is right at all: the artifact must stay as near to it as it was when it was proven.
+The artifact's own answer tells whether a device computes the file as it was computed here, within a tolerance for
+kernels that round differently. Float's answer tells whether the file is right at all: the artifact must stay as near to
+it as it was when it was proven.
 """
 
 import math
@@ -14,8 +15,8 @@ from edgekit.arrays import save_arrays, to_layout
 from edgekit.records import Artifact, Record, Traced
 
 # Kernels of other CPUs round differently: a golden output may move by this share of its largest magnitude.
-FLOAT_MARGIN_DB = 3.0  # another machine's rounding may cost so much of the distance to float
-FLOAT_CAP_DB = 40.0  # more is asked of no file
+FLOAT_MARGIN_DB = 3.0  # another machine's rounding may cost this much of the distance to float
+FLOAT_CAP_DB = 40.0  # no file is asked for more
 TOLERANCE_RATIO = {"int8": 0.05, "float16": 0.01, "float32": 0.001}
 
 

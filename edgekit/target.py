@@ -19,7 +19,7 @@ from edgekit.technique import TECHNIQUES, Need, check_chain, needs_of
 
 
 class Isa(Record):
-    """Which processors serve this target.
+    """The processors that serve this target.
 
     Attributes:
         arch: Machine names as the runner reports them.

@@ -1,7 +1,7 @@
 """What a run rests on, as hashes of content: two runs with one fingerprint make the same artifacts.
 
 The bytes of a saved program are not its content: they hold what differs between two savings. So the graph is hashed as
-text and the weights as numbers. Data that comes out otherwise each time it is read is noted as such.
+text and the weights as numbers. Data that comes out differently each time it is read is noted as such.
 """
 
 import hashlib

@@ -52,7 +52,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_ROOM_BYTES = 1 << 20  # native writers abort on a full disk: a crash with less than this left is one
 DISK_FULL = 74  # exit code of a child that has no room left to write even its error
 SPEC, RESULT, LOG, PARTIAL = "spec.json", "result.json", "log.txt", ".partial"
-POLL_S = 0.1  # how often a waiting parent looks whether it is to stop
+POLL_S = 0.1  # how often a waiting parent checks whether it should stop
 
 
 def run(

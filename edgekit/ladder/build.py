@@ -1,4 +1,4 @@
-"""What a recipe makes of the traced model: candidates, step by step, and the files that exporters write of them."""
+"""What a recipe makes of the traced model: candidates, step by step, and the files that exporters write from them."""
 
 from functools import partial
 from pathlib import Path

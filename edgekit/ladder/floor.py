@@ -18,7 +18,7 @@ from edgekit.records import Budget, OutputParity, Shortfall, Verdict
 SNR_DB = 7.0
 CORRELATION = 0.7
 CHANGED_CORRELATION = 0.5  # of an output to the float model's, where steps changed the network on purpose
-PROMISE_DB = 10.0  # a file may keep so much less than its quantized program: kernels round otherwise
+PROMISE_DB = 10.0  # a file may keep this much less than its quantized program: kernels round differently
 PLAIN_DB = 30.0  # above it, 3 % of the signal, no loss counts
 STUCK_RATIO = 0.25  # of a channel's values at an end of the artifact's range where float has others
 LOST_RATIO = 0.2  # of the channels of a wide output may be lost: most of them hardly ever fire

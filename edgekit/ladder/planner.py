@@ -2,7 +2,7 @@
 
 It looks at what the profile admits, at what the task brings and at what the model's multiply-accumulates are made of,
 never at the weights; everything measured belongs to the gate. A model that was not traced is taken for a convolutional
-net: what would degrade one is left out.
+network: what would degrade one is left out.
 """
 
 from collections.abc import Mapping

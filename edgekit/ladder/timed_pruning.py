@@ -18,7 +18,7 @@ from edgekit.ladder.context import RecipeContext
 from edgekit.records import Candidate, Step, WidthTable
 
 LOCAL = "local"
-MISSED = 1.02  # of the time asked for: as much is noise, and the gate lets it pass
+MISSED = 1.02  # of the time asked for: a difference of this size is noise, and the gate lets it pass
 
 
 class LatencyPruning:

@@ -1,7 +1,7 @@
 """Bias correction: takes the mean error that rounded weights cause back out of each layer's output.
 
 A layer computes W x + b; its rounded weights W + D shift the mean output of channel o by sum_i D[o, i] E[x_i]. With few
-weights a channel (depthwise: nine) the errors do not cancel and the shift is large. E[x_i], the mean of each
+weights per channel (depthwise: nine) the errors do not cancel and the shift is large. E[x_i], the mean of each
 input channel, is measured on the calibration inputs, and the shift is subtracted from the bias, which stays float.
 
 Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721), section

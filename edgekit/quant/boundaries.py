@@ -1,4 +1,4 @@
-"""Inputs and outputs of a converted graph that stay float, and why: what a profile with `integer_io` promises otherwise."""
+"""Inputs and outputs of a converted graph that stay float, and why, where a profile with `integer_io` promises integers."""
 
 from collections.abc import Callable, Iterator
 

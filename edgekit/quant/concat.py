@@ -1,6 +1,6 @@
 """Concatenations whose operands one integer grid cannot hold, and those that keep a grid of their own before it.
 
-A grid of 256 steps over [0, 640] knows one score between 0 and 1: 0. A tensor that holds boxes and scores together is not a
+A grid of 256 steps over [0, 640] can represent one score between 0 and 1: 0. A tensor that holds boxes and scores together is not a
 tensor of integers. So a concatenation that only becomes an output stays float where its operands differ by more than
 APART times in range. Inside a network it is an integer one all the same; an operand that something else reads too, and that
 uses less than a share of 1 / OWN of the common range, keeps its own grid there and is rounded again for the concatenation.
@@ -25,7 +25,7 @@ _MOVES = rules.SHARE | {CAT}
 
 
 class Ranges:
-    """How far the operands of concatenations reach over all samples, zero included: high - low by node."""
+    """The ranges of the operands of concatenations over all samples, zero included: high - low by node."""
 
     def __init__(self, model: GraphModule, samples: Sequence[Batch]) -> None:
         self._found: dict[Node, tuple[float, float]] = {}

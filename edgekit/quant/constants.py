@@ -148,7 +148,7 @@ def _pays(node: Node, constant: set[Node]) -> bool:
 
 
 def _is_one_view(node: Node) -> bool:
-    """Whether it is a stored tensor, moved about and no larger."""
+    """Whether the node is a stored tensor, moved about and no larger."""
     while node.op != "get_attr":
         if not is_view(node) or len(node.all_input_nodes) != 1:
             return False
@@ -157,7 +157,7 @@ def _is_one_view(node: Node) -> bool:
 
 
 def sources(node: Node) -> list[Node]:
-    """The stored tensors that it is made of."""
+    """Returns the stored tensors that the node is made of."""
     found, left = dict[Node, None](), [node]
     while left:
         for source in left.pop().all_input_nodes:
@@ -184,7 +184,7 @@ def _value(graph_module: GraphModule, node: Node, values: dict[Node, Any]) -> An
 
 
 def _drop_copies(graph_module: GraphModule) -> None:
-    """A copy of a stored tensor that nobody writes to is the tensor itself."""
+    """Replaces a copy of a stored tensor that nothing writes to by the tensor itself."""
     roots = {root_of(target) for node in graph_module.graph.nodes for target in written(node)}
     for node in list(graph_module.graph.nodes):
         source = node.args[0] if node.target in _SAME else None
@@ -196,7 +196,7 @@ def _drop_copies(graph_module: GraphModule) -> None:
 
 
 def _drop_checks(constant: set[Node]) -> None:
-    """What is computed once needs no check of its type with every inference."""
+    """Drops checks of the types of constants: what is computed once needs no check with every inference."""
     for node in constant:
         for user in list(node.users):
             if user.target is ATEN._assert_tensor_metadata.default:
@@ -204,7 +204,7 @@ def _drop_checks(constant: set[Node]) -> None:
 
 
 def _drop_sources(graph_module: GraphModule, constant: set[Node]) -> None:
-    """Forgets what was stored only to be folded."""
+    """Drops what was stored only to be folded."""
     read = {str(node.target) for node in graph_module.graph.nodes if node.op == "get_attr"}
     for path in {str(n.target) for n in constant if n.op == "get_attr"} - read:
         *parents, name = path.split(".")

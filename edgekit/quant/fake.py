@@ -24,7 +24,7 @@ from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 from edgekit.quant import simulate
 from edgekit.quant.estimators._grid import EPS
 
-GAIN = 10.0  # scales may move so many times as fast as an optimizer moves weights of size one
+GAIN = 10.0  # scales may move this many times as fast as an optimizer moves weights of size one
 
 
 class LearnedGrid(FakeQuantizeBase):

@@ -3,7 +3,7 @@
     permute(x, to last) -> relu -> permute(to first)    =    relu(x)
 
 A permute commutes with what looks at each number alone, and with reductions, sums, joins and pads once their axes are
-renamed. Sunk below those it meets the permute in front of the next convolution, and both are the identity. What
+renamed. Sunk below those, it meets the permute in front of the next convolution, and both are the identity. What
 remains is at the borders: the interface of the model, and a reshape that mixes axes.
 """
 

@@ -36,7 +36,7 @@ class Costs(Record):
 
 
 class Choice(Record):
-    """Which layers stay float.
+    """The layers that stay float.
 
     Attributes:
         float_layers: The names of these layers, in the order of the network.

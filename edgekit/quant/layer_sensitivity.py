@@ -1,10 +1,11 @@
 """How much each layer and each tensor degrades the outputs when it alone is rounded to integers.
 
 The calibrated graph runs once in float. Then one observer at a time rounds to its grid, everything else stays
-float, and what that adds to the outputs is its harm, the sensitivity: noise power over signal power of each channel of each output, over a few
-calibration samples (`edgekit.quant.slices` says how they become one number). Only what lies behind the observer is run again. Harms of different places are nearly independent, so that they
-add: the noise of a set is the sum of its members (the additivity that Zhou et al. 2018, "Adaptive Quantization
-for Deep Neural IntegerRegions", AAAI, section 3, measure and use).
+float, and what that adds to the outputs is its harm, the sensitivity of the outputs to it: noise power over signal
+power of each channel of each output, over a few calibration samples (`edgekit.quant.slices` says how they become one
+number). Only what lies behind the observer is run again. The sensitivities to different places are nearly
+independent, so that they add: the noise of a set is the sum of its members (the additivity that Zhou et al. 2018,
+"Adaptive Quantization for Deep Neural Network", AAAI, section 3, measure and use).
 
 Cost: about half a float inference for each observer and sample; 110 observers and 8 samples of EfficientNet-Lite0
 take some ten seconds.

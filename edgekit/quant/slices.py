@@ -1,7 +1,7 @@
 """Noise beside signal, output by output and channel by channel.
 
 Summed over all numbers of all outputs, boxes in pixels drown scores of 0 to 1: a choice that rounds every score away still
-shows a fine figure. So each output counts as much as another, and within it each channel (see
+shows a good figure. So each output counts as much as another, and within it each channel (see
 `edgekit.arrays.slice_axis`). A channel is held to the signal of those of its own magnitude, not to its own alone: a logit
 that happens to be near zero for eight samples is compared with the other logits when a class is named, so it is not a loss.
 """

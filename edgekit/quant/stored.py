@@ -23,7 +23,7 @@ _OLDER = ("g", "v", "orig", "u")
 
 
 class Place(NamedTuple):
-    """Where a constant is stored.
+    """The place where a constant is stored.
 
     Attributes:
         owner: The path of a module.

@@ -15,7 +15,7 @@ Called = Literal["int8", "float16", "float32", "mixed"]
 
 
 class Model(Record):
-    """Which model it is.
+    """The identity of the model.
 
     Attributes:
         name: The name of the task.
@@ -44,9 +44,9 @@ class File(Record):
     Attributes:
         path: Relative to the folder of the manifest.
         bytes: Its size on disk; for a folder, the size of all its files.
-        compressed_bytes: What a download takes: "gzip" and "zstd" -> bytes.
-        sha256_of: What the hash covers.
         precision: What the file is; "mixed" where it does not earn the name of its recipe.
+        sha256_of: What the hash covers.
+        compressed_bytes: What a download takes: "gzip" and "zstd" -> bytes.
     """
 
     path: str
@@ -149,13 +149,13 @@ class Accuracy(Record):
 
 
 class Manifest(Record):
-    """The whole file, in the order of its keys' meaning; on disk keys are sorted.
+    """The whole file, in the order of its keys' meaning; on disk, keys are sorted.
 
     Attributes:
         preprocessing: What the app does to an image; its layout is the file's, as in `signature`.
+        toolchain: Package -> version.
         doubts: What every stage doubted, each once.
         not_measured: Limits of the budget that nothing here could decide, with the reason.
-        toolchain: Package -> version.
     """
 
     schema_version: int

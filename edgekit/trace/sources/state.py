@@ -1,8 +1,8 @@
 """What a model keeps from call to call, which no artifact can keep: refused by its name before anything is exported.
 
-torch.export tells of little: a buffer that forward writes stays in the graph as an operator, a parameter written under
+torch.export reports little of this: a buffer that forward writes stays in the graph as an operator, a parameter written under
 no_grad or an attribute that forward assigns (`self.h = ...`, a list, a number) is dropped or frozen without a word. So the model
-is asked the same twice, another input between, and what it holds is compared before and after: for the examples, and for noise,
+is asked the same twice, with another input in between, and what it holds is compared before and after: for the examples, and for noise,
 since a state that multiplies an input of zeros does not show. Where the answers are the same, whatever was written matters to
 none of them (a counter, a cache of shapes).
 
