@@ -145,7 +145,7 @@ def pickle_task(task: Task, path: Path) -> TaskSource:
     import cloudpickle
 
     for name, module in list(sys.modules.items()):
-        if name.startswith(FILE_MODULE):  # a task file cannot be imported: its classes travel by value
+        if name.startswith(FILE_MODULE):  # a task file has no importable name: its classes go by value
             cloudpickle.register_pickle_by_value(module)
     try:
         path.write_bytes(cloudpickle.dumps(task))

@@ -45,7 +45,7 @@ SAMPLES = 64
 FEWEST = 8
 MEMORY_BYTES = 512 << 20  # what the activations between two layers may take: it limits the samples
 POSITIONS = 256  # patches taken of one sample, evenly spread
-DAMPING = 0.1  # times the mean diagonal of H, added when rounding: few samples do not fix the small directions
+DAMPING = 0.1  # times the mean diagonal of H, added when rounding: few samples leave small directions open
 DAMPINGS = (0.01, 0.1, 1.0, 10.0)  # tried for T
 BLOCK = 64  # columns that are rounded before the error moves on to the rest
 
