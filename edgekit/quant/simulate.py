@@ -88,7 +88,7 @@ def layer_by_layer(
 ) -> Iterator[tuple[Node, list[list[torch.Tensor]]]]:
     """Runs interpreters of one graph side by side, each call for all samples before the next call.
 
-    What the caller writes into the graph's tensors after a call is yielded (the weight of this very call) already counts.
+    What the caller writes into the graph's tensors when a call is yielded (its weight, say) already counts for that call.
     Holds `live_bytes` for each model and sample.
 
     Yields:

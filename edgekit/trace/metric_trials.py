@@ -94,7 +94,7 @@ class _Changed:
 
 
 def one_hot(turn: int) -> Change:
-    """Returns a change of output 0: 1 at `turn` columns beyond its largest number, and 0 elsewhere."""
+    """Returns a change of output 0: each row becomes 1 at `turn` columns beyond its largest number, and 0 elsewhere."""
 
     def change(_key: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
         first, *others = arrays
