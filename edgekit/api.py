@@ -61,12 +61,12 @@ def deploy(
         isa: The instruction-set level of the machine that will serve, for the targets that admit it; "host" is this
             machine's.
         settings: Text for the function that a reference names.
-        seed: Of everything random.
-        jobs: Stages at once; each is a process of one to four gigabytes.
+        seed: The seed of everything random.
+        jobs: How many stages run at once; each is a process of one to four gigabytes.
         recipes: In place of the profiles' ladders, see `edgekit.ladder.recipe_parser`.
         explore: Tries every recipe and ships the best accepted one, not the first.
         resume: Continues with the stages that a stopped run on `out` finished.
-        stage_timeout_s: Wall time, in seconds, after which a stage is taken for hung and ended, in place of each stage's
+        stage_timeout_s: Wall time, in seconds, after which a stage counts as hung and is ended, in place of each stage's
             own limit of hours; 0 is none.
         keep_work: Keeps the folder of the stages, `.<out>.edgekit-work`, for `python -m edgekit.engine.replay`.
         on_event: Is told of stages that begin and end.
@@ -75,7 +75,7 @@ def deploy(
         The report; a target without an accepted artifact is a refusal in it.
 
     Raises:
-        UserError: Something given is wrong; TaskError and TargetError are of its kind.
+        UserError: Something given is wrong; TaskError and TargetError are subclasses of it.
         MissingRuntime: A package that a target needs is not installed.
         ConversionError: No converter takes the model for any target.
     """
@@ -115,7 +115,7 @@ def _walk_all(
     request: RunRequest,
     stages: Stages,
 ) -> list[TargetReport]:
-    """The targets side by side; the first error, or an interrupt, ends them all."""
+    """Walks the targets side by side; the first error, or an interrupt, ends them all."""
     with ThreadPoolExecutor(max_workers=len(profiles)) as pool:
         try:
             walks = [
@@ -131,7 +131,7 @@ def _walk_all(
 
 
 def _fingerprint(request: RunRequest) -> dict[str, str]:
-    """What all stages rest on, in the words that say what changed."""
+    """Returns what all stages rest on, in the words that say what changed."""
     versions = {f"the version of {name}": requirements.installed(name) for name in requirements.PACKAGES}
     packages = (Path(__file__).parent, Path(edgekit_runner.__file__).parent)
     code = [fingerprint.of_folder(folder) for folder in packages]
@@ -140,7 +140,7 @@ def _fingerprint(request: RunRequest) -> dict[str, str]:
 
 
 def load_targets(names: Iterable[str]) -> list[Target]:
-    """The profiles of `names`, "all" being every built-in one; each once, in the order given."""
+    """Loads the profiles of `names`, each once, in the order given; "all" is every built-in one."""
     found: dict[str, Target] = {}
     for name in [names] if isinstance(names, str) else names:
         for single in target_names() if name == "all" else [name]:
@@ -154,7 +154,11 @@ def load_targets(names: Iterable[str]) -> list[Target]:
 
 
 def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
-    """`isa` where the target admits it, else the target's weakest level."""
+    """Returns `isa` where the target admits it, else the target's weakest level.
+
+    Raises:
+        UserError: None of the profiles admits it.
+    """
     wanted = local_isa() if isa == "host" else isa
     if wanted is None:
         return target.default_isa
@@ -165,7 +169,11 @@ def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
 
 
 def check_recipes(texts: Iterable[str]) -> None:
-    """Raises UserError for recipes whose options no technique has or allows; in a child process, which knows them all."""
+    """Checks the options of recipes, in a child process, which knows all techniques.
+
+    Raises:
+        UserError: A recipe has an option that its technique does not have or allow.
+    """
     rungs = [parse(text) for text in texts]
     steps = [Step(technique=step.technique, options=step.options) for rung in rungs for step in rung.steps]
     if not any(step.options for step in steps):
@@ -175,7 +183,10 @@ def check_recipes(texts: Iterable[str]) -> None:
 
 
 def look(task: str, settings: dict[str, str]) -> TaskFacts:
-    """What the plan must know of a task, its model exported and counted in a child process that is gone afterwards."""
+    """Returns what the plan must know of a task.
+
+    Its model is exported and counted in a child process that is gone afterwards.
+    """
     source = TaskSource(name=task, reference=task, settings=settings)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         spec = TraceSpec(source=source, work=folder)
@@ -199,7 +210,10 @@ def _raise_if_impossible(
     budget: Budget | Mapping[str, float | str] | None,
     request: RunRequest,
 ) -> None:
-    """A size that no target can reach is the user's to mend; one that some can is their report's to tell."""
+    """Raises where no target can reach the size: that is for the user to fix.
+
+    A size that some target can reach is for the report to tell.
+    """
     traced = request.traced
     plans = [plan(traced.facts, t, budget, level) for t, level in zip(profiles, levels, strict=True)]
     found = [feasibility.too_small(made, traced) for made in plans]
@@ -208,7 +222,7 @@ def _raise_if_impossible(
 
 
 def _raise_if_nothing_converts(results: list[TargetReport]) -> None:
-    """A model that no converter takes is the user's to mend, not a budget that was missed."""
+    """Raises for a model that no converter takes: that is for the user to fix, not a budget that was missed."""
     attempts = [attempt for result in results for attempt in result.attempts]
     errors = [a.error for a in attempts if a.error is not None and a.artifact is None]
     if attempts and len(errors) == len(attempts):

@@ -29,21 +29,21 @@ class EdgekitError(Exception):
 
 
 class UserError(EdgekitError):
-    """What the user typed or wrote is wrong."""
+    """Something that the user typed or wrote is wrong."""
 
     exit_code = 2
 
 
 class TaskError(UserError):
-    """The task file, or the model and data that it holds."""
+    """The task file, or the model and data that it holds, is wrong."""
 
 
 class TargetError(UserError):
-    """The profile of a target."""
+    """The profile of a target is wrong."""
 
 
 class DiskFull(UserError):
-    """No room to write."""
+    """There is no room to write."""
 
 
 class BudgetError(EdgekitError):
@@ -63,7 +63,7 @@ class ConversionError(EdgekitError):
 class NotApplicable(EdgekitError):
     """A technique finds nothing to do in this network: no width to change, nothing to factorize.
 
-    Unlike a UserError it is nobody's fault: the attempt is refused with the sentence, and the ladder goes on.
+    Unlike a UserError it is nobody's fault: the attempt is refused with the sentence, and the ladder continues.
     """
 
     exit_code = 2
@@ -106,10 +106,14 @@ class MissingRuntime(EdgekitError):
 
     @classmethod
     def of(cls, package: str, purpose: str) -> "MissingRuntime":
+        """Returns the error for a package that `purpose` needs, with the pip line that installs it."""
         return cls(f"{package} is not installed, but {purpose} needs it: pip install {package}")
 
 
 def by_name(name: str) -> type[EdgekitError]:
-    """The error class called `name`, to raise in a parent what a child process met."""
+    """Returns the error class called `name`, to raise in a parent what a child process met.
+
+    The base class is returned where there is none.
+    """
     found = globals().get(name)
     return found if isinstance(found, type) and issubclass(found, EdgekitError) else EdgekitError

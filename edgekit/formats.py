@@ -15,10 +15,10 @@ class Format:
     """What a file is written as.
 
     Attributes:
-        name: Of the exporter's module.
+        name: The name of the exporter's module.
         packages: What writing it needs: module -> package as pip names it.
-        takes_saved_model: TensorFlow's own converter writes it, from a SavedModel without a torch program too.
-        computes_in_half: Values between the layers of an int8 file are float16.
+        takes_saved_model: Whether TensorFlow's own converter writes it, also from a SavedModel without a torch program.
+        computes_in_half: Whether values between the layers of an int8 file are float16.
     """
 
     name: str
@@ -32,12 +32,13 @@ class Runtime:
     """What a file is run by.
 
     Attributes:
-        name: Of the back end's module.
+        name: The name of the back end's module.
         packages: What running it here needs: module -> package as pip names it.
         systems: Where it can be timed, as `platform.system()` says it; empty is anywhere.
         elsewhere: Why it cannot be timed on another system.
         proof: The doubt about proving a file on another system; empty where the runtime itself runs.
-        fuses_integers: Its optimizer makes integer kernels of float operators between rounding ones, to be looked into too.
+        fuses_integers: Whether its optimizer makes integer kernels of float operators between rounding ones, so that these
+            are examined too.
     """
 
     name: str
@@ -82,12 +83,20 @@ RUNTIMES = MappingProxyType(
 
 
 def check_format(name: str) -> None:
-    """Raises ValueError for a name that no row has."""
+    """Checks the name of a format.
+
+    Raises:
+        ValueError: No row has that name.
+    """
     if name not in FORMATS:
         raise ValueError(f"format is {name!r}; allowed: {', '.join(FORMATS)}")
 
 
 def check_runtime(name: str) -> None:
-    """Raises ValueError for a name that no row has."""
+    """Checks the name of a runtime.
+
+    Raises:
+        ValueError: No row has that name.
+    """
     if name not in RUNTIMES:
         raise ValueError(f"runtime is {name!r}; allowed: {', '.join(RUNTIMES)}")

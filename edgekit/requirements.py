@@ -21,13 +21,17 @@ PACKAGES = tuple(
 
 
 def missing(target: Target) -> list[str]:
-    """The packages, as pip names them, that `target` still needs here."""
+    """Returns the packages, as pip names them, that `target` still needs here."""
     needed = {**ALWAYS, **FORMATS[target.format].packages, **RUNTIMES[target.runtime].packages}
     return [package for module, package in needed.items() if find_spec(module) is None]
 
 
 def check(targets: Iterable[Target]) -> None:
-    """Raises MissingRuntime with one pip line for everything that the targets lack."""
+    """Checks that the packages of all targets are installed.
+
+    Raises:
+        MissingRuntime: Something is missing; the message holds one pip line for everything.
+    """
     lacking = {target.name: missing(target) for target in targets}
     packages = sorted({package for names in lacking.values() for package in names})
     if packages:
@@ -38,7 +42,7 @@ def check(targets: Iterable[Target]) -> None:
 
 
 def installed(package: str) -> str:
-    """The version of a package, as pip names it, or that it is not there."""
+    """Returns the version of a package, as pip names it, or that it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -9,15 +9,15 @@ from edgekit.technique import TECHNIQUES, needs_of
 
 
 def expand(data: dict[str, Any], path: Path, rungs: Path) -> None:
-    """Puts the shared rungs in the place of their names: "qat", or { use = "qat", reason = "..." }.
+    """Replaces the names of shared rungs by the rungs: "qat", or { use = "qat", reason = "..." }.
 
     Args:
         data: A profile as TOML has it; changed in place.
-        path: The profile's, for messages.
+        path: The path of the profile, for messages.
         rungs: The file of shared rungs.
 
     Raises:
-        TargetError: A name that no shared rung has.
+        TargetError: No shared rung has that name.
     """
     shared = tomllib.loads(rungs.read_text(encoding="utf-8"))
     ladder = data.get("ladder")
@@ -31,7 +31,11 @@ def expand(data: dict[str, Any], path: Path, rungs: Path) -> None:
 
 
 def drop_what_the_table_says(data: dict[str, Any], path: Path) -> None:
-    """Profiles of earlier versions repeat `precision` and `needs` of techniques: allowed as long as that is true."""
+    """Drops what profiles of earlier versions repeat of the table of techniques: `precision` and `needs`.
+
+    Raises:
+        TargetError: What they say is not true.
+    """
     rungs = data.get("ladder", ())
     for rung in rungs if isinstance(rungs, list) else ():
         names = _names(rung)
@@ -46,7 +50,7 @@ def drop_what_the_table_says(data: dict[str, Any], path: Path) -> None:
 
 
 def _names(rung: Any) -> list[str]:
-    """The techniques of a ladder entry, as far as it is one."""
+    """Returns the techniques of a ladder entry, as far as it is one."""
     steps = [*rung.get("before", ()), rung] if isinstance(rung, dict) else []
     return [str(step.get("technique")) for step in steps if isinstance(step, dict)] or [""]
 

@@ -19,11 +19,13 @@ from edgekit.technique import TECHNIQUES, Need, check_chain, needs_of
 
 
 class Isa(Record):
-    """Which processors serve this target.
+    """The processors that serve this target.
 
-    arch: machine names as the runner reports them. levels: instruction-set level -> the fields of [quant] it
-    overrides, weakest first; the first is the default. verify_exact: run the artifact unfused when the host's
-    kernels are known to saturate where the target's are not.
+    Attributes:
+        arch: Machine names as the runner reports them.
+        levels: Instruction-set level -> the fields of [quant] it overrides, weakest first; the first is the default.
+        verify_exact: Whether the artifact is run unfused when the host's kernels are known to saturate where the target's
+            are not.
     """
 
     arch: tuple[str, ...]
@@ -55,7 +57,7 @@ class Rung(Record):
 
     Attributes:
         before: The steps that come first, as in prune, distill, qat.
-        networks: The kinds of multiply-accumulates it pays for; without it, any.
+        networks: The kinds of multiply-accumulates that it pays off for; empty is any.
         unfit: What becomes of other networks: the end of a sentence.
     """
 
@@ -74,7 +76,7 @@ class Rung(Record):
 
     @property
     def precision(self) -> Precision:
-        """What the recipe ends in."""
+        """The precision that the recipe ends in."""
         return TECHNIQUES[self.technique].precision
 
     @property
@@ -84,7 +86,7 @@ class Rung(Record):
 
     @property
     def steps(self) -> tuple[LadderStep, ...]:
-        """All of them, in order."""
+        """All steps, in order."""
         last = LadderStep(technique=self.technique, reason=self.reason, options=self.options)
         return (*self.before, last)
 
@@ -101,7 +103,8 @@ class Deployment(Record):
 class Target(Record):
     """A device class: runtime and format, arithmetic, instruction sets, the ladder of techniques, minimums.
 
-    precision_share: the part of the multiply-accumulates that must run in a precision for the file to be called by it.
+    Attributes:
+        precision_share: The part of the multiply-accumulates that must run in a precision for the file to be called by it.
     """
 
     name: str
@@ -133,11 +136,11 @@ class Target(Record):
 
     @property
     def default_isa(self) -> str:
-        """The weakest level the profile admits."""
+        """The weakest level that the profile admits."""
         return next(iter(self.isa.levels))
 
     def quant_for(self, isa: str) -> Quant | None:
-        """The [quant] table with the overrides of one instruction-set level."""
+        """Returns the [quant] table with the overrides of one instruction-set level."""
         if isa not in self.isa.levels:
             allowed = ", ".join(self.isa.levels)
             raise TargetError(
@@ -156,20 +159,22 @@ RUNGS = "_rungs.toml"  # those that ladders share
 
 
 def profile_dir() -> Path:
-    """The folder of built-in profiles, in a wheel and in a checkout alike."""
+    """Returns the folder of built-in profiles, in a wheel and in a checkout alike."""
     packaged = Path(__file__).with_name("targets")
     return packaged if packaged.is_dir() else Path(__file__).parents[1] / "targets"
 
 
 def target_names() -> list[str]:
-    """The built-in profiles; a file that begins with an underscore is none."""
+    """Lists the built-in profiles; a file that begins with an underscore is not one."""
     return sorted(path.stem for path in profile_dir().glob("[!_]*.toml"))
 
 
 def load_target(name_or_path: str) -> Target:
     """Reads a profile by its name, or by the path of a TOML file.
 
-    Raises TargetError: no such profile, not TOML, an unknown key, a wrong type or a value out of range.
+    Raises:
+        TargetError: There is no such profile, it is not TOML, a key is unknown, or a value has a wrong type or is out of
+            range.
     """
     path = _find(name_or_path)
     try:
@@ -237,7 +242,7 @@ def _check_keys(data: Any, kind: Any, where: str, path: Path, hidden: frozenset[
 
 
 def _record_in(kind: Any) -> type[Record] | None:
-    """The record type inside `kind`, `tuple[kind, ...]` or `kind | None`."""
+    """Returns the record type inside `kind`, `tuple[kind, ...]` or `kind | None`."""
     if isinstance(kind, type) and issubclass(kind, Record):
         return kind
     return next((found for found in map(_record_in, get_args(kind)) if found is not None), None)

@@ -20,26 +20,29 @@ Mends = Literal["anything", "accuracy", "cost"]
 
 @dataclass(frozen=True, kw_only=True)
 class Technique:
-    """One row.
+    """One row of the table.
 
     Attributes:
-        name: Of its file in `edgekit/techniques`.
+        name: The name of its file in `edgekit/techniques`.
         takes: The forms of the model that it works on.
-        gives: The form that it leaves for the next step, or for the exporter; "file" is nothing for a next step.
+        gives: The form that it leaves for the next step, or for the exporter; "file" leaves nothing for a next step.
         precision: The precision of a recipe that ends with it.
         needs: What the task must bring.
-        shared: Its result knows of no target: made once for all targets that ask for the same.
-        keeps_weights: Every weight stays, in the width of its precision; other techniques may leave some out.
-        at_export: There is nothing to compute before the exporter, which reads the recipe's precision: no stage is run.
-        by_tensorflow: TensorFlow's own converter does it, from the Keras model or SavedModel as the task gave it.
-        of_modules: It takes the layers of a torch module apart, which those of Keras hide.
-        between_operators: It rounds between operators of the graph, and does not reach into a recurrent cell, which is one.
-        ranges_at_run_time: Activations are ranged as they come: inputs and outputs stay float.
-        makes_zeros: Zeros of its weights are meant, and later steps keep them.
+        shared: Whether its result knows of no target: it is made once for all targets that ask for the same.
+        keeps_weights: Whether every weight stays, in the width of its precision; other techniques may leave some out.
+        at_export: Whether there is nothing to compute before the exporter, which reads the recipe's precision: no stage is
+            run.
+        by_tensorflow: Whether TensorFlow's own converter does it, from the Keras model or SavedModel as the task gave it.
+        of_modules: Whether it takes the layers of a torch module apart, which those of Keras hide.
+        between_operators: Whether it rounds between operators of the graph, and so does not reach into a recurrent cell,
+            which is one operator.
+        ranges_at_run_time: Whether the ranges of activations are found at run time: inputs and outputs stay float.
+        makes_zeros: Whether the zeros of its weights are intended, so that later steps keep them.
         mends: What other options of it can still mend where one attempt broke a limit.
-        layer_times: What each layer costs in integers and in float is measured for it, where the target's machine is here.
+        layer_times: Whether the cost of each layer in integers and in float is measured for it, where the target's machine
+            is here.
         timed_scope: The value of its option `scope` for which widths of layers are timed on the target.
-        always_listed: A plan says why it is left out, where no ladder of the profile names it.
+        always_listed: Whether a plan says why it is left out, where no ladder of the profile names it.
     """
 
     name: str
@@ -147,12 +150,16 @@ TECHNIQUES = MappingProxyType({row.name: row for row in _ROWS})
 
 
 def of(step: Step | str) -> Technique:
-    """The row of a step or a name; KeyError for a name that `check_chain` would refuse."""
+    """Returns the row of a step or a name.
+
+    Raises:
+        KeyError: `check_chain` would refuse the name.
+    """
     return TECHNIQUES[step if isinstance(step, str) else step.technique]
 
 
 def needs_of(names: Sequence[str]) -> tuple[Need, ...]:
-    """What a task must bring for steps of these names, each need once."""
+    """Returns what a task must bring for steps of these names, each need once."""
     asked = {need for name in names for need in of(name).needs}
     return tuple(need for need in get_args(Need) if need in asked)
 
@@ -170,7 +177,7 @@ def check_chain(names: Sequence[str]) -> None:
         names: Known techniques, in the order written.
 
     Raises:
-        UserError: A sentence about the first pair that does not fit.
+        UserError: Two neighbours do not fit; the error names the first such pair.
     """
     for problem in _misfits(names):
         raise UserError(problem)

@@ -37,7 +37,7 @@ class Stage(Generic[S, R]):
         function: "package.module:name", with one parameter `spec`.
         spec: The record that goes in.
         result: The record that comes out.
-        limit_s: Seconds of wall time after which it is taken for hung and ended; `--stage-timeout` replaces it.
+        limit_s: Seconds of wall time after which it counts as hung and is ended; `--stage-timeout` replaces it.
         alone: It measures time: it has the machine to itself, and none of the settings that make torch fast.
     """
 

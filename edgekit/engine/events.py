@@ -1,4 +1,4 @@
-"""What a run tells while it goes on: stages that begin and end, and notes."""
+"""What a run tells while it lasts: stages that begin and end, and notes."""
 
 import json
 import threading
@@ -12,7 +12,15 @@ from edgekit.records import Record
 
 
 class Event(Record):
-    """A stage began or ended; `target` is empty for work that all targets share."""
+    """What a stage of a run, or the run itself, has to tell.
+
+    Attributes:
+        target: The target it belongs to; empty for work that all targets share.
+        stage: The name of the stage; empty for a note.
+        state: What happened: "started", "done", "reused", "failed" or "note".
+        wall_s: How long an ended stage took, in seconds.
+        message: The text of a note, or why the stage failed.
+    """
 
     target: str
     stage: str
@@ -30,16 +38,18 @@ class EventLog:
         self._events: list[tuple[float, Event]] = []
 
     def __call__(self, event: Event) -> None:
+        """Keeps an event and passes it on."""
         with self._lock:
             self._events.append((time.time(), event))
             if self._forward is not None:
                 self._forward(event)
 
     def note(self, message: str) -> None:
-        """Something about the whole run."""
+        """Notes something about the whole run."""
         self(Event(target="", stage="", state="note", message=message))
 
     def write(self, target: str, path: Path) -> None:
+        """Writes the events of one target, and the shared ones, as JSON lines."""
         with self._lock:
             rows = [(at, e) for at, e in self._events if e.target in ("", target)]
         lines = [

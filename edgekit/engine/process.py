@@ -38,7 +38,7 @@ from edgekit.records import Record, StageTime
 S = TypeVar("S", bound=Record)
 R = TypeVar("R", bound=Record)
 
-# Page faults are dear on virtual machines: keeping big blocks on glibc's heap made torch CPU work up to 3x faster.
+# Page faults are expensive on virtual machines: keeping big blocks on glibc's heap made torch CPU work up to 3x faster.
 GLIBC_ENV = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
@@ -52,7 +52,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_ROOM_BYTES = 1 << 20  # native writers abort on a full disk: a crash with less than this left is one
 DISK_FULL = 74  # exit code of a child that has no room left to write even its error
 SPEC, RESULT, LOG, PARTIAL = "spec.json", "result.json", "log.txt", ".partial"
-POLL_S = 0.1  # how often a waiting parent looks whether it is to stop
+POLL_S = 0.1  # how often a waiting parent checks whether it should stop
 
 
 def run(
@@ -122,7 +122,7 @@ def _paths(folder: Path) -> dict[str, Path]:
 def _wait(
     process: subprocess.Popen[bytes], label: str, stop: threading.Event | None, limit_s: float
 ) -> int | None:
-    """The exit code, None after the limit; whatever ends the waiting ends the child."""
+    """Returns the exit code, None after the limit; whatever ends the waiting ends the child."""
     deadline = time.monotonic() + limit_s
     try:
         while stop is None or not stop.is_set():
@@ -138,7 +138,10 @@ def _wait(
 
 
 def reuse(label: str, result: type[R], folder: Path) -> tuple[R, StageTime] | None:
-    """What a finished stage left in `folder`; None if there is none, it failed, or a file of it is not as it was."""
+    """Returns what a finished stage left in `folder`.
+
+    None if there is no such stage, it failed, or a file of it has changed.
+    """
     try:
         answer = json.loads((folder / RESULT).read_bytes())
         if answer["files"] != _content(folder):
@@ -152,7 +155,7 @@ def reuse(label: str, result: type[R], folder: Path) -> tuple[R, StageTime] | No
 
 
 def _content(folder: Path) -> dict[str, str]:
-    """The sha256 of every file that the stage itself wrote."""
+    """Hashes every file that the stage itself wrote, with sha256."""
     ours = {SPEC, RESULT, LOG, RESULT + PARTIAL}
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     found = {}
@@ -165,6 +168,11 @@ def _content(folder: Path) -> dict[str, str]:
 
 
 def environment(*, tuned: bool) -> dict[str, str]:
+    """Returns the environment variables of a child.
+
+    Args:
+        tuned: Whether the settings that make torch fast are among them; a stage that measures time gets none.
+    """
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
     # so that the task's modules are found
     path = {"PYTHONPATH": os.pathsep.join(entry for entry in dict.fromkeys(sys.path) if entry)}
@@ -198,7 +206,7 @@ def _debug(folder: Path) -> str:
 
 
 def last_words(log: Path) -> str:
-    """The end of a child's log, on one line: its folder is gone when the user reads of the crash."""
+    """Returns the end of a child's log on one line: its folder is gone when the user reads about the crash."""
     with log.open(encoding="utf-8", errors="replace") as lines:
         told = (" ".join(line.split()) for line in lines if " edgekit environment: " not in line)
         said = " | ".join(collections.deque(filter(None, told), maxlen=3))
@@ -216,7 +224,7 @@ def _describe_exit(code: int) -> str:
 
 
 def peak_memory_bytes() -> int | None:
-    """VmHWM of this process; never ru_maxrss, which is inherited from the parent on Linux."""
+    """Returns VmHWM of this process; never ru_maxrss, which is inherited from the parent on Linux."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
@@ -227,7 +235,7 @@ def peak_memory_bytes() -> int | None:
 
 
 def call(spec_path: Path) -> dict[str, Any]:
-    """Calls the function that a spec.json names, in this process; its result as plain data."""
+    """Calls the function that a spec.json names, in this process; returns its result as plain data."""
     job = json.loads(spec_path.read_bytes())
     module, _, name = job["function"].partition(":")
     function = getattr(importlib.import_module(module), name)
@@ -250,7 +258,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 
 def die_with(parent: int) -> None:
-    """A parent that is killed takes its child along: PR_SET_PDEATHSIG, where there is such a thing."""
+    """Makes this process end when `parent` does, by PR_SET_PDEATHSIG, where the system has it."""
     if sys.platform == "linux":
         import ctypes
 
@@ -260,6 +268,7 @@ def die_with(parent: int) -> None:
 
 
 def main(spec_path: str, result_path: str, parent: str) -> None:
+    """Runs the stage of a spec file and writes its result, or its error."""
     import logging
 
     die_with(int(parent))

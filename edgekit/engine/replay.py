@@ -20,13 +20,13 @@ from edgekit.errors import EdgekitError, UserError
 
 
 def replay(folder: Path, work: Path) -> dict[str, Any]:
-    """Calls the stage of `folder` with its own folder's place taken by `work`.
+    """Calls the stage of `folder` with `work` in place of its own folder.
 
     Returns:
         Its result as plain data.
 
     Raises:
-        UserError: `folder` is no stage's folder.
+        UserError: `folder` is not a stage's folder.
         Exception: Whatever the stage raises, as it is.
     """
     place = folder / process.SPEC
@@ -42,6 +42,7 @@ def replay(folder: Path, work: Path) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m edgekit.engine.replay",
         description=__doc__,

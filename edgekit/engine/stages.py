@@ -33,7 +33,7 @@ SHARED = "shared"  # the folder of what belongs to no single target
 
 
 def key(function: str, spec: Record) -> str:
-    """What a stage is known by: its function and its spec in a folder that has no name yet.
+    """Returns what a stage is known by: a hash of its function and its spec, for a folder that has no name yet.
 
     Args:
         function: "package.module:name".
@@ -44,7 +44,11 @@ def key(function: str, spec: Record) -> str:
 
 
 class Slots:
-    """The host: children share it, a measurement has it alone."""
+    """The room for children on this host: they share it, and a measurement has it alone.
+
+    Args:
+        jobs: How many children may run at once.
+    """
 
     def __init__(self, jobs: int) -> None:
         self._free = self._jobs = jobs
@@ -53,6 +57,7 @@ class Slots:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
+        """Waits for a free slot and holds it."""
         with self._changed:
             self._changed.wait_for(lambda: self._free > 0 and self._waiting == 0)
             self._free -= 1
@@ -63,6 +68,7 @@ class Slots:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
+        """Waits until nothing else runs and holds all slots; no new child starts while it waits."""
         with self._changed:
             self._waiting += 1
             self._changed.wait_for(lambda: self._free == self._jobs)
@@ -80,7 +86,14 @@ class Slots:
 
 
 class Stages:
-    """Runs named stages in `work` and tells `on_event`. Thread-safe: the targets walk their ladders side by side."""
+    """Runs named stages and reports their events. Thread-safe: the targets walk their ladders side by side.
+
+    Args:
+        work: The folder of the stages.
+        jobs: How many children may run at once.
+        on_event: Is told of every event.
+        limit_s: In place of each stage's own limit of wall time, in seconds; 0 is none.
+    """
 
     def __init__(
         self, work: Path, jobs: int, on_event: Callable[[Event], None], limit_s: float | None = None
@@ -104,7 +117,7 @@ class Stages:
         label: str = "",
         name: str = "",
     ) -> tuple[R, StageTime]:
-        """One stage in a child process when the machine has room, or what it left when it ran before.
+        """Runs one stage in a child process when the machine has room, or returns what it left when it ran before.
 
         Args:
             stage: What to run.
@@ -112,6 +125,9 @@ class Stages:
             target: Whose stage it is; empty is work that all targets share.
             label: What events call it; empty is the stage's name.
             name: What the folder is called, before the key; empty is the stage's name.
+
+        Returns:
+            The result, and what it took.
         """
         label = label or stage.name
         folder = (
@@ -125,17 +141,17 @@ class Stages:
         return self._fresh(stage, spec(folder), folder, target, label)
 
     def trace(self, spec: Callable[[Path], TraceSpec]) -> tuple[Traced, StageTime]:
-        """The first stage is always run: it tells whether the model and the data are still the same."""
+        """Runs the first stage, always: it tells whether the model and the data are still the same."""
         folder = self._work / SHARED / "trace"
         self._use("", folder)
         return self._fresh(TRACE, spec(folder), folder, "", "trace")
 
     def stop(self) -> None:
-        """Ends every child, and every stage that was to follow."""
+        """Ends every child, and prevents any stage that was to follow."""
         self._stop.set()
 
     def logs(self, target: str) -> list[tuple[str, Path]]:
-        """(file name, log) of what was done for `target` and for all, in order."""
+        """Returns (file name, log) of what was done for `target` and for all targets, in order."""
         with self._lock:
             folders = [folder for owner, folder in self._used if owner in ("", target)]
         found = enumerate(dict.fromkeys(folders), 1)
@@ -154,7 +170,7 @@ class Stages:
             return process.run(stage, spec, folder, label=label, stop=self._stop, limit_s=self._limit_s)
 
     def once(self, key: str, make: Callable[[], R]) -> R:
-        """The value of `make`, made by the first who asks for `key`; a failure is raised for everyone."""
+        """Returns the value of `make`, called by the first who asks for `key`; a failure is raised for everyone."""
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -169,6 +185,7 @@ class Stages:
         return value  # type: ignore[no-any-return]
 
     def note(self, target: str, message: str) -> None:
+        """Notes something about one target."""
         self._on_event(Event(target=target, stage="", state="note", message=message))
 
     @contextmanager
@@ -186,7 +203,7 @@ class Stages:
 
 
 def _clear(folder: Path) -> None:
-    """Of an unfinished stage nothing can be relied on but its checkpoints, which are written whole."""
+    """Empties the folder of an unfinished stage, except for its checkpoints, which are written whole."""
     for left in folder.iterdir() if folder.is_dir() else ():
         if left.is_dir() and left.name != CHECKPOINT:
             shutil.rmtree(left)

@@ -1,4 +1,4 @@
-"""The folder of an unfinished run: it keeps finished stages, so that a run that was killed can go on.
+"""The folder of an unfinished run: it keeps finished stages, so that a run that was killed can continue.
 
 It lies beside the output, `.<name>.edgekit-work`, because results are renamed into their place and that needs one
 file system. One run at a time owns it, by a lock that the system takes back when the owner dies. It is gone after a
@@ -28,13 +28,15 @@ Say = Callable[[str], None]
 
 @contextmanager
 def work_folder(out: Path, resume: bool, say: Say, keep: bool = False) -> Iterator[Path]:
-    """The folder for what stages write, of this run alone; after an error it stays if there is something to resume.
+    """Yields the folder for what stages write, of this run alone.
+
+    After an error it stays if there is something to resume.
 
     Args:
-        out: Beside it the folder lies.
-        resume: Keeps the finished stages of an earlier run.
+        out: The output folder; the work folder lies beside it.
+        resume: Whether the finished stages of an earlier run are kept.
         say: Is told what was kept or removed.
-        keep: The folder stays after a normal end, too.
+        keep: Whether the folder stays after a normal end, too.
 
     Raises:
         UserError: Another run writes `out`, or the folder cannot be made.
@@ -60,7 +62,7 @@ def work_folder(out: Path, resume: bool, say: Say, keep: bool = False) -> Iterat
 
 
 def stages(work: Path) -> Iterator[Path]:
-    """The folders of finished stages that a later run may reuse: all but the trace, which is always run."""
+    """Yields the folders of finished stages that a later run may reuse: all but the trace, which is always run."""
     for result in work.glob(f"*/*/{RESULT}"):
         if result.parent.name != TRACE and "result" in _read(result):
             yield result.parent
@@ -84,7 +86,7 @@ def invalidate_if_changed(work: Path, fingerprint: Mapping[str, str], say: Say) 
 
 
 def _read(place: Path) -> dict[str, Any]:
-    """A JSON object; nothing where there is none that can be read."""
+    """Reads a JSON object; returns an empty one where there is none that can be read."""
     try:
         found = json.loads(place.read_bytes())
     except (OSError, ValueError):
@@ -170,7 +172,7 @@ def _lock_on_windows(file: IO[str]) -> bool:
 
 
 def _is_there(file: IO[str], place: Path) -> bool:
-    """Whether the locked file is still the one at its place: its last owner may have removed it meanwhile."""
+    """Whether the locked file is still the one at its place: its last owner may have removed it in the meantime."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), place.stat())
     except FileNotFoundError:

@@ -32,7 +32,7 @@ from edgekit.records import (
     Verdict,
 )
 
-# What one recipe may fail with while the ladder goes on; anything else is the user's to mend and ends the run.
+# What one recipe may fail with while the ladder continues; anything else is for the user to fix and ends the run.
 ATTEMPT_ERRORS = (
     ConversionError,
     NotApplicable,
@@ -52,13 +52,21 @@ def _is_all_integers(attempt: Attempt) -> bool:
 
 
 def _has_no_twin(candidate: Candidate) -> bool:
-    """Whether there is no program whose numbers an artifact should hold: TensorFlow's converter has its own, and the program of
-    a dynamic candidate is float, beside which each integer would look like a wrong kernel."""
+    """Whether there is no program whose numbers an artifact should reproduce.
+
+    TensorFlow's converter has its own, and the program of a dynamic candidate is float, beside which each integer would
+    look like a wrong kernel.
+    """
     return bool(candidate.saved_model) or candidate.scheme == "dynamic"
 
 
 class AttemptRunner:
-    """One recipe for one target: every stage of it, as far as it gets."""
+    """Runs every stage of one recipe for one target, as far as it gets.
+
+    Args:
+        context: Where the recipe is worked on.
+        earlier: The attempts before this one.
+    """
 
     def __init__(self, context: RecipeContext, earlier: Sequence[Attempt]) -> None:
         self._context, self._target, self._request = context, context.target, context.request
@@ -74,7 +82,7 @@ class AttemptRunner:
         self.baseline: Artifact | None = None
 
     def run(self) -> Attempt:
-        """The attempt with its decision; a stage that fails is a refusal with its sentence."""
+        """Returns the attempt with its decision; a stage that fails is a refusal with its sentence."""
         error: str | None = None
         try:
             decision = self._judge()
@@ -106,7 +114,10 @@ class AttemptRunner:
         )
 
     def _blame(self, decision: Decision) -> Blame | None:
-        """Which layer is to blame for a wrong answer; of answers that are only worse, the first attempt's is enough."""
+        """Finds the layer to blame for a wrong answer.
+
+        Of answers that are only worse, the first attempt's is enough.
+        """
         inaccurate = (
             any(s.limit in ("max_drop", "min_agreement", "floor") for s in decision.shortfalls)
             and not self._blamed
@@ -146,7 +157,7 @@ class AttemptRunner:
         return self._context.run(PROVE, spec)
 
     def _changed_float(self) -> str:
-        """The float program that the artifact was made of, where steps changed what the float model computes; else ""."""
+        """Returns the float program of the artifact where steps changed what the float model computes; else ""."""
         program = self._builder.float_program
         return program if program != self._request.traced.program else ""
 

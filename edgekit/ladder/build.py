@@ -1,4 +1,4 @@
-"""What a recipe makes of the traced model: candidates, step by step, and the files that exporters write of them."""
+"""What a recipe makes of the traced model: candidates, step by step, and the files that exporters write from them."""
 
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,14 @@ FLOAT = Recipe(name="float32", precision="float32", steps=())
 
 
 class ArtifactBuilder:
-    """Candidates and files of one recipe. float_program: what its integers, if any, are made of.
+    """Makes the candidates and files of one recipe.
 
-    integers: an earlier file that is integers throughout, to time its layers.
+    Args:
+        context: Where the recipe is worked on.
+        integers: An earlier file that is integers throughout, to time its layers.
+
+    Attributes:
+        float_program: The float program that the integers, if any, are made of.
     """
 
     def __init__(self, context: RecipeContext, integers: Artifact | None) -> None:
@@ -36,7 +41,11 @@ class ArtifactBuilder:
         self.float_program = context.request.traced.program
 
     def candidate(self) -> Candidate:
-        """After every step of the recipe, in the order written. Raises what the steps raise."""
+        """Returns the candidate after every step of the recipe, in the order written.
+
+        Raises:
+            EdgekitError: Whatever the steps raise.
+        """
         candidate = Candidate(program=self._context.request.traced.program, recipe=FLOAT)
         for step in self._context.recipe.steps:
             row = technique.of(step)
@@ -51,7 +60,7 @@ class ArtifactBuilder:
         return self._of_target(candidate)
 
     def _of_target(self, candidate: Candidate) -> Candidate:
-        """From here on it belongs to one target: its recipe, its arithmetic, what its converter starts from."""
+        """Ties the candidate to one target: its recipe, its arithmetic, what its converter starts from."""
         context = self._context
         if candidate.recipe == context.recipe:
             return candidate
@@ -61,21 +70,21 @@ class ArtifactBuilder:
         )
 
     def artifact(self, candidate: Candidate) -> Artifact:
-        """The file; the float one where nothing was done to the model."""
+        """Exports the candidate; returns the float file where nothing was done to the model."""
         untouched = candidate.program == self._context.request.traced.program
         if untouched and self._context.recipe.precision == "float32":
             return self.float_artifact()
         return self._export(candidate)
 
     def float_artifact(self) -> Artifact:
-        """The float32 file of this format by the same converter, shared by all targets that use it."""
+        """Returns the float32 file of this format by the same converter, shared by all targets that use it."""
         context, saved_model = self._context, self._saved_model()
         candidate = Candidate(program=context.request.traced.program, recipe=FLOAT, saved_model=saved_model)
         shared = f"float-{context.target.format}-{context.target.deployment.min_ios}-{bool(saved_model)}"
         return context.stages.once(shared, lambda: self._export(candidate, shared=True))
 
     def _shared_step(self, candidate: Candidate, step: Step) -> Candidate:
-        """A step that knows of no target: done once for all that ask for the same."""
+        """Does a step that knows of no target: once for all that ask for the same."""
         if technique.times_widths(step):
             return LatencyPruning(self._context, candidate, step).run(
                 partial(self._shared_stage, candidate, step)
@@ -119,7 +128,7 @@ class ArtifactBuilder:
         return CompressSpec(candidate=candidate, step=step, source=request.source, context=asked)
 
     def _layer_times(self) -> LayerTimes | None:
-        """Of an earlier integer file against the float one, where this machine is one of the target's."""
+        """Times an earlier integer file against the float one, where this machine is one of the target's."""
         context, artifact = self._context, self._integers
         if artifact is None or not context.target.admits(machine(), context.request.host_isa):
             return None
@@ -132,7 +141,7 @@ class ArtifactBuilder:
         return context.run(LAYER_TIMES, lambda _folder: spec, label="time layers")
 
     def _saved_model(self) -> str:
-        """What TensorFlow's converter starts from; empty for recipes that go another way."""
+        """Returns what TensorFlow's converter starts from; empty for recipes that go another way."""
         context, traced = self._context, self._context.request.traced
         by_tensorflow = any(technique.of(step).by_tensorflow for step in context.recipe.steps)
         if traced.program and not by_tensorflow:

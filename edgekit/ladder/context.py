@@ -15,7 +15,15 @@ R = TypeVar("R", bound=Record)
 
 
 class RunRequest(Record):
-    """What stays the same for every rung of a run."""
+    """What stays the same for every rung of a run.
+
+    Attributes:
+        source: How a child process gets the task.
+        traced: The float model and its answers.
+        host_isa: The instruction-set level of this machine.
+        seed: The seed of everything random.
+        explore: Whether every recipe is tried.
+    """
 
     source: TaskSource
     traced: Traced
@@ -25,7 +33,11 @@ class RunRequest(Record):
 
 
 class RecipeContext:
-    """Where one recipe is worked on: for which target, in which run, and what its stages took."""
+    """Where one recipe is worked on: for which target, in which run, and what its stages took.
+
+    Attributes:
+        times: What each stage took, in order.
+    """
 
     def __init__(
         self, target: Target, ladder: Plan, recipe: Recipe, request: RunRequest, stages: Stages
@@ -43,11 +55,20 @@ class RecipeContext:
         name: str = "",
         shared: bool = False,
     ) -> R:
-        """As `Stages.run`, for the target; shared: its result belongs to no single target."""
+        """Runs a stage as `Stages.run` does, for the target.
+
+        Args:
+            stage: What to run.
+            spec: Makes the spec for the folder of the stage.
+            label: What events call it; empty is the stage's name.
+            name: What the folder is called, before the key; empty is the stage's name.
+            shared: Whether its result belongs to no single target.
+        """
         owner = "" if shared else self.target.name
         result, time = self.stages.run(stage, spec, target=owner, label=label, name=name)
         self.times.append(time)
         return result
 
     def note(self, message: str) -> None:
+        """Notes something about the target."""
         self.stages.note(self.target.name, message)

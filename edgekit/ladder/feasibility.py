@@ -10,7 +10,11 @@ WEIGHT_BYTES = {"int8": 1, "float16": 2, "float32": 4}
 
 
 def check(budget: Budget, target: Target) -> None:
-    """Before any work. Raises UserError for a speed that only another technique than the profile's could give."""
+    """Checks a budget before any work.
+
+    Raises:
+        UserError: It asks for a speed that only another technique than those of the profile could give.
+    """
     rungs = [rung for rung in target.ladder if rung.precision in target.precisions]
     if all(rung.precision == "float32" and not rung.before for rung in rungs) and budget.min_speedup > 1:
         raise UserError(
@@ -20,7 +24,7 @@ def check(budget: Budget, target: Target) -> None:
 
 
 def no_program(facts: TaskFacts, target: Target) -> str:
-    """Why a SavedModel cannot go to `target`; empty where it can, and for any other model."""
+    """Returns why a SavedModel cannot go to `target`; empty where it can, and for any other model."""
     if facts.torch or FORMATS[target.format].takes_saved_model:
         return ""
     return (
@@ -30,7 +34,7 @@ def no_program(facts: TaskFacts, target: Target) -> str:
 
 
 def too_small(plan: Plan, traced: Traced) -> str:
-    """Why no recipe of the plan can make a file that small, or "". Known as soon as the model is traced."""
+    """Returns why no recipe of the plan can make a file that small, or ""; known as soon as the model is traced."""
     limit = plan.budget.max_size_bytes
     steps = [step for recipe in plan.recipes for step in recipe.steps]
     if limit is None or not steps or not all(technique.of(step).keeps_weights for step in steps):

@@ -3,9 +3,9 @@
 A metric may look at one part of what a model answers. So each output, and each channel of it, is compared with float on the
 metric's samples (`edgekit.verify.outputs`), and an artifact below the floor is refused whatever the metric says. The limits
 rest on `benchmarks/floor.py`: right artifacts keep more, those of untrained nets by a thin margin; wrong ones that an output
-feels strongly keep less, or have stuck values or lost channels. A file made of a quantized program is held to that as well: what
-the program kept on a few samples of the metric and the file did not was lost in converting. What neither finds, an output hardly
-feels, and is the metric's to find.
+depends on strongly keep less, or have stuck values or lost channels. A file made of a quantized program is held to it as well: what
+the program kept on a few samples of the metric and the file did not was lost in converting. What neither finds hardly affects
+an output, and is left to the metric.
 
 Steps that change the network (prune, distill) change what it answers: their file is held to this floor against the
 program that they made, and to the float model by correlation alone.
@@ -18,23 +18,23 @@ from edgekit.records import Budget, OutputParity, Shortfall, Verdict
 SNR_DB = 7.0
 CORRELATION = 0.7
 CHANGED_CORRELATION = 0.5  # of an output to the float model's, where steps changed the network on purpose
-PROMISE_DB = 10.0  # a file may keep so much less than its quantized program: kernels round otherwise
+PROMISE_DB = 10.0  # a file may keep this much less than its quantized program: kernels round differently
 PLAIN_DB = 30.0  # above it, 3 % of the signal, no loss counts
 STUCK_RATIO = 0.25  # of a channel's values at an end of the artifact's range where float has others
 LOST_RATIO = 0.2  # of the channels of a wide output may be lost: most of them hardly ever fire
-FEW_SLICES = 32  # in an output of no more, none may be lost
+FEW_SLICES = 32  # in an output with no more channels than this, none may be lost
 NAMED = 3
 
 Broken = tuple[str, Shortfall]
 
 
 def broken(budget: Budget, verdict: Verdict) -> list[Broken]:
-    """What an artifact breaks of the floor that the budget asks for, in words and in figures."""
+    """Returns what an artifact breaks of the floor that the budget asks for, in words and in figures."""
     return [] if budget.floor == "off" else list(_broken(verdict, _least_db(budget)))
 
 
 def lowered(budget: Budget, verdict: Verdict) -> tuple[str, ...]:
-    """What would have been refused, had the budget not lowered the floor."""
+    """Returns what would have been refused, had the budget not lowered the floor."""
     if budget.floor == "on" and budget.min_snr_db is None:
         return ()
     kept = {why for why, _ in broken(budget, verdict)}
@@ -50,12 +50,12 @@ def _lost_in_converting(verdict: Verdict) -> Iterator[Broken]:
 
 
 def judge_promise(name: str, promised: float | None, kept: float | None) -> Iterator[Broken]:
-    """What one output lost on the way from the quantized program to the file.
+    """Yields what one output lost on the way from the quantized program to the file.
 
     Args:
-        name: The output's.
+        name: The name of the output.
         promised: What the program keeps to float, in dB; None where that is not known.
-        kept: What the file keeps on the same samples.
+        kept: What the file keeps on the same samples, in dB.
     """
     if promised is None or kept is None:
         return
@@ -86,7 +86,13 @@ def _broken(verdict: Verdict, least_db: float) -> Iterator[Broken]:
 
 
 def judge(output: OutputParity, least_db: float = SNR_DB, of: str = "float") -> Iterator[Broken]:
-    """What one output breaks of the floor. of: what it is compared with, in words."""
+    """Yields what one output breaks of the floor.
+
+    Args:
+        output: The output beside what it is compared with.
+        least_db: What it must keep, in dB.
+        of: What it is compared with, in words.
+    """
     if output.equal_ratio is not None or not output.slices:  # integers, or nothing that could be compared
         return
     if output.snr_db is None:

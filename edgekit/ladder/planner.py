@@ -2,7 +2,7 @@
 
 It looks at what the profile admits, at what the task brings and at what the model's multiply-accumulates are made of,
 never at the weights; everything measured belongs to the gate. A model that was not traced is taken for a convolutional
-net: what would harm one is left out.
+network: what would degrade one is left out.
 """
 
 from collections.abc import Mapping
@@ -34,11 +34,17 @@ def plan(
     budget: "Budget | Mapping[str, float | str] | None" = None,
     isa: str | None = None,
 ) -> Plan:
-    """The ladder for `task` on `target`.
+    """Plans the ladder for `task` on `target`.
 
-    budget: None takes the profile's, a Budget replaces it, a mapping overrides some of its fields.
-    isa: the instruction-set level of the machine that will serve; None takes the weakest the profile admits.
-    Raises TargetError if the profile does not admit `isa`.
+    Args:
+        task: The task, or what the plan must know of it.
+        target: The profile.
+        budget: None takes the profile's, a Budget replaces it, a mapping overrides some of its fields.
+        isa: The instruction-set level of the machine that will serve; None takes the weakest that the profile admits.
+
+    Raises:
+        TargetError: The profile does not admit `isa`.
+        UserError: The budget has an unknown field or a value out of range.
     """
     facts = task.facts() if isinstance(task, Task) else task
     level = isa or target.default_isa
@@ -68,7 +74,15 @@ def plan(
 
 
 def budget_for(target: Target, budget: Budget | Mapping[str, float | str] | None) -> Budget:
-    """The limits that count for one target. Raises UserError for an unknown field or a value out of range."""
+    """Returns the limits that count for one target.
+
+    Args:
+        target: The profile.
+        budget: None takes the profile's, a Budget replaces it, a mapping overrides some of its fields.
+
+    Raises:
+        UserError: There is no such field, or a value is out of range.
+    """
     if isinstance(budget, Budget):
         return budget
     try:
@@ -94,7 +108,7 @@ def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
 
 
 def _unfit(rung: Rung, macs: Macs | None) -> str:
-    """Why the rung is not for a network of such multiply-accumulates; empty where it is."""
+    """Returns why the rung is not for a network of such multiply-accumulates; empty where it is."""
     networks, unfit = rung.networks, rung.unfit
     if not networks and of(rung.technique).between_operators:
         networks, unfit = NO_CELLS, CELLS
@@ -137,19 +151,19 @@ def _recipe(rung: Rung, target: Target, isa: str) -> Recipe:
 
 
 def _for_target(step: LadderStep, target: Target) -> dict[str, Scalar]:
-    """What a step on the float program must know of the target, so that targets which ask for the same can share it."""
+    """Returns what a step on the float program must know of the target, so that targets with equal answers can share it."""
     if not of(step.technique).of_modules:
         return step.options
     return {"multiple": target.channel_multiple, **step.options}
 
 
 def _label(rung: Rung) -> str:
-    """`ptq(mse)`, `prune(0.5) > distill > qat`: short enough for a table."""
+    """Names a rung as `ptq(mse)` or `prune(0.5) > distill > qat`: short enough for a table."""
     return " > ".join(_step_label(step) for step in rung.steps)
 
 
 def _step_label(step: LadderStep) -> str:
-    """A number says nothing without its name, unless it is the only option."""
+    """Names a step; a number says nothing without its option's name, unless it is the only option."""
     bare = len(step.options) == 1
     told = (
         str(value) if bare or isinstance(value, str) else f"{key}={value}"

@@ -24,13 +24,21 @@ _OPTION = re.compile(r"""\s*(\w+)\s*=\s*('[^']*'|"[^"]*"|[^,'"]+?)\s*(,|$)""")
 
 
 def with_recipes(target: Target, texts: Iterable[str]) -> Target:
-    """The profile with `texts` as its ladder; the profile itself without any. Raises UserError for a text that is no recipe."""
+    """Returns the profile with `texts` as its ladder; the profile itself where there are none.
+
+    Raises:
+        UserError: A text is not a recipe.
+    """
     rungs = tuple(parse(text) for text in texts)
     return msgspec.structs.replace(target, ladder=rungs) if rungs else target
 
 
 def parse(text: str) -> Rung:
-    """One recipe as a rung. Raises UserError that shows where it cannot be read, or names the technique meant."""
+    """Reads one recipe as a rung.
+
+    Raises:
+        UserError: It cannot be read; the error shows where, or names the technique meant.
+    """
     *before, last = _steps(text)
     try:
         check_chain([step.technique for step in (*before, last)])
@@ -76,7 +84,7 @@ def _options(inside: str, text: str) -> dict[str, Scalar]:
 
 
 def _scalar(text: str) -> Scalar:
-    """A number or true or false where it is one, else the text without its quotes."""
+    """Reads a number, true or false where it is one, else the text without its quotes."""
     try:
         value = json.loads(text.lower() if text.lower() in ("true", "false") else text.replace("_", ""))
     except ValueError:

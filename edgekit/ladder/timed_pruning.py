@@ -1,8 +1,8 @@
 """A cut to widths that were timed: the files are written, timed with the machine alone, the cut is made, and timed itself.
 
-The table foretells (`edgekit.prune.latency`); what was chosen with it comes out a little slower than foretold, since what was
+The table predicts (`edgekit.prune.latency`); what was chosen with it comes out a little slower than predicted, since what was
 measured too fast by chance is chosen first. Where the pruned network misses the time asked for, it is cut once more, to a
-time scaled by what was foretold over what was measured. The artifact at the end of the recipe is measured as every other.
+time scaled by what was predicted over what was measured. The artifact at the end of the recipe is measured like every other.
 """
 
 from collections.abc import Callable
@@ -18,18 +18,27 @@ from edgekit.ladder.context import RecipeContext
 from edgekit.records import Candidate, Step, WidthTable
 
 LOCAL = "local"
-MISSED = 1.02  # of the time asked for: as much is noise, and the gate lets it pass
+MISSED = 1.02  # of the time asked for: a difference of this size is noise, and the gate lets it pass
 
 
 class LatencyPruning:
-    """One step of a recipe that chooses widths for time."""
+    """Runs one step of a recipe that chooses widths for time.
+
+    Args:
+        context: Where the recipe is worked on.
+        candidate: What is to be pruned.
+        step: The step.
+    """
 
     def __init__(self, context: RecipeContext, candidate: Candidate, step: Step) -> None:
         self._context, self._candidate, self._step = context, candidate, step
         self._device = str(step.options.get("device", LOCAL))
 
     def run(self, cut: Callable[[WidthTable], Candidate]) -> Candidate:
-        """What `cut` makes of the table, once or twice. Without a machine that may measure, the table has the reason."""
+        """Returns what `cut` makes of the table, run once or twice.
+
+        Without a machine that may measure, the table holds the reason.
+        """
         files = self._files()
         if files.reason:
             return cut(WidthTable(conditions={}, rows=(), base_s=0, float_s=0, reason=files.reason))
@@ -46,7 +55,7 @@ class LatencyPruning:
         return cut(msgspec.structs.replace(table, correction=share / _figure(made, "predicted time")))
 
     def _files(self) -> WidthFiles:
-        """What is to be timed, here or on the device that the step names."""
+        """Returns what is to be timed, here or on the device that the step names."""
         context = self._context
         if self._device == LOCAL and not context.target.admits(machine(), context.request.host_isa):
             here = f"{machine()} {context.request.host_isa}"
@@ -55,7 +64,7 @@ class LatencyPruning:
         return context.run(WIDTH_FILES, self._spec(), label="files of widths")
 
     def _share(self, files: WidthFiles, made: Candidate) -> float:
-        """The time of the pruned network, of the whole one's."""
+        """Returns the time of the pruned network, as a share of the whole one's."""
         spec = self._spec(files, made)
         found = self._context.run(PLAN_TIME, spec, label="time plan")
         return found.pruned_s / found.base_s
@@ -84,5 +93,5 @@ class LatencyPruning:
 
 
 def _figure(made: Candidate, name: str) -> float:
-    """The last of that name."""
+    """Returns the last figure of that name."""
     return [figure.value for figure in made.figures if figure.name == name][-1]

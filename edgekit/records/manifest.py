@@ -15,10 +15,10 @@ Called = Literal["int8", "float16", "float32", "mixed"]
 
 
 class Model(Record):
-    """Which model it is.
+    """The identity of the model.
 
     Attributes:
-        name: The task's.
+        name: The name of the task.
         content_version: The sha256 of the artifact: equal content, equal version.
     """
 
@@ -43,10 +43,10 @@ class File(Record):
 
     Attributes:
         path: Relative to the folder of the manifest.
-        bytes: On disk; of a folder, of all its files.
-        compressed_bytes: What a download takes: "gzip" and "zstd" -> bytes.
-        sha256_of: What the hash covers.
+        bytes: Its size on disk; for a folder, the size of all its files.
         precision: What the file is; "mixed" where it does not earn the name of its recipe.
+        sha256_of: What the hash covers.
+        compressed_bytes: What a download takes: "gzip" and "zstd" -> bytes.
     """
 
     path: str
@@ -60,7 +60,7 @@ class File(Record):
 
 
 class Normalization(Record):
-    """x = (pixel / 255 - mean) / std; `range` is that of a pixel before mean and std."""
+    """x = (pixel / 255 - mean) / std; `range` is the range of a pixel before mean and std."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -68,7 +68,10 @@ class Normalization(Record):
 
 
 class Input(Record):
-    """One input, by the name that an app passes to the runtime. real = (q - zero_point) * scale where it holds integers."""
+    """One input, by the name that an app passes to the runtime.
+
+    Where it holds integers, real = (q - zero_point) * scale.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -80,7 +83,11 @@ class Input(Record):
 
 
 class Output(Record):
-    """One output, by the name that the runtime gives it; labels: of its classes, in order."""
+    """One output, by the name that the runtime gives it.
+
+    Attributes:
+        labels: The names of its classes, in order.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -106,7 +113,7 @@ class GoldenFile(Record):
 
 
 class WorkShare(Record):
-    """What part of the multiply-accumulates operators of one kind do, and in which arithmetic."""
+    """The share of the multiply-accumulates that operators of one kind do in one arithmetic."""
 
     kind: str
     dtype: str
@@ -119,8 +126,8 @@ class Compression(Record):
 
     Attributes:
         called: In words: "int8", or "mixed, 38 % of the work in integers".
-        share_of_work_in_precision: Of the multiply-accumulates; None where nothing computes.
-        share_of_weight_bytes_in_precision: Of the stored bytes of weights.
+        share_of_work_in_precision: The share of the multiply-accumulates; None where nothing computes.
+        share_of_weight_bytes_in_precision: The share of the stored bytes of weights.
     """
 
     precision: Called
@@ -142,13 +149,13 @@ class Accuracy(Record):
 
 
 class Manifest(Record):
-    """The whole file, in the order of its keys' meaning; on disk keys are sorted.
+    """The whole file, in the order of its keys' meaning; on disk, keys are sorted.
 
     Attributes:
         preprocessing: What the app does to an image; its layout is the file's, as in `signature`.
+        toolchain: Package -> version.
         doubts: What every stage doubted, each once.
         not_measured: Limits of the budget that nothing here could decide, with the reason.
-        toolchain: Package -> version.
     """
 
     schema_version: int
@@ -172,5 +179,5 @@ class Manifest(Record):
 
     @property
     def file(self) -> File:
-        """The model's."""
+        """The file of the model."""
         return next(file for file in self.artifacts if file.role == "model")

@@ -14,6 +14,7 @@ METRIC_SEED = 0
 
 
 def seed_everything(seed: int) -> None:
+    """Seeds the random generators of Python, NumPy and torch."""
     import random
 
     random.seed(seed)
@@ -22,9 +23,16 @@ def seed_everything(seed: int) -> None:
 
 
 def score(task: Task, predict: Callable[..., Any]) -> float:
-    """The task's metric of `predict`. Raises TaskError if it raises or returns anything but a finite number.
+    """Computes the task's metric of `predict`.
 
-    It draws the same random numbers each time, whatever was drawn before: it samples the same for every artifact.
+    It draws the same random numbers each time, whatever was drawn before, so that it samples the same for every artifact.
+
+    Args:
+        task: The task.
+        predict: Answers as the model does, for any batch size.
+
+    Raises:
+        TaskError: The metric raises, or returns anything but a finite number.
     """
     seed_everything(METRIC_SEED)
     try:

@@ -12,7 +12,7 @@ from edgekit.trace.sources import keras, state
 
 
 def model_of(task: Task) -> torch.nn.Module:
-    """The user's model in eval mode; a Keras model with the call of a torch module."""
+    """Returns the user's model in eval mode; a Keras model is wrapped with the call of a torch module."""
     model = task.model
     if isinstance(model, str | Path):
         model = keras.load(Path(model))
@@ -34,7 +34,11 @@ def model_of(task: Task) -> torch.nn.Module:
 
 
 def examples_of(task: Task) -> tuple[torch.Tensor, ...]:
-    """The example inputs as tensors, floats in float32. Raises TaskError for others than tensors of batch 1."""
+    """Returns the example inputs as tensors, floats in float32.
+
+    Raises:
+        TaskError: They are not tensors of batch 1.
+    """
     examples = []
     for i, value in enumerate(task.example_inputs):
         if not isinstance(value, torch.Tensor | np.ndarray):
@@ -53,7 +57,14 @@ def examples_of(task: Task) -> tuple[torch.Tensor, ...]:
 def checked(
     model: torch.nn.Module, examples: tuple[torch.Tensor, ...]
 ) -> tuple[list[torch.Tensor], tuple[str, ...]]:
-    """What forward answers to the examples, and doubts about it. Raises TaskError for a forward that keeps a state."""
+    """Runs the model on the examples.
+
+    Returns:
+        What forward answers, and doubts about it.
+
+    Raises:
+        TaskError: forward keeps a state.
+    """
     return state.check(lambda *inputs: _forward(model, inputs), examples, lambda: state.of_module(model))
 
 
@@ -84,21 +95,29 @@ def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list
 
 
 def program_of(task: Task) -> torch.export.ExportedProgram:
-    """The task's model exported as `trace` does it. Raises what `trace` raises for the model."""
+    """Exports the task's model as `trace` does.
+
+    Raises:
+        EdgekitError: Whatever `trace` raises for the model.
+    """
     examples, model = examples_of(task), model_of(task)
     checked(model, examples)
     return export(model, examples)
 
 
 def export(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
-    """torch.export, then the graph preparation that every target profits from, proven to answer as the model does."""
+    """Runs torch.export, then the graph preparation that every target profits from, proven to answer as the model does."""
     return export_with_doubts(model, examples)[0]
 
 
 def export_with_doubts(
     model: torch.nn.Module, examples: tuple[torch.Tensor, ...]
 ) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
-    """The program, and a sentence for each pass that was undone because it would have changed what it computes."""
+    """Exports a model as `export` does.
+
+    Returns:
+        The program, and a sentence for each pass that was undone because it would have changed what it computes.
+    """
     before = proven.reference(model, examples)
     try:
         with keras.layers_named(model):
@@ -123,7 +142,7 @@ def export_with_doubts(
 
 
 def count_weights(exported: torch.export.ExportedProgram) -> int:
-    """Numbers that a file cannot do without: the tensors of two or more dimensions that some operator reads."""
+    """Counts the numbers that a file cannot do without: the tensors of two or more dimensions that some operator reads."""
     names = exported.graph_signature.inputs_to_parameters
     read = {
         names[n.name] for n in exported.graph.nodes if n.op == "placeholder" and n.name in names and n.users

@@ -19,7 +19,7 @@ CEILING_DB = 200.0  # stands for no error at all: a record is JSON
 
 
 def promised(made: Candidate, before: Candidate, traced: Traced) -> Candidate:
-    """`made` with what its program keeps to that of `before`, an output each, in dB."""
+    """Returns `made` with what its program keeps to that of `before`, in dB, one number per output."""
     with np.load(traced.samples_file, allow_pickle=False) as kept:
         inputs = [kept[f"input_{i}"][:SAMPLES] for i in range(len(traced.inputs))]
     right, found = (answers_of(path, inputs) for path in (before.program, made.program))
@@ -28,7 +28,7 @@ def promised(made: Candidate, before: Candidate, traced: Traced) -> Candidate:
 
 
 def answers_of(path: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """All outputs of a program for all samples, [N, ...] each; programs have batch 1."""
+    """Returns all outputs of a program for all samples, [N, ...] each; programs have batch 1."""
     module = programs.load(path).module()
     tensors = [torch.from_numpy(part) for part in inputs]
     rows = []
@@ -40,7 +40,7 @@ def answers_of(path: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def kept_db(right: np.ndarray, found: np.ndarray) -> float | None:
-    """What an output keeps, within +-CEILING_DB; None for integers, and where there is no signal."""
+    """Returns what an output keeps, within +-CEILING_DB; None for integers, and where there is no signal."""
     if right.dtype.kind != "f":
         return None
     db = snr_db(right, found)

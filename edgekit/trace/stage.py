@@ -33,9 +33,13 @@ CALIBRATION_BATCHES = 100  # as many as a technique reads
 
 
 def trace(spec: TraceSpec) -> Traced:
-    """Loads the task, checks the model, exports it and scores it. Writes program, predictions and inputs to `work`.
+    """Loads the task, checks the model, exports it and scores it.
 
-    Raises TaskError for anything wrong with the task, ConversionError if torch.export cannot trace the model.
+    Program, predictions and inputs are written to the spec's `work`.
+
+    Raises:
+        TaskError: Something is wrong with the task.
+        ConversionError: torch.export cannot trace the model.
     """
     seed_everything(spec.seed)
     task, work = spec.source.load(), Path(spec.work)
@@ -82,7 +86,11 @@ def trace(spec: TraceSpec) -> Traced:
 
 
 def look(spec: TraceSpec) -> TaskFacts:
-    """Only what the plan must know: the model is built and exported, nothing is scored. Raises what `trace` raises."""
+    """Finds only what the plan must know: the model is built and exported, nothing is scored.
+
+    Raises:
+        EdgekitError: Whatever `trace` raises.
+    """
     seed_everything(spec.seed)
     task = spec.source.load()
     return _facts(task, _subject(task, examples_of(task), Path(spec.work)))
@@ -95,7 +103,7 @@ def _facts(task: Task, subject: Subject) -> TaskFacts:
 
 
 def _subject(task: Task, examples: tuple[torch.Tensor, ...], work: Path) -> Subject:
-    """The model, checked and exported; its files go to `work`."""
+    """Checks and exports the model; its files go to `work`."""
     if isinstance(task.model, str | Path) and (Path(task.model).is_dir() or not Path(task.model).suffix):
         return _saved_model(Path(task.model), examples)
     model = model_of(task)
@@ -138,14 +146,23 @@ def _seen(
 
 
 class Read(NamedTuple):
-    """The calibration data as far as any technique reads it."""
+    """The calibration data, as far as any technique reads it.
+
+    Attributes:
+        content: The hash of the data.
+        statistics: What its values are like.
+    """
 
     content: str
     statistics: calibration_check.Statistics
 
 
 def _read_calibration(task: Task, examples: tuple[torch.Tensor, ...]) -> Read:
-    """Checks the batches before any work is spent on them. Raises TaskError as calibrating would."""
+    """Checks the batches before any work is spent on them.
+
+    Raises:
+        TaskError: A batch does not fit, as when calibrating.
+    """
     statistics, hashes = calibration_check.Statistics(), []
     if task.calibration is None:
         return Read("none", statistics)
@@ -161,7 +178,7 @@ def _read_calibration(task: Task, examples: tuple[torch.Tensor, ...]) -> Read:
 def _call(
     subject: Subject, arrays: tuple[np.ndarray, ...], examples: tuple[torch.Tensor, ...]
 ) -> list[np.ndarray]:
-    """The user's own model on a whole batch of arrays."""
+    """Runs the user's own model on a whole batch of arrays."""
     check_shapes(arrays, [tuple(e.shape) for e in examples])
     return subject.call(*(np.ascontiguousarray(a) for a in arrays))
 
