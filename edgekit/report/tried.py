@@ -32,7 +32,7 @@ class Tried(Record, frozen=True):
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """In the order of HEADINGS."""
+        """The columns, in the order of HEADINGS."""
         return tuple(getattr(self, name) for name in HEADINGS)
 
 
