@@ -1,4 +1,4 @@
-"""A float ONNX file to one with int8 weights whose activations are ranged at run time, by ONNX Runtime's own quantizer.
+"""Turns a float ONNX file into one with int8 weights and activations ranged at run time, by ONNX Runtime's own quantizer.
 
 Convolutions are left out (`edgekit.techniques.dynamic` says why). What the quantizer does not know, GRU and RNN cells, gets
 its weights stored as int8 behind a DequantizeLinear: a quarter of the size at the speed of float.
@@ -52,7 +52,7 @@ def quantize(model: onnx.ModelProto, quant: Quant) -> None:
 
 
 def _store_cells(model: onnx.ModelProto) -> None:
-    """W and R of GRU and RNN, [directions, gates * hidden, inputs], as int8 with one scale a row of gates."""
+    """Stores W and R of GRU and RNN, [directions, gates * hidden, inputs], as int8 with one scale for each row of gates."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     widened: list[onnx.NodeProto] = []
     for node in model.graph.node:

@@ -1,4 +1,4 @@
-"""A candidate to an ONNX file, for onnxruntime.
+"""Converts a candidate to an ONNX file, for onnxruntime.
 
 float32: the graph as exported. int8: QuantizeLinear and DequantizeLinear around every operator, weights stored as
 int8 ("QDQ"); onnxruntime merges each group into one integer kernel when it loads the file. Activations are unsigned:
@@ -59,7 +59,8 @@ PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
 def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     """Writes `out` and describes it; inputs keep the names of the model's arguments, outputs are output_i.
 
-    Raises ConversionError that names the operator which has no translation, and the module it came from.
+    Raises:
+        ConversionError: An operator has no translation; the sentence names it and the module it came from.
     """
     precision = candidate.recipe.precision
     program = programs.load(candidate.program)
@@ -91,7 +92,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
 
 
 def _convert(program: torch.export.ExportedProgram) -> onnx.ModelProto:
-    """torch.onnx's own converter, kept quiet: it prints a progress report."""
+    """Runs torch.onnx's own converter, kept quiet: it prints a progress report."""
     inputs, outputs = programs.specs(program)
     log = logging.getLogger("torch.onnx")
     level = log.level
