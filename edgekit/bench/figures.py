@@ -28,7 +28,7 @@ def as_data(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def text(outcomes: Sequence[Outcome], width: int) -> str:
-    """Prints the outcomes: a single one with a record in full, several in one table of `width` columns."""
+    """Renders the outcomes: a single one with a record in full, several in one table of `width` columns."""
     if len(outcomes) == 1 and outcomes[0].record is not None:
         return f"{'device':<18}{outcomes[0].device}\n{runner_table.render(outcomes[0].record)}\n"
     return "\n".join([_table(outcomes, width), *_machines(outcomes), *_doubts(outcomes)]) + "\n"

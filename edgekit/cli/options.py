@@ -151,7 +151,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def read_settings(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Reads the KEY=VALUE pairs of --set. Raises UserError for one that is none."""
+    """Reads the KEY=VALUE pairs of --set. Raises UserError for one of another form."""
     found = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")

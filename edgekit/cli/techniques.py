@@ -87,7 +87,7 @@ def _first_sentence(text: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings that libraries log when they are imported."""
+    """Silences the warnings that libraries log when they are imported."""
     logging.disable(logging.WARNING)
     try:
         yield

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from edgekit.errors import UserError
 
-QUICK_S = 60.0  # for what takes a moment: a look, a rename, a removal
+QUICK_S = 60.0  # for what takes only a moment: a check, a rename, a removal
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,7 @@ SLOWEST_LINK_BYTES_PER_S = 50_000
 _TOLD = "edgekit-exit:"
 _TELL = f'"$@"; code=$?; echo "{_TOLD}$code" >&2; exit "$code"'
 _ENGLISH = "LC_ALL=C; export LC_ALL; "
-# sshd and adbd give each command a process group of its own: its number is what ends all of it
+# sshd and adbd give each command a process group of its own, and its number serves to end all of it
 _IN_FOLDER = (
     'cd "$1" && "$2" -c "import os; print(os.getpgid(0))" >group && shift 2 && TMPDIR=$PWD && export TMPDIR '
     '&& exec "$@"'

@@ -19,7 +19,7 @@ FORM = "ssh:user@host[:port]"
 CONNECT_S = 15
 _LONGEST_SOCKET = 85  # a socket's path holds 104 bytes on macOS, and ssh adds 17 while it makes one
 
-# a leading dash would be an option of ssh
+# no leading dash: ssh would take it for an option
 _ADDRESS = re.compile(
     r"(?:(?P<user>[\w.][\w.-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::(?P<port>\d{1,5}))?"
 )
@@ -63,7 +63,7 @@ class Ssh(Remote):
     def _connect(self) -> None:
         """Opens the shared connection in the background; it ends by itself a minute after its last use.
 
-        Where there can be none, on Windows or with a long path of temporary files, each command connects by itself.
+        Where there can be none, on Windows or with a long path of temporary files, each command makes its own connection.
         """
         if not self._shares:
             return

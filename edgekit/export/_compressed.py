@@ -9,7 +9,7 @@ import zstandard
 
 GZIP_LEVEL, ZSTD_LEVEL = 6, 3
 _CHUNK_BYTES = 1 << 20
-_GZIP = 31  # zlib's code for its largest window with the head and the tail of a gzip file
+_GZIP = 31  # zlib's code for its largest window, with the header and trailer of a gzip file
 
 
 def compressed(path: Path) -> dict[str, int]:

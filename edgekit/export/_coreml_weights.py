@@ -14,8 +14,8 @@ from edgekit import technique
 from edgekit.errors import ConversionError
 from edgekit.records import Candidate, Scalar
 
-WORTH = 0.125  # of a layer's weights must be zero: the mask costs a bit for each
-SMALLEST = 2048  # weights of a layer that is stored so
+WORTH = 0.125  # the share of a layer's weights that must be zero: the mask costs a bit for each weight
+SMALLEST = 2048  # a layer with fewer weights stays as it is
 GROUPS_IOS, TABLES_IOS = 18, 16
 
 

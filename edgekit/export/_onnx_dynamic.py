@@ -18,8 +18,8 @@ from edgekit.export._onnx_passes import drop_unused
 from edgekit.records import Quant
 
 OPERATORS = ("MatMul", "Gemm", "LSTM")  # not Gather: one scale for a whole table, see _onnx_tables
-# torch's converter orders the gates of a cell by operators and folds these only up to 8,192 numbers; ONNX Runtime's
-# quantizer leaves a cell in float, without a word, whose weights are not stored tensors
+# torch's converter orders the gates of a cell by operators, and folds these only up to 8,192 elements; ONNX Runtime's
+# quantizer silently leaves a cell in float if its weights are not stored tensors
 MAX_NUMBERS = 1 << 30
 _CELLS = ("GRU", "RNN")
 
@@ -32,7 +32,7 @@ def quantize(model: onnx.ModelProto, quant: Quant) -> None:
     level = log.level
     log.setLevel(
         logging.ERROR
-    )  # it asks, on the root logger, for a pre-processing that torch's converter has done
+    )  # it asks, on the root logger, for a pre-processing that torch's converter has done already
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "dynamic.onnx"

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _MOVES = ("Transpose", "Reshape", "Unsqueeze", "Squeeze")
-#: float16 has 11 significant bits; below this many numbers a tensor is not worth a Cast
+#: a tensor with fewer elements is not worth a Cast
 MIN_HALF_ELEMENTS = 64
 
 

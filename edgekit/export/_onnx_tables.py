@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.export._onnx_passes import drop_unused
 
-#: numbers below which a table is not worth three more operators
+#: a table with fewer elements is not worth three more operators
 MIN_ELEMENTS = 1024
 LARGEST = 127
 

@@ -1,4 +1,4 @@
-"""From feature maps to a classifier in the order that TFLite holds them, so that no TRANSPOSE is left there.
+"""Feeds feature maps to a classifier in the order that TFLite holds them, so that no TRANSPOSE is left there.
 
 litert-torch holds feature maps as [N, H, W, C], but only operators with a rank-4 result may join that region.
 Two operators in front of a classifier have none, and each would cost a transpose of the features per inference:

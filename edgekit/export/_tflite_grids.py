@@ -20,7 +20,7 @@ QUANTIZE = QUANT.quantize_per_tensor.default
 DEQUANTIZE = QUANT.dequantize_per_tensor.default
 JOINS = {ATEN.cat.default, ATEN.maximum.default, ATEN.minimum.default, ATEN.where.self}
 ONE = (1 / 127, 0, -127, 127, torch.int8)  # the grid on which 127 is one
-TINY = 1e-37  # lost in any number it is added to, but zero, which it leaves far below any step
+TINY = 1e-37  # vanishes in any number it is added to, except zero, which it leaves far below any step
 
 
 def keep_grids(module: GraphModule) -> GraphModule:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 OPSET = 18
-# onnxruntime 1.17, the oldest that profiles name, reads up to 9 and nothing here needs more than 8
+# onnxruntime 1.17, the oldest that profiles name, reads up to 9; nothing here needs more than 8
 IR_VERSION = 8
 PACKAGES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
 PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
@@ -112,7 +112,7 @@ def _convert(program: torch.export.ExportedProgram) -> onnx.ModelProto:
             )
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # of many kinds; the operator is in the text
+    except Exception as error:  # it raises many kinds; the operator is in the text
         raise conversion_error(program, error) from error
     finally:
         log.setLevel(level)

@@ -72,7 +72,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         model.export(str(out))
     layout: Literal["NHWC", "as the model"] = "NHWC" if channels_last else "as the model"
     toolchain = {name: version(name) for name in PACKAGES}
-    # the technique has said which inputs and outputs stay float
+    # the technique has reported which inputs and outputs stay float
     return artifact(out, precision, layout, toolchain, float_interfaces=True)
 
 

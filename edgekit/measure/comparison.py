@@ -17,7 +17,7 @@ from edgekit.records import Artifact, Measurement
 from edgekit.target import Target
 
 ROUNDS = 40
-# more processes make the interval honest, each costs 2 s; the runner doubts an interval of fewer than 3
+# more processes make the interval honest, and each costs 2 s; the runner doubts an interval from fewer than 3
 PROCESSES = 4
 
 

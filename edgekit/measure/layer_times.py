@@ -27,9 +27,9 @@ ROUNDS = 3
 RUNS = 60
 MACS = re.compile(r"^(Fused|QLinear)?(Conv|Gemm|MatMul|QGemm|MatMulInteger)")
 BORDER = re.compile(r"^(QuantizeLinear|DequantizeLinear|Transpose|Reorder(Input|Output))$")
-#: what the optimizer puts behind the name of a node that it merged with others
+#: what the optimizer appends to the name of a node that it merged with others
 TOKEN = re.compile(r"_token_\d+$")
-#: where no conversion is seen: about half a nanosecond a number on one core
+#: used where no conversion is seen: about half a nanosecond per element on one core
 USUAL_BORDER_S = 0.5e-9
 
 Segment = tuple[str, float]

@@ -99,7 +99,7 @@ def _without_path(candidate: Candidate) -> Candidate:
 
 
 def _keep_logs(logs: Sequence[tuple[str, Path]], folder: Path) -> None:
-    """The text log of every child that worked for this target."""
+    """Copies the text log of every child process that worked for this target."""
     for name, log in logs:
         if log.is_file():
             folder.mkdir(exist_ok=True)

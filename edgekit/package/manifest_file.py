@@ -143,7 +143,7 @@ def _file(artifact: Artifact, verdict: Verdict, folder: Path) -> File:
 
 
 def _input(spec: TensorSpec, preprocessing: Preprocessing) -> Input:
-    """Images alone have a layout; the normalization is on pixels in [0, 1]: x = (pixel / 255 - mean) / std."""
+    """Describes an input. Only images have a layout; the normalization is on pixels in [0, 1]: x = (pixel / 255 - mean) / std."""
     return Input(
         **msgspec.structs.asdict(spec),
         layout=preprocessing.layout if len(spec.shape) == 4 else "as the model",

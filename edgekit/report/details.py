@@ -1,4 +1,4 @@
-"""The particulars of one target and of each attempt, as headed groups of facts that any page can print."""
+"""The details of one target and of each attempt, as groups of facts with headings that any page can print."""
 
 from edgekit.records import (
     Artifact,

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no network, no script, readable on paper and in the dark."""
+"""The report as one HTML file: no network, no script, readable on paper and in dark mode."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`report.json`: the record on disk, closed and canonical."""
+"""`report.json`: the record on disk, in canonical form and without unknown fields."""
 
 import json
 import math

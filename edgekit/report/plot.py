@@ -15,7 +15,7 @@ from edgekit.report.table import why
 
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 50
-OFF_SCALE = 8  # the axis shows drops up to this many budgets; what is worse is drawn at its edge
+OFF_SCALE = 8  # the axis shows drops up to this many times the budget; worse ones are drawn at its edge
 
 
 class Tick(Record, frozen=True):

@@ -1,4 +1,4 @@
-"""Every recipe of an explored target in one table, with a mark on those of the Pareto front."""
+"""Every recipe of an explored target in one table, with a mark on those on the Pareto front."""
 
 from typing import Literal
 

@@ -17,7 +17,7 @@ INTEGER = ("int8", "uint8")
 CONVERSION = re.compile(
     r"^(QUANTIZE|DEQUANTIZE|CAST|QuantizeLinear|DequantizeLinear|Cast|cast|quantize|dequantize|DynamicQuantizeLinear)$"
 )
-# Operators that move or reindex data and compute nothing
+# Operators that move or reindex data, and compute nothing
 MOVES = re.compile(
     r"^(TRANSPOSE|RESHAPE|SQUEEZE|EXPAND_DIMS|SLICE|STRIDED_SLICE|SPLIT|SPLIT_V|PACK|UNPACK|GATHER|SHAPE|DELEGATE|"
     r"Transpose|Reshape|Squeeze|Unsqueeze|Flatten|Slice|Split|Shape|Gather|Expand|Identity|Concat|CONCATENATION|PAD|Pad|"
@@ -26,12 +26,12 @@ MOVES = re.compile(
 )
 # An operator with float inputs and integer weights, which rounds its input itself: the promise of a dynamic file alone
 HYBRID = "hybrid"
-#: of the multiply-accumulates run in the promised precision, or the file is called mixed; profiles may ask for another share
+#: a file with a smaller share of its multiply-accumulates in the promised precision is called mixed; profiles may set another
 MIN_SHARE = 0.8
-#: less is nothing: a file with this share of its work in the promised precision is another kind of file
+#: a file with a smaller share of its work in the promised precision is a file of another kind
 NOTHING = 0.01
-MANY_FLOAT = 0.5  # of the operators that compute: worth a word, whatever they weigh
-STORED = 0.9  # of the weight bytes, where the promise is one of storage
+MANY_FLOAT = 0.5  # a share of the computing operators that is worth a finding, whatever they weigh
+STORED = 0.9  # the share of the weight bytes to expect where the promise is one of storage
 SHOWN = 4
 
 

@@ -20,15 +20,15 @@ import numpy as np
 from edgekit.arrays import slice_axis
 from edgekit.records import OutputParity
 
-LOWEST_DB = -200.0  # stands for noise without any signal: a record is JSON
-NOTHING = 1e-6  # of an output that is zero in float: rounding
-STUCK_TOLERANCE = 0.05  # of the artifact's range, or of the value: nearer to the end is no other value
-LOST_DB = 3.0  # of a channel's variation to its noise: half of it is noise
-SMALL_RATIO = 0.05  # of the widest channel's variation: a channel of another unit
-DEAD_RATIO = 1e-5  # of it: nothing that an 8-bit file, or a person, would miss
-FEW_SLICES = 32  # in an output of more, channels that hardly ever fire may round to nothing
-SUM_TOLERANCE = 1e-3  # of the float model's own softmax
-QUIET_RATIO = 0.01  # of the median channel's variation: one that hardly fires
+LOWEST_DB = -200.0  # stands for noise without any signal: JSON has no infinity
+NOTHING = 1e-6  # an error below this, where the float output is zero, is rounding
+STUCK_TOLERANCE = 0.05  # a value this near to the end, as a share of the range or of itself, counts as the end
+LOST_DB = 3.0  # the ratio of a channel's variation to its noise where half of it is noise
+SMALL_RATIO = 0.05  # a channel below this share of the widest channel's variation has another unit
+DEAD_RATIO = 1e-5  # below this share of it there is nothing that an 8-bit file, or a person, would miss
+FEW_SLICES = 32  # in an output with more channels, those that hardly ever fire may round to nothing
+SUM_TOLERANCE = 1e-3  # how far the sum of the float model's own softmax may be from 1
+QUIET_RATIO = 0.01  # a channel below this share of the median channel's variation hardly ever fires
 
 
 class OutputStatistics:

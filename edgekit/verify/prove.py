@@ -89,7 +89,7 @@ def recheck(spec: RecheckSpec) -> Recheck:
     count = len(spec.artifact.outputs)
     got = predictor.run([golden[f"input_{i}"] for i in range(len(spec.artifact.inputs))])
     errors = [np.abs(g - golden[f"output_{i}"]).max() for i, g in zip(range(count), got, strict=True)]
-    worst = float(np.max(errors))  # unlike max(), keeps a NaN wherever it stands
+    worst = float(np.max(errors))  # unlike max(), keeps a NaN in any position
     if not worst <= spec.golden_atol:
         raise VerificationError(
             f"{spec.artifact.path} differs from its golden output by {worst:.6g}; allowed is {spec.golden_atol:.6g}"

@@ -18,7 +18,7 @@ from edgekit.verify.blame.graph_walk import Program
 from edgekit.verify.blame.match import Match, Tensor, same_grid
 from edgekit.verify.blame.units import Grid, depends_on_input, family, is_dialect, squeezed
 
-END_DB = 20.0  # rounding ties on a grid finer than the one before stay above
+END_DB = 20.0  # rounding ties on a grid finer than the one before it stay above this
 _HEAVY = ("cat", "resize")
 
 

@@ -21,8 +21,8 @@ from edgekit.records import ChannelDegradation
 from edgekit.verify.blame.graph_walk import Difference, Program
 from edgekit.verify.blame.units import Unit, family, is_dialect
 
-LOST_DB = 10.0  # noise a third of the signal: right int8 files of trained networks keep 13 to 60 dB
-NEAR_DB = 6.0  # alone within this of all together: it does most of it
+LOST_DB = 10.0  # the noise is a third of the signal; sound int8 files of trained networks keep 13 to 60 dB
+NEAR_DB = 6.0  # a unit that alone comes this near to all together accounts for most of the loss
 SAMPLES = 2
 
 

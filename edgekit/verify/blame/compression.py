@@ -25,8 +25,8 @@ from edgekit.verify.blame.match import align
 from edgekit.verify.blame.units import Unit
 
 LAYER_DB = 20.0  # the median channel of a healthy 8-bit layer alone: 26 to 50 dB in every network tried
-OUTLIER_RATIO = 20.0  # a channel this many times the median one is worth a word
-SAME_DB = 15.0  # unrounded, a layer whose bias alone was corrected is above; an equalized one below
+OUTLIER_RATIO = 20.0  # a channel this many times the median one is worth mentioning
+SAME_DB = 15.0  # without rounding, a layer with only its bias corrected is above this, an equalized one below
 
 
 class Lost(NamedTuple):

@@ -21,7 +21,7 @@ from edgekit.verify.blame.units import squeezed
 
 MAX_STEPS = 2.0
 RMS_STEPS = 0.5
-MIN_ELEMENTS = 64  # a mean over fewer is made by a few rounding ties
+MIN_ELEMENTS = 64  # a few rounding ties decide a mean over fewer
 FLOAT_DB = 70.0
 HALF_DB = 40.0  # rounding weights and results to float16 leaves 55 to 75 dB
 
@@ -64,7 +64,7 @@ class Conversion:
             [{m.at: Difference(_step(m)) for m in way.matches} for way in ways] for _ in range(2)
         )
         self.outputs = Outputs(names)
-        self.ends = Outputs(names)  # from the last operators that were compared on
+        self.ends = Outputs(names)  # the errors behind the last operators that were compared
 
     def add(
         self, sample: Sequence[np.ndarray], feeds: Mapping[str, np.ndarray], answers: Sequence[np.ndarray]
@@ -117,7 +117,7 @@ def _judge(difference: Difference, given: np.ndarray, match: Match) -> Hook:
 
 
 def fit(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    """Brings a file's tensor into the shape of the program's: of the axis orders that fit, the nearer one."""
+    """Brings a file's tensor into the shape of the program's, in the axis order that fits its values best."""
     orders = [array, from_layout(array, "NHWC")] if array.ndim == 4 else [array]
     if array.ndim == 3:
         orders.append(array.transpose(0, 2, 1))
@@ -127,7 +127,7 @@ def fit(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
         for o in orders
         if [d for d in o.shape if d != 1] == wanted
     ]
-    if not shaped:  # the same dimensions in an order that no rule knows
+    if not shaped:  # the same dimensions, in an order that no rule covers
         assert squeezed(array.shape) == squeezed(like.shape)
         return torch.from_numpy(np.array(array)).reshape(like.shape)
     if len(shaped) == 1:

@@ -21,7 +21,7 @@ from edgekit.verify.blame.units import Grid, Unit, is_dialect, units
 
 Rounding = bool | Collection[str]
 Hook = Callable[[torch.Tensor], torch.Tensor]
-SNR_LIMIT_DB = 200.0  # NaN, or an answer for a signal of zeros, counts as this much below
+SNR_LIMIT_DB = 200.0  # NaN, or any answer to a signal of zeros, counts as minus this
 
 
 class Program:

@@ -9,7 +9,7 @@ from edgekit.verify.blame.compression import Compression, Lost
 from edgekit.verify.blame.graph_walk import SNR_LIMIT_DB
 from edgekit.verify.blame.units import readers
 
-MANY_RATIO = 1 / 3  # of the units harmed, and more than FEW: skipping them is no remedy
+MANY_RATIO = 1 / 3  # if this share of the units is damaged, and more than FEW, skipping them is no remedy
 FEW = 4
 
 

@@ -18,7 +18,7 @@ from edgekit.quant.program import operator_of, origin
 
 Grid = tuple[float, int]  # scale, zero point
 
-# the first that matches a name without case, underscores and overload; MAC and the rest compute, moves do not
+# the first match counts, against the name without case, underscores and overload; all but moves compute
 _FAMILIES = (
     (r"^(dequantize|cast)", "dequantize"),
     (r"^quantize", "quantize"),

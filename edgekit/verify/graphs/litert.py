@@ -10,7 +10,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from edgekit.verify.lint import HYBRID
 from edgekit.verify.work import ExecutedGraph, Operator, bytes_by_dtype, product
 
-#: where the tensor that is computed on stands, if it is not the first operand
+#: the index of the operand that is computed on, where it is not the first
 _DATA = {"TRANSPOSE_CONV": 2, "SPLIT": 1}
 _WEIGHT = {"TRANSPOSE_CONV": 1}
 Shape = tuple[int, ...]

@@ -35,7 +35,7 @@ def _optimized(path: str) -> onnx.ModelProto:
         options = ort.SessionOptions()
         options.optimized_model_filepath = saved
         options.log_severity_level = 4
-        # up to EXTENDED: the hardware-specific layout pass above it is reported by no portable op name
+        # up to EXTENDED: the layout pass above it depends on the hardware, and its operators have no portable names
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         return onnx.load(saved)

@@ -23,7 +23,8 @@ from edgekit.verify.mil.package import Literal, Operation, Package
 
 Values = dict[str, Any]
 Rounding = Callable[[Tensor], Tensor]
-_ROUNDING_PARAMETER = "round_state"  # an operation with inner state rounds it with what it gets here
+# an operation with an inner state rounds it with the function that it gets here
+_ROUNDING_PARAMETER = "round_state"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Constants of an ML Program: values written in the protobuf, and blobs in `weight.bin`.
 
 weight.bin starts with 64 bytes {u32 count, u32 version = 2}. A blob value names an offset; 64 bytes of
-metadata stand there: {u32 0xDEADBEEF, u32 type, u64 size in bytes, u64 offset of the data}. Elements of
+metadata are stored there: {u32 0xDEADBEEF, u32 type, u64 size in bytes, u64 offset of the data}. Elements of
 fewer than 8 bits are packed least significant bit first (MIL op documentation, iOS16
 `constexpr_lut_to_dense`).
 """
