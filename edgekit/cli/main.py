@@ -42,7 +42,7 @@ class Verbs(click.Group):
 
 
 def _with_notes(error: BaseException) -> str:
-    """Its sentence, and what was added on the way here: that finished stages are kept."""
+    """The sentence of an error with the notes added on its way here, such as that finished stages are kept."""
     return "; ".join([str(error) or "stopped", *getattr(error, "__notes__", [])])
 
 

@@ -37,7 +37,7 @@ def compare(
         baseline: The float file of the same runtime.
         reference: The golden pair of the baseline.
         target: What the figures are for.
-        isa: The instruction set of the target.
+        isa: The level of the machine that will serve the file.
 
     Returns:
         The figures; without figures but with the reason, where the format has no runtime on this machine.

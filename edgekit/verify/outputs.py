@@ -22,7 +22,7 @@ from edgekit.records import OutputParity
 
 LOWEST_DB = -200.0  # stands for noise without any signal: JSON has no infinity
 NOTHING = 1e-6  # an error below this, where the float output is zero, is rounding
-STUCK_TOLERANCE = 0.05  # a value this near to the end, as a share of the range or of itself, counts as the end
+STUCK_TOLERANCE = 0.05  # of the range, or of the value: what is this near to the end counts as the end
 LOST_DB = 3.0  # the ratio of a channel's variation to its noise where half of it is noise
 SMALL_RATIO = 0.05  # a channel below this share of the widest channel's variation has another unit
 DEAD_RATIO = 1e-5  # below this share of it there is nothing that an 8-bit file, or a person, would miss

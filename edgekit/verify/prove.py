@@ -36,7 +36,7 @@ def prove(spec: ProveSpec) -> Verdict:
 
     Raises:
         VerificationError: The file was altered, answers NaN, or is a float file that does not compute the model's function.
-        TaskError: The metric is not deterministic.
+        TaskError: The metric fails, or is not deterministic.
         MissingRuntime: The runtime is not installed.
     """
     check_content(spec.artifact)
