@@ -16,9 +16,11 @@ _TAKES = "give an artifact file, a target's folder that `edgekit export` wrote, 
 
 
 def read_all(place: Path) -> list[Spec]:
-    """The runner's spec for an artifact file, or for every target in an exported folder.
+    """Reads the runner's spec for an artifact file, or for every target in an exported folder.
 
-    Raises UserError if `place` is neither, VerificationError if a file was altered after export.
+    Raises:
+        UserError: `place` is neither.
+        VerificationError: A file was altered after export.
     """
     if _is_artifact(place):
         return [{"artifact": str(place)}]
@@ -26,7 +28,7 @@ def read_all(place: Path) -> list[Spec]:
 
 
 def read_one(place: Path) -> Spec:
-    """The same for exactly one artifact, which a record may name too. Raises as `read_all`."""
+    """Reads the spec of exactly one artifact, which a record may name too. Raises as `read_all` does."""
     if place.suffix == ".json" and place.is_file():
         return _of_record(place)
     found = read_all(place)
@@ -37,7 +39,7 @@ def read_one(place: Path) -> Spec:
 
 
 def pair(a: Path, b: Path) -> Spec:
-    """The spec that compares the artifact of `a` with that of `b`."""
+    """Makes the spec that compares the artifact of `a` with that of `b`."""
     other = read_one(b)
     baseline = {f"baseline_{key}": value for key, value in other.items() if key != "artifact"}
     return {**read_one(a), "baseline": other["artifact"], **baseline}
@@ -54,7 +56,7 @@ def _of_target(folder: Path) -> Spec:
 
 
 def _of_record(path: Path) -> Spec:
-    """The artifact of a record, unchanged since, with the options it was run with; a record keeps no golden."""
+    """Takes the artifact of a record, unchanged since, with the options it was run with; a record keeps no golden pair."""
     record = _read_record(path)
     about = record["artifact"]
     if record["kind"] == "compare" or not about:
@@ -69,7 +71,7 @@ def _of_record(path: Path) -> Spec:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """The record that a runner, or `edgekit bench --json` for one artifact on one device, wrote."""
+    """Reads the record that a runner, or `edgekit bench --json` for one artifact on one device, wrote."""
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text)

@@ -33,6 +33,7 @@ class Verbs(click.Group):
     """Turns every expected error into one sentence and its exit code; anything else is a bug and shows itself."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Runs a verb; an expected error ends it with one sentence on stderr and its exit code."""
         try:
             return super().invoke(ctx)
         except EdgekitError as error:
@@ -41,13 +42,13 @@ class Verbs(click.Group):
 
 
 def _with_notes(error: BaseException) -> str:
-    """Its sentence, and what was added on its way here: that finished stages are kept."""
+    """The sentence of an error with the notes added on its way here, such as that finished stages are kept."""
     return "; ".join([str(error) or "stopped", *getattr(error, "__notes__", [])])
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """A run that is told to end (SIGTERM) ends as with Ctrl-C: its children first, its finished stages kept."""
+    """Ends a run that is told to stop (SIGTERM) as Ctrl-C does: its children first, its finished stages kept."""
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

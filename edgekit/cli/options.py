@@ -47,7 +47,7 @@ def budget_options(command: F) -> F:
 
 
 def task_options(command: F) -> F:
-    """What tells a task and its targets."""
+    """The options that name a task and its targets."""
     options = [
         click.argument("task"),
         click.option(
@@ -83,7 +83,7 @@ def task_options(command: F) -> F:
 
 
 def run_options(command: F) -> F:
-    """How a run goes about it: RUN, and whether it is told on stderr."""
+    """The options of a run: RUN, and whether its progress is shown on stderr."""
     options = [
         click.option(
             "--seed",
@@ -123,7 +123,7 @@ def run_options(command: F) -> F:
 
 
 def device_options(command: F) -> F:
-    """How to measure on a device."""
+    """The options that say how to measure on a device."""
     options = [
         click.option(
             "--protocol",
@@ -151,6 +151,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def read_settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Reads the KEY=VALUE pairs of --set. Raises UserError for one of another form."""
     found = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -161,6 +162,7 @@ def read_settings(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def read_threads(text: str) -> list[int]:
+    """Reads the numbers of --threads, such as 1,2. Raises UserError for anything else."""
     try:
         counts = [int(part) for part in text.split(",")]
     except ValueError:
@@ -171,5 +173,5 @@ def read_threads(text: str) -> list[int]:
 
 
 def read_given(budget: Mapping[str, float | str | None]) -> dict[str, float | str]:
-    """Only what was said on the command line; the rest comes from each profile."""
+    """Keeps only what was given on the command line; the rest comes from each profile."""
     return {key: value for key, value in budget.items() if value is not None}

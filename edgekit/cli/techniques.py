@@ -28,7 +28,7 @@ PACKAGE = "edgekit.techniques"
 
 
 class Summary(Record):
-    """A line of the list."""
+    """One line of the list."""
 
     name: str
     summary: str
@@ -56,12 +56,12 @@ def techniques(name: str | None, as_json: bool) -> None:
 
 
 def summaries() -> tuple[Summary, ...]:
-    """Every technique with the first sentence of its module."""
+    """Lists every technique with the first sentence of its module."""
     return tuple(Summary(name=name, summary=_first_sentence(_text(name))) for name in sorted(TECHNIQUES))
 
 
 def described(name: str) -> Description:
-    """One technique. Raises UserError for a name that none has."""
+    """Describes one technique. Raises UserError for a name that is not one."""
     known = sorted(TECHNIQUES)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
@@ -87,7 +87,7 @@ def _first_sentence(text: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings that libraries log when they are imported."""
+    """Silences the warnings that libraries log when they are imported."""
     logging.disable(logging.WARNING)
     try:
         yield

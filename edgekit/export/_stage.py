@@ -14,7 +14,12 @@ from edgekit.records import Artifact
 
 
 def export(spec: ExportSpec) -> Artifact:
-    """Lowers the candidate to `folder/model<suffix>`. Raises ConversionError, MissingRuntime."""
+    """Lowers the candidate to `folder/model<suffix>`.
+
+    Raises:
+        ConversionError: The format cannot express the candidate.
+        MissingRuntime: A package of the exporter is not installed.
+    """
     name = "_tflite_tensorflow" if spec.candidate.saved_model else spec.target.format
     try:
         exporter = importlib.import_module(f"edgekit.export.{name}")

@@ -18,7 +18,18 @@ def artifact(
     toolchain: dict[str, str],
     float_interfaces: bool = False,
 ) -> Artifact:
-    """What the file really holds. float_interfaces: float inputs and outputs are no doubt. Raises ConversionError if TFLite cannot load it."""
+    """Describes what the finished file really holds.
+
+    Args:
+        out: The file.
+        precision: What the recipe promises.
+        layout: The layout of rank-4 inputs and outputs.
+        toolchain: Package -> version, of what wrote it.
+        float_interfaces: Whether float inputs and outputs are as intended, and so no doubt.
+
+    Raises:
+        ConversionError: TFLite cannot load the file.
+    """
     inputs, outputs = _interfaces(out)
     content = out.read_bytes()
     return Artifact(
@@ -36,7 +47,7 @@ def artifact(
 
 
 def _interfaces(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs as the finished file declares them, by the names of its signature, read without any delegate."""
+    """The inputs and outputs that the finished file declares, by the names of its signature, read without any delegate."""
     try:
         interpreter = Interpreter(
             str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES

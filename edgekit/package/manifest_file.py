@@ -46,7 +46,18 @@ def build(
     folder: Path,
     task_doubts: Sequence[str] = (),
 ) -> Manifest:
-    """The manifest of the accepted artifact in `folder`. task_doubts: those about the data and the metric."""
+    """Makes the manifest of the accepted artifact in `folder`.
+
+    Args:
+        report: The report of the target.
+        attempt: The accepted attempt.
+        target: The target.
+        task: The name of the task.
+        preprocessing: What an app does to an input before the model.
+        golden_atol: The largest error allowed against the golden pair.
+        folder: The folder that holds the artifact.
+        task_doubts: The doubts about the data and the metric.
+    """
     artifact, verdict = attempt.artifact, attempt.verdict
     assert artifact is not None and verdict is not None
     shown = _as_in_the_file(preprocessing, artifact)
@@ -86,7 +97,7 @@ def build(
 
 
 def _as_in_the_file(preprocessing: Preprocessing, artifact: Artifact) -> Preprocessing:
-    """With the layout that the file wants, which an exporter may have changed."""
+    """The preprocessing with the layout that the file wants, which an exporter may have changed."""
     if artifact.layout == "as the model":
         return preprocessing
     return msgspec.structs.replace(preprocessing, layout=artifact.layout)
@@ -132,7 +143,7 @@ def _file(artifact: Artifact, verdict: Verdict, folder: Path) -> File:
 
 
 def _input(spec: TensorSpec, preprocessing: Preprocessing) -> Input:
-    """Images alone have a layout; the normalization is on pixels in [0, 1]: x = (pixel / 255 - mean) / std."""
+    """Describes an input. Only images have a layout; the normalization is on pixels in [0, 1]: x = (pixel / 255 - mean) / std."""
     return Input(
         **msgspec.structs.asdict(spec),
         layout=preprocessing.layout if len(spec.shape) == 4 else "as the model",
@@ -141,14 +152,18 @@ def _input(spec: TensorSpec, preprocessing: Preprocessing) -> Input:
 
 
 def write(manifest: Manifest, folder: Path) -> None:
-    """Canonical text, so that two exports of the same thing differ in nothing. Raises ValueError for NaN and infinity."""
+    """Writes canonical text, so that two exports of the same thing are identical. Raises ValueError for NaN and infinity."""
     plain = msgspec.to_builtins(manifest)
     text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
     (folder / NAME).write_text(text, encoding="utf-8")
 
 
 def read(folder: Path) -> Manifest:
-    """Raises UserError: no manifest, not JSON, another schema version, or not what a manifest holds."""
+    """Reads the manifest in `folder`.
+
+    Raises:
+        UserError: There is none, it is not JSON, of another schema version, or not what a manifest holds.
+    """
     path = folder / NAME
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -171,7 +186,12 @@ def read(folder: Path) -> Manifest:
 
 
 def artifact_of(folder: Path) -> tuple[Artifact, Manifest]:
-    """The artifact a manifest describes, its checksums proven. Raises UserError or VerificationError."""
+    """Gives the artifact that a manifest describes, its checksums proven, and the manifest.
+
+    Raises:
+        UserError: There is no valid manifest.
+        VerificationError: A file is gone or was altered.
+    """
     manifest = read(folder)
     for name, expected in (
         (manifest.file.path, manifest.file.sha256),
@@ -217,7 +237,7 @@ def check_file(folder: Path, name: str, expected: str) -> None:
 
 
 def target_folders(place: Path) -> list[Path]:
-    """The folders with a manifest: `place` itself, or those of every target in it. Raises UserError if there is none."""
+    """Finds the folders with a manifest: `place` itself, or those of every target in it. Raises UserError if there is none."""
     if not place.exists():
         raise UserError(f"{place} does not exist; give a folder that `edgekit export` wrote")
     if (place / NAME).is_file():

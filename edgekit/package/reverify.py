@@ -10,10 +10,15 @@ from edgekit.package import manifest_file
 
 
 def recheck(place: Path) -> dict[str, Recheck]:
-    """Target name -> what was found, for one target's folder or all of an export.
+    """Re-proves one target's folder, or all of an export.
 
-    Raises UserError for a folder that is none of ours, VerificationError for an altered file or a wrong answer,
-    MissingRuntime.
+    Returns:
+        Target name -> what was found.
+
+    Raises:
+        UserError: The folder is not one that edgekit wrote.
+        VerificationError: A file was altered, or an answer is wrong.
+        MissingRuntime: A runtime is not installed.
     """
     return {folder.name: _recheck_one(folder) for folder in manifest_file.target_folders(place)}
 

@@ -15,7 +15,7 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType({"manifest": Manifest, "r
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The schema of one file.
+    """Makes the schema of one file.
 
     Args:
         name: A key of RECORDS.

@@ -7,7 +7,7 @@ Two things can go wrong between a float model and a file, and they are told apar
 2. Compression. It does, but the program itself is far from float: a layer whose range one channel blows up, say.
    `edgekit.verify.blame.compression` compares layer by layer.
 
-Back ends are found by module name: edgekit/verify/_values_<runtime>.py has `tensors(path)` and
+Backends are found by module name: edgekit/verify/blame/values_<runtime>.py has `tensors(path)` and
 `open_values(path, names, fused)`. Cost: a few walks of both programs in torch for each of 8 samples. EfficientNet-Lite0:
 45 s of CPU time in float16, about two minutes in int8, 1.1 GiB; a small network takes seconds.
 
@@ -40,7 +40,13 @@ SAMPLES = 8
 
 
 def blame(spec: BlameSpec) -> Blame:
-    """Runs the artifact and both programs on the kept samples. Raises VerificationError, MissingRuntime, UserError."""
+    """Runs the artifact and both programs on the kept samples.
+
+    Raises:
+        VerificationError: The file was altered, or none of its operators is found in the program.
+        MissingRuntime: The runtime is not installed.
+        UserError: An input does not fit the file.
+    """
     check_content(spec.artifact)
     session = load_backend(spec.runtime).open_session(spec.artifact.path, exact=False)
     samples = _samples(spec)
@@ -84,7 +90,7 @@ def blame(spec: BlameSpec) -> Blame:
 
 
 class _Converted:
-    """The artifact against the candidate's program, as written and, where that is right, as the runtime fuses it."""
+    """The artifact against the candidate's program: as written and, where that is right, as the runtime fuses it."""
 
     def __init__(
         self, spec: BlameSpec, program: Program, predictor: Predictor, samples: Sequence[Sequence[np.ndarray]]
@@ -120,7 +126,7 @@ class _Converted:
         return cause(self._program, self._matches, self.rows, end, self._tensors, values)
 
     def matched(self) -> str:
-        """How tensors were found, and how many the values confirm."""
+        """How the tensors were found, and how many of them the values confirm."""
         names = sum(m.by == "name" for m in self._matches)
         wanted = [u for u in self._program.units if u.family != "move" and u.op != "input"]
         units = sum(m.unit in wanted for m in self._matches)
@@ -131,6 +137,7 @@ class _Converted:
         )
 
     def doubts(self) -> tuple[str, ...]:
+        """What this comparison could not judge."""
         if not self._changed_by_watching:
             return ()
         return (
@@ -142,7 +149,10 @@ class _Converted:
         return self._values.open_values(self._spec.artifact.path, [*names, *others], fused)
 
     def _fused(self) -> list[Watched]:
-        """The integer kernels that the runtime's optimizer made, watched at their integers; not where watching changes the answers."""
+        """The integer kernels that the runtime's optimizer made, watched at their integers.
+
+        Empty where watching them changes the answers.
+        """
         if not RUNTIMES[self._spec.runtime].fuses_integers or self._spec.artifact.precision != "int8":
             return []
         codes = [m for m in self._matches if m.at == m.unit.codes]
@@ -163,7 +173,7 @@ def _compressed(spec: BlameSpec, samples: Sequence[Sequence[np.ndarray]]) -> Com
 
 
 def _samples(spec: BlameSpec) -> list[list[np.ndarray]]:
-    """Up to SAMPLES of the kept ones, each a list of [1, ...] arrays."""
+    """Up to SAMPLES of the kept samples, each a list of [1, ...] arrays."""
     with np.load(spec.traced.samples_file, allow_pickle=False) as kept:
         inputs = [kept[f"input_{i}"] for i in range(len(spec.traced.inputs))]
     return [[a[i : i + 1] for a in inputs] for i in range(min(SAMPLES, len(inputs[0])))]

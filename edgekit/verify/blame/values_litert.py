@@ -16,7 +16,7 @@ from edgekit.verify.predict import usable_cpus
 
 
 def tensors(path: str) -> list[Tensor]:
-    """What operators make from the inputs, in order; `name` is the index of the tensor."""
+    """Lists what operators make from the inputs, in order; `name` is the index of the tensor."""
     interpreter = _interpreter(path)
     details = {int(d["index"]): d for d in interpreter.get_tensor_details()}
     live = {int(d["index"]) for d in interpreter.get_input_details()}
@@ -30,7 +30,13 @@ def tensors(path: str) -> list[Tensor]:
 
 
 def open_values(path: str, names: list[str], fused: bool = False) -> Run:
-    """A function that gives the tensors `names` (indices) for one sample."""
+    """Opens the file and returns a function that gives some tensors for one sample.
+
+    Args:
+        path: The TFLite file.
+        names: The indices of the tensors.
+        fused: Has no effect here: no delegate is used.
+    """
     interpreter = _interpreter(path)
     inputs = {d["name"]: int(d["index"]) for d in interface(interpreter)[0]}
 
