@@ -34,7 +34,7 @@ from edgekit.measure.width_files import of_program
 from edgekit.measure.width_table import timer, width_files, width_table
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.graph import Graph
-from edgekit.prune.latency.width_plan import foretell
+from edgekit.prune.latency.width_plan import predict
 from edgekit.prune.shrink import Request, cuttable, shrink
 from edgekit.quant import program as programs
 from edgekit.quant.recalibrate import recalibrate
@@ -150,7 +150,7 @@ class Bench:
         """The share of the time by each table."""
         found = {}
         for precision, table in self.results.tables.items():
-            forecast = foretell(self.graph.module, self.examples, self.graph.groups, table, self.multiple)
+            forecast = predict(self.graph.module, self.examples, self.graph.groups, table, self.multiple)
             found[precision] = forecast(widths) / forecast.base_s
         return found
 

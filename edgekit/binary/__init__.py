@@ -1,3 +1,1 @@
-"""Binary layers, experimental: activations and weights of one bit, how they train, where they run, how they are
-stored.
-"""
+"""Binary layers, experimental: activations and weights of one bit, how they train, run and are stored."""

@@ -1,6 +1,6 @@
-"""Experimental: writes files of one-bit kernels or of one-bit storage from what the technique binarize has made.
+"""Experimental: converts what the technique binarize has made to one-bit kernels or one-bit storage.
 
-python -m edgekit.binary out/model.onnx -o out/model.xml            OpenVINO on x86: faster, if the layers are large
+python -m edgekit.binary out/model.onnx -o out/model.xml            OpenVINO on x86: faster if layers are large
 python -m edgekit.binary work/program.pt2 -o out/model.safetensors  one bit for each binary weight: size only
 """
 
@@ -18,6 +18,7 @@ ENDINGS = {".onnx": ".xml", ".pt2": ".safetensors"}
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File to write.")
 def main(source: Path, out: Path) -> None:
+    """Runs the command line; its help is the head of the module."""
     try:
         click.echo(convert(source, out))
     except EdgekitError as error:
@@ -26,7 +27,17 @@ def main(source: Path, out: Path) -> None:
 
 
 def convert(source: Path, out: Path) -> str:
-    """Writes `out`; returns a line about it. Raises UserError for other endings, MissingRuntime, VerificationError."""
+    """Writes `out`, and returns a line about it.
+
+    Args:
+        source: An .onnx or a .pt2 file.
+        out: An .xml or a .safetensors file.
+
+    Raises:
+        UserError: There is no conversion between files of these kinds.
+        MissingRuntime: OpenVINO is not installed.
+        VerificationError: The kernels compute something else.
+    """
     if ENDINGS.get(source.suffix) != out.suffix:
         pairs = ", ".join(f"*{a} to *{b}" for a, b in ENDINGS.items())
         raise UserError(f"{source.name} to {out.name} is no conversion; allowed are {pairs}")

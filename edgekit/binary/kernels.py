@@ -1,9 +1,9 @@
-"""One binary layer as OpenVINO's BinaryConvolution (opset 1), and what it must answer.
+"""One binary layer as OpenVINO's BinaryConvolution (opset 1), and the result it must have.
 
-Three details each give plausible wrong numbers and no error, which is why `edgekit.binary.selftest` runs before any
-file is handed out: FakeQuantize must answer 0 and 1, not -1 and 1; weights are packed least significant bit first;
-the tensor of bits must own its memory. A fourth is a limit: with input channels that do not divide by 8 the kernel
-reads the bits wrong.
+Three details each lead to plausible wrong numbers without an error, which is why `edgekit.binary.selftest`
+runs before any file is written: FakeQuantize must return 0 and 1, not -1 and 1; weights are packed least
+significant bit first; the tensor of bits must own its memory. A fourth is a limit: if the number of input
+channels is not divisible by 8, the kernel reads the wrong bits.
 
 Measured on one core with AVX-512: `benchmarks/binary.py`.
 """
@@ -16,8 +16,15 @@ from openvino import opset1
 
 
 class Layer(NamedTuple):
-    """name: of the convolution. weight: [D, C, k, k] of -1 and 1. threshold: [C]. input_shape: [N, C, H, W], before
-    the border of -1 is added. stride, padding: rows and columns.
+    """A binary convolution.
+
+    Attributes:
+        name: The name of the convolution.
+        weight: [D, C, k, k], of -1 and 1.
+        threshold: [C].
+        input_shape: [N, C, H, W], before the border of -1 is added.
+        stride: Along rows and columns.
+        padding: Along rows and columns.
     """
 
     name: str
@@ -34,7 +41,7 @@ class Layer(NamedTuple):
 
 
 def convolution(x: ov.Output, layer: Layer) -> ov.Node:
-    """The sums of products of signs, [N, D, H', W'], of the float tensor x."""
+    """Returns the sums of products of signs, [N, D, H', W'], of the float tensor x."""
     low, zero, one = (
         opset1.constant(np.asarray(value, np.float32).reshape(1, -1, 1, 1))
         for value in (layer.threshold, 0, 1)
@@ -47,15 +54,16 @@ def convolution(x: ov.Output, layer: Layer) -> ov.Node:
 
 
 def _packed(weight: np.ndarray) -> ov.Node:
-    """A constant of one bit for each weight, in memory that OpenVINO owns."""
+    """A constant with one bit for each weight, in memory that OpenVINO owns."""
     tensor = ov.Tensor(ov.Type.u1, ov.Shape(list(weight.shape)))
     tensor.data[:] = np.packbits((weight > 0).ravel(), bitorder="little")
     return ov.op.Constant(tensor)
 
 
 def reference(x: np.ndarray, layer: Layer) -> np.ndarray:
-    """What `convolution` must answer: the convolution of signs, border -1; x = threshold is -1. Whole numbers, so
-    exact in float32.
+    """Returns what `convolution` must return: the convolution of signs, with a border of -1.
+
+    x = threshold gives -1. The sums are whole numbers, so they are exact in float32.
     """
     signs = np.where(x > layer.threshold.reshape(-1, 1, 1), 1, -1).astype(np.float32)
     rows, columns = layer.padding

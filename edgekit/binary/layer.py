@@ -1,20 +1,19 @@
-"""A convolution of signs: y = alpha * conv(sign(x - t), sign(w)) + b, which one bit for each activation and weight
-can compute.
+"""A convolution of signs: y = alpha * conv(sign(x - t), sign(w)) + b, with one-bit inputs and weights.
 
-XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279) takes alpha, one for each output channel, from the size of the
-weights and beta, one for each place, from that of the inputs. XNOR-Net++ (Bulat and Tzimiropoulos 2019,
-arXiv:1909.13863) learns them, and so does this: alpha, and with scale "factorised" also one factor for each row and
-each column. The thresholds t, one for each input channel, are learned as in ReActNet (Liu et al. 2020,
-arXiv:2003.03488): what comes from a ReLU has no other signs to tell.
+XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279) derives alpha, one for each output channel, from the
+magnitude of the weights, and beta, one for each position, from that of the inputs. XNOR-Net++ (Bulat and
+Tzimiropoulos 2019, arXiv:1909.13863) learns them, and so does this: alpha, and with scale "factorised" also
+one factor for each row and each column. The thresholds t, one for each input channel, are learned as in
+ReActNet (Liu et al. 2020, arXiv:2003.03488), because the output of a ReLU is never negative.
 
-Three conventions hold everywhere, in training, in every export and in the kernels of one bit:
-- an activation is +1 where x > t and -1 elsewhere, so that x = t is -1: what FakeQuantize of two levels does in
-  OpenVINO;
+Three conventions apply everywhere, in training, in every export and in the one-bit kernels:
+- an activation is +1 where x > t and -1 elsewhere, so that x = t gives -1: this is what FakeQuantize with two
+  levels does in OpenVINO;
 - a weight is +1 where w >= 0, else -1, and the program stores the signs;
-- borders are padded with -1 behind the sign; OpenVINO has no other border, and zero is no sign.
+- borders are padded with -1 after the sign; OpenVINO has no other border, and zero is not a sign.
 
-Backward, sign counts as clip(u, -1, 1) of u = (x - t) / spread, and as the identity for weights (straight through).
-`ease` blends from the float convolution (0) to signs (1).
+In the backward pass, sign is treated as clip(u, -1, 1) with u = (x - t) / spread, and as the identity for
+weights (straight through). `ease` blends from the float convolution (0) to signs (1).
 """
 
 from typing import Any, NamedTuple
@@ -32,14 +31,19 @@ BORDER = -1.0
 
 
 class Geometry(NamedTuple):
-    """stride, padding: rows and columns; padding is the same on both sides."""
+    """How a kernel moves; padding is the same on both sides.
+
+    Attributes:
+        stride: Along rows and columns.
+        padding: Along rows and columns.
+    """
 
     stride: tuple[int, int]
     padding: tuple[int, int]
 
 
 class _Signs(torch.autograd.Function):
-    """[...] -> the same shape of -1 and 1; backward the slope of clip(u, -1, 1)."""
+    """Maps to -1 and 1; in the backward pass it has the slope of clip(u, -1, 1)."""
 
     @staticmethod
     def forward(ctx: Any, u: torch.Tensor) -> torch.Tensor:
@@ -53,7 +57,7 @@ class _Signs(torch.autograd.Function):
 
 
 class _WeightSigns(torch.autograd.Function):
-    """The same for weights, whose gradient passes unchanged."""
+    """Maps weights to -1 and 1; the gradient passes unchanged."""
 
     @staticmethod
     def forward(_ctx: Any, w: torch.Tensor) -> torch.Tensor:
@@ -65,12 +69,20 @@ class _WeightSigns(torch.autograd.Function):
 
 
 def signs(positive: torch.Tensor) -> torch.Tensor:
-    """1.0 where true, -1.0 elsewhere."""
+    """Returns 1.0 where true, and -1.0 elsewhere."""
     return positive.float() * 2 - 1
 
 
 class BinaryConv(nn.Module):
-    """[N, C, H, W] -> [N, D, H', W'], in the place of a convolution of weight [D, C, k, k]. size: (H', W')."""
+    """A binary convolution, [N, C, H, W] -> [N, D, H', W'], in the place of one with float weights.
+
+    Args:
+        weight: The float weights, [D, C, k, k].
+        bias: The float bias, [D].
+        geometry: Stride and padding.
+        size: (H', W').
+        factorised: Whether rows and columns get factors too.
+    """
 
     spread: torch.Tensor
 
@@ -95,8 +107,11 @@ class BinaryConv(nn.Module):
 
     @torch.no_grad()
     def centre(self, mean: torch.Tensor, spread: torch.Tensor) -> None:
-        """Starts from inputs with these means [C] and mean distances from them [C]: the output stays about the
-        same.
+        """Adapts to the inputs, so that the output stays about the same.
+
+        Args:
+            mean: The mean of each input channel, [C].
+            spread: The mean distance from it, [C].
         """
         shift = torch.einsum("dckl,c->d", self.weight, mean)
         self.threshold.copy_(mean)
@@ -118,14 +133,14 @@ class BinaryConv(nn.Module):
         return y * self.places() + self.bias.view(-1, 1, 1)
 
     def places(self) -> torch.Tensor | float:
-        """The factors of rows and columns, [1, 1, H', W'], or 1."""
+        """Returns the factors of rows and columns, [1, 1, H', W'], or 1."""
         if self.rows is None or self.columns is None:
             return 1.0
         return (self.rows.view(-1, 1) * self.columns)[None, None]
 
 
 def replace(graph: GraphModule, node: Node, factorised: bool) -> BinaryConv:
-    """Puts a BinaryConv where a convolution was, in place; returns it."""
+    """Replaces a convolution by a BinaryConv, in place, and returns it."""
     x, weight, bias, stride, padding, _, _ = arguments(node)
     stored = [None if part is None else tensors.read(graph, str(part.target)) for part in (weight, bias)]
     size = tuple(node.meta["val"].shape[2:])
@@ -145,11 +160,13 @@ def replace(graph: GraphModule, node: Node, factorised: bool) -> BinaryConv:
 
 
 def lower(graph: GraphModule) -> int:
-    """Writes every BinaryConv of a graph as ordinary operators, in place, under the module its convolution came
-    from; returns how many.
+    """Writes every BinaryConv of a graph as ordinary operators, in place, under the module it came from.
 
-    where(x > t, 1, -1), pad with -1, conv with weights of -1 and 1, times alpha, times the factors of places, plus
-    the bias.
+    They are where(x > t, 1, -1), a pad with -1, a convolution with weights of -1 and 1, times alpha, times
+    the factors of positions, plus the bias.
+
+    Returns:
+        How many there were.
     """
     found = [node for node in graph.graph.nodes if node.op == "call_module"]
     layers = [(n, m) for n in found if isinstance(m := graph.get_submodule(str(n.target)), BinaryConv)]

@@ -1,10 +1,10 @@
 """Which convolutions become binary, and why another one cannot.
 
-The first layer sees the image and the last one on_target: signs there cost more than anywhere, and they hold few of
-the multiply-accumulates (Rastegari et al. 2016, arXiv:1603.05279). A depthwise channel adds k * k signs, too few to say
-anything. What remains are the middle convolutions; unless asked for by name, those of 3x3 and 1x1 with at least
-FEWEST input channels, whose number divides by 8: the kernels of OpenVINO read others wrong
-(`edgekit.binary.selftest`).
+The first layer reads the image and the last one makes the decision: signs cost more there than anywhere else,
+and these layers do few of the multiply-accumulates (Rastegari et al. 2016, arXiv:1603.05279). A depthwise
+channel sums up k * k signs, too few to be informative. What remains are the convolutions in the middle;
+unless named explicitly, only those of 3x3 and 1x1 with at least FEWEST input channels, in a number that is
+divisible by 8, because OpenVINO's kernels read others wrong (`edgekit.binary.selftest`).
 """
 
 import difflib
@@ -22,15 +22,22 @@ KERNELS = ((3, 3), (1, 1))
 
 
 def name_of(node: Node) -> str:
+    """Returns the dotted name of the module of a node."""
     return module_path(node) or node.name
 
 
 def chosen(graph: GraphModule, wanted: str) -> list[Node]:
-    """The convolutions that `wanted` names: dotted module names or globs with commas between, "" for all that are
-    eligible.
+    """Chooses the convolutions to binarize.
 
-    A glob passes over what cannot be binary; a plain name must not. Raises UserError that says why, or what it may
-    have meant.
+    A glob skips what cannot be binary; a plain name must not name such a layer.
+
+    Args:
+        graph: The model.
+        wanted: Dotted module names or globs, separated by commas; "" stands for all that are eligible.
+
+    Raises:
+        UserError: A name cannot be binary, with the reason, or matches nothing.
+        NotApplicable: The model has no layer that can be binary.
     """
     layers = [node for node in calls(graph) if node.target in rules.MAC | rules.FLOAT_MAC]
     reasons = {node: _reason(node, layers) for node in layers}
@@ -85,7 +92,7 @@ def _reason(node: Node, layers: list[Node]) -> str:
 
 
 def _unusual(node: Node) -> str:
-    """Why a layer that can be binary is not taken unless it is named; "" if it is."""
+    """Why a layer that can be binary is only taken if it is named; "" if it is taken anyway."""
     _, inputs, *kernel = node.args[1].meta["val"].shape
     if tuple(kernel) not in KERNELS:
         return f"has a kernel of {kernel[0]}x{kernel[1]}; name it to make it binary"
@@ -95,7 +102,7 @@ def _unusual(node: Node) -> str:
 
 
 def arguments(node: Node) -> tuple:
-    """(input, weight, bias, stride, padding, dilation, groups) of a conv2d, lists of two."""
+    """Returns (input, weight, bias, stride, padding, dilation, groups) of a conv2d, pairs as lists."""
     given = [*node.args, *[None, [1, 1], [0, 0], [1, 1], 1][len(node.args) - 2 :]]
     pairs = [list(value) * 2 if len(value) == 1 else list(value) for value in given[3:6]]
     return (*given[:3], *pairs, given[6])

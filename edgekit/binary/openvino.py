@@ -1,13 +1,14 @@
-"""An ONNX file with binary layers (`edgekit.techniques.binarize`) as an OpenVINO IR whose kernels are of one bit.
-Experimental, x86 only.
+"""Turns an ONNX file with binary layers into an OpenVINO IR with one-bit kernels. Experimental, x86 only.
 
-OpenVINO reads the file; each where(x > t, 1, -1) -> pad(-1) -> conv with weights of -1 and 1 becomes FakeQuantize
-and BinaryConvolution, the rest stays. Nothing is handed out before `edgekit.binary.selftest` proved every layer
-alone, every layer answered in its place in the net as its reference does, both bit by bit, and the whole file was
-compared with the float arithmetic of the same signs. The last cannot be exact: other layers round differently in
-the two, and a value that meets its threshold there changes its sign.
+OpenVINO reads the file that `edgekit.techniques.binarize` led to; each where(x > t, 1, -1) -> pad(-1) -> conv
+with weights of -1 and 1 becomes FakeQuantize and BinaryConvolution, the rest stays. Nothing is written before
+`edgekit.binary.selftest` has proven every layer on its own, every layer has matched its reference in its
+place in the network, both bit by bit, and the whole file has been compared with float arithmetic on the same
+signs. The last comparison cannot be exact: other layers round differently in the two, and a value that meets
+its threshold there flips its sign.
 
-Cost: seconds. OpenVINO's own `convert_model` is not used: it reports its use where openvino-telemetry is installed.
+Cost: seconds. OpenVINO's own `convert_model` is not used: it reports its use where openvino-telemetry is
+installed.
 """
 
 from collections.abc import Iterator
@@ -21,13 +22,20 @@ from edgekit.binary.kernels import Layer, convolution, reference
 from edgekit.errors import UserError, VerificationError
 from edgekit.records import Record
 
-LEAST_DB = 6.0  # unrelated answers of equal size have -3
+LEAST_DB = 6.0  # unrelated outputs of equal power have -3
 SAMPLES = 4
 
 
 class Written(Record):
-    """path: the .xml; the .bin lies beside it. layers: the binary ones. weight_bytes: of their weights, before and
-    now. size_bytes: of both files. snr_db: answers against those of float arithmetic on random inputs.
+    """What was written.
+
+    Attributes:
+        path: The .xml file; the .bin file lies beside it.
+        layers: The binary layers.
+        float_weight_bytes: The size of their weights before.
+        weight_bytes: The size of their weights now.
+        size_bytes: The size of both files.
+        snr_db: The signal-to-noise ratio against float arithmetic, on random inputs.
     """
 
     path: str
@@ -39,10 +47,15 @@ class Written(Record):
 
 
 def write(source: Path, out: Path) -> Written:
-    """Reads the ONNX file `source` and writes `out` (.xml and .bin).
+    """Converts a file.
 
-    Raises UserError for a file that is none or has no binary layer, VerificationError where the kernels answer
-    wrong; then nothing is left.
+    Args:
+        source: The ONNX file.
+        out: The .xml file to write; the .bin file is written beside it.
+
+    Raises:
+        UserError: The file cannot be read, or has no binary layer.
+        VerificationError: The kernels compute something else; then nothing is left behind.
     """
     plain, model = read(source), read(source)
     found = list(binary_layers(model))
@@ -65,7 +78,7 @@ def write(source: Path, out: Path) -> Written:
 
 
 def _save(model: ov.Model, plain: ov.Model, source: Path, out: Path) -> tuple[float, int]:
-    """Both files, or none where they answer unlike `plain`; returns (signal-to-noise ratio in dB, bytes)."""
+    """Writes both files, or none if they differ from `plain`; returns (SNR in dB, bytes)."""
     partial = out.with_name(f".{out.stem}.partial.xml")
     out.parent.mkdir(parents=True, exist_ok=True)
     files = [(partial, out), (partial.with_suffix(".bin"), out.with_suffix(".bin"))]
@@ -86,7 +99,11 @@ def _save(model: ov.Model, plain: ov.Model, source: Path, out: Path) -> tuple[fl
 
 
 def read(source: Path) -> ov.Model:
-    """Raises UserError for a file that OpenVINO cannot read."""
+    """Reads an ONNX file.
+
+    Raises:
+        UserError: OpenVINO cannot read it.
+    """
     if not source.is_file():
         raise UserError(f"no file at {source}; expected an ONNX file that edgekit exported")
     try:
@@ -97,7 +114,7 @@ def read(source: Path) -> ov.Model:
 
 
 def binary_layers(model: ov.Model) -> Iterator[tuple[ov.Node, ov.Output, Layer]]:
-    """(convolution, the float tensor that is compared, layer) of each, in the order of the graph."""
+    """Yields (convolution, the float tensor that is compared, layer) for each binary layer, in order."""
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Convolution":
             found = _layer(node)
@@ -131,7 +148,7 @@ def _layer(node: ov.Node) -> tuple[ov.Output, Layer] | None:
 
 
 def _border(pad: ov.Node) -> tuple[int, int] | None:
-    """Rows and columns of -1 on both sides; None for another pad."""
+    """The rows and columns of -1 on both sides; None for another pad."""
     before, after, value = (_constant(pad.input_value(i)) for i in (1, 2, 3))
     if before is None or after is None or value is None or value != -1 or list(before) != list(after):
         return None
@@ -156,15 +173,16 @@ def _constant(output: ov.Output) -> np.ndarray | None:
 
 
 def _in_place(node: ov.Node, x: ov.Output, layer: Layer) -> tuple[ov.Output, ov.Output, Layer]:
-    """Puts the kernel of one bit where the convolution was; returns what goes in and what comes out."""
+    """Replaces the convolution with the one-bit kernel; returns its input and output."""
     y = convolution(x, layer).output(0)
     node.output(0).replace(y)
     return x, y, layer
 
 
 def _prove(model: ov.Model, made: list[tuple[ov.Output, ov.Output, Layer]]) -> None:
-    """Runs the net with every binary layer's input and output shown. Raises VerificationError where one is not the
-    other's convolution.
+    """Runs the network with every binary layer's input and output exposed.
+
+    Raises VerificationError where an output is not the reference's.
     """
     shown = [output for x, y, _ in made for output in (x, y)]
     answers = ov.Core().compile_model(
@@ -184,7 +202,7 @@ def _feeds(model: ov.Model, random: np.random.Generator) -> list[np.ndarray]:
 
 
 def _snr_db(plain: ov.Model, binary: ov.CompiledModel) -> float:
-    """Of the binary file's answers, where the noise is what differs from float arithmetic."""
+    """The signal-to-noise ratio of the binary file, where the noise is the difference to float arithmetic."""
     floats, random = ov.Core().compile_model(plain, "CPU", selftest.SETTINGS), np.random.default_rng(0)
     signal = noise = 0.0
     for _ in range(SAMPLES):

@@ -1,9 +1,9 @@
-"""A program with binary layers stored at one bit for each binary weight: size only, no runtime computes from it.
+"""A program whose binary weights take one bit each: for size only, since no runtime computes from it.
 
-The file is a .safetensors: every tensor of the program under its own name; a weight of -1 and 1 is packed into
-uint8, least significant bit first, 1 for +1, and its shape stands in the file's metadata. `read` gives back the
-very tensors. 32 times smaller than float32 for these weights; the scales, thresholds and other layers stay as they
-are.
+The file is a .safetensors: every tensor of the program under its own name. A weight of -1 and 1 is packed
+into uint8, least significant bit first, 1 for +1, and its shape is in the file's metadata. `read` restores
+the exact tensors. These weights are 32 times smaller than in float32; the scales, thresholds and other layers
+stay as they are.
 """
 
 import json
@@ -23,8 +23,10 @@ SHAPES = "binary shapes"
 
 
 def write(program: ExportedProgram, out: Path) -> int:
-    """Writes every stored tensor; returns the bytes of the file. Raises UserError for a program without binary
-    weights.
+    """Writes every stored tensor; returns the size of the file in bytes.
+
+    Raises:
+        UserError: The program has no binary weights.
     """
     tensors = dict(program.state_dict)
     shapes = {
@@ -45,8 +47,10 @@ def write(program: ExportedProgram, out: Path) -> int:
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """The state_dict that `write` was given. Raises UserError for another file, or one that does not fit its own
-    shapes.
+    """Returns the state_dict that was given to `write`.
+
+    Raises:
+        UserError: It is another file, or does not match its own shapes.
     """
     try:
         with safe_open(path, "pt") as opened:

@@ -1,8 +1,8 @@
-"""Whether the kernels of one bit on this machine compute what they should: equal bit by bit to the convolution of
--1 and 1.
+"""Whether the one-bit kernels on this machine are correct: equal, bit by bit, to the convolution of -1 and 1.
 
-Every layer of the file is tried alone, saved and read back, on inputs of which many lie exactly at the threshold. A
-set of shapes that must work everywhere comes first, so that a broken runtime is told from an unusual layer.
+Every layer of the file is tested on its own, saved and read back, on inputs of which many lie exactly at the
+threshold. A set of shapes that must work everywhere comes first, to tell a broken runtime from an unusual
+layer.
 """
 
 import tempfile
@@ -18,13 +18,18 @@ from edgekit.errors import VerificationError
 #: (input channels, output channels, kernel, stride, rows and columns)
 SHAPES = ((16, 16, 3, 1, 9), (32, 20, 1, 1, 7), (24, 40, 3, 2, 11), (64, 7, 1, 2, 8), (8, 33, 5, 1, 6))
 INPUTS = 2
-#: bfloat16, the default of some CPUs, rounds what is compared with the thresholds
+#: bfloat16, the default on some CPUs, would round what is compared with the thresholds
 SETTINGS = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
 
 
 def run(layers: Iterable[Layer] = ()) -> int:
-    """Tries SHAPES and then `layers`; returns how many layers were tried. Raises VerificationError for the first
-    that answers wrong.
+    """Tests SHAPES and then `layers`.
+
+    Returns:
+        How many layers were tested.
+
+    Raises:
+        VerificationError: The first layer that is wrong.
     """
     tried = [*_usual(), *layers]
     with tempfile.TemporaryDirectory() as folder:
@@ -66,14 +71,18 @@ def _try(layer: Layer, path: Path) -> None:
 
 
 def _compiled(layer: Layer, path: Path) -> ov.CompiledModel:
-    """The layer alone, as a file."""
+    """The layer on its own, as a file."""
     x = ov.opset1.parameter(list(layer.input_shape), np.float32)
     ov.save_model(ov.Model([convolution(x.output(0), layer)], [x], "layer"), path, compress_to_fp16=False)
     return compiled(path)
 
 
 def compiled(path: Path) -> ov.CompiledModel:
-    """For one thread of the CPU, in float32. Raises VerificationError where OpenVINO cannot run it."""
+    """Compiles a file for one CPU thread, in float32.
+
+    Raises:
+        VerificationError: OpenVINO cannot run it.
+    """
     try:
         core = ov.Core()
         return core.compile_model(core.read_model(path), "CPU", SETTINGS)

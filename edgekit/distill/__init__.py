@@ -1,1 +1,1 @@
-"""Distillation: a student learns the answers, and the inner features, of a teacher."""
+"""Distillation: a student learns the outputs, and the inner features, of a teacher."""

@@ -1,7 +1,8 @@
-"""Makes a student's feature comparable with a teacher's: as many positions, and where a term wants it as many channels.
+"""Makes a student's feature comparable with a teacher's: as many positions and, if needed, as many channels.
 
-Positions [H, W] are averaged down to the smaller of both. Channels go through a 1x1 convolution, features of [N, C] and tokens [N, T, C]
-through a linear layer. Adapters train along and are gone afterwards.
+Positions [H, W] are averaged down to the smaller of the two. Channels go through a 1x1 convolution; features
+of [N, C] and tokens of [N, T, C] go through a linear layer. Adapters train along with the student and are
+dropped afterwards.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,17 @@ from edgekit.errors import NotApplicable, UserError
 
 
 class Adapter(nn.Module):
-    """student feature -> what the pair's term compares with the teacher's feature, `pooled` to the same size; shapes are those of one sample."""
+    """Maps a student's feature to what a term compares with the teacher's, `pooled` to the same size.
+
+    Args:
+        pair: The two features and the term.
+        ours: The shape of the student's feature for one sample.
+        theirs: The shape of the teacher's feature for one sample.
+
+    Raises:
+        UserError: The term cannot compare the two.
+        NotApplicable: The same, for a pair that was guessed and not named.
+    """
 
     def __init__(self, pair: Pair, ours: list[int], theirs: list[int]) -> None:
         super().__init__()
@@ -46,12 +57,12 @@ class Adapter(nn.Module):
 
 
 def pooled(feature: torch.Tensor, size: tuple[int, int] | None) -> torch.Tensor:
-    """Averaged down to `size`; as it is for None."""
+    """Averages a feature down to `size`; None leaves it as it is."""
     return feature if size is None else F.adaptive_avg_pool2d(feature, size)
 
 
 def adapters(pairs: Sequence[Pair], student: Tapped, teacher: Tapped) -> list[Adapter]:
-    """One for each pair, for graphs that are tapped at these."""
+    """Makes one adapter for each pair, for graphs that are tapped at the features of these pairs."""
     return [
         Adapter(pair, ours, theirs)
         for pair, ours, theirs in zip(pairs, student.shapes, teacher.shapes, strict=True)

@@ -1,11 +1,14 @@
 """Answers of frozen teachers, kept for samples that come again.
 
-A sample is known by the hash of its bytes. It comes again where the data is not augmented, or only shuffled; then a teacher is asked once
-an epoch's worth and not in each epoch. Where a whole batch is known the teacher is not asked; else it is, for the whole batch. An answer
-counts for batches of the same size alone: a batch of one is summed in another order. So a training ends with the same bits as without.
+A sample is identified by the hash of its bytes. Samples come again where the data is not augmented, or only
+shuffled; then a teacher runs once over the data set instead of once an epoch. If all samples of a batch are
+known the teacher is not asked, else it is asked for the whole batch. An answer is only reused in batches of
+the same size, because sums are computed in another order otherwise. So a training ends with the same bits as
+without the cache.
 
-Nothing has to be told beforehand: after `patience` samples of which none came again, or with the memory full of them, it gives up and
-frees them. On the CPU alone: elsewhere hashing would wait for the device.
+Nothing has to be configured: after `patience` samples of which none came again, or once memory is full of
+such samples, the cache gives up and frees them. It works on the CPU only; elsewhere hashing would wait for
+the device.
 """
 
 import hashlib
@@ -20,13 +23,22 @@ log = logging.getLogger("edgekit")
 
 LIMIT_BYTES = 256_000_000
 PATIENCE = 100_000
-OVERHEAD_BYTES = 400  # of one entry, besides its numbers
+OVERHEAD_BYTES = 400  # of one entry, on top of its tensors
 
 Ask = Callable[[tuple[torch.Tensor, ...]], Any]
 
 
 class Cache:
-    """Called with inputs [N, ...] it answers as `ask` does. hits: samples that were not asked again."""
+    """Called with inputs [N, ...], it answers as `ask` does.
+
+    Args:
+        ask: The teachers.
+        limit_bytes: How much memory the answers may take.
+        patience: Samples after which it gives up if none came again.
+
+    Attributes:
+        hits: Samples whose answers were reused.
+    """
 
     def __init__(self, ask: Ask, limit_bytes: int = LIMIT_BYTES, patience: int = PATIENCE) -> None:
         self.ask, self.limit_bytes, self.patience = ask, limit_bytes, patience
@@ -63,7 +75,7 @@ class Cache:
 
 
 def _digest(together: int, row: tuple[torch.Tensor, ...]) -> bytes:
-    """Of one sample, each input's part of it, in a batch of `together`."""
+    """The hash of one sample, one tensor for each input, in a batch of `together` samples."""
     found = hashlib.blake2b(str(together).encode(), digest_size=16)
     for part in row:
         found.update(part.contiguous().numpy().tobytes())

@@ -1,7 +1,7 @@
-"""What `edgekit.train.loop.fit` trains: the student with what trains along and is dropped afterwards.
+"""What `edgekit.train.loop.fit` trains: the student, and what trains along and is dropped afterwards.
 
-In training mode it answers everything that a loss compares, in eval mode as the student alone. What is in it is in the checkpoints;
-frozen teachers are not, they stay with the objective.
+In training mode it returns everything that a loss compares, in eval mode only what the student returns. Its
+parts are in the checkpoints; frozen teachers are not, they belong to the objective.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,13 @@ from edgekit.train.objective import Distillation, total
 
 
 class Answers(NamedTuple):
-    """Of the student: outputs and the adapted feature of each pair. beside: what the mode's own part answers."""
+    """What a student returns in training mode.
+
+    Attributes:
+        outputs: The outputs of the student.
+        features: The adapted feature of each pair.
+        beside: What the mode's own part returns.
+    """
 
     outputs: Any
     features: tuple[torch.Tensor, ...]
@@ -30,7 +36,13 @@ class Answers(NamedTuple):
 
 
 class Distiller(nn.Module):
-    """beside: a mode's own part, called with the inputs and the student's features."""
+    """The student with what trains beside it.
+
+    Args:
+        student: The student, tapped at its features.
+        adapters: One for each pair of features.
+        beside: A mode's own part, called with the inputs and the student's features.
+    """
 
     def __init__(
         self, student: Tapped, adapters: Sequence[Adapter] = (), beside: nn.Module | None = None
@@ -49,7 +61,20 @@ class Distiller(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a mode makes its method of. student, teachers: graphs that train. loss: the task's. features: as an option says it."""
+    """What a mode makes its method from.
+
+    Attributes:
+        student: The graph that trains.
+        teachers: The graphs that teach.
+        loss: The loss of the task.
+        alpha: The weight of that loss.
+        temperature: What softens the answers of teachers.
+        features: Pairs of features, as the option gives them.
+        weight: The weight of all features, or of the early exits.
+        pseudo: The confidence from which an answer is a hard target.
+        decay: The decay of a mean teacher.
+        cached: Whether answers of teachers may be kept.
+    """
 
     student: GraphModule | OneByOne
     teachers: Sequence[GraphModule | OneByOne]
@@ -63,12 +88,18 @@ class Setting:
     cached: bool = True
 
     def response(self, teachers: Sequence[nn.Module] = ()) -> Distillation:
-        """The loss of outputs."""
+        """Returns the loss on outputs."""
         return Distillation(teachers, self.loss, self.alpha, self.temperature, self.pseudo)
 
 
 class Method(NamedTuple):
-    """model and objective are for `fit`. on_step: what the mode does at the start of each update."""
+    """What a mode hands to `fit`.
+
+    Attributes:
+        model: What trains.
+        objective: The loss.
+        on_step: What the mode does at the start of each update.
+    """
 
     model: Distiller
     objective: "Imitation"
@@ -76,7 +107,14 @@ class Method(NamedTuple):
 
 
 class Imitation:
-    """The objective of every mode: (model in training mode, inputs, labels or None) -> loss."""
+    """The objective of every mode: (model in training mode, inputs, labels or None) -> loss.
+
+    Args:
+        response: The loss on outputs.
+        pairs: The features to compare.
+        adapters: One for each pair.
+        weight: The weight of all features.
+    """
 
     def __init__(
         self,
@@ -90,7 +128,7 @@ class Imitation:
 
     @property
     def teachers(self) -> list[nn.Module]:
-        """Frozen ones, which the loop may share out."""
+        """The frozen teachers, which the loop may shard."""
         return self.response.teachers
 
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any) -> torch.Tensor:
@@ -99,13 +137,13 @@ class Imitation:
     def terms(
         self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any
     ) -> dict[str, torch.Tensor]:
-        """The weighted parts of the loss by name."""
+        """Returns the weighted parts of the loss by name."""
         raise NotImplementedError
 
     def compared(
         self, ours: Sequence[torch.Tensor], theirs: Sequence[torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """The term of each pair of features, by its name."""
+        """Returns the term of each pair of features, by its name."""
         found = {}
         for (pair, size), own, other in zip(self.pairs, ours, theirs, strict=True):
             value = named(pair.term).loss(own, pooled(other, size))
@@ -114,4 +152,5 @@ class Imitation:
 
 
 def detached(outputs: Any) -> Any:
+    """Returns the outputs without their history, so that no gradient flows into whatever computed them."""
     return pytree.tree_map(lambda value: value.detach(), outputs)

@@ -1,7 +1,7 @@
 """Which inner tensor of the student is compared with which of the teacher, and how.
 
-An option says it in one line: "layer1=layer1:attention:2, layer3=features.7" is student = teacher : term : weight. Left out, the
-teacher's name is the student's, the term is `hint` and the weight 1.
+An option says it in one line: "layer1=layer1:attention:2, layer3=features.7" is student = teacher : term :
+weight. What is left out defaults to the same name, the term `hint`, and the weight 1.
 """
 
 import math
@@ -19,6 +19,16 @@ TERM = "hint"
 
 
 class Pair(Record):
+    """A feature of the student, one of the teacher, and how they are compared.
+
+    Attributes:
+        student: The module in the student.
+        teacher: The module in the teacher.
+        term: What is compared (`edgekit.distill.terms`).
+        weight: The weight of the term.
+        guessed: Whether "auto" chose the modules.
+    """
+
     student: str
     teacher: str
     term: str = TERM
@@ -27,15 +37,22 @@ class Pair(Record):
 
     @property
     def name(self) -> str:
-        """As figures and logs call it."""
+        """What figures and logs call it."""
         teacher = f" = {self.teacher}" if self.teacher != self.student else ""
         return f"{self.term} {self.student}{teacher}"
 
 
 def read(text: str, student: GraphModule, teacher: GraphModule) -> list[Pair]:
-    """ "auto" or "auto:TERM" guesses; a pair said twice counts once, as said last.
+    """Reads pairs of features; "auto" or "auto:TERM" guesses them, and of equal pairs only the last counts.
 
-    Raises UserError for what is no pair, and for names that a graph does not have.
+    Args:
+        text: As the option gives it.
+        student: The graph of the student.
+        teacher: The graph of the teacher.
+
+    Raises:
+        UserError: A part of the text is not a pair, or names a module that a graph does not have.
+        NotApplicable: There is nothing to guess, since the graphs have no module in common.
     """
     found: list[Pair] = []
     for part in (part.strip() for part in text.split(",")):
@@ -73,9 +90,10 @@ def _pair(text: str) -> Pair:
 
 
 def guess(student: GraphModule, teacher: GraphModule) -> list[str]:
-    """Modules that both have: of each size [H, W] (or number of tokens) the last and outermost, so the ends of the stages.
+    """Returns modules that both have: the last and outermost of each size, which are the ends of the stages.
 
-    Of a net without positions the last module before the one that answers.
+    A size is [H, W], or a number of tokens. Without positions, it is the last module before the one that
+    produces the output.
     """
     ours, theirs = taps.outputs(student), taps.outputs(teacher)
     (end,) = student.graph.find_nodes(op="output")
@@ -96,9 +114,13 @@ def _positions(shape: list[int]) -> tuple[int, ...]:
 
 
 def exits(text: str, student: GraphModule) -> list[str]:
-    """The modules behind which a net may answer early: those named, or as guessed without the last, whose exit is the net's own.
+    """Returns the modules behind which a network may answer early.
 
-    Raises UserError for names that it does not have, and where nothing is left.
+    They are those named, or guessed ones without the last, whose exit is that of the network itself.
+
+    Raises:
+        UserError: The network has no module of such a name.
+        NotApplicable: There is nothing to guess.
     """
     given = [part.strip() for part in text.split(",") if part.strip()]
     names = guess(student, student)[:-1] if given in ([], [AUTO]) else given

@@ -1,7 +1,7 @@
-"""Inner tensors of an exported graph as further outputs, by the dotted names of the modules they come from.
+"""Inner tensors of an exported graph as additional outputs, by the names of the modules they come from.
 
-A saved program has no modules to hook, but each node remembers those that it was computed in. The output of module X is the last node
-computed in X that is read outside of X.
+A saved program has no modules to hook, but each node records those in which it was computed. The output of
+module X is the last node computed in X that is read outside of X.
 """
 
 import copy
@@ -19,7 +19,10 @@ from edgekit.quant.trainable import OneByOne
 
 
 def outputs(graph: GraphModule) -> dict[str, Node]:
-    """{module path: the node that is its output}, in the order of the graph; modules without a float tensor [N, ...] are left out."""
+    """Returns {module path: the node that is its output}, in the order of the graph.
+
+    Modules that produce no float tensor [N, ...] are left out.
+    """
     found: dict[str, Node] = {}
     for node in graph.graph.nodes:
         inside = paths(node)
@@ -33,14 +36,23 @@ def outputs(graph: GraphModule) -> dict[str, Node]:
 
 
 def paths(node: Node) -> list[str]:
-    """The modules that a node was computed in, outermost first, without the model itself."""
+    """Returns the modules in which a node was computed, outermost first, without the model itself."""
     stack = (node.meta.get("nn_module_stack") or {}).values()
     kinds = [(path, kind if isinstance(kind, str) else kind.__name__) for path, kind in stack]
     return [path for path, kind in kinds if path and "GraphModule" not in kind]
 
 
 def find(graph: GraphModule, name: str, whose: str) -> Node:
-    """Raises UserError with the names there are."""
+    """Finds the output of a module.
+
+    Args:
+        graph: The graph.
+        name: The dotted name of the module.
+        whose: "student" or "teacher", for the message.
+
+    Raises:
+        UserError: There is no such module; the message lists those there are.
+    """
     there = outputs(graph)
     if name in there:
         return there[name]
@@ -51,14 +63,21 @@ def find(graph: GraphModule, name: str, whose: str) -> Node:
 
 
 def shape(node: Node) -> list[int]:
-    """Of one sample: [1, ...]."""
+    """Returns the shape of a node's value for one sample: [1, ...]."""
     return [int(size) for size in node.meta["val"].shape]
 
 
 class Tapped(nn.Module):
-    """A graph with features: answers (outputs, (feature of each name, ...)). It shares its tensors with the graph given.
+    """A graph that returns (outputs, (feature of each name, ...)).
 
-    shapes: of the features of one sample; answers: of its outputs.
+    Args:
+        model: The graph, whose tensors are shared.
+        names: The modules whose outputs are the features.
+        whose: "student" or "teacher", for messages.
+
+    Attributes:
+        shapes: The shapes of the features of one sample.
+        answers: The shapes of its outputs for one sample.
     """
 
     def __init__(self, model: GraphModule | OneByOne, names: Sequence[str], whose: str) -> None:
@@ -79,7 +98,7 @@ class Tapped(nn.Module):
 
 
 def channels_last(model: nn.Module) -> None:
-    """Lays the weights of convolutions out as [N, H, W, C] in memory, in place; shapes stay. So they run faster on CPUs."""
+    """Stores convolution weights as [N, H, W, C] in memory, in place, which is faster on CPUs."""
     for parameter in model.parameters():
         parameter.data = _channels_last(parameter.data)
 
@@ -89,11 +108,12 @@ def _channels_last(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def graph_of(model: GraphModule | OneByOne) -> GraphModule:
+    """Returns the graph itself, without the wrapper that runs it on one sample at a time."""
     return model.graph if isinstance(model, OneByOne) else model
 
 
 def _with(graph: GraphModule, nodes: Iterable[Node]) -> tuple[GraphModule, list[Node], bool]:
-    """(a copy that answers one flat tuple: outputs, then nodes; the outputs; whether the original answers a lone tensor)."""
+    """(a copy that returns a flat tuple of outputs and nodes; the outputs; whether there is a lone output)"""
     copied = copy.deepcopy(graph.graph)
     by_name = {node.name: node for node in copied.nodes}
     (end,) = copied.find_nodes(op="output")
@@ -102,7 +122,7 @@ def _with(graph: GraphModule, nodes: Iterable[Node]) -> tuple[GraphModule, list[
     end.args = ((*own, *(by_name[node.name] for node in nodes)),)
     copied.set_codegen(CodeGen())
     for node in copied.nodes:
-        if node.target is torch.ops.aten.view.default:  # wants one layout, reshape takes any
+        if node.target is torch.ops.aten.view.default:  # requires one layout, reshape takes any
             node.target = torch.ops.aten.reshape.default
     module = GraphModule(graph, copied)
     return module, own, single

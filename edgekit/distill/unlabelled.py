@@ -1,4 +1,4 @@
-"""Batches without labels among those with: (inputs, None), of which a student learns the teacher's answers."""
+"""Batches without labels, (inputs, None), among labelled ones: they teach a student the teacher's answers."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -7,7 +7,18 @@ from edgekit.errors import TaskError
 
 
 class Interleaved:
-    """After each labelled batch `count` others. An epoch ends when both were read to their ends; the shorter starts again meanwhile."""
+    """Yields `count` unlabelled batches after each labelled one.
+
+    An epoch ends once both were read to their ends; meanwhile the shorter one starts again.
+
+    Args:
+        labelled: Batches (inputs, labels).
+        unlabelled: Batches of inputs.
+        count: Unlabelled batches for each labelled one.
+
+    Raises:
+        TaskError: One of them is an iterator, which can be read only once.
+    """
 
     def __init__(self, labelled: Iterable[Any], unlabelled: Iterable[Any], count: int) -> None:
         for name, given in (("batches", labelled), ("unlabelled", unlabelled)):
@@ -27,7 +38,7 @@ class Interleaved:
 
 
 class _Again:
-    """Without end. ended: whether it was read to its end at least once."""
+    """Batches without end; `ended` tells whether they were read to their end at least once."""
 
     def __init__(self, batches: Iterable[Any], name: str) -> None:
         self._batches, self._name = batches, name

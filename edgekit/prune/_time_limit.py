@@ -1,4 +1,4 @@
-"""A time limit for code that only Python runs, and that nobody can ask to stop."""
+"""A time limit for pure Python code that offers no way to be stopped."""
 
 import ctypes
 import threading
@@ -7,15 +7,21 @@ from contextlib import contextmanager
 
 
 class TimeUp(Exception):
-    """Raised inside the block that took too long."""
+    """Raised inside a block that took too long."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TimeUp in the running thread once the block has taken `seconds`, at its next step of Python.
+    """Raises TimeUp in the running thread once the block has taken `seconds`, at its next Python instruction.
 
-    A signal would do on Unix and in the main thread alone; an exception that another thread sends works everywhere. One
-    long call into a library is only interrupted when it returns.
+    A signal would work only on Unix and in the main thread; an exception sent from another thread works
+    everywhere. A single long call into a library is interrupted only when it returns.
+
+    Args:
+        seconds: How long the block may take.
+
+    Raises:
+        TimeUp: The time is over.
     """
     lock, over = threading.Lock(), threading.Event()
     thread = threading.get_ident()

@@ -1,7 +1,7 @@
-"""Recurrent layers as one node in autograd's record, while it is searched.
+"""Recurrent layers as a single node of the autograd graph while that graph is searched.
 
-A GRU leaves hundreds of nodes behind, through which channels cannot be followed. Here such a layer answers zeros of the right
-shape that depend on its input, and nothing else is recorded.
+A GRU records hundreds of nodes, through which channels cannot be followed. While `opaque` is active, a
+recurrent layer returns zeros of the right shape that depend on its input, and records nothing else.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch import nn
 
 
 class _Answer(torch.autograd.Function):
-    """Zeros of `shape` that depend on x."""
+    """Returns zeros of a given shape that depend on x."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
@@ -22,12 +22,16 @@ class _Answer(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, None]:
-        raise RuntimeError("this record is read, never differentiated")
+        raise RuntimeError("this graph is only searched, never differentiated")
 
 
 @contextmanager
 def opaque(module: nn.Module) -> Iterator[None]:
-    """Every recurrent layer below `module` answers without computing."""
+    """Replaces every recurrent layer below `module` with a stand-in that computes nothing.
+
+    Args:
+        module: The network to be searched; it is restored on exit.
+    """
     with ExitStack() as stack:
         for layer in module.modules():
             if isinstance(layer, nn.RNNBase):

@@ -1,8 +1,10 @@
-"""Prunes to given widths: the least important channels go, and the result is checked against the net it came from.
+"""Prunes to given widths by removing the least important channels, and checks the result.
 
-The check: a net without some channels computes what the whole net computes with these channels zero wherever they are read.
-Where an index went astray (a shuffle, a pad of channels, a reshape that nobody modelled) the shapes may still fit, and the
-answers differ. Norms over channels, as in transformers, see that channels are missing; there only shapes are compared.
+The result is checked against the original network: a network without some channels computes what the whole
+network computes when these channels are set to zero wherever they are read. Where an index went wrong (a
+shuffle, a padding of channels, a reshape that nobody modelled) the shapes may still fit, but the outputs
+differ. Norms over channels, as in transformers, notice that channels are missing; there only shapes are
+compared.
 """
 
 import copy
@@ -18,15 +20,24 @@ from edgekit.prune.width_attributes import follow
 from edgekit.prune.widths import Scores
 from edgekit.quant.proven import sample_of
 
-CLOSE = 1e-3  # relative to the largest answer; another order of sums differs by a hundredth of this
+CLOSE = 1e-3  # relative to the largest output; summing in another order causes a hundredth of this
 _OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.MultiheadAttention)
 
 
 def cut(graph: Graph, widths: Mapping[str, int], scores: Scores) -> dict[str, list[int]]:
-    """Prunes `graph.module` in place, exactly to `widths` by root; returns the channels that stay, by root.
+    """Prunes `graph.module` in place, exactly to the given widths. `graph` cannot be used again afterwards.
 
-    scores: importance of each channel [width] of each root named. Raises UserError for a width that the group cannot
-    have, ConversionError where the result does not run or answers something else. graph can not be used again.
+    Args:
+        graph: The groups of channels and the module they belong to.
+        widths: Channels to keep, by root of the group.
+        scores: The importance of each channel, [width], for every root in `widths`.
+
+    Returns:
+        The channels that stay, by root.
+
+    Raises:
+        UserError: A group cannot have the width asked for.
+        ConversionError: The pruned module does not run, or computes something else.
     """
     gone = {root: least(_group(graph, root), width, scores[root]) for root, width in widths.items()}
     gone = {root: channels for root, channels in gone.items() if channels}
@@ -47,7 +58,7 @@ def cut(graph: Graph, widths: Mapping[str, int], scores: Scores) -> dict[str, li
 
 @torch.no_grad()
 def _answers(graph: Graph, widths: Mapping[str, tuple[int, int]]) -> object:
-    """Of the pruned module; where it does not run, with the numbers changed that it wrote down about its width."""
+    """The outputs of the pruned module, whose width attributes are updated if it does not run otherwise."""
     try:
         return graph.module(*sample_of(graph.examples))
     except Exception:
@@ -57,7 +68,16 @@ def _answers(graph: Graph, widths: Mapping[str, tuple[int, int]]) -> object:
 
 
 def least(group: Group, width: int, scores: torch.Tensor) -> list[int]:
-    """The channels to remove, least important first among those of a block; the same of each block."""
+    """Returns the channels to remove: the least important of each block, the same ones in every block.
+
+    Args:
+        group: The group that is narrowed.
+        width: Channels to keep.
+        scores: The importance of each channel, [group.width].
+
+    Raises:
+        UserError: The group cannot have that width.
+    """
     if not 0 < width <= group.width or width % group.blocks:
         multiples = f", in multiples of {group.blocks}" if group.blocks > 1 else ""
         raise UserError(f"{group.root} cannot keep {width} channels; it has {group.width}{multiples}")
@@ -74,7 +94,7 @@ def _group(graph: Graph, root: str) -> Group:
 
 
 def _expected(graph: Graph, gone: Mapping[str, Sequence[int]]) -> tuple[object, bool]:
-    """What the whole net answers with these channels zero, and whether the pruned one must answer the same."""
+    """The outputs with these channels set to zero, and whether the pruned module must match them exactly."""
     masked, exact = copy.deepcopy(graph.module), True
     for root, channels in gone.items():
         for part in graph.parts(root, channels):
@@ -87,7 +107,7 @@ def _expected(graph: Graph, gone: Mapping[str, Sequence[int]]) -> tuple[object, 
 
 
 def _forget(layer: nn.Module, part: Part) -> None:
-    """The layer no longer reads these inputs."""
+    """Makes the layer ignore these inputs."""
     if not isinstance(layer, nn.modules.conv._ConvNd | nn.Linear) or is_depthwise(layer):
         return
     weight, indices = layer.weight.data, torch.tensor(part.indices)

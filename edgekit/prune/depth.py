@@ -1,12 +1,13 @@
-"""Fewer blocks instead of narrower ones: of the equal residual blocks of a stage some become the identity.
+"""Fewer blocks instead of narrower ones: some of a stage's identical residual blocks become the identity.
 
-A residual block adds something to what it is given, so that a net still works without it, and best without those that add least.
-That is measured: the length of what a block adds, as a share of its input, on a batch. (Veit et al. 2016, arXiv:1605.06431: residual
-nets survive the loss of blocks; Men et al. 2024, arXiv:2403.03853, rank by such an influence.) The rest needs training, as after any
-pruning; as a student it begins with its teacher's own weights.
+A residual block adds something to its input, so the network still works without it, and works best without
+the blocks that add least. That is measured on a batch: the norm of what a block adds, relative to the norm of
+its input. Residual networks survive the loss of blocks (Veit et al. 2016, arXiv:1605.06431); Men et al. 2024
+(arXiv:2403.03853) rank blocks by a similar influence. What is left needs training, as after any pruning; as a
+student it starts from its teacher's own weights.
 
-Blocks of one `nn.Sequential` are equal that have the same class and the same shapes, and answer in the shape they are given. Cost:
-an export and one pass forward.
+Blocks of one `nn.Sequential` count as identical if they have the same class and the same shapes, and return
+the shape they are given. Cost: one export and one forward pass.
 """
 
 import math
@@ -26,10 +27,20 @@ Inputs = tuple[torch.Tensor, ...]
 
 
 def shorten(module: nn.Module, examples: Inputs, inputs: Inputs, share: float) -> list[str]:
-    """Drops blocks of `module` in place, so that `share` of the equal ones of each stage stay, rounded up; returns their names.
+    """Drops blocks of `module` in place, so that a share of each stage's identical blocks stays.
 
-    examples: to export with. inputs: a batch to measure on. Raises UserError for a share that cannot be, ConversionError where
-    there are no two equal blocks.
+    Args:
+        module: The network.
+        examples: Inputs to export it with.
+        inputs: A batch to measure the blocks' influence on.
+        share: The share to keep, above 0 and below 1; the number of blocks is rounded up.
+
+    Returns:
+        The names of the dropped blocks.
+
+    Raises:
+        UserError: The share is out of range.
+        NotApplicable: No stage has enough identical residual blocks.
     """
     if not 0 < share < 1:
         raise UserError(f"depth is {share}; it is the share of equal blocks to keep, above 0 and below 1")
@@ -48,14 +59,14 @@ def shorten(module: nn.Module, examples: Inputs, inputs: Inputs, share: float) -
 
 
 def drop(module: nn.Module, names: Collection[str]) -> None:
-    """Makes the named blocks the identity."""
+    """Replaces the named blocks with the identity."""
     for name in names:
         parent, _, key = name.rpartition(".")
         setattr(module.get_submodule(parent), key, nn.Identity())
 
 
 def _equals(module: nn.Module, names: Collection[str]) -> list[list[str]]:
-    """Names of blocks of the same stage, class and shapes."""
+    """Groups blocks that have the same stage, class and shapes."""
     found = defaultdict(list)
     for name in names:
         block = module.get_submodule(name)
@@ -65,7 +76,10 @@ def _equals(module: nn.Module, names: Collection[str]) -> list[list[str]]:
 
 
 def _influences(module: nn.Module, examples: Inputs, inputs: Inputs) -> dict[str, float]:
-    """Of each outermost residual block of a Sequential that keeps its shape: mean of |added| / |given| over the batch."""
+    """Mean |added| / |input| over the batch, for each outermost residual block of a Sequential.
+
+    Blocks whose output has another shape than their input are left out.
+    """
     residual, found = _residual(module, examples), dict[str, float]()
     candidates = [
         f"{name}.{key}" if name else key
@@ -83,7 +97,7 @@ def _influences(module: nn.Module, examples: Inputs, inputs: Inputs) -> dict[str
 
 
 def _residual(module: nn.Module, examples: Inputs) -> set[str]:
-    """Names of the modules that add two tensors, in themselves."""
+    """Names of the modules that themselves add two tensors."""
     found = set()
     for node in calls(torch.export.export(module.eval(), examples).graph_module):
         if operator(node) in ("add", "add_") and len(node.all_input_nodes) == 2:

@@ -1,12 +1,13 @@
-"""Which channels of a network can only go together: the groups of Torch-Pruning's dependency graph.
+"""Which channels of a network can only be removed together: the groups of Torch-Pruning's dependency graph.
 
-Taking a channel out of a layer takes it out of the norm behind it, of every layer that reads it, and, where a sum joins two
-layers, of both. DepGraph (Fang et al. 2023, arXiv:2301.12900) finds such groups from one pass forward and the record that
-autograd keeps of it. Here each becomes a `Group` under the name of its first layer; `Graph.remove` takes channels out of
-it, by number. Left out are groups that make an output of the network, recurrent layers, and whatever is ignored.
+Removing a channel from a layer removes it from the norm behind it, from every layer that reads it and, where
+a sum joins two layers, from both. DepGraph (Fang et al. 2023, arXiv:2301.12900) finds such groups from one
+forward pass and the graph that autograd records. Here each becomes a `Group` named after its first layer, and
+`Graph.remove` removes channels from it by number. Groups that produce an output of the network, recurrent
+layers, and whatever is ignored are left out.
 
-Cost: one forward pass, and for n layers about n^2 steps of Python: ResNet-18 takes half a second. On some networks the
-search does not end (Swin): `limit_s` ends it.
+Cost: one forward pass, and about n^2 steps of Python for n layers; ResNet-18 takes half a second. On some
+networks (Swin) the search does not end, so `limit_s` stops it.
 """
 
 import math
@@ -31,8 +32,14 @@ Side = Literal["in", "out"]
 
 @dataclass(frozen=True)
 class Part:
-    """What one channel of the group is in one layer. side: the layer makes these channels, or reads them.
-    indices: of the layer's channels. channels: the group's channel that each of them is."""
+    """What the channels of a group are in one layer.
+
+    Attributes:
+        layer: The dotted name of the layer.
+        side: "out" if the layer produces these channels, "in" if it reads them.
+        indices: Channels as the layer numbers them.
+        channels: The channel of the group that each index stands for.
+    """
 
     layer: str
     side: Side
@@ -42,8 +49,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Group:
-    """Channels that go together, 0 to width - 1. root: the first layer that makes them. blocks: equal parts that keep the same
-    channels, of grouped convolutions, group norms and attention heads. full: all of it, as Torch-Pruning's criteria take it."""
+    """Channels that are removed together, numbered from 0 to width - 1.
+
+    Attributes:
+        root: The first layer that produces them.
+        width: How many there are.
+        blocks: Equal parts that must keep the same channels, from grouped convolutions, group norms and
+            attention heads.
+        parts: What the channels are in each layer.
+        full: The whole group as Torch-Pruning represents it, for its criteria.
+    """
 
     root: str
     width: int
@@ -53,11 +68,12 @@ class Group:
 
     @property
     def members(self) -> tuple[str, ...]:
+        """The names of the layers in the group, each once."""
         return tuple(dict.fromkeys(part.layer for part in self.parts))
 
 
 class _Wall(tp.BasePruningFunc):  # type: ignore[misc]
-    """Stands for a recurrent layer, whose channels stay."""
+    """Stands in for a recurrent layer, whose channels stay."""
 
     TARGET_MODULES = nn.RNNBase
 
@@ -75,11 +91,23 @@ class _Wall(tp.BasePruningFunc):  # type: ignore[misc]
 
 
 class Graph:
-    """The groups of `module` by root. module is changed: eval mode, weights that take gradients, and what `remove` does.
+    """The groups of a module, by root.
 
-    ignore: dotted names of layers or blocks whose own channels stay. strange: roots of groups that name channels which their layers
-    do not have, as where a layer halves them; they are left out. Raises ConversionError where the search fails or
-    takes longer than `limit_s`.
+    The module is changed: it is put in eval mode, its weights require gradients, and `remove` prunes it.
+
+    Args:
+        module: The network.
+        examples: Inputs for the forward pass.
+        ignore: Dotted names of layers or blocks whose own channels stay.
+        limit_s: How long the search may take.
+
+    Attributes:
+        groups: The groups that can be pruned, by root.
+        strange: Roots of groups that name channels which their layers do not have, for example where a layer
+            halves its channels; they are left out.
+
+    Raises:
+        ConversionError: The search fails, or takes longer than `limit_s`.
     """
 
     def __init__(
@@ -108,12 +136,12 @@ class Graph:
             ) from error
 
     def remove(self, root: str, channels: Sequence[int]) -> None:
-        """Takes channels, as the group numbers them, out of every layer of the group."""
+        """Removes channels, as the group numbers them, from every layer of the group."""
         layer = self.module.get_submodule(root)
         self._found.get_pruning_group(layer, self._maker(layer), sorted(channels)).prune()
 
     def parts(self, root: str, channels: Sequence[int]) -> tuple[Part, ...]:
-        """What `remove` would take out, layer by layer."""
+        """Returns what `remove` would remove, layer by layer."""
         layer = self.module.get_submodule(root)
         return self._parts(self._found.get_pruning_group(layer, self._maker(layer), sorted(channels)))
 
@@ -126,7 +154,7 @@ class Graph:
         return {g.root: g for g in sorted((g for g in made if g), key=lambda g: order[g.root])}
 
     def _group(self, full: Any) -> Group | None:
-        """None where the group is not ours to prune."""
+        """The group as a record; None where it is not ours to prune."""
         targets = [dep.target.module for dep, _ in full]
         if any(isinstance(target, tp.ops._OutputOp | nn.RNNBase) for target in targets):
             return None
@@ -141,7 +169,7 @@ class Graph:
         return Group(root=root, width=width, blocks=blocks, parts=parts, full=full)
 
     def _fits(self, part: Part) -> bool:
-        """Whether the layer has channels of these numbers, and not several outputs for each input it sees alone."""
+        """Whether the layer has channels with these numbers, and is not depthwise with a multiplier."""
         layer = self.module.get_submodule(part.layer)
         if (
             isinstance(layer, nn.modules.conv._ConvNd)
@@ -152,7 +180,7 @@ class Graph:
         return count(layer) is None or max(part.indices) < count(layer)
 
     def _from_the_first(self, full: Any) -> Any:
-        """The same group from its first layer in the order of the module, where that layer makes all of its channels."""
+        """The same group from its first layer in module order, if that layer produces all of its channels."""
         order = {module: number for number, module in enumerate(self.module.modules())}
         made = [
             dep.target.module
@@ -181,7 +209,7 @@ class Graph:
 
 
 def is_depthwise(layer: nn.Module) -> bool:
-    """A convolution of each channel alone, with as many outputs as inputs."""
+    """Whether a layer convolves each channel on its own, with as many outputs as inputs."""
     return isinstance(layer, nn.modules.conv._ConvNd) and 1 < layer.groups == layer.out_channels
 
 
@@ -197,7 +225,7 @@ def _dependencies(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> Any:
 
 
 def _total(outputs: Any) -> torch.Tensor:
-    """One number that depends on every output, whatever holds them."""
+    """One number that depends on every output, whatever structure holds them."""
     tensors = [
         t for t in pytree.tree_leaves(outputs) if isinstance(t, torch.Tensor) and t.grad_fn is not None
     ]

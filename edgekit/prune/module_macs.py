@@ -1,11 +1,11 @@
-"""Multiply-accumulates of a module, measured, and foretold for other widths.
+"""Multiply-accumulates (MACs) of a module, measured, and predicted for other widths.
 
-`count` runs the module under torch's FlopCounterMode, which sees the operators themselves. Counters that look up the
-classes of layers miss subclasses: of EfficientNet-Lite0 they find 21 of its 385 million.
+`count` runs the module under torch's FlopCounterMode, which sees the operators themselves. Counters that look
+up layer classes miss subclasses: of the 385 million MACs of EfficientNet-Lite0 they find 21 million.
 
-`Forecast` scales each layer's own count by the share of its inputs and outputs that stays, so that a search over widths needs no
-pruned copies. What no layer does (products of activations outside an attention layer) counts as constant; so the search
-measures its result.
+`Forecast` scales each layer's own count by the shares of its inputs and outputs that stay, so that a search
+over widths needs no pruned copies. Work that belongs to no layer (products of activations outside an
+attention layer) is treated as constant, so the search measures its result in the end.
 """
 
 from collections import defaultdict
@@ -20,12 +20,12 @@ from edgekit.prune.graph import Group, is_depthwise
 
 
 def count(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> int:
-    """Of one run on `examples`."""
+    """Returns the MACs of one run on `examples`."""
     return _flops(module, examples).get_total_flops() // 2
 
 
 def _flops(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> FlopCounterMode:
-    """Attention takes the way of single operators, which the counter knows."""
+    """Attention is sent through single operators, which the counter knows."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -37,7 +37,13 @@ def _flops(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> FlopCounter
 
 
 class Forecast:
-    """MACs of `module` with its groups at other widths."""
+    """Predicts the MACs of a module with its groups at other widths.
+
+    Args:
+        module: The network.
+        examples: Inputs for one run.
+        groups: The groups of channels, by root.
+    """
 
     def __init__(
         self, module: nn.Module, examples: tuple[torch.Tensor, ...], groups: Mapping[str, Group]
@@ -58,7 +64,11 @@ class Forecast:
         }
 
     def __call__(self, widths: Mapping[str, int]) -> float:
-        """widths: channels to keep by root; the groups not named stay whole."""
+        """Returns the MACs with the given channels kept.
+
+        Args:
+            widths: Channels to keep, by root; groups that are not named stay whole.
+        """
         gone: dict[tuple[str, str], float] = defaultdict(float)
         for root, width in widths.items():
             group = self._groups[root]

@@ -1,7 +1,7 @@
-"""The same module without parametrizations: a weight under weight_norm or spectral_norm becomes one parameter.
+"""A module without parametrizations: a weight under weight_norm or spectral_norm becomes a parameter.
 
-Channels cannot be cut out of a weight that is computed, and an exported program holds the computed weight under the name
-that it has here (`edgekit.quant.constants`).
+Channels cannot be removed from a weight that is computed, and an exported program stores the computed weight
+under the name it has here (`edgekit.quant.constants`).
 """
 
 import copy
@@ -18,15 +18,12 @@ _HOOKS: dict[type, _Remove] = {WeightNorm: remove_weight_norm, SpectralNorm: rem
 
 
 def plain(module: nn.Module) -> nn.Module:
-    """A copy in eval mode without parametrizations; `module` itself where it has none."""
+    """Returns a copy in eval mode without parametrizations, or `module` itself if it has none."""
     hooked = list(_hooked(module))
     if not hooked and not any(map(parametrize.is_parametrized, module.modules())):
         return module
-    for (
-        layer,
-        name,
-        _,
-    ) in hooked:  # computed with a history, which cannot be copied; the hook computes it anew anyway
+    for layer, name, _ in hooked:
+        # a tensor with a history cannot be copied; the hook computes it again anyway
         setattr(layer, name, getattr(layer, name).detach())
     made = copy.deepcopy(module).eval()
     with torch.no_grad():
@@ -39,8 +36,11 @@ def plain(module: nn.Module) -> nn.Module:
 
 
 def _store(layer: nn.Module) -> None:
-    """What is computed becomes what is held. torch's `remove_parametrizations` takes the property from the class, which a
-    copy shares with the layer that it was made of."""
+    """Stores the computed tensors as parameters or buffers.
+
+    torch's `remove_parametrizations` deletes the property from the class, which a copy shares with the
+    original layer.
+    """
     chains = dict(layer.parametrizations.items())  # type: ignore[operator, union-attr]
     values = {name: getattr(layer, name).detach().clone() for name in chains}
     layer.__class__ = parametrize.type_before_parametrizations(layer)
@@ -53,7 +53,7 @@ def _store(layer: nn.Module) -> None:
 
 
 def _hooked(module: nn.Module) -> Iterator[tuple[nn.Module, str, _Remove]]:
-    """(layer, name of the weight, what removes it) of the older forms, which compute a weight before each call."""
+    """Yields (layer, name of the weight, function that removes the hook) for weights that a hook computes."""
     for layer in module.modules():
         for hook in layer._forward_pre_hooks.values():
             if type(hook) in _HOOKS:

@@ -1,8 +1,9 @@
-"""Layers whose channels other layers' channels meet: in a sum, a concatenation, a pad, or any other way to move channels about.
+"""Layers whose channels meet those of other layers, in a sum, a concatenation or a padding, say.
 
-Read from the exported program, not from names: from each layer its output is followed through what treats every channel
-alone (norms, activations, pools, products with a gate) up to the next layer. Where it meets something else, the layer is in
-the stream. What is left are the inner layers of blocks, which can be pruned in any network.
+This is read from the exported program, not from names: the output of each layer is followed through operators
+that treat every channel alone (norms, activations, pools, products with a gate) up to the next layer. If it
+meets anything else, the layer is part of the stream. What is left are the inner layers of blocks, which can
+be pruned in any network.
 """
 
 from collections.abc import Iterator
@@ -30,7 +31,11 @@ _MOVES = {
 
 
 def movers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, str]:
-    """Modules that move channels about -> the operators they do it with, "chunk, view, transpose"."""
+    """Finds modules that move channels about.
+
+    Returns:
+        The name of each module with the operators it uses, such as "chunk, view, transpose".
+    """
     found: dict[str, dict[str, None]] = {}
     for node in calls(torch.export.export(module.eval(), examples).graph_module):
         name = operator(node)
@@ -40,7 +45,11 @@ def movers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, s
 
 
 def layers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, str]:
-    """Dotted names of the layers of the stream -> the operator that its output meets, "add" or "cat"."""
+    """Finds the layers of the stream.
+
+    Returns:
+        The dotted name of each layer with the operator that its output meets, such as "add" or "cat".
+    """
     found: dict[str, str] = {}
     for node in calls(torch.export.export(module.eval(), examples).graph_module):
         if operator(node) in _LAYERS:
@@ -51,7 +60,7 @@ def layers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, s
 
 
 def _meets(layer: Node) -> Iterator[Node]:
-    """What its output meets that is neither a layer nor treats channels alone."""
+    """What its output meets that is neither a layer nor treats each channel alone."""
     seen, frontier = {layer}, [layer]
     while frontier:
         for user in frontier.pop().users:
@@ -65,7 +74,7 @@ def _meets(layer: Node) -> Iterator[Node]:
 
 
 def _flattens(node: Node) -> bool:
-    """A view that only drops what comes after the channels."""
+    """Whether a view only drops the dimensions behind the channels."""
     if operator(node) not in ("view", "reshape"):
         return False
     return len(node.meta["val"].shape) == 2 < len(node.args[0].meta["val"].shape)

@@ -1,7 +1,8 @@
-"""Weight rewinding: the channels that stay get the weights they had early in the training that made the net.
+"""Weight rewinding: the channels that stay get back the weights they had early in the original training.
 
-Renda et al. 2020 (arXiv:2003.02389): what a pruned net is retrained from matters as much as how; from early weights it can find
-another solution than the whole net's. Early weights are a file of the task's own module; of none of its tensors anything is guessed.
+Renda et al. 2020 (arXiv:2003.02389): what a pruned network is retrained from matters as much as how; from
+early weights it can find another solution than the whole network did. Early weights are a file of the task's
+own module; none of its tensors is guessed.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,8 +25,17 @@ def rewound(
     kept: Mapping[str, Sequence[int]],
     dropped: Collection[str] = (),
 ) -> nn.Module:
-    """`early`, a module with early weights, in place without the blocks `dropped` and the channels that `kept` leaves out, by root
-    and as the module numbers them."""
+    """Prunes a module with early weights in place, to the shape that an earlier pruning chose.
+
+    Args:
+        early: The module with early weights.
+        examples: Inputs for the search for groups.
+        kept: The channels that stay, by root, as the module numbers them.
+        dropped: Names of blocks that become the identity.
+
+    Returns:
+        `early`.
+    """
     drop(early, dropped)
     graph = Graph(early, examples)
     gone = {
@@ -39,7 +49,11 @@ def rewound(
 
 
 def read(module: nn.Module, place: Path) -> nn.Module:
-    """`module` with the weights of a .safetensors file. Raises UserError for a file of another net."""
+    """Loads the weights of a .safetensors file into `module`.
+
+    Raises:
+        UserError: The file cannot be read, or belongs to another network.
+    """
     try:
         state = load_file(str(place))
     except (OSError, SafetensorError) as error:

@@ -1,8 +1,9 @@
-"""A pruned module on disk: what its shapes became, as JSON; the numbers are in the program.
+"""A pruned module on disk: its shapes as JSON; the weights are in the program.
 
-A constructor and a state_dict do not make a pruned net again, and pickling modules fails on local functions and runs foreign code.
-So the folder holds what pruning changed: integers that layers keep about themselves (out_channels, groups, embed_dim ...)
-and the shape of each tensor. `rebuild` sets them in a fresh module. It needs no search for groups.
+A constructor and a state_dict do not rebuild a pruned network, and pickling a module fails on local functions
+and executes foreign code when it is read. So the folder holds what pruning changed: integers that layers
+store about themselves (out_channels, groups, embed_dim, ...) and the shape of each tensor. `rebuild` sets
+them in a fresh module, without searching for groups.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,15 +24,23 @@ Number = int | tuple[int, ...]
 
 
 class Change(Record):
-    """Of one number or shape, before and after."""
+    """A number or shape before and after pruning."""
 
     before: Number
     after: Number
 
 
 class Saved(Record):
-    """model: the class. numbers: module -> attribute -> change. shapes: of parameters and buffers. kept: root of a group -> which
-    of its first channels are still there, in order. dropped: blocks that became the identity."""
+    """What pruning changed.
+
+    Attributes:
+        model: The class of the module.
+        numbers: Module -> attribute -> change.
+        shapes: Changes of parameters and buffers, by name.
+        kept: Which of its original channels each group still has, in order, by root.
+        dropped: Blocks that became the identity.
+        version: The version of this format.
+    """
 
     model: str
     numbers: dict[str, dict[str, Change]]
@@ -48,7 +57,15 @@ def save(
     folder: Path,
     dropped: Sequence[str] = (),
 ) -> Saved:
-    """Writes what turns a module like `fresh` into the shapes of `pruned`."""
+    """Writes what turns a module like `fresh` into the shapes of `pruned`.
+
+    Args:
+        fresh: The module before pruning.
+        pruned: The module after pruning.
+        kept: The channels that stay, by root.
+        folder: Where the file is written.
+        dropped: Names of blocks that became the identity.
+    """
     after, now = dict(_numbers(pruned)), dict(_tensors(pruned))
     numbers: dict[str, dict[str, Change]] = {}
     for (name, key), value in _numbers(fresh):
@@ -71,7 +88,11 @@ def save(
 
 
 def read(folder: Path) -> Saved:
-    """Raises UserError where the folder holds no such file."""
+    """Reads the file of a folder.
+
+    Raises:
+        UserError: The folder holds no such file, or it is damaged.
+    """
     path = folder / FILE
     try:
         return msgspec.json.decode(path.read_bytes(), type=Saved)
@@ -82,9 +103,10 @@ def read(folder: Path) -> Saved:
 
 
 def rebuild(module: nn.Module, folder: Path) -> Saved:
-    """Gives a fresh module the shapes of the pruned one; its new tensors are empty.
+    """Gives a fresh module the shapes of the pruned one; tensors that change shape are filled with zeros.
 
-    Raises UserError where the folder is of another model.
+    Raises:
+        UserError: The folder belongs to another model.
     """
     saved = read(folder)
     missing = set(saved.dropped) - {name for name, _ in module.named_modules()}
@@ -129,7 +151,7 @@ def _tensors(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _numbers(module: nn.Module) -> Iterator[tuple[tuple[str, str], Number]]:
-    """What the modules say of themselves in whole numbers: ((module, attribute), value)."""
+    """Yields the integers that modules store about themselves: ((module, attribute), value)."""
     for name, inner in module.named_modules():
         for key, value in vars(inner).items():
             if _is_number(value) or (isinstance(value, tuple) and value and all(map(_is_number, value))):

@@ -1,7 +1,8 @@
-"""From a module and a share of its MACs to a smaller module: rank, choose widths, cut, and again if it is asked for.
+"""From a module and a share of its MACs to a smaller module: rank, choose widths, cut, repeat if asked.
 
-Pruned is a copy. Where the result does not run, or answers something else than the whole net without these channels, a second
-attempt leaves the stream alone (`edgekit.prune.residual_stream`) and prunes the inner layers of blocks only.
+A copy is pruned. If the result does not run, or computes something else than the whole network does without
+these channels, a second attempt leaves the residual stream alone (`edgekit.prune.residual_stream`) and prunes
+only the inner layers of blocks.
 """
 
 import copy
@@ -28,12 +29,12 @@ log = logging.getLogger("edgekit")
 Choose = Callable[[Graph, Mapping[str, Group], Scores], dict[str, int]]
 
 INSIDE = "pruned inside its blocks only, layers whose outputs are added, joined or moved stay whole: "
-THIN = 0.2  # of its channels: what a group keeps at the least without a word
-FAR = 0.1  # of the MACs: the nearest widths are so far off that it must be said
+THIN = 0.2  # a group that keeps a smaller share of its channels is reported
+FAR = 0.1  # a larger deviation from the share of MACs asked for is reported
 
 
 class Request(Settings):
-    """What is asked of `shrink`. limit_s: how long the search for groups of channels may take."""
+    """What is asked of `shrink`; `limit_s` bounds the search for groups of channels."""
 
     owner = "prune"
 
@@ -48,8 +49,18 @@ class Request(Settings):
 
 @dataclass
 class Shrunk:
-    """kept: channels that are still there by root, as the module given numbered them. widths: channels of each group, (before,
-    after). dropped: blocks that became the identity. figures: of the criterion."""
+    """A smaller module, and what was done to it.
+
+    Attributes:
+        module: The smaller module.
+        macs_before: MACs of the original module.
+        macs: MACs of the smaller module.
+        kept: The channels that are still there, by root, as the original module numbered them.
+        widths: The channels of each group, (before, after), by root.
+        dropped: Blocks that became the identity.
+        figures: What the criterion reports about itself.
+        doubts: Sentences about what turned out differently than asked.
+    """
 
     module: nn.Module
     macs_before: int
@@ -69,10 +80,22 @@ def shrink(
     recalibrate: Callable[[nn.Module], object] = lambda module: None,
     choose: Choose | None = None,
 ) -> Shrunk:
-    """A smaller copy of `module`. recalibrate: called after each step but the last, to recalibrate before the next ranking.
-    choose: the widths, in place of those for a share of the MACs; in one step, of the groups that `cuttable` finds.
+    """Makes a smaller copy of a module.
 
-    Raises UserError for names and shares that cannot be, ConversionError where the module cannot be pruned.
+    Args:
+        module: The network.
+        examples: Inputs for one run.
+        request: How much to keep, and how channels are ranked.
+        evidence: Data for criteria that need some.
+        recalibrate: Called after each step but the last, to recalibrate batch norms before the next ranking.
+        choose: Chooses the widths, in place of those for a share of the MACs; in a single step, for the
+            groups that `cuttable` finds.
+
+    Raises:
+        UserError: A name or a share is not possible.
+        NotApplicable: The network has no channels to remove, or no width comes nearer to what is asked.
+        BudgetError: Even with every group at its least width more is left than asked for.
+        ConversionError: The module cannot be pruned.
     """
     if choose is not None:
         graph, reason = cuttable(module, examples, request)
@@ -149,7 +172,7 @@ def _steps(
 
 
 def _by_macs(request: Request, wanted: float) -> Choose:
-    """The widths with which `wanted` multiply-accumulates are left."""
+    """Chooses the widths that leave `wanted` multiply-accumulates."""
 
     def choose(graph: Graph, groups: Mapping[str, Group], scores: Scores) -> dict[str, int]:
         forecast = module_macs.Forecast(graph.module, graph.examples, groups)
@@ -167,7 +190,7 @@ def _by_macs(request: Request, wanted: float) -> Choose:
 
 
 def _step(graph: Graph, request: Request, choose: Choose, evidence: Evidence, done: Shrunk) -> None:
-    """One ranking and one cut."""
+    """Ranks and cuts once."""
     if not graph.groups:
         raise NotApplicable(f"{type(graph.module).__name__} has no layer whose channels could go")
     found = _scored(graph, request.criterion, evidence)
@@ -200,7 +223,7 @@ def _scored(graph: Graph, criterion: str, evidence: Evidence) -> Scored:
 
 
 def _odd(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> str:
-    """What of this network stands in the way, as far as the exported program shows."""
+    """What in this network stands in the way, as far as the exported program shows."""
     try:
         met = residual_stream.movers(module, examples)
     except Exception:
@@ -211,8 +234,14 @@ def _odd(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> str:
 
 
 def cuttable(module: nn.Module, examples: tuple[torch.Tensor, ...], request: Request) -> tuple[Graph, str]:
-    """The groups that a cut will have: those of the whole net where a trial cut to half of each works, else without the stream,
-    and then why."""
+    """Finds the groups that a cut can use.
+
+    A trial cut to half of each group decides: if it works, all groups of the network can be cut, else those
+    outside the residual stream.
+
+    Returns:
+        A fresh graph, and why the stream is left alone; an empty text if it is not.
+    """
     check_names(module, request.ignore)
     graph = Graph(copy.deepcopy(module), examples, request.ignore, request.limit_s)
     halves = {root: nearest(group, group.width / 2, request.multiple) for root, group in graph.groups.items()}

@@ -1,4 +1,4 @@
-"""The weights of a program in the module that it was exported from, though both may have changed since."""
+"""Loads a program's weights into the module it was exported from, though both may have changed since."""
 
 import torch
 from torch import nn
@@ -8,13 +8,20 @@ from edgekit.errors import ConversionError
 from edgekit.quant.proven import sample_of
 from edgekit.quant.stored import FOLDED
 
-CLOSE = 1e-3  # relative to the largest answer
+CLOSE = 1e-3  # relative to the largest output
 
 
 def fill(module: nn.Module, program: ExportedProgram, examples: tuple[torch.Tensor, ...]) -> None:
-    """Copies every tensor of the program's state into `module`, by name, and proves that both answer the same.
+    """Copies every tensor of the program into `module`, by name, and proves that both compute the same.
 
-    Raises ConversionError where names or shapes do not fit, or the answers differ: the program has become another net.
+    Args:
+        module: The module to fill, in place.
+        program: The program that holds the weights.
+        examples: Inputs for the comparison.
+
+    Raises:
+        ConversionError: Names or shapes do not fit, or the outputs differ: the program has become another
+            network.
     """
     ours, held = module.state_dict(), program.state_dict
     theirs = {

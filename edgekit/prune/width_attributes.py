@@ -1,8 +1,9 @@
-"""Numbers that a module wrote down about its own width, and reads when it runs.
+"""Numbers that a module stores about its own width and reads when it runs.
 
-torchvision's vision transformer reshapes to `self.hidden_dim`. Such a number follows where it is the width of a pruned group
-below the module, and all groups of that width below it became equally wide. Nothing tells whether the number means
-this width; so it is tried only where a pruned module does not run, and what it then answers is checked.
+torchvision's vision transformer reshapes to `self.hidden_dim`. Such a number is updated if it is the width of
+a pruned group below the module, and all groups of that width below it got the same new width. Nothing tells
+whether the number really means this width, so this is tried only where a pruned module does not run, and what
+it then computes is checked.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,15 @@ from torch import nn
 
 
 def follow(module: nn.Module, widths: Mapping[str, tuple[int, int]]) -> list[str]:
-    """Sets the numbers; returns their names, "encoder.hidden_dim". widths: (before, after) by root."""
+    """Updates the numbers in place.
+
+    Args:
+        module: The pruned module.
+        widths: (before, after) of each group, by root.
+
+    Returns:
+        The names of the updated attributes, such as "encoder.hidden_dim".
+    """
     changed = []
     for name, owner in module.named_modules():
         if not any(True for _ in owner.children()):

@@ -1,12 +1,13 @@
-"""How many channels each group keeps: the share to remove, by scope, in multiples that a target's kernels like.
+"""How many channels each group keeps, by scope and in multiples that suit the target's kernels.
 
 - uniform: the same share of each group.
-- global: all channels ranked together; a group keeps those above the common threshold.
-- isomorphic: ranked together where groups are built alike (Fang et al. 2024, arXiv:2407.04616), since scores of unlike groups
-  do not compare.
+- global: all channels are ranked together; a group keeps those above the common threshold.
+- isomorphic: groups of the same structure are ranked together (Fang et al. 2024, arXiv:2407.04616), since
+  scores of groups with different structures are not comparable.
 
-Widths go to the nearest multiple, at least one: kernels work on lanes of 8 or 16, and 49 channels cost what 56 do.
-Rounding down, as libraries do, takes more than was asked and leaves narrow layers as they were.
+Widths are rounded to the nearest multiple, at least one: kernels work on lanes of 8 or 16, so 49 channels
+cost as much as 56. Rounding down, as libraries do, removes more than was asked and leaves narrow layers as
+they were.
 """
 
 import math
@@ -22,18 +23,24 @@ from edgekit.prune.graph import Group
 Scope = Literal["uniform", "global", "isomorphic"]
 Scores = Mapping[str, torch.Tensor]
 SCOPES: tuple[str, ...] = get_args(Scope)
-MOST = 0.95  # of the channels may go
-STEPS = 20  # of the bisection: to a millionth
+MOST = 0.95  # the largest share of channels that may be removed
+STEPS = 20  # of the bisection, which is then exact to a millionth
 
 
 def unit(group: Group, multiple: int) -> int:
-    """What the width of the group must be a multiple of; a group narrower than the multiple keeps its blocks alone."""
+    """Returns the number that the width of a group must be a multiple of.
+
+    A group that is narrower than the multiple only has to keep its blocks equal.
+    """
     both = math.lcm(multiple, group.blocks)
     return both if both <= group.width else group.blocks
 
 
 def nearest(group: Group, wanted: float, multiple: int) -> int:
-    """The allowed width nearest to `wanted`, upwards where two are as near; the whole width is always allowed."""
+    """Returns the allowed width nearest to `wanted`; the larger of two that are equally near.
+
+    The whole width is always allowed.
+    """
     if group.width < multiple:
         return group.width
     step = unit(group, multiple)
@@ -44,7 +51,18 @@ def nearest(group: Group, wanted: float, multiple: int) -> int:
 def at_ratio(
     groups: Mapping[str, Group], scores: Scores, ratio: float, scope: str, multiple: int
 ) -> dict[str, int]:
-    """Channels to keep by root, where `ratio` of the channels of each scope go."""
+    """Chooses widths for a share of channels to remove.
+
+    Args:
+        groups: The groups, by root.
+        scores: The importance of each channel, by root.
+        ratio: The share of the channels of each scope that is removed.
+        scope: "uniform", "global" or "isomorphic".
+        multiple: The number that widths are a multiple of.
+
+    Returns:
+        The channels to keep, by root.
+    """
     if scope == "uniform":
         return {root: nearest(g, g.width * (1 - ratio), multiple) for root, g in groups.items()}
     widths = {}
@@ -57,7 +75,7 @@ def at_ratio(
 
 
 def _scopes(groups: Mapping[str, Group], scope: str) -> list[list[str]]:
-    """Roots that are ranked together."""
+    """Groups of roots that are ranked together."""
     if scope == "global":
         return [list(groups)]
     if scope != "isomorphic":
@@ -78,8 +96,22 @@ def for_macs(
     scope: str,
     multiple: int,
 ) -> dict[str, int]:
-    """The widths whose MACs come nearest to `wanted`: bisection of the ratio, and between its last two plans one group after
-    the other, since in multiples of 8 many narrow together."""
+    """Chooses the widths whose MACs come nearest to `wanted`.
+
+    The ratio is found by bisection. Between the last two plans one group is narrowed after the other, since
+    in multiples of 8 many groups become narrower at the same ratio.
+
+    Args:
+        groups: The groups, by root.
+        scores: The importance of each channel, by root.
+        wanted: Multiply-accumulates to be left.
+        forecast: Predicts the MACs for given widths.
+        scope: "uniform", "global" or "isomorphic".
+        multiple: The number that widths are a multiple of.
+
+    Returns:
+        The channels to keep, by root.
+    """
     low, high = 0.0, MOST
     for _ in range(STEPS):
         ratio = (low + high) / 2
@@ -99,7 +131,7 @@ def _price(
     scores: Scores,
     forecast: Callable[[Mapping[str, int]], float],
 ) -> float:
-    """Importance lost for each MAC saved where one group goes from wide to narrow; shares of the group's whole importance."""
+    """The importance lost for each MAC saved by narrowing one group, as a share of the group's total."""
     saved = forecast(wide) - forecast({**wide, root: narrow[root]})
     order = scores[root].sort(descending=True).values
     lost = order[narrow[root] : wide[root]].sum() / order.sum().abs().clamp_min(1e-12)

@@ -1,1 +1,1 @@
-"""Sparsity: weights that are exactly zero, in patterns that storage and kernels know."""
+"""Sparsity: weights that are exactly zero, in patterns that storage and kernels can use."""

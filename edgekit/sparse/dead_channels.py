@@ -1,4 +1,4 @@
-"""What a sparsity must leave: some of every layer, and better something of every output."""
+"""What a sparsity must leave: some of every layer, and preferably something of every output."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,19 @@ from edgekit.sparse.patterns import Pattern, Scope, limit
 def check(
     layers: Sequence[Layer], scores: Sequence[torch.Tensor], pattern: Pattern, sparsity: float, scope: Scope
 ) -> None:
-    """Raises UserError, before anything is trained, for a sparsity that would take a whole layer."""
+    """Refuses, before anything is trained, a sparsity that would remove a whole layer.
+
+    Args:
+        layers: The layers to make sparse.
+        scores: The score of each weight of each layer.
+        pattern: Weights that go together.
+        sparsity: The share of zeros asked for.
+        scope: Whether weights of all layers compete, or those of each layer.
+
+    Raises:
+        NotApplicable: A layer would be all zeros; the message names it and the largest sparsity that is
+            possible.
+    """
     if pattern.of:
         return
     least = limit(scores, pattern, scope)
@@ -25,7 +37,7 @@ def check(
 
 
 def doubts(layers: Sequence[Layer], kept: Sequence[torch.Tensor]) -> tuple[str, ...]:
-    """Outputs of the model that no longer depend on its input."""
+    """Returns a sentence for each layer whose outputs, in part, no longer depend on the model's input."""
     found = [
         (layer, dead_channels(mask)) for layer, mask in zip(layers, kept, strict=True) if layer.ends_model
     ]
@@ -50,5 +62,5 @@ def _cure(scope: Scope, module: str) -> str:
 
 
 def dead_channels(kept: torch.Tensor) -> int:
-    """Output channels of [O, I, ...] of which nothing is kept."""
+    """Returns the number of output channels of [O, I, ...] of which nothing is kept."""
     return int((~kept.flatten(1).any(1)).sum())

@@ -1,4 +1,4 @@
-"""The weights of a program that may become sparse: those that convolutions and linear layers read."""
+"""The weights of a program that may become sparse: those of convolutions and linear layers."""
 
 import difflib
 from collections.abc import Sequence
@@ -23,8 +23,14 @@ Ignore = Annotated[
 
 @dataclass(frozen=True)
 class Layer:
-    """path: of the stored weight. module: the dotted name of the torch module that reads it first. shape: [O, I, ...].
-    ends_model: what it computes is an output of the model."""
+    """A weight and the layer that reads it.
+
+    Attributes:
+        path: The path of the stored weight.
+        module: The dotted name of the torch module that reads it first.
+        shape: [O, I, ...].
+        ends_model: Whether what the layer computes is an output of the model.
+    """
 
     path: str
     module: str
@@ -33,11 +39,12 @@ class Layer:
 
     @property
     def size(self) -> int:
+        """The number of weights."""
         return prod(self.shape)
 
 
 def find(graph: GraphModule) -> list[Layer]:
-    """In the order of the graph; a weight that several layers share comes once."""
+    """Returns the layers in the order of the graph; a weight that several layers share comes once."""
     found: dict[str, Layer] = {}
     for node in calls(graph):
         weight = node.args[1] if node.target in rules.MAC else None
@@ -57,9 +64,17 @@ def _ends(node: Node) -> bool:
 
 
 def chosen(layers: Sequence[Layer], pattern: Pattern, ignore: str, keep: Ends) -> list[Layer]:
-    """Those to make sparse: not ignored, not kept dense as the first or last, and divisible as the pattern wants.
+    """Chooses the layers to make sparse: not ignored, not kept dense, and divisible by the pattern.
 
-    Raises UserError for an ignored name that is no layer, and where nothing is left.
+    Args:
+        layers: All layers of the model.
+        pattern: Weights that go together.
+        ignore: Dotted names that stay dense, separated by commas.
+        keep: Ends of the network that stay dense.
+
+    Raises:
+        UserError: An ignored name is not a layer, or the names leave nothing to do.
+        NotApplicable: The network has no layer that can be made sparse.
     """
     names = [name.strip() for name in ignore.split(",") if name.strip()]
     for name in names:

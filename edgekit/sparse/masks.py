@@ -1,12 +1,12 @@
-"""Masks in a graph that trains: each weight passes a module that keeps some of it and makes the rest zero.
+"""Masks in a training graph: each weight passes through a module that keeps some of it and zeroes the rest.
 
-Forward the layer sees exact zeros; backward a masked weight gets no gradient. The mask is a buffer, so that checkpoints
-hold it and a killed training goes on with the same one. What is masked stays masked under "magnitude" (a zero has the
-least of it); under "movement" it may return.
+In the forward pass the layer sees exact zeros; in the backward pass a masked weight gets no gradient. The
+mask is a buffer, so checkpoints hold it and a killed training resumes with the same one. What is masked stays
+masked under "magnitude", since zero is the smallest magnitude; under "movement" it may return.
 
-movement (Sanh et al. 2020, "Movement Pruning", arXiv:2005.07683, section 4): the score of weight w is minus the sum over
-steps of dL/dw' * w, w' being the masked weight: what training moves towards zero scores low, whatever its size. The sum
-includes weights that are masked, by the straight-through estimator.
+movement (Sanh et al. 2020, "Movement Pruning", arXiv:2005.07683, section 4): the score of weight w is minus
+the sum over steps of dL/dw' * w, where w' is the masked weight: what training moves towards zero scores low,
+whatever its size. The sum includes masked weights, by the straight-through estimator.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,12 @@ Criterion = Literal["magnitude", "movement"]
 
 
 class Mask(nn.Module):
-    """Hands on what is kept of a weight. score: the sum that `movement` takes, None for magnitude."""
+    """Passes on what is kept of a weight.
+
+    Attributes:
+        kept: Which weights stay.
+        score: The sum that "movement" accumulates; None for "magnitude".
+    """
 
     kept: torch.Tensor
     score: torch.Tensor | None
@@ -43,37 +48,45 @@ class Mask(nn.Module):
         return masked
 
     def worth(self, weight: torch.Tensor) -> torch.Tensor:
-        """The score of each weight; the lowest go first."""
+        """Returns the score of each weight; the lowest go first."""
         return self.score if self.score is not None else (weight * self.kept).abs()
 
 
 class Masks:
-    """All masks of one training graph."""
+    """All masks of a training graph, in its layers' order."""
 
     def __init__(self, model: GraphModule | OneByOne, layers: Sequence[Layer], criterion: Criterion) -> None:
-        """Puts a mask, keeping all, behind every reader of the layers' weights; the graph changes in place."""
+        """Inserts a mask that keeps everything behind every reader of the layers' weights.
+
+        Args:
+            model: The training graph, which is changed in place.
+            layers: The layers to mask.
+            criterion: "magnitude" or "movement".
+        """
         self._graph = model.graph if isinstance(model, OneByOne) else model
         self.layers = list(layers)
         self.masks = [_insert(self._graph, layer, i, criterion) for i, layer in enumerate(layers)]
 
     def weights(self) -> list[torch.Tensor]:
-        """As stored: what is masked may be anything."""
+        """Returns the weights as stored; where they are masked the values mean nothing."""
         return [tensors.read(self._graph, layer.path) for layer in self.layers]
 
     def scores(self) -> list[torch.Tensor]:
+        """Returns the score of each weight of each layer."""
         return [mask.worth(w) for mask, w in zip(self.masks, self.weights(), strict=True)]
 
     def renew(self, pattern: Pattern, sparsity: float, scope: Scope) -> None:
-        """Masks the share `sparsity` of least score."""
+        """Masks a share `sparsity` of the weights, those with the lowest scores."""
         self.put(select(self.scores(), pattern, sparsity, scope))
 
     def put(self, kept: Sequence[torch.Tensor]) -> None:
+        """Sets all masks."""
         for mask, value in zip(self.masks, kept, strict=True):
             mask.kept.copy_(value)
 
     @torch.no_grad()
     def write(self, graph: GraphModule) -> None:
-        """Makes what is masked exactly zero in the graph that the training graph was made of."""
+        """Zeroes what is masked in the graph that the training graph was made from."""
         for layer, mask in zip(self.layers, self.masks, strict=True):
             weight = tensors.read(graph, layer.path)
             tensors.write(graph, layer.path, weight.masked_fill(~mask.kept.to(weight.device), 0.0))

@@ -1,4 +1,4 @@
-"""Zeros of a step before, in a technique that trains after it."""
+"""Masks that keep the zeros of an earlier step while a later technique trains."""
 
 from torch.fx import GraphModule
 
@@ -15,7 +15,15 @@ def is_sparse(candidate: Candidate) -> bool:
 
 
 def masks_of_zeros(candidate: Candidate, model: GraphModule | OneByOne) -> Masks | None:
-    """Masks in a training graph that keep every zero of its weights; None where none was made on purpose."""
+    """Masks every zero weight of a training graph, so that it stays zero.
+
+    Args:
+        candidate: Tells which steps were applied before.
+        model: The training graph, which is changed in place.
+
+    Returns:
+        The masks, or None where no step made zeros on purpose.
+    """
     if not is_sparse(candidate):
         return None
     graph = model.graph if isinstance(model, OneByOne) else model

@@ -1,18 +1,19 @@
-"""Weights with few different values: one-dimensional k-means, and what of it a layer gets.
+"""Weights with few distinct values: one-dimensional k-means, and how it is applied to a layer.
 
-Han et al. 2015, "Deep Compression" (arXiv:1510.00149), section 3. Of sorted values a cluster is an interval: its size, mean and
-squared error are differences of running sums, and a step of Lloyd is a search. From one mean on, the clusters with the largest error
-are split until there are enough (Linde, Buzo & Gray 1980). No random numbers.
+Han et al. 2015, "Deep Compression" (arXiv:1510.00149), section 3. For sorted values a cluster is an interval:
+its size, mean and squared error are differences of running sums, and one step of Lloyd's algorithm is a
+search. Starting from a single mean, the clusters with the largest error are split until there are enough
+(Linde, Buzo & Gray 1980). It uses no random numbers.
 """
 
 import torch
 
-STEPS = 30  # of Lloyd between two splits
+STEPS = 30  # of Lloyd's algorithm between two splits
 ROUNDS = 100  # of splits; 2^8 means take about 15
 
 
 def means(values: torch.Tensor, count: int) -> torch.Tensor:
-    """At most `count` means of the values [n], ascending, float64."""
+    """Returns at most `count` means of the values [n], in ascending order, as float64."""
     ordered = values.flatten().double().sort().values
     distinct = ordered.unique()
     if len(distinct) <= count:
@@ -35,7 +36,7 @@ def means(values: torch.Tensor, count: int) -> torch.Tensor:
 def _settled(
     ordered: torch.Tensor, sums: torch.Tensor, centres: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(means, standard deviations, squared errors) of the clusters that have values, after some steps of Lloyd."""
+    """(means, standard deviations, squared errors) of the non-empty clusters after some steps."""
     for _ in range(STEPS):
         ends = torch.searchsorted(ordered, (centres[1:] + centres[:-1]) / 2)
         edges = torch.cat([ends.new_zeros(1), ends, ends.new_full((1,), len(ordered))]).unique()
@@ -50,14 +51,21 @@ def _settled(
 
 
 def nearest(values: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
-    """The centre nearest to each value, in the type of the values."""
+    """Returns the centre nearest to each value, in the type of the values."""
     edges = ((centres[1:] + centres[:-1]) / 2).to(values.dtype)
     return centres.to(values.dtype)[torch.bucketize(values, edges)]
 
 
 def palettized(weight: torch.Tensor, bits: int, group: int) -> torch.Tensor:
-    """The weight [O, ...] with 2^bits values, or so many in every `group` output channels, 0 = all. Zeros stay zeros, and where there
-    are some zero is one of the values."""
+    """Replaces a weight by few distinct values.
+
+    Zeros stay zero, and where there are zeros, zero is one of the values.
+
+    Args:
+        weight: [O, ...].
+        bits: There are 2^bits values.
+        group: Output channels that share a set of values; 0 = all of them.
+    """
     rows = weight.split(group) if group else (weight,)
     return torch.cat([_with_zero(part, 2**bits) for part in rows])
 

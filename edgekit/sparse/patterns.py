@@ -1,15 +1,16 @@
-"""Which weights may be zero together: single ones, N of every M, or whole blocks.
+"""Which weights may become zero together: single ones, N of every M, or whole blocks.
 
-A weight is [O, I, ...]: output channels, input channels of a group, positions of the kernel (none for a linear layer).
+A weight is [O, I, ...]: output channels, input channels of a group, positions of the kernel (none for a
+linear layer).
 
-    unstructured   any weight alone: the least loss, and what no kernel but a few for single cases uses
-    N:M  "2:4"     at most N of M consecutive input channels, at each position, are not zero: NVIDIA's tensor cores
-                   (Mishra et al. 2021, arXiv:2104.08378)
-    RxC  "4x1"     R consecutive output channels by C consecutive input channels live and die together: what
-                   vector kernels can skip (XNNPACK's sparse products hold 2 or 4 output channels)
+    unstructured   any single weight: the least loss, and useful to only a few special kernels
+    N:M  "2:4"     at most N of M consecutive input channels, at each position, are nonzero: for NVIDIA's
+                   tensor cores (Mishra et al. 2021, arXiv:2104.08378)
+    RxC  "4x1"     R consecutive output by C consecutive input channels become zero together: what vector
+                   kernels can skip (XNNPACK's sparse products hold 2 or 4 output channels)
 
-A unit is what is decided together: a weight, or a block. The share of zeros is exact: of n units round(share n) die,
-ties by their place. Cost: one sort of the scores.
+A unit is what is decided together: a weight, or a block. The share of zeros is exact: of n units round(share
+* n) become zero, ties broken by position. Cost: one sort of the scores.
 """
 
 import re
@@ -26,7 +27,15 @@ ALLOWED = 'allowed are "unstructured", N:M as in "2:4", and ROWSxCOLUMNS as in "
 
 
 class Pattern(Record):
-    """rows, columns: of a block, 1 x 1 where each weight stands alone. keep, of: N and M, 0 where there are no groups."""
+    """Weights that go together.
+
+    Attributes:
+        name: As the option gives it.
+        rows: Rows of a block; 1 where each weight stands alone.
+        columns: Columns of a block; 1 where each weight stands alone.
+        keep: N of N:M, 0 without groups.
+        of: M of N:M, 0 without groups.
+    """
 
     name: str
     rows: int = 1
@@ -36,26 +45,30 @@ class Pattern(Record):
 
     @property
     def own_sparsity(self) -> float | None:
-        """What N:M leaves no choice about."""
+        """The sparsity that N:M implies."""
         return 1 - self.keep / self.of if self.of else None
 
     def fits(self, shape: Sequence[int]) -> bool:
-        """Whether a weight [O, I, ...] divides into whole groups or blocks."""
+        """Returns whether a weight [O, I, ...] divides into whole groups or blocks."""
         return shape[0] % self.rows == 0 and shape[1] % max(self.columns, self.of) == 0
 
     def units(self, score: torch.Tensor) -> torch.Tensor:
-        """[O, I, ...] -> [O / rows, I / columns, ...]: the mean over each block."""
+        """Averages over each block: [O, I, ...] -> [O / rows, I / columns, ...]."""
         if self.rows == self.columns == 1:
             return score
         return score.unflatten(1, (-1, self.columns)).unflatten(0, (-1, self.rows)).mean((1, 3))
 
     def whole(self, units: torch.Tensor) -> torch.Tensor:
-        """The opposite of `units`: every weight of a block gets the block's value."""
+        """Repeats the value of each block for every weight in it, the inverse of `units`."""
         return units.repeat_interleave(self.rows, 0).repeat_interleave(self.columns, 1)
 
 
 def read(text: str) -> Pattern:
-    """Raises UserError for a pattern that there is not."""
+    """Reads a pattern.
+
+    Raises:
+        UserError: There is no such pattern.
+    """
     if text == "unstructured":
         return Pattern(name=text)
     groups, blocks = re.fullmatch(r"(\d+):(\d+)", text), re.fullmatch(r"(\d+)x(\d+)", text)
@@ -69,10 +82,19 @@ def read(text: str) -> Pattern:
 def select(
     scores: Sequence[torch.Tensor], pattern: Pattern, sparsity: float, scope: Scope
 ) -> list[torch.Tensor]:
-    """What stays: a bool tensor in the shape of each score [O, I, ...]. A share `sparsity` of the units, those of least
-    score, goes: of all layers together or of each layer; but no layer's last unit.
+    """Chooses the weights that stay.
 
-    N:M takes sparsity up to 1 - N/M: of each group round(sparsity M) weights go.
+    A share `sparsity` of the units, those with the lowest scores, is dropped; but never the last unit of a
+    layer. N:M takes a sparsity of up to 1 - N/M: in each group, round(sparsity * M) weights are dropped.
+
+    Args:
+        scores: The score of each weight, [O, I, ...] for each layer.
+        pattern: Weights that go together.
+        sparsity: The share to drop.
+        scope: Whether units of all layers compete, or those of each layer.
+
+    Returns:
+        A bool tensor in the shape of each score: True for weights that stay.
     """
     if pattern.of:
         dropped = min(round(sparsity * pattern.of), pattern.of - pattern.keep)
@@ -104,18 +126,25 @@ def _least(scores: torch.Tensor, share: float) -> torch.Tensor:
 
 
 class Limit(Record):
-    """The layer that would lose its last unit first, and how many of `units` may go before it does."""
+    """The layer that would be the first to lose its last unit.
+
+    Attributes:
+        layer: Its place among the layers.
+        droppable: How many units may go before it does.
+        units: How many units compete.
+    """
 
     layer: int
     droppable: int
     units: int
 
     def allows(self, sparsity: float) -> bool:
+        """Returns whether a sparsity leaves something of every layer."""
         return round(sparsity * self.units) <= self.droppable
 
 
 def limit(scores: Sequence[torch.Tensor], pattern: Pattern, scope: Scope) -> Limit:
-    """What can be asked for without losing a whole layer. Of N:M every group keeps N."""
+    """Returns how much can be asked for without losing a whole layer; with N:M every group keeps N."""
     units = [pattern.units(score).flatten() for score in scores]
     if scope == "layer":
         least = min(range(len(units)), key=lambda i: units[i].numel())

@@ -1,10 +1,12 @@
-"""When weights go: all at once, or more and more while the net trains.
+"""When weights become zero: all at once, or more and more while the network trains.
 
-Gradual (Zhu & Gupta 2017, "To prune, or not to prune", arXiv:1710.01878): at the share t of the ramp the sparsity is
+Gradual (Zhu & Gupta 2017, "To prune, or not to prune", arXiv:1710.01878): at the share t of the ramp the
+sparsity is
 
     s(t) = s_final * (1 - (1 - t)^3)
 
-fast while there is much to spare, slow near the end, and then it stays. The masks are renewed RENEWALS times.
+fast while there is much to spare, slow near the end; then it stays constant. The masks are renewed RENEWALS
+times.
 """
 
 from typing import Literal
@@ -21,7 +23,15 @@ When = Literal["one_shot", "gradual"]
 
 
 class Ramp(Record):
-    """Shares of the budget: where the sparsity begins to rise, and where it is reached."""
+    """When a gradual schedule rises.
+
+    Attributes:
+        begin: The share of the budget at which the sparsity begins to rise.
+        end: The share of the budget at which it reaches its final value.
+
+    Raises:
+        UserError: It does not rise within 0 to 1.
+    """
 
     begin: float
     end: float
@@ -33,19 +43,29 @@ class Ramp(Record):
             )
 
     def renewals(self, progress: float) -> int:
-        """How many are due."""
+        """Returns how many renewals are due when `progress` of the budget is used up."""
         t = (progress - self.begin) / (self.end - self.begin)
         return int(RENEWALS * min(1.0, max(0.0, t)))
 
 
 def cubic(t: float, final: float) -> float:
-    """The sparsity at a share of the ramp."""
+    """Returns the sparsity at the share t of the ramp."""
     return float(final * (1 - (1 - t) ** 3))
 
 
 class Gradual:
-    """Renews masks in time, as `on_step` of the loop. How often it did is a buffer beside the first mask: a training that
-    goes on from a checkpoint renews at the same steps."""
+    """Renews masks on schedule; it is the `on_step` of the training loop.
+
+    The number of renewals done is a buffer beside the first mask, so a training that resumes from a
+    checkpoint renews at the same steps.
+
+    Args:
+        masks: The masks of the training graph.
+        pattern: Weights that go together.
+        sparsity: The final share of zeros.
+        scope: Whether weights of all layers compete, or those of each layer.
+        ramp: When the sparsity rises.
+    """
 
     def __init__(self, masks: Masks, pattern: Pattern, sparsity: float, scope: Scope, ramp: Ramp) -> None:
         self._masks, self._pattern, self._scope = masks, pattern, scope

@@ -1,4 +1,4 @@
-"""What the search for a lottery ticket does between two trainings: how much goes, back to which weights, and the control."""
+"""What the search for a lottery ticket does between two trainings: prune, rewind, and the control."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,13 +15,16 @@ from edgekit.quant.trainable import OneByOne, weights
 
 
 def shares(sparsity: float, each: float) -> list[float]:
-    """The sparsity after each round, where `each` of what is left goes; the last is `sparsity` itself."""
+    """Returns the sparsity after each round, in which a share `each` of what is left goes.
+
+    The last is `sparsity` itself.
+    """
     rounds = max(1, math.ceil(math.log(1 - sparsity) / math.log(1 - each) - 1e-9))
     return [*(1 - (1 - each) ** number for number in range(1, rounds)), sparsity]
 
 
 def shuffled(kept: Sequence[torch.Tensor], seed: int) -> list[torch.Tensor]:
-    """Random masks that keep as much of every layer: what a ticket must beat."""
+    """Returns random masks that keep as much of every layer: what a ticket must beat."""
     generator = torch.Generator().manual_seed(seed)
     found = []
     for mask in kept:
@@ -31,7 +34,18 @@ def shuffled(kept: Sequence[torch.Tensor], seed: int) -> list[torch.Tensor]:
 
 
 def early_weights(path: Path, graph: GraphModule) -> dict[str, torch.Tensor]:
-    """The tensors of the graph, by path, from a file of early weights. Raises UserError for a file of another model."""
+    """Reads early weights.
+
+    Args:
+        path: A .safetensors file.
+        graph: The model that they must fit.
+
+    Returns:
+        The tensors of the graph, by path.
+
+    Raises:
+        UserError: The file cannot be read, or belongs to another model.
+    """
     try:
         found = load_file(str(path))
     except (OSError, SafetensorError) as error:
@@ -54,7 +68,7 @@ _EXPECTED = "give the .safetensors of this model from early in its training: pyt
 
 @torch.no_grad()
 def rewind(model: GraphModule | OneByOne, early: Mapping[str, torch.Tensor]) -> None:
-    """Writes the early tensors over the trained ones, in place: masks stay."""
+    """Overwrites the trained tensors with the early ones, in place; masks stay."""
     graph = model.graph if isinstance(model, OneByOne) else model
     for path, value in early.items():
         tensors.read(graph, path).copy_(value)

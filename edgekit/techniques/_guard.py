@@ -1,6 +1,7 @@
-"""Whether distillation paid: the same start, trained on the labels alone with the same budget and the same rule for the rate.
+"""Whether distillation paid off, compared with the same start trained on labels alone.
 
-A teacher far better than its student, or a budget that is large enough, may be no better than none: then the plain weights are kept.
+Both have the same budget and the same rule for the learning rate. With a teacher far better than its student,
+or a large enough budget, distillation may gain nothing: then the plain weights are kept.
 """
 
 import logging
@@ -24,7 +25,14 @@ log = logging.getLogger("edgekit")
 
 
 def plain(program: ExportedProgram, training: Training, options: Options, folder: Path) -> GraphModule:
-    """The same start, trained on the labels alone."""
+    """Trains the same start on the labels alone.
+
+    Args:
+        program: What the distillation starts from.
+        training: The batches and the loss of the task.
+        options: The options of the distillation's own training.
+        folder: Where checkpoints are written.
+    """
     graph = program.module()
     model = learner(graph)
     fit(model, training, options, folder=folder)
@@ -36,7 +44,17 @@ def plain(program: ExportedProgram, training: Training, options: Options, folder
 def better(
     task: "Task", distilled: GraphModule, metric: float, other: GraphModule
 ) -> tuple[GraphModule, dict[str, tuple[float, str]]]:
-    """Of both by the task's metric, distilled where they tie; and what was gained."""
+    """Chooses the better graph by the task's metric; the distilled one in a tie.
+
+    Args:
+        task: The task.
+        distilled: The distilled graph.
+        metric: Its metric.
+        other: The graph trained on labels alone.
+
+    Returns:
+        The chosen graph, and figures of what was gained.
+    """
     without = metric_of(task, other)
     paid = metric >= without
     log.info(

@@ -1,11 +1,12 @@
 """What post-training quantization decides by measuring, on calibration inputs, before it converts.
 
-Bias correction, equalization and rounding by second moments help most models and harm some: bias correction adds noise
-where few weights meet few samples, equalization where every channel has a scale of its own. So each is tried, the
-signal-to-noise ratio of the outputs compared with and without it, and it stays only where it gains GAIN_DB. Rounding is
-fitted to samples of its own: the ones that judge are others.
+Bias correction, equalization and rounding by second moments improve most models and degrade some: bias
+correction adds noise where few weights meet few samples, equalization where every channel has a scale of its
+own. So each is tried: the signal-to-noise ratio of the outputs is compared with and without it, and it is
+kept only if it gains GAIN_DB. Rounding is fitted to samples of its own; the samples that decide are different
+ones.
 
-Cost: a handful of runs over JUDGES inputs; one more calibration where there are layers to equalize.
+Cost: a handful of runs over JUDGES inputs; one more calibration if there are layers to equalize.
 """
 
 import logging
@@ -31,8 +32,15 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A prepared graph whose observers know their ranges. watchers: the means that bias correction needs, not yet
-    applied. like: zeros in the shape of its inputs. runs: of the model while calibrating."""
+    """A prepared graph whose observers know their ranges.
+
+    Attributes:
+        model: The graph.
+        watchers: Nodes that measure the means for bias correction, which is not applied yet.
+        like: Zeros in the shape of its inputs.
+        batches: Calibration batches used.
+        runs: Runs of the model during calibration.
+    """
 
     model: GraphModule
     watchers: list[Node]
@@ -43,7 +51,14 @@ class Calibrated:
 
 @dataclass
 class Trial:
-    """A calibrated graph as decided so far. floats: its biases before they were corrected, by path."""
+    """A calibrated graph with what was decided so far.
+
+    Attributes:
+        model: The graph.
+        floats: Its biases before they were corrected, by path.
+        figures: What was measured.
+        db: The signal-to-noise ratio of its outputs.
+    """
 
     model: GraphModule
     floats: dict[str, torch.Tensor]
@@ -51,6 +66,7 @@ class Trial:
     db: float = 0.0
 
     def note(self, compared: Compared) -> None:
+        """Logs a comparison and adds it to the figures."""
         log.info("%s", compared)
         word = "kept" if compared.helps else "left out"
         self.figures[f"output SNR with {compared.choice} ({word})"] = (compared.with_db, "dB")
@@ -58,16 +74,23 @@ class Trial:
 
 
 class Judge:
-    """Signal to noise against the float outputs of one calibrated graph."""
+    """Measures the signal-to-noise ratio against the float outputs of a calibrated graph.
+
+    Args:
+        trial: The graph.
+        samples: The inputs that decide.
+    """
 
     def __init__(self, trial: Trial, samples: Sequence[Batch]) -> None:
         self.samples = samples
         self.reference = outputs(Simulation(trial.model, rounds=False, stored=trial.floats), samples)
 
     def __call__(self, model: GraphModule) -> float:
+        """Returns the signal-to-noise ratio of a graph, in dB."""
         return balanced_db(self.reference, outputs(Simulation(model), self.samples))
 
     def compared(self, choice: str, with_db: float, without_db: float) -> Compared:
+        """Returns a comparison of two ratios, as a record."""
         return Compared(choice=choice, with_db=with_db, without_db=without_db, samples=len(self.samples))
 
 
@@ -77,12 +100,22 @@ def choose(
     equalized: Callable[[], tuple[Equalized, Calibrated | None]] | None,
     rounds: bool,
 ) -> Trial:
-    """The graph to convert, and what was measured. `equalized` calibrates the other graph, if there is one; `rounds`
-    asks for rounding by second moments, which moves the biases too, where they may be corrected."""
+    """Decides what to convert.
+
+    Args:
+        found: The calibrated graph.
+        calibration: The calibration batches of the task.
+        equalized: Calibrates the equalized graph; None where that is not tried.
+        rounds: Whether rounding by second moments is tried. It also adjusts the biases, if they may be
+            corrected.
+
+    Returns:
+        The graph, and what was measured.
+    """
     trial = Trial(found.model, bias.correct(found.model, found.watchers))
     fitted = rounding.samples_within(found.model) if rounds else 0
     samples = spread(calibration, found.like, found.runs, JUDGES + fitted)
-    if not samples:  # an iterable that gives its batches once
+    if not samples:  # an iterable whose batches can be read only once
         return trial
     judges = samples[:: max(1, len(samples) // JUDGES)][:JUDGES]
     judge = Judge(trial, judges)
@@ -109,7 +142,7 @@ def _judge_biases(trial: Trial, judge: Judge) -> None:
 
 
 def _judge_equalized(plain: Trial, done: Equalized, found: Calibrated | None, judge: Judge) -> Trial:
-    """The better of the plain graph and the equalized one, both with the biases that suit them."""
+    """The better of the plain graph and the equalized one, each with the biases that suit it."""
     reasons = {f"layers not equalized: {why}": (n, "count") for why, n in done.left_out.items()}
     plain.figures |= {"pairs of layers to equalize": (len(done.pairs), "count"), **reasons}
     if found is None:
@@ -140,7 +173,7 @@ def _judge_rounding(trial: Trial, samples: Sequence[Batch], judge: Judge, biases
 
 
 def _swap(model: GraphModule, values: Tensors) -> Tensors:
-    """Writes tensors by path; returns those that were there."""
+    """Writes tensors by path; returns the former ones."""
     old = {path: tensors.read(model, path) for path in values}
     for path, value in values.items():
         tensors.write(model, path, value)

@@ -1,4 +1,4 @@
-"""The task's own metric of a graph that runs in torch: before anything is exported."""
+"""The task's own metric of a graph that runs in torch, before anything is exported."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,12 @@ from edgekit.train.history import Trained
 
 
 def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
-    """A predict function as the metric expects it; `run` is given `at_once` samples at a time."""
+    """Returns a predict function as the metric expects it.
+
+    Args:
+        run: The model.
+        at_once: How many samples it is given at a time.
+    """
 
     @torch.no_grad()
     def predict(*inputs: Any) -> Any:
@@ -31,7 +36,7 @@ def predictor(run: Callable[..., Any], at_once: int = 1) -> Callable[..., Any]:
 
 
 def metric_of(task: Task, model: GraphModule | OneByOne) -> float:
-    """The task's own metric of a graph."""
+    """Returns the task's own metric of a graph."""
     if isinstance(model, OneByOne):
         return score(task, predictor(model, 1))
     module, at_once = widened(model)
@@ -39,7 +44,7 @@ def metric_of(task: Task, model: GraphModule | OneByOne) -> float:
 
 
 def figures_of(trained: Trained) -> dict[str, tuple[float, str]]:
-    """What a training did, as a step reports it."""
+    """Returns what a training did, as the figures of a step."""
     return {
         "images trained": (trained.images, "count"),
         "steps": (trained.steps, "count"),

@@ -15,7 +15,12 @@ from edgekit.trace.promise import promised
 
 
 def compress(spec: CompressSpec) -> Candidate:
-    """Applies one technique. Raises what the technique raises, UserError for options it does not have."""
+    """Applies one technique.
+
+    Raises:
+        UserError: It has no such option, or does not allow its value.
+        EdgekitError: Whatever the technique raises.
+    """
     options = _options(spec.step, _where(spec))
     seed_everything(spec.context.seed)
     task = spec.source.load()
@@ -28,7 +33,11 @@ def compress(spec: CompressSpec) -> Candidate:
 
 
 def check(spec: Steps) -> Steps:
-    """Raises UserError for options that a technique does not have or allow, before any work is done."""
+    """Checks the options of all steps before any work is done.
+
+    Raises:
+        UserError: A technique has no such option, or does not allow its value.
+    """
     for step in spec.steps:
         if not technique.of(step).at_export:
             _options(step, "")

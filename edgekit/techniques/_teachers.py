@@ -1,4 +1,4 @@
-"""The float programs that a distillation names: of the run itself, of a file, or of a function that builds a module."""
+"""The float programs that a distillation names: from the run, from a file, or from a function."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -26,8 +26,21 @@ BEFORE = "before"
 
 
 def teachers(text: str, candidate: Candidate, task: "Task", context: "Context") -> dict[str, ExportedProgram]:
-    """{what it was called: program}. "" is the float model, "before" the candidate before it was pruned, else references,
-    separated by commas. Raises UserError for what is none of them."""
+    """Loads teachers.
+
+    Args:
+        text: "" for the float model, "before" for the candidate before it was pruned, else references,
+            separated by commas.
+        candidate: The model that will be the student.
+        task: The task, whose inputs an exported module gets.
+        context: What else the run knows.
+
+    Returns:
+        {what the teacher is called: program}.
+
+    Raises:
+        UserError: A reference cannot be loaded, or no step before this one pruned.
+    """
     if text == BEFORE:
         if not candidate.unpruned:
             raise UserError(
@@ -41,19 +54,29 @@ def teachers(text: str, candidate: Candidate, task: "Task", context: "Context") 
 
 
 def read(reference: str, task: "Task") -> ExportedProgram:
-    """A .pt2 file, or "file.py:function?setting=value" whose module is exported for the task's inputs. Raises UserError."""
+    """Loads a .pt2 file, or exports the module of "file.py:function?setting=value" for the task's inputs.
+
+    Raises:
+        UserError: The reference cannot be loaded.
+    """
     if reference.endswith(".pt2"):
         return programs.load(Path(reference))
     return program_of(dataclasses.replace(task, model=build(reference)))
 
 
 def teacher(candidate: Candidate) -> GraphModule | OneByOne:
-    """The candidate's own float program, before it is changed."""
+    """Returns the candidate's own float program, before it is changed."""
     return asked(programs.load(candidate.program))
 
 
 def asked(program: ExportedProgram, folds: bool = True) -> GraphModule | OneByOne:
-    """For any number of samples. folds: batch norms go into the layers before them, which saves time; their names go too."""
+    """Prepares a program to be asked for answers, for any number of samples.
+
+    Args:
+        program: The teacher.
+        folds: Whether batch norms are folded into the layers before them, which saves time but loses their
+            names.
+    """
     graph = program.module()
     before = proven.reference(graph, programs.user_inputs(program))
     if folds:
@@ -62,9 +85,14 @@ def asked(program: ExportedProgram, folds: bool = True) -> GraphModule | OneByOn
 
 
 def learner(graph: GraphModule, before: proven.Reference | None = None) -> GraphModule | OneByOne:
-    """`trainable`, proven to answer as the graph does, until it trains. before: what that is, where it is known.
+    """Makes a graph trainable, and proves that it computes the same as before, until it trains.
 
-    Raises ConversionError where it answers something else.
+    Args:
+        graph: The graph.
+        before: What it computes, if that is known.
+
+    Raises:
+        ConversionError: It computes something else.
     """
     before = before or proven.of_graph(graph)
     model = trainable(graph)
@@ -76,10 +104,14 @@ def learner(graph: GraphModule, before: proven.Reference | None = None) -> Graph
 
 @contextmanager
 def written_back(run: proven.Run, graph: GraphModule) -> Iterator[None]:
-    """Proves that `graph`, into which trained tensors are written meanwhile, then answers as `run` does, the
-    trained model in eval mode.
+    """Proves that `graph`, into which trained tensors are written meanwhile, then computes the same.
 
-    Raises ConversionError where it answers something else.
+    Args:
+        run: The trained model in eval mode.
+        graph: The graph that is written to.
+
+    Raises:
+        ConversionError: It computes something else.
     """
     trained = proven.reference(run, proven.inputs_of(graph))
     yield
@@ -87,7 +119,11 @@ def written_back(run: proven.Run, graph: GraphModule) -> Iterator[None]:
 
 
 def check_same(name: str, program: ExportedProgram, other: str, like: ExportedProgram) -> None:
-    """Raises UserError that names both where they do not take the same inputs or do not give the same outputs."""
+    """Checks that two programs take the same inputs and give the same outputs.
+
+    Raises:
+        UserError: They do not; the message names both.
+    """
     sides = zip(("takes", "answers"), programs.specs(program), programs.specs(like), strict=True)
     for what, first, second in sides:
         shapes = [_text([list(spec.shape) for spec in side]) for side in (first, second)]

@@ -1,23 +1,24 @@
-"""Experimental: chosen middle convolutions of one bit for each activation and weight, trained with the signs in
-place.
+"""Binarization, experimental: middle convolutions with one bit for each activation and weight.
 
-A convolution of signs is an xnor and a count of bits: 32 times less to store, and with kernels of one bit less to
-compute. XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279) lost 18 points of top-1 on ImageNet with ResNet-18 (51.2
-against 69.3 %), XNOR-Net++ (Bulat and Tzimiropoulos 2019, arXiv:1909.13863) 12. Expect a loss; it is for models
-that have accuracy to spare.
+They train with the signs in place. A convolution of signs is an xnor and a count of bits: 32 times less to
+store, and with one-bit kernels less to compute. XNOR-Net (Rastegari et al. 2016, arXiv:1603.05279) lost 18
+points of top-1 on ImageNet with ResNet-18 (51.2 against 69.3 %), XNOR-Net++ (Bulat and Tzimiropoulos 2019,
+arXiv:1909.13863) lost 12. Expect a loss; it is for models that have accuracy to spare.
 
-- What is computed, and what zero and the border count as: `edgekit.binary.layer`. Which layers:
+- What is computed, and how zero and the border are treated: `edgekit.binary.layer`. Which layers are chosen:
   `edgekit.binary.layer_choice`.
-- Thresholds start at the mean of each input channel, scales at the mean size of weights and inputs, from the first
-  `batches` of the training data. Latent weights start at the float ones.
-- Loss and teacher are those of `qat`: alpha times the task's loss, the rest the divergence from the float program.
-- gradual: over this share of the budget the float layer is blended into the binary one. Batch norms follow their
-  batches.
+- Thresholds start at the mean of each input channel, scales at the mean magnitude of weights and inputs, both
+  from the first `batches` of the training data. Latent weights start at the float ones.
+- Loss and teacher are those of `qat`: alpha times the task's loss, the rest is the divergence from the float
+  program.
+- `gradual`: over this share of the budget the float layer is blended into the binary one. Batch norms follow
+  their batches.
 
-The program that is written holds ordinary operators, so that ONNX, TFLite and Core ML run it: right, and no faster.
-In ONNX Runtime it took 1.1 (ResNet-18) to 1.5 times (ResNet-20) the CPU time of float, for the comparisons and borders.
-Kernels of one bit are in OpenVINO on x86: `edgekit.binary.openvino`. Storage of one bit: `edgekit.binary.packed`.
-Train with it last: a later step that trains would make weights of the signs.
+The program that is written holds ordinary operators, so ONNX, TFLite and Core ML run it correctly, but no
+faster. In ONNX Runtime it took 1.1 (ResNet-18) to 1.5 times (ResNet-20) the CPU time of float, because of the
+comparisons and borders. One-bit kernels exist in OpenVINO on x86: `edgekit.binary.openvino`. One-bit storage:
+`edgekit.binary.packed`. Make it the last step that trains: a later one would treat the signs as float
+weights.
 
 Cost: `images` forward and backward, and forward of the float program.
 """
@@ -80,14 +81,18 @@ class Options(Settings):
     accumulate: Accumulate = 1
 
     def loop(self, seed: int) -> loop_options.Options:
-        """Of the training loop."""
+        """Returns the options of the training loop."""
         return loop_options.taken_from(self, seed)
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Trains `candidate.program` with binary layers; writes it to program.pt2 of the work folder.
+    """Trains the candidate with binary layers, and writes it to program.pt2 in the work folder.
 
-    Raises UserError for a layer that cannot be binary, TaskError for data that does not fit, Diverged.
+    Raises:
+        UserError: A layer that is named cannot be binary.
+        NotApplicable: No layer of the network can be.
+        TaskError: The task has no training data, or data that does not fit.
+        Diverged: The loss became NaN or infinite.
     """
     if task.training is None:
         raise TaskError(
@@ -137,7 +142,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
 def _centre(
     model: nn.Module, layers: list[BinaryConv], training: "Training", options: Options, seed: int
 ) -> None:
-    """Tells each layer the mean of its inputs and their mean distance from it, as the float net has them."""
+    """Gives each layer the mean of its inputs and their mean distance from it, as in the float network."""
     batches = data.first(training, seed, options.batches)
     data.check(model, training, batches[0])
     _ease(layers, 0.0)
@@ -157,7 +162,7 @@ def _averages(
     centres: list[torch.Tensor],
     of: Callable[[torch.Tensor], torch.Tensor],
 ) -> list[torch.Tensor]:
-    """For each layer the mean [C], over samples and places, of a function of its inputs less their centre [C]."""
+    """The mean [C] for each layer, over samples and positions, of a function of its centred inputs."""
     sums = [torch.zeros_like(centre) for centre in centres]
 
     def watch(number: int) -> RemovableHandle:
@@ -178,7 +183,7 @@ def _averages(
 
 
 class _Schedule:
-    """Eases binarization in; a function of the progress alone."""
+    """Blends binarization in; depends on the progress alone."""
 
     def __init__(self, gradual: float, layers: list[BinaryConv]) -> None:
         self._gradual, self._layers = gradual, layers

@@ -1,30 +1,41 @@
-"""Distillation: a small or pruned net learns from a good one, whose answer to an image says more than its label.
+"""Distillation: a small or pruned network learns from a good one, whose answers tell more than labels.
 
-The loss is alpha times the task's and 1 - alpha times the divergence of the softened classes (`edgekit.train.objective`). What the
-student sees besides is a choice of modes and terms:
+The loss is alpha times the task's and 1 - alpha times the divergence of the softened classes
+(`edgekit.train.objective`). What else the student sees is a choice of modes and terms:
 
-- `mode` says who teaches (`edgekit.distill.modes`): "offline" a trained net, or several; "online" a peer that learns along; "ema" the
-  student's own average; "exits" the student's last stage its earlier ones.
-- `teachers`: "" the float model of the task, "before" the net before it was pruned, so that prune, distill, prune, distill is a chain of
-  teacher assistants (Mirzadeh et al. 2019, arXiv:1902.03393: a smaller gap between student and teacher teaches more); or
-  "file.py:function" and .pt2 files, several by commas.
-- `student`: "" the program as the steps before left it, or "file.py:function?setting=value" of a compact net, which then replaces it, for a later `prune` too.
-- `features` compares inner tensors too (`edgekit.distill.pairs`, `edgekit.distill.terms`): "auto:attention" guesses the ends of the
-  stages, "layer2=features.4:hint:0.5" names them. The log says what share of the loss each term has at the first step.
+- `mode` says who teaches (`edgekit.distill.modes`): "offline" one or several trained networks; "online" a
+  peer that learns along; "ema" the student's own average; "exits" the student's last stage its earlier ones.
+- `teachers`: "" the float model of the task; "before" the network before it was pruned, so that prune,
+  distill, prune, distill is a chain of teacher assistants (Mirzadeh et al. 2019, arXiv:1902.03393: a smaller
+  gap between student and teacher teaches more); or "file.py:function" and .pt2 files, several separated by
+  commas.
+- `student`: "" the program as the steps before left it, or "file.py:function?setting=value" for a compact
+  network, which then replaces it, also for a later `prune`.
+- `features` also compares inner tensors (`edgekit.distill.pairs`, `edgekit.distill.terms`): "auto:attention"
+  guesses the ends of the stages, "layer2=features.4:hint:0.5" names them. The log says what share of the loss
+  each term has at the first step.
 - Training(unlabelled=...) adds batches without labels; `pseudo` adds their confident answers as hard targets.
-- `guard` trains the same start on labels alone with the same budget, keeps the better of the two and says which.
+- `guard` also trains the same start on labels alone with the same budget, keeps the better of the two and
+  says which.
 
-Pretrained distillation is a recipe of such steps. A compact student learns the teacher's answers on plenty of data without labels, and then the task:
+Distillation can go in stages: first on a large unlabelled transfer set, then on the task. TinyBERT (Jiao et
+al. 2020, arXiv:1909.10351) calls them general and task-specific distillation; the recipe is
+
     Step(technique="distill", options={"student": "nets.py:compact", "alpha": 0.0, "images": 200_000})
     Step(technique="distill", options={})
     Step(technique="distill", options={"alpha": 1.0})      # fine-tunes on labels alone
-With alpha 0 no label counts, so that labelled and unlabelled batches teach alike.
 
-A student that was never trained does better with temperature=1 and alpha=0.5 than with the defaults where the budget is small (44.6 % against
-40.3 %, ResNet-8 on CIFAR-10, 12,800 images, one seed; labels alone 44.1 %), or with mode "online" (47.5 %).
+With alpha 0 no label counts, so labelled and unlabelled batches teach alike. Pre-trained distillation (Turc
+et al. 2019, arXiv:1908.08962) is another method: there the student is pre-trained without a teacher first. Do
+that outside, and let `student` name a function that loads its weights.
 
-The metric that decides is the artifact's; "metric before" and "metric after" explain it. The last weights are the result.
-Cost: `images` forward and backward of the student and forward of each teacher, unless its answers are kept; `guard` doubles the training.
+A student that was never trained does better with temperature=1 and alpha=0.5 than with the defaults if the
+budget is small (44.6 % against 40.3 %, ResNet-8 on CIFAR-10, 12,800 images, one seed; labels alone 44.1 %),
+or with mode "online" (47.5 %).
+
+The metric that decides is the artifact's; "metric before" and "metric after" explain it. The last weights are
+the result. Cost: `images` forward and backward of the student and forward of each teacher, unless its answers
+are kept; `guard` doubles the training.
 """
 
 import copy
@@ -154,15 +165,18 @@ class Options(Settings):
             )
 
     def loop(self, seed: int) -> loop_options.Options:
-        """Of the training loop."""
+        """Returns the options of the training loop."""
         return loop_options.taken_from(self, seed, _LOOP)
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Trains `candidate.program` and writes it to program.pt2 of the work folder.
+    """Trains the candidate, or the student that replaces it, and writes it to program.pt2 in the work folder.
 
-    Raises TaskError for data that does not fit, UserError for teachers, students and features that do not, Diverged where the
-    loss is no number any more.
+    Raises:
+        UserError: A teacher, a student or a feature that is named does not fit.
+        NotApplicable: The network does not offer what the mode or a guessed feature needs.
+        TaskError: The task has no training data, or data that does not fit.
+        Diverged: The loss became NaN or infinite.
     """
     if task.training is None:
         raise TaskError(
@@ -196,7 +210,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
 
 
 def _start(candidate: Candidate, task: "Task", options: Options) -> tuple[Candidate, ExportedProgram]:
-    """What is trained: the candidate's own program, or a student that takes its place and that no pruning was done to."""
+    """What is trained: the candidate's own program, or a student that replaces it and was never pruned."""
     program = programs.load(candidate.program)
     if options.student:
         student = _teachers.read(options.student, task)
@@ -220,7 +234,7 @@ def _method(
     folds = wanted == "frozen" and not options.features
     assert task.training is not None
     with torch.random.fork_rng(devices=()):
-        data.seed_step(context.seed, 0, 0)  # of adapters and heads
+        data.seed_step(context.seed, 0, 0)  # for adapters and heads
         setting = Setting(
             student=_teachers.learner(program.module()),
             teachers=[_teachers.asked(teacher, folds) for teacher in given.values()],
@@ -237,7 +251,7 @@ def _method(
 
 
 def _training(training: Training, options: Options) -> Training:
-    """With the unlabelled batches, where there are some and something is to be learned of them."""
+    """The training with unlabelled batches, if there are any and something can be learned from them."""
     learns = options.alpha < 1 or options.pseudo or (options.features and options.mode != "exits")
     if training.unlabelled is None and options.pseudo:
         raise UserError(
@@ -251,7 +265,7 @@ def _training(training: Training, options: Options) -> Training:
 
 
 def _shares(method: Method, training: Training, seed: int) -> dict[str, tuple[float, str]]:
-    """What each term contributes to the loss before the first step. Raises TaskError for data that does not fit."""
+    """The share of each term in the first loss. Raises TaskError for data that does not fit."""
     (batch,) = data.first(training, seed, 1)
     data.check(method.model, training, batch)
     with torch.no_grad():

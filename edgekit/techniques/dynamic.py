@@ -1,21 +1,26 @@
-"""Dynamic quantization: weights stored as integers, the range of each activation found anew at every inference.
+"""Dynamic quantization: weights stored as integers, while activation ranges are computed at every inference.
 
-A layer y = W x keeps W as int8 with one scale for each output channel. When it runs, the runtime takes the minimum and
-maximum of x, rounds x to 8 bits, multiplies integers and answers in float. There is nothing to calibrate and no range can
-be wrong; the price is one pass over x for each layer. It pays where a layer reads little and multiplies much: linear layers
-and recurrent cells. In a convolution it costs more than the integers save: 8x slower than float in ONNX Runtime
-(ConvInteger), 1.6x in LiteRT, so convolutions stay float here and the plan leaves a CNN out.
+A layer y = W x stores W as int8 with one scale for each output channel. At run time the runtime takes the
+minimum and maximum of x, rounds x to 8 bits, multiplies integers and returns float. There is nothing to
+calibrate and no range can be wrong; the price is one pass over x for each layer. It pays off where a layer
+reads little and multiplies much: in linear layers and recurrent cells. In a convolution it costs more than
+the integers save: 8x slower than float in ONNX Runtime (ConvInteger), 1.6x in LiteRT. So convolutions stay
+float here, and the plan skips it for CNNs.
 
-This step notes what the exporter is to do and what that reaches; the runtime's own quantizer does it to the float file:
+This step records what the exporter is to do and which layers that reaches; the runtime's own quantizer then
+does it to the float file:
 
-    ONNX    quantize_dynamic. MatMul and Gemm with stored weights -> MatMulInteger; LSTM -> DynamicQuantizeLSTM. There are no integer kernels for GRU and RNN cells: their weights are
-            stored as int8 and widened when the file runs, at float speed. 7-bit weights where the profile asks for them.
-            Embeddings are stored as int8 with a scale for each row, as in any int8 file.
-    TFLite  ai-edge-quantizer, dynamic_wi8_afp32. FULLY_CONNECTED -> the hybrid kernel; the converter unrolls LSTM, GRU and RNN
-            cells into FULLY_CONNECTED, so they come with it; embeddings are stored as int8.
+    ONNX    quantize_dynamic. MatMul and Gemm with stored weights -> MatMulInteger; LSTM ->
+            DynamicQuantizeLSTM. There are no integer kernels for GRU and RNN cells: their weights are
+            stored as int8 and converted to float when the file runs, at float speed. 7-bit weights where
+            the profile asks for them. Embeddings are stored as int8
+            with a scale for each row, as in any int8 file.
+    TFLite  ai-edge-quantizer, dynamic_wi8_afp32. FULLY_CONNECTED -> the hybrid kernel; the converter
+            unrolls LSTM, GRU and RNN cells into FULLY_CONNECTED, so they are included; embeddings are
+            stored as int8.
 
-Products of two activations (attention scores) stay float in both. Source: onnxruntime, "Quantize ONNX models"; ai-edge-quantizer,
-`recipe.py`. Cost: none here, seconds at export.
+Products of two activations (attention scores) stay float in both. Sources: onnxruntime, "Quantize ONNX
+models"; ai-edge-quantizer, `recipe.py`. Cost: none here, seconds during the export.
 """
 
 from collections.abc import Iterator
@@ -43,10 +48,11 @@ class Options(Settings):
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """The candidate marked as dynamic, with the layers that stay float; its program stays as it is.
+    """Marks the candidate as dynamic, with the layers that stay float; its program stays as it is.
 
-    Raises UserError for a target whose format or arithmetic has no dynamic quantizer, and ConversionError for a model without
-    a layer that it could quantize.
+    Raises:
+        UserError: The target's format or arithmetic has no dynamic quantizer.
+        NotApplicable: The model has no layer that it could quantize.
     """
     _check(candidate, context)
     nodes = list(graph_macs.counted(programs.load(candidate.program)))
@@ -91,7 +97,7 @@ def _check(candidate: Candidate, context: "Context") -> None:
 
 
 def _left(node: "Node", kind: Kind, context: "Context") -> str:
-    """Why a layer stays float; empty for one that does not, and for attention, which is no layer."""
+    """Why a layer stays float; empty for one that does not, and for attention, which is not a layer."""
     if kind == "convolution":
         return "a convolution is slower with ranges found at run time than in float"
     onnx = context.target is not None and context.target.format == "onnx"

@@ -1,4 +1,7 @@
-"""The untouched model: the last rung of every ladder, and what the others are compared with. Costs nothing."""
+"""The untouched model: the last recipe of every ladder, and what the others are compared with.
+
+Cost: none.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -16,6 +19,6 @@ class Options(Settings):
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """The candidate with its precision noted."""
+    """Returns the candidate with its precision noted."""
     figure = Figure(step="float32", name="bits per weight", value=32.0, unit="bit")
     return msgspec.structs.replace(candidate, quant=None, figures=(*candidate.figures, figure))

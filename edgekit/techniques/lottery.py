@@ -1,19 +1,22 @@
-"""Lottery tickets: a small part of the weights that, trained alone, answers as well as the whole net.
+"""Lottery tickets: a small part of the weights that, trained alone, is as accurate as the whole network.
 
-Iterative magnitude pruning. The trained net loses a share of its smallest weights, what is left goes back to the values it had
-early in training, and trains again; so on, until few are left. Frankle & Carbin 2019, "The Lottery Ticket Hypothesis"
-(arXiv:1803.03635), back to the initial weights; larger nets need weights from a little later. Renda et al. 2020, "Comparing
-Rewinding and Fine-tuning" (arXiv:2003.02389): where the early weights are gone, it is enough to take the weights as they
-are and to repeat the schedule of the learning rate: there is nothing to store. On a perceptron of digits both keep the dense net's
-answers at 92 % zeros; at 95 % only weights that went back do (benchmarks/lottery.py).
+The method is iterative magnitude pruning. The trained network loses a share of its smallest weights, what is
+left goes back to the values it had early in training, and trains again; and so on, until few are left.
+Frankle & Carbin 2019, "The Lottery Ticket Hypothesis" (arXiv:1803.03635), goes back to the initial weights;
+larger networks need weights from a little later. Renda et al. 2020, "Comparing Rewinding and Fine-tuning"
+(arXiv:2003.02389): if the early weights are gone, it is enough to keep the weights as they are and repeat the
+schedule of the learning rate, so there is nothing to store. On a perceptron for digits both keep the dense
+network's accuracy at 92 % zeros; at 95 % only rewound weights do (benchmarks/lottery.py).
 
-- rewind: a file of early weights; "" repeats the rate alone. The masks are those of `edgekit.techniques.sparsify`.
-- control: after the same search the last masks are shuffled within each layer. A ticket that is no better than its control was
-  luck, or the net had room for any mask: run both before believing one.
-- Batch norms train along and go back with the weights where the file holds them.
+- `rewind`: a file of early weights; "" repeats the rate alone. The masks are those of
+  `edgekit.techniques.sparsify`.
+- `control`: after the same search the last masks are shuffled within each layer. A ticket that is no better
+  than its control was luck, or the network had room for any mask: run both before believing one.
+- Batch norms train along, and are rewound with the weights if the file holds them.
 
-Cost: `images` forward and backward for each round, log(1 - sparsity) / log(1 - each) rounds: 8 for 80 % in steps of .2. This is
-for research and for small nets; `sparsify` with a gradual schedule takes one such round.
+Cost: `images` forward and backward for each round, log(1 - sparsity) / log(1 - each) rounds: 8 for 80 % in
+steps of .2. This is for research and for small networks; `sparsify` with a gradual schedule takes a single
+such round.
 """
 
 import shutil
@@ -74,15 +77,18 @@ class Options(Settings):
     keep: Keep = "none"
 
     def loop(self, seed: int) -> loop_options.Options:
-        """Of the training loop."""
+        """Returns the options of the training loop."""
         return loop_options.taken_from(self, seed)
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Searches a ticket in `candidate.program` and writes it, trained, to program.pt2 of the work folder.
+    """Searches a ticket in the candidate and writes it, trained, to program.pt2 in the work folder.
 
-    Raises TaskError without training data, UserError for names that are no layers, a sparsity that takes a whole layer and a file
-    of other weights, and what `fit` raises.
+    Raises:
+        UserError: A name is not a layer, or the early weights are of another model.
+        NotApplicable: The network has no layer to make sparse, or the sparsity would remove a whole one.
+        TaskError: The task has no training data, or data that does not fit.
+        Diverged: The loss became NaN or infinite.
     """
     if task.training is None:
         raise TaskError(
@@ -122,7 +128,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
 
 
 class _Search:
-    """The rounds. A finished one left its last checkpoint, so that a killed search goes through it again at no cost."""
+    """The rounds. A finished round left its last checkpoint, so a killed search repeats it at no cost."""
 
     def __init__(
         self,
@@ -148,7 +154,7 @@ class _Search:
         return Distillation([teacher(candidate)], self._training.loss, given.alpha, given.temperature)
 
     def round(self, number: int) -> nn.Module:
-        """Some weights go, the others go back and train."""
+        """Drops some weights, rewinds the others and trains them."""
         self.model.to("cpu")
         self.masks.renew(patterns.read("unstructured"), self.shares[number], self._options.scope)
         if self._options.control and number == len(self.shares) - 1:

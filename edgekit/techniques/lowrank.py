@@ -1,21 +1,22 @@
 """Low-rank factorization: a large layer becomes two thin ones, where that is less to multiply.
 
-The outputs y = W x + b of a layer do not fill all D dimensions. With P [D, r], the r directions in which they vary
-most over the calibration inputs, y is nearly P P' (y - m) + m, m their mean: a layer of weight P' W with r outputs,
-then one of weight P with D outputs. No other pair of rank r is nearer on these inputs (Zhang et al. 2015,
-arXiv:1505.06798; it is the singular value decomposition of W weighted by the second moments of the
-inputs). Without calibration inputs, P are the left singular vectors of W alone.
+The outputs y = W x + b of a layer do not fill all D dimensions. With P [D, r], the r directions in which they
+vary most over the calibration inputs, y is nearly P P' (y - m) + m, where m is their mean: a layer with
+weights P' W and r outputs, then one with weights P and D outputs. No other pair of rank r comes closer on
+these inputs (Zhang et al. 2015, arXiv:1505.06798; it is the singular value decomposition of W weighted by the
+second moments of the inputs). Without calibration inputs, P holds the left singular vectors of W alone.
 
     linear            C r + r D        instead of C D
-    convolution kxk   C k k r + r D    instead of C k k D: the first keeps kernel, stride and padding, the second is 1x1
+    convolution kxk   C k k r + r D    instead of C k k D: the second is 1x1, the first keeps the rest
 
-Ranks: `energy` is the share of the variance of its outputs that every layer keeps; or `macs` is the share of all
-multiply-accumulates that may be left, and the energy that reaches it is found. Ranks are multiples of 8, as kernels
-like them. A layer whose pair costs more than PAYS of it stays as it is. What was lost is for a following step to
-win back (distill, qat).
+Ranks: `energy` is the share of the variance of its outputs that every layer keeps; or `macs` is the share of
+all multiply-accumulates that may be left, and the energy that achieves it is searched for. Ranks are
+multiples of 8, which kernels like. A layer whose pair costs more than the share PAYS of it stays as it is. A
+following step (distill, qat) can win back what was lost.
 
-It pays in linear layers: a small transformer of text kept its accuracy at 0.75 of its CPU time in ONNX Runtime. It did
-not in ResNet-20, where half of the multiply-accumulates are 0.12 of the time: there prune first (`benchmarks/lowrank.py`).
+It pays off in linear layers: a small transformer for text kept its accuracy at 0.75 of its CPU time in ONNX
+Runtime. It did not in ResNet-20, where half of the multiply-accumulates take 0.12 of the time: prune first
+there (`benchmarks/lowrank.py`).
 
 Cost: one pass over the calibration inputs and an eigenvalue decomposition for each layer; seconds.
 """
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 ATEN = rules.ATEN
 BLOCK = 8
 PAYS = 0.9
-PLACES = 512  # of one image that count, evenly spread over a large map
+PLACES = 512  # positions of one image that count, evenly spread over a large map
 HALVINGS = 20
 
 
@@ -70,8 +71,15 @@ class Options(Settings):
 
 
 class _Layer(Record):
-    """weight: [D, C k k]. basis: [D, D], the directions of the outputs, the strongest first; shares: cumulated
-    shares of variance [D]. mean: of the outputs [D]. places: how often the layer's product is taken in one run.
+    """A layer with the directions in which its outputs vary.
+
+    Attributes:
+        node: Its node in the graph.
+        weight: [D, C k k].
+        basis: [D, D], the directions of the outputs, the strongest first.
+        shares: Cumulative shares of variance, [D].
+        mean: The mean of the outputs, [D].
+        places: How often the layer's product is taken in one run.
     """
 
     node: Any
@@ -86,22 +94,24 @@ class _Layer(Record):
         return self.places * self.weight.numel()
 
     def rank(self, energy: float) -> int:
-        """A multiple of BLOCK; 0 where the pair does not pay."""
+        """A multiple of BLOCK; 0 if the pair does not pay off."""
         out, inputs = self.weight.shape
         least = int((self.shares < energy).sum()) + 1
         rank = -(-least // BLOCK) * BLOCK
         return rank if rank * (out + inputs) <= PAYS * out * inputs else 0
 
     def left(self, rank: int) -> int:
-        """Multiply-accumulates with that rank."""
+        """Multiply-accumulates at that rank."""
         return self.places * rank * sum(self.weight.shape) if rank else self.macs
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Factorizes layers of `candidate.program`; writes it to program.pt2 of the work folder.
+    """Factorizes layers of the candidate, and writes it to program.pt2 in the work folder.
 
-    Raises TaskError for calibration inputs that do not fit, UserError where no layer can be factorized within what
-    is asked for.
+    Raises:
+        UserError: `skip` names no module, or all layers.
+        NotApplicable: No layer can be factorized within what is asked for.
+        TaskError: The calibration inputs do not fit.
     """
     start, path = time.perf_counter(), Path(context.work) / "program.pt2"
     program = programs.load(candidate.program)
@@ -131,7 +141,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
 def _layers(
     graph: GraphModule, calibration: Iterable[object], like: tuple[torch.Tensor, ...], options: Options
 ) -> list[_Layer]:
-    """Of every linear and 2-d convolution without groups, in the order of the graph."""
+    """Every linear layer and 2-d convolution without groups, in the order of the graph."""
     skipped = {part.strip() for part in options.skip.split(",") if part.strip()}
     names = {name for node in programs.calls(graph) if (name := programs.module_path(node))}
     if unknown := skipped - names:
@@ -158,7 +168,7 @@ def _is_candidate(node: Node) -> bool:
 
 
 class _Moments:
-    """Runs a graph and adds up the outputs of some nodes and their products: what `calibrate` can call."""
+    """Runs a graph and sums up the outputs of some nodes and their products, as `calibrate` calls it."""
 
     def __init__(self, graph: GraphModule, nodes: list[Node]) -> None:
         self._graph, at_once = widened(graph)
@@ -180,7 +190,7 @@ class _Moments:
         found[2] += rows.T @ rows
 
     def of(self, node: Node) -> tuple[torch.Tensor, torch.Tensor] | tuple[None, None]:
-        """(mean [D], covariance [D, D]) of the node's outputs; nothing where none were seen."""
+        """(mean [D], covariance [D, D]) of the node's outputs; nothing if none were seen."""
         count, total, products = self._sums[node.name]
         if not count:
             return None, None
@@ -219,7 +229,7 @@ def _layer(
 
 
 def _ranks(layers: list[_Layer], options: Options) -> tuple[list[int], float]:
-    """(rank of each layer, 0 = whole; the energy they keep). Raises UserError where nothing, or not enough, can go."""
+    """(rank of each layer, 0 = whole; energy). Raises NotApplicable if nothing, or not enough, can go."""
     energy = options.energy
     total = sum(layer.macs for layer in layers)
     if options.macs:
@@ -247,7 +257,7 @@ def _left(layers: list[_Layer], energy: float) -> int:
 
 
 def _factorize(graph: GraphModule, layer: _Layer, rank: int) -> None:
-    """Two nodes in the place of one, under the same module."""
+    """Replaces a node with two, under the same module."""
     node, basis = layer.node, layer.basis[:, :rank]
     shape = tensors.read(graph, str(node.args[1].target)).shape
     given = _bias(graph, node, len(layer.weight))

@@ -1,22 +1,25 @@
-"""Mixed precision: integers where they pay and do no harm, float where they would.
+"""Mixed precision: integers where they pay off and cost no accuracy, float elsewhere.
 
-Post-training quantization makes every layer an integer one. A few of them may do most of the harm (an activation with an
-outlier channel), and some gain nothing (the first convolution, with three input channels). This step measures both and
-keeps in float the set that meets the budget at the least time:
+Post-training quantization turns every layer into integers. A few layers may cause most of the degradation (an
+activation with an outlier channel), and some gain nothing (the first convolution, with three input channels).
+This step measures both and keeps in float the set of layers that meets the budget at the least time:
 
-1. The harm of each weight and tensor: noise that it alone adds to the outputs (`edgekit.quant.layer_sensitivity`).
-2. The cost of each layer in float: seconds from the runtime's profiler where the target's kind of machine measured
-   (`edgekit.measure.layer_times`), else its shares of the multiply-accumulates and of the weights, and
-   said to be an estimate.
-3. A ladder of noise limits, from none to 20 dB below plain PTQ or an SNR of 40 dB; for each the cheapest set, an exact knapsack
-   (`edgekit.quant.knapsack`).
-4. The metric confirms: the quantized program of a set is scored in torch, and the loosest limit that stays within
-   the budget is taken. The artifact is proven in its own runtime afterwards, as always.
+1. The sensitivity of each weight and tensor: the noise that it alone adds to the outputs
+   (`edgekit.quant.layer_sensitivity`).
+2. The cost of each layer in float: seconds from the runtime's profiler if a machine of the target's kind
+   measured them (`edgekit.measure.layer_times`), else its shares of the multiply-accumulates and of the
+   weights, reported as an estimate.
+3. A ladder of noise limits, from none to 20 dB below plain PTQ or an SNR of 40 dB; for each the cheapest set,
+   an exact knapsack (`edgekit.quant.knapsack`).
+4. The metric confirms: the quantized program of a set is scored in torch, and the loosest limit that stays
+   within the budget is taken. The artifact is proven in its own runtime afterwards, as always.
 
-Dong et al. 2019, "HAWQ" (arXiv:1905.03696) rank layers by curvature; Hubara et al. 2021 (arXiv:2006.10518) solve the
-choice as an integer program. Here harms are measured, not approximated, because it costs only seconds.
+Dong et al. 2019, "HAWQ" (arXiv:1905.03696) rank layers by curvature; Hubara et al. 2021 (arXiv:2006.10518)
+solve the choice as an integer program. Here sensitivities are measured, not approximated, because that costs
+only seconds.
 
-Cost: two calibrations, some hundred half inferences on eight samples, and three to four times the metric in torch.
+Cost: two calibrations, some hundred partial inferences on eight samples, and three to four times the metric
+in torch.
 """
 
 import logging
@@ -46,11 +49,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgekit")
 
-#: limits of noise that are tried: decibels below plain PTQ, and signal-to-noise ratios of the outputs
+#: noise limits that are tried: decibels below plain PTQ, and signal-to-noise ratios of the outputs
 QUIETER_DB = (0.5, 1.0, 2.0, 3.0, 4.5, 6.0, 8.0, 10.0, 13.0, 16.0, 20.0)
 SNR_DB = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0)
 ESTIMATED = "share of MACs + share of weights"
-#: what turning one number into an integer and back is estimated at
+#: the estimated cost of turning one number into an integer and back
 MULTIPLIES_PER_CONVERSION = 4.0
 
 
@@ -70,7 +73,10 @@ class Options(Settings):
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
     """Chooses the layers that stay float and quantizes the others, as `ptq` with `skip`.
 
-    Raises what `ptq` raises, and ConversionError where no set of float layers meets the budget.
+    Raises:
+        NotApplicable: No layer gains from being float, or all do.
+        ConversionError: No set of float layers meets the budget.
+        EdgekitError: Whatever `ptq` raises.
     """
     if candidate.quant is None or context.traced is None:
         raise UserError("mixed needs a target with a [quant] table and the traced float model")
@@ -117,8 +123,11 @@ def _doubts(times: LayerTimes | None) -> tuple[str, ...]:
 
 
 def costs_of(net: IntegerRegions, times: LayerTimes | None) -> Costs:
-    """What each layer costs in float above integers: measured seconds; or its share of the
-    multiply-accumulates plus that of the weights, which stay three bytes a number larger and are read in every run."""
+    """Returns what each layer costs more in float than in integers.
+
+    That is measured in seconds if possible; else it is the layer's share of the multiply-accumulates plus
+    that of the weights, which take three more bytes each and are read in every run.
+    """
     measured = {t.name: t.float_s - t.int8_s for t in times.layers} if times is not None else {}
     if times is not None and all(layer.name in measured for layer in net.layers):
         return Costs(
@@ -135,7 +144,13 @@ def costs_of(net: IntegerRegions, times: LayerTimes | None) -> Costs:
 
 
 class Judge:
-    """The task's metric of a choice, by the simulation in torch. Each choice is scored once."""
+    """The task's metric of a choice, simulated in torch. Each choice is scored once.
+
+    Args:
+        trial: The calibrated graph.
+        net: Its layers and tensors.
+        metric: Returns the task's metric of a predict function.
+    """
 
     def __init__(
         self,
@@ -149,6 +164,7 @@ class Judge:
         self._known: dict[tuple[str, ...], float] = {}
 
     def __call__(self, choice: Choice) -> float:
+        """Returns the metric of a choice."""
         if choice.float_layers not in self._known:
             off = {layer.weight for layer in self._net.layers if layer.name in choice.float_layers}
             off |= {name for i in choice.quiet for name in self._net.tensors[i].observers}
@@ -162,9 +178,21 @@ class Judge:
 def choose(
     net: IntegerRegions, harm: Harm, costs: Costs, judge: Callable[[Choice], float], floor: float
 ) -> tuple[Choice, float]:
-    """The loosest limit whose metric reaches `floor`, by bisection; (choice, its metric).
+    """Finds the loosest limit whose metric reaches `floor`, by bisection.
 
-    Raises ConversionError with the best that was found.
+    Args:
+        net: The layers and tensors of the network.
+        harm: Their sensitivities.
+        costs: What each layer costs in float.
+        judge: Returns the metric of a choice.
+        floor: The least metric.
+
+    Returns:
+        The choice and its metric.
+
+    Raises:
+        NotApplicable: No layer gains from being float, or all do.
+        ConversionError: No limit is good enough; the message tells the best that was found.
     """
     choices = _ladder(net, harm, costs)
     low, high = 0, len(choices) - 1
@@ -188,8 +216,10 @@ def choose(
 
 
 def _ladder(net: IntegerRegions, harm: Harm, costs: Costs) -> list[Choice]:
-    """The cheapest choice under each limit, each once, quieter and quieter. No layer or every layer in float is no
-    choice: other recipes are that."""
+    """The cheapest choice under each limit, each once, from loose to tight.
+
+    No layer in float, or every layer, does not count as a choice: other recipes do that.
+    """
     limits = {harm.total * 10 ** (-db / 10) for db in QUIETER_DB} | {10 ** (-db / 10) for db in SNR_DB}
     found: list[Choice] = []
     for limit in (math.inf, *sorted((x for x in limits if x < harm.total), reverse=True)):
@@ -206,7 +236,7 @@ def _ladder(net: IntegerRegions, harm: Harm, costs: Costs) -> list[Choice]:
 def explain(
     net: IntegerRegions, harm: Harm, costs: Costs, choice: Choice, times: LayerTimes | None
 ) -> Sequence[FloatLayer]:
-    """Why each float layer is one: what it gains in time, or whose noise it takes away."""
+    """Returns why each float layer is one: the time it gains, or the noise it removes."""
     seconds = {t.name: t for t in times.layers} if times is not None else {}
     rows = []
     for layer in net.layers:
@@ -228,7 +258,7 @@ def explain(
 
 
 def _compared(time: LayerTime) -> str:
-    """A layer may be float for its neighbours' sake: what conversions at its borders take is not in its own time."""
+    """Both times in words. A layer may also be float to spare conversions, which are not part of its time."""
     figures = f"{time.float_s * 1e6:.0f} against {time.int8_s * 1e6:.0f} us"
     return (
         f"float is faster: {figures}"

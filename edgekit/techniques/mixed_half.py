@@ -1,13 +1,13 @@
 """Half precision with islands of float32: for a model that float16 alone would break.
 
-float16 ends at 65504. An operator whose result goes beyond it gives infinity, silently, and NaN soon after. Such
-operators, and those that read their results, stay float32; everything else becomes float16. Where that does not yet meet
-the budget, the operators whose rounding harms the outputs most for the least work follow, until the metric, scored
-in torch, does. The artifact is proven in its own runtime afterwards, as always.
+float16 ends at 65504. An operator whose result exceeds that gives infinity, silently, and NaN soon after.
+Such operators, and those that read their results, stay float32; everything else becomes float16. If that does
+not yet meet the budget, the operators whose rounding degrades the outputs most for the least work follow,
+until the metric, scored in torch, meets it. The artifact is proven in its own runtime afterwards, as always.
 
-Micikevicius et al. 2018, "Mixed Precision Training" (arXiv:1710.03740) keep the same kinds of operators in float32.
-Cost: one float inference for each calibration input; the metric in torch; if it fails, one inference for each operator
-and sample.
+Micikevicius et al. 2018, "Mixed Precision Training" (arXiv:1710.03740) keep the same kinds of operators in
+float32. Cost: one float inference for each calibration input; the metric in torch; if it fails, one inference
+for each operator and sample.
 """
 
 import logging
@@ -50,9 +50,11 @@ class Options(Settings):
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Names the operators that stay float32; the program stays as it is and the exporter of the format does it.
+    """Names the operators that stay float32; the program stays as it is, and the exporter does the work.
 
-    Raises ConversionError where no operator needs float32 (plain fp16 is the same) or none of them helps.
+    Raises:
+        NotApplicable: No operator needs float32, so plain fp16 is the same.
+        ConversionError: Float32 operators do not help.
     """
     if context.traced is None:
         raise UserError("mixed_half needs the traced float model")
@@ -99,8 +101,11 @@ def _why(name: str, magnitudes: dict[str, float], samples: int) -> str:
 def _extend(
     module: GraphModule, rows: Rows, samples: Iterable[Batch], floor: float, metric: Callable[[Rows], float]
 ) -> float:
-    """Adds operators, twice as many each time, by harm for their work. Raises ConversionError if all do not help."""
-    ranked = _by_harm(module, rows, list(samples))
+    """Adds operators, twice as many each time, the most sensitive for their work first.
+
+    Raises ConversionError if even all of them do not help.
+    """
+    ranked = _by_sensitivity(module, rows, list(samples))
     count = 1
     while count <= len(ranked):
         rows |= {name: f"rounding it alone leaves an SNR of {db:.1f} dB" for name, db in ranked[:count]}
@@ -114,7 +119,7 @@ def _extend(
     )
 
 
-def _by_harm(module: GraphModule, rows: Rows, samples: list[Batch]) -> list[tuple[str, float]]:
+def _by_sensitivity(module: GraphModule, rows: Rows, samples: list[Batch]) -> list[tuple[str, float]]:
     """(operator, SNR in dB when it alone is rounded), the most harm for its work first."""
     nodes = [n for n in calls(module) if n.name not in rows]
     everything = {n.name for n in module.graph.nodes}

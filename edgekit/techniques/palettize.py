@@ -1,15 +1,19 @@
-"""Palettes: each layer keeps a table of a few values and, for each weight, a number of 2 to 8 bits that says which.
+"""Palettes: each layer stores a table of a few values and, for each weight, an index of 2 to 8 bits into it.
 
-k-means chooses the values (`edgekit.sparse.palette`; Han et al. 2015, "Deep Compression", arXiv:1510.00149). Batch norms are folded in
-before, for folding multiplies each channel by another number and would undo the table. Arithmetic stays float.
+k-means chooses the values (`edgekit.sparse.palette`; Han et al. 2015, "Deep Compression", arXiv:1510.00149).
+Batch norms are folded in first, because folding multiplies each channel by another number and would undo the
+table. Arithmetic stays float.
 
-What it means per format:
-- Core ML: stored as tables and indices (`constexpr_lut_to_dense`), bits / 16 of a float16 file; runtimes decompress when they load, or
-  weight by weight. One table for each `group` output channels needs iOS 18.
-- ONNX, TFLite: the file holds every weight in full. Only its download is smaller: see the compressed sizes of the artifact.
+What it means for each format:
+- Core ML: stored as tables and indices (`constexpr_lut_to_dense`), bits / 16 of the size of a float16 file;
+  runtimes decompress when they load, or weight by weight. One table for each `group` output channels needs
+  iOS 18.
+- ONNX, TFLite: the file holds every weight in full. Only its download is smaller: see the compressed sizes of
+  the artifact.
 
-Zeros that `sparsify` made stay, and take one of the values. Cost: seconds, no data. What it loses: 8 and 6 bits nearly nothing,
-4 bits some points where one table serves a layer, 2 bits most of it without training.
+Zeros that `sparsify` made stay, and take one of the values. Cost: seconds, no data. Loss: with 8 and 6 bits
+almost none, with 4 bits some points if one table serves a whole layer, with 2 bits most of the accuracy
+without training.
 """
 
 import time
@@ -51,9 +55,11 @@ class Options(Settings):
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Writes the program with few values in each layer to program.pt2 of the work folder.
+    """Writes the program with few values in each layer to program.pt2 in the work folder.
 
-    Raises UserError for names that are no layers and for a model without a layer of SMALLEST weights.
+    Raises:
+        UserError: A name is not a layer.
+        NotApplicable: The model has no layer with more than SMALLEST weights.
     """
     start = time.perf_counter()
     program = programs.load(candidate.program)

@@ -1,23 +1,23 @@
-"""Structured pruning: whole channels go, and with them the time that every runtime spends on them.
+"""Structured pruning: whole channels are removed, and with them the time that every runtime spends on them.
 
-1. The module of the task gets the weights of the candidate. A copy is pruned: `edgekit.prune` finds which channels can only go
-   together (Torch-Pruning's dependency graph, Fang et al. 2023, arXiv:2301.12900), ranks them by a criterion, and chooses the
-   width of each group so that the share `macs` of all multiply-accumulates is left. Widths are multiples that the target's
-   kernels like.
-2. The batch norms take their statistics anew, forward only; that alone is worth 16 points of accuracy on ResNet-20.
-3. The result is exported as the model was. It needs training: fine-tuning or distillation is the next step of a recipe.
+1. The module of the task gets the weights of the candidate. A copy is pruned: `edgekit.prune` finds which
+   channels can only be removed together (Torch-Pruning's dependency graph, Fang et al. 2023,
+   arXiv:2301.12900), ranks them by a criterion, and chooses the width of each group so that the share `macs`
+   of all multiply-accumulates is left. Widths are multiples that suit the target's kernels.
+2. The statistics of batch norms are measured again, in forward passes only; that alone is worth 16 points of
+   accuracy on ResNet-20.
+3. The result is exported as the model was. It needs training: fine-tuning or distillation is the next step of
+   a recipe.
 
-`scope = "latency"` chooses the widths for time instead of MACs: a table of what the layers take at each width, measured on the
-target's own kind of machine, and the widths that are worth the most within the time (`edgekit.prune.latency`).
+`scope = "latency"` chooses the widths by time instead of MACs: from a table of each layer's time at each
+width, measured on a machine of the target's kind, it takes the widths that are worth most within the time
+(`edgekit.prune.latency`). `depth` drops blocks before what is left is narrowed (`edgekit.prune.depth`).
+`criterion`: l2 is the default and needs no data; shapley takes minutes. The other values of `scope` are
+explained in `edgekit.prune.widths`. The folder `pruned` of the candidate rebuilds the module, so that a
+recipe can prune again what was trained meanwhile.
 
-`depth` drops blocks before it narrows what is left (`edgekit.prune.depth`).
-
-`criterion`: l2 is the default and needs no data; shapley costs minutes. `scope`: uniform, global or
-isomorphic (`edgekit.prune.widths`). `steps`: so many cuts, each ranked anew. The folder `pruned` of the candidate rebuilds the
-module, so that a recipe can prune again what was trained meanwhile.
-
-Cost: no training. Pruning itself took 1 to 20 s for each of 17 networks (benchmarks/prune_models.py, a loaded core); the task's metric
-is computed twice on top. Memory: three copies of the weights.
+Cost: no training. The pruning itself took 1 to 20 s for each of 17 networks (benchmarks/prune_models.py, on a
+busy core); the task's metric is computed twice in addition. Memory: three copies of the weights.
 """
 
 import copy
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from edgekit.task import Task
 
 LATENCY: Final = "latency"
-AT_ONCE = 64  # images that score together
+AT_ONCE = 64  # images scored at a time
 
 
 class Options(Settings):
@@ -130,11 +130,16 @@ class Options(Settings):
 
     @property
     def narrows(self) -> bool:
-        """Whether channels go, and not only blocks."""
+        """Whether channels are removed, and not only blocks."""
         return self.macs != 1 or self.depth == 1
 
     def request(self, multiple: int, left: float = 1.0) -> Request:
-        """multiple: the target's. left: the share of all MACs that the module to narrow still has."""
+        """Returns what is asked of `edgekit.prune.shrink`.
+
+        Args:
+            multiple: The target's channel_multiple.
+            left: The share of all MACs that the module to be narrowed still has.
+        """
         return Request(
             macs=self.macs / left,
             criterion=self.criterion,
@@ -146,10 +151,15 @@ class Options(Settings):
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Prunes the task's module with the weights of `candidate.program`; writes program.pt2 and the folder pruned.
+    """Prunes the task's module with the weights of the candidate; writes program.pt2 and the folder pruned.
 
-    Raises UserError for names and shares that cannot be, ConversionError for a model that cannot be pruned or that the
-    program does not fit.
+    Raises:
+        UserError: A name or a file does not fit the module.
+        NotApplicable: The network has no channels or blocks to remove, or no width comes nearer to what is
+            asked.
+        BudgetError: Even with every group at its least width more is left than asked for.
+        ConversionError: The model cannot be pruned, or the program does not fit it.
+        TaskError: The task lacks data that the criterion or the recalibration needs.
     """
     start, work = time.perf_counter(), Path(context.work)
     fresh, examples = module_of(candidate, task), examples_of(task)
@@ -194,7 +204,7 @@ def _shrunk(
     context: "Context",
     settle: Callable[[nn.Module], int],
 ) -> Shrunk:
-    """Without blocks first, then without channels, as far as the options ask for it."""
+    """Drops blocks first, then channels, as far as the options ask for it."""
     multiple = context.target.channel_multiple if context.target else 1
     batches = _batches(module, task, options.images, context.seed)
     loss = task.training.loss if task.training else None
@@ -213,7 +223,7 @@ def _shrunk(
 
 
 def options_of(step: Step) -> Options:
-    """Raises what the options raise."""
+    """Returns the options of a step. Raises UserError for options that are not allowed."""
     return read(Options, step.options)
 
 
@@ -226,10 +236,12 @@ def _planner(options: Options, context: "Context", multiple: int) -> Planner:
 
 
 def module_of(candidate: Candidate, task: "Task") -> nn.Module:
-    """What the candidate's program was made of: the student that an earlier step put in its place, or the task's own module;
-    without parametrizations, as the program is.
+    """Returns what the candidate's program was made from: an earlier step's student, or the task's module.
 
-    Raises UserError for a student that is a program and no module.
+    It has no parametrizations, like the program.
+
+    Raises:
+        NotApplicable: The student is an exported program, which has no modules.
     """
     if not candidate.student:
         return plain(model_of(task))
@@ -244,7 +256,20 @@ def module_of(candidate: Candidate, task: "Task") -> nn.Module:
 def loaded(
     candidate: Candidate, fresh: nn.Module, examples: tuple[torch.Tensor, ...]
 ) -> tuple[nn.Module, saved.Saved | None]:
-    """The task's module in the shapes and with the weights of the candidate, and what earlier steps took out."""
+    """Loads a candidate into the task's module.
+
+    Args:
+        candidate: The candidate.
+        fresh: The task's module, which stays as it is.
+        examples: Inputs for a comparison with the program.
+
+    Returns:
+        A module with the shapes and weights of the candidate, and what earlier steps removed from it.
+
+    Raises:
+        NotApplicable: It is a Keras model.
+        ConversionError: It cannot be copied, or does not fit the program.
+    """
     if isinstance(fresh, keras.KerasModule) or keras.has_layers(fresh):
         raise NotApplicable(
             "pruning needs a torch module; a Keras model is none whose layers could be narrowed"
@@ -263,7 +288,7 @@ def loaded(
 def _shortened(
     module: nn.Module, task: "Task", examples: tuple[torch.Tensor, ...], options: Options, seed: int
 ) -> Shrunk:
-    """The module without some of its blocks; itself where none were to go."""
+    """The module without some of its blocks; the module itself if none are to go."""
     base = module_macs.count(module, examples)
     if options.depth == 1:
         return Shrunk(module=module, macs_before=base, macs=base)
@@ -275,12 +300,12 @@ def _shortened(
 
 
 def _joined(short: Shrunk, narrow: Shrunk) -> Shrunk:
-    """Of both steps: shares count from the first."""
+    """Both steps as one: shares count from the first."""
     return replace(narrow, macs_before=short.macs_before, dropped=short.dropped)
 
 
 def _composed(earlier: saved.Saved | None, kept: dict[str, list[int]]) -> dict[str, list[int]]:
-    """The channels that are left as the task's own module numbers them."""
+    """The channels that are left, as the task's own module numbers them."""
     found = {root: list(channels) for root, channels in (earlier.kept if earlier else {}).items()}
     for root, channels in kept.items():
         old = found.get(root)
@@ -307,9 +332,9 @@ def _sizes(module: nn.Module, shrunk: Shrunk) -> dict[str, tuple[float, str]]:
 
 
 def _batches(module: nn.Module, task: "Task", images: int, seed: int) -> list[Batch]:
-    """Training batches that hold about so many images; none where there is no training data.
+    """Training batches that hold about so many images; none without training data.
 
-    Raises TaskError where the module or the loss cannot take them.
+    Raises TaskError if the module or the loss cannot take them.
     """
     found: list[Batch] = []
     if task.training is None:
@@ -326,7 +351,11 @@ def _batches(module: nn.Module, task: "Task", images: int, seed: int) -> list[Ba
 def inputs_of(
     task: "Task", examples: tuple[torch.Tensor, ...], seed: int
 ) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Of the training data, else of the calibration data."""
+    """Yields inputs of the training data, else of the calibration data.
+
+    Raises:
+        TaskError: There is neither.
+    """
     if task.training is not None:
         yield from (batch.inputs for batch in Stream(task.training.batches, seed))
     elif task.calibration is not None:

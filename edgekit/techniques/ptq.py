@@ -1,17 +1,20 @@
-"""Post-training quantization: integers from a trained float model and a few unlabelled inputs, without training.
+"""Post-training quantization: integers from a trained float model and a few unlabelled inputs.
 
-A tensor r is stored as q = clamp(round(r / s) + z): s, the scale, and z, the zero point, are fixed per tensor for
-activations and per output channel for weights. A convolution then runs on integers, sum (q_x - z_x) q_w in 32 bit, and
-one multiplication brings it to the scale of its output. Weights give their range away; activations must be watched:
-100 typical inputs pass through the model while an observer on every quantized edge collects the range
-(`edgekit.quant.estimators`). Batch norms are first merged into the convolution before them.
+There is no training. A tensor r is stored as q = clamp(round(r / s) + z). The scale s and the zero point z
+are fixed, one pair per tensor for activations and one per output channel for weights. A convolution then runs
+on integers, sum (q_x - z_x) q_w in 32 bits, and one multiplication brings it to the scale of its output. The
+range of weights is known; that of activations must be observed: 100 typical inputs pass through the model
+while an observer on every quantized edge collects the range (`edgekit.quant.estimators`). Batch norms are
+first merged into the convolution before them.
 
-Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
-(arXiv:1712.05877); Krishnamoorthi 2018, "Quantizing deep convolutional networks" (arXiv:1806.08342): per-channel
-weights with 8-bit activations stay within 1 to 2 % of float for most networks.
+Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only
+Inference" (arXiv:1712.05877); Krishnamoorthi 2018, "Quantizing deep convolutional networks"
+(arXiv:1806.08342): per-channel weights with 8-bit activations stay within 1 to 2 % of float for most
+networks.
 
-Cost: `batches` float inferences and as many histogram passes, seconds to a minute; memory does not grow with the number
-of batches. What it can lose: depthwise networks with wide channel ranges, which qat (training) wins back.
+Cost: `batches` float inferences and as many histogram passes, seconds to a minute; memory does not grow with
+the number of batches. It can lose accuracy in depthwise networks with wide channel ranges, which qat
+(training) recovers.
 """
 
 import time
@@ -87,7 +90,7 @@ class Options(Settings):
 
 
 class _Float(NamedTuple):
-    """A float graph, zeros in the shape of its inputs, and what it answers before anything is done to it."""
+    """A float graph, zeros in the shape of its inputs, and what it computes before anything is done to it."""
 
     graph: GraphModule
     like: tuple[torch.Tensor, ...]
@@ -97,10 +100,18 @@ class _Float(NamedTuple):
 def calibrated(
     candidate: Candidate, task: "Task", options: Options, traced: Traced | None = None
 ) -> Calibrated:
-    """Prepares `candidate.program` for integers and shows it the calibration batches.
+    """Prepares the candidate's program for integers and runs the calibration batches through it.
 
-    Raises TaskError for calibration batches that do not fit, UserError for a candidate without `quant`, ConversionError where
-    preparing changes what the float graph computes.
+    Args:
+        candidate: The candidate.
+        task: The task with its calibration batches.
+        options: How ranges are found.
+        traced: The float model and its answers, if they are known.
+
+    Raises:
+        TaskError: The calibration batches do not fit.
+        UserError: The candidate has no `quant`.
+        ConversionError: The preparation changes what the float graph computes.
     """
     return _calibrated(_float_graph(candidate, traced), candidate, task, options)
 
@@ -108,14 +119,14 @@ def calibrated(
 def equalized(
     candidate: Candidate, task: "Task", options: Options, traced: Traced | None = None
 ) -> tuple[Equalized, Calibrated | None]:
-    """The same for the equalized graph; None where it has no layers to equalize."""
+    """Does the same for the equalized graph, which is None if there are no layers to equalize."""
     given = _float_graph(candidate, traced)
     done = equalize(given.graph, given.before)
     return done, _calibrated(given, candidate, task, options) if done.pairs else None
 
 
 def _float_graph(candidate: Candidate, traced: Traced | None) -> _Float:
-    """The program itself is let go, and with it what folding replaces."""
+    """The program itself is released, and with it what folding replaces."""
     program = programs.load(candidate.program)
     graph, like = program.module(), programs.user_inputs(program)
     return _Float(graph, like, proven.of_metric(graph, like, traced))
@@ -137,7 +148,7 @@ def _calibrated(given: _Float, candidate: Candidate, task: "Task", options: Opti
 def decided(
     candidate: Candidate, task: "Task", options: Options, traced: Traced | None = None
 ) -> tuple[Calibrated, Trial]:
-    """The calibrated graph with what measurably helps it, still in float: what `apply` converts."""
+    """Returns the calibrated graph with everything that measurably helps it: what `apply` converts."""
     found = calibrated(candidate, task, options, traced)
     other = (
         (lambda: equalized(candidate, task, options, traced))
@@ -148,8 +159,11 @@ def decided(
 
 
 def _tries_equalizing(candidate: Candidate, options: Options) -> bool:
-    """It costs a second calibration. With a scale for each channel of the weights it gained nothing on three nets, so
-    that "auto" leaves it to the recipe that takes its time."""
+    """It costs a second calibration.
+
+    With a scale for each channel of the weights it gained nothing on three networks, so "auto" tries it only
+    in recipes that take their time.
+    """
     if options.equalize != "auto":
         return options.equalize == "on"
     per_tensor = candidate.quant is not None and candidate.quant.granularity == "per_tensor"
@@ -157,9 +171,12 @@ def _tries_equalizing(candidate: Candidate, options: Options) -> bool:
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Calibrates `candidate.program` and writes the quantized one to program.pt2 of the work folder, weights unfolded.
+    """Calibrates the candidate and writes the quantized program, weights unfolded, to program.pt2.
 
-    Raises what `calibrated` raises.
+    Raises:
+        TaskError: The calibration batches do not fit.
+        UserError: The candidate has no `quant`.
+        ConversionError: A step changes what the float graph computes.
     """
     start = time.perf_counter()
     found, trial = decided(candidate, task, options, context.traced)
@@ -175,8 +192,11 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
 
 
 def converted(prepared: GraphModule) -> GraphModule:
-    """The quantized graph, weights unfolded. Norms that no layer took in are hidden meanwhile: where torchao sees one it
-    searches the graph for pairs of layer and norm, 20 s for four layers, and there are none left."""
+    """Returns the quantized graph, weights unfolded.
+
+    Norms that no layer absorbed are hidden meanwhile: if torchao sees one it searches the graph for pairs of
+    layer and norm, which takes 20 s for four layers, and there are none left.
+    """
     for node in programs.calls(prepared):
         if node.target in rules.NORM:
             node.target = _norm
@@ -189,14 +209,23 @@ def converted(prepared: GraphModule) -> GraphModule:
 
 
 def _norm(*args: object) -> torch.Tensor:
-    """Stands for a batch norm in a graph that is not run."""
+    """Stands in for a batch norm in a graph that is not run."""
     raise NotImplementedError
 
 
 def written(
     candidate: Candidate, model: GraphModule, like: tuple[torch.Tensor, ...], work: Path, step: str, skip: str
 ) -> Candidate:
-    """The candidate with a converted graph as its program: program.pt2 in `work`, weights unfolded; what stayed float."""
+    """Makes a converted graph the candidate's program.
+
+    Args:
+        candidate: The candidate.
+        model: The converted graph.
+        like: Inputs to export it with.
+        work: The folder for program.pt2.
+        step: The technique, for the figures.
+        skip: Its option `skip`, which explains layers that stayed float.
+    """
     quantized, left = count_layers(model)
     path = work / "program.pt2"
     programs.save(programs.export(model, like), path)
@@ -218,7 +247,7 @@ def written(
 
 
 def noted(candidate: Candidate, step: str, figures: Mapping[str, tuple[float, str]]) -> Candidate:
-    """The candidate with more figures of a step."""
+    """Returns the candidate with more figures of a step."""
     more = (
         Figure(step=step, name=name, value=float(value), unit=unit) for name, (value, unit) in figures.items()
     )
@@ -226,7 +255,7 @@ def noted(candidate: Candidate, step: str, figures: Mapping[str, tuple[float, st
 
 
 def _float_layer(node: Node, skip: str) -> FloatLayer:
-    """Of a layer that the quantizer left alone."""
+    """A layer that the quantizer left alone, and why."""
     operator = str(node.target).removeprefix("aten.")
     reason = "asked for by skip" if skip else f"the quantizer has no rule that makes {operator} integers here"
     return FloatLayer(name=node.name, origin=origin(node) or node.name, macs_ratio=None, reason=reason)

@@ -1,12 +1,12 @@
-"""Post-training quantization by TensorFlow's own converter, of a Keras model or a SavedModel.
+"""Post-training quantization by TensorFlow's own converter, for a Keras model or a SavedModel.
 
-The method is that of `ptq`: integers from ranges that calibration inputs reach. Here the converter does all of it
-(`edgekit.export._tflite_tensorflow`): minimum and maximum as ranges, batch norms folded, per-channel weights. It is the
-other way to the same file format, worth a try where edgekit's own conversion of a Keras model meets a layer that it
-cannot export, and the only one for a SavedModel. TensorFlow guide "Post-training integer quantization".
+The method is that of `ptq`: integers, with ranges from calibration inputs. Here the converter does all of it
+(`edgekit.export._tflite_tensorflow`): minimum and maximum as ranges, batch norms folded, per-channel weights.
+It is another way to the same file format, worth a try where edgekit's own conversion of a Keras model fails
+on a layer, and the only way for a SavedModel. TensorFlow guide "Post-training integer quantization".
 
-This step keeps the calibration inputs for the converter. Cost: `samples` float inferences inside the converter, without
-XNNPACK: slower than `ptq` for large nets. No bias correction, no choice of ranges.
+This step keeps the calibration inputs for the converter. Cost: `samples` float inferences inside the
+converter, without XNNPACK: slower than `ptq` for large networks. No bias correction, no choice of ranges.
 """
 
 from itertools import islice
@@ -34,7 +34,12 @@ class Options(Settings):
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Writes calibration.npz to the work folder. Raises TaskError for batches that do not fit, and for none."""
+    """Writes calibration.npz to the work folder.
+
+    Raises:
+        NotApplicable: The model is neither a Keras model nor a SavedModel.
+        TaskError: There are no calibration batches, or they do not fit.
+    """
     if not candidate.saved_model:
         raise NotApplicable(
             "ptq_tensorflow needs a Keras model or a SavedModel; this task's model is neither"

@@ -1,25 +1,28 @@
-"""Quantization-aware training: the weights learn to live with rounding, where post-training quantization loses too much.
+"""Quantization-aware training: weights learn to cope with rounding, where post-training quantization fails.
 
-The graph that `ptq` calibrates, with the same ranges, equalized and bias-corrected where that helps, gets fake quantization in the
-places of its observers (`edgekit.quant.fake`) and is trained on for a while. Forward it computes what the integers will; backward
-rounding counts as the identity. Jacob et al. 2018 (arXiv:1712.05877), section 3; Krishnamoorthi 2018 (arXiv:1806.08342),
-section 3.2: 4-bit weights within 5 % of float, depthwise nets at 8 bits within 1 %.
+The graph that `ptq` calibrates, with the same ranges, equalized and bias-corrected where that helps, gets
+fake quantization in place of its observers (`edgekit.quant.fake`) and is trained for a while. Its forward
+pass computes what the integers will compute; in the backward pass rounding counts as the identity. Jacob et
+al. 2018 (arXiv:1712.05877), section 3; Krishnamoorthi 2018 (arXiv:1806.08342), section 3.2: 4-bit weights
+within 5 % of float, depthwise networks at 8 bits within 1 %.
 
-- Loss: alpha times the task's loss and 1 - alpha times the divergence from the float model (`edgekit.train.objective`). The
-  float model knows more of an image than its label, and it is what the budget compares with.
-- Batch norms are folded into the convolutions before they train, with the statistics they came with. Folding afterwards, as
-  torchao's `prepare_qat_pt2e` does, trains one function and converts another, and its pattern matching is what takes gigabytes.
-  Folded first, the trained graph and the converted one round the same tensors on the same grids: the figures "metric fake-quantized"
-  and "metric converted" differ by the last bit of sums, and "conversion gap" shows it.
-- A batch norm that no layer takes in (before a ReLU, as in DenseNet) stays, and uses its statistics from `freeze_norms` of the
-  budget on; 0 is from the start.
-- Zeros that `sparsify` or `lottery` made stay: masks hold them while it trains.
-- Ranges train too, up to `freeze_ranges` of the budget; the last weights settle on grids that stand still.
+- Loss: alpha times the task's loss and 1 - alpha times the divergence from the float model
+  (`edgekit.train.objective`). The float model knows more about an image than its label says, and it is what
+  the budget compares with.
+- Batch norms are folded into the convolutions before training, with the statistics they came with. Folding
+  afterwards, as torchao's `prepare_qat_pt2e` does, trains one function and converts another, and its pattern
+  matching takes gigabytes. Folded first, the trained graph and the converted one round the same tensors on
+  the same grids: the figures "metric fake-quantized" and "metric converted" differ only by the last bit of
+  sums, and "conversion gap" shows it.
+- A batch norm that no layer absorbs (before a ReLU, as in DenseNet) stays, and uses its running statistics
+  from the share `freeze_norms` of the budget on; 0 is from the start.
+- Zeros that `sparsify` or `lottery` made stay: masks hold them during training.
+- Ranges train too, up to the share `freeze_ranges` of the budget; then the weights settle on fixed grids.
 
-The metric that decides is the artifact's, in its own runtime; the two figures here explain it.
-Cost: `images` forward and backward, and forward of the float model; gradients and two moments of each weight in memory. ResNet-20 of
-CIFAR on one core: 4 s to prepare, 5 ms an image, 1.0 GB at most, of which 0.6 are the libraries. `prepare_qat_pt2e` and its convert
-took over 100 s and 2.8 to 4.1 GB without any training.
+The metric that decides is the artifact's, in its own runtime; the two figures here explain it. Cost: `images`
+forward and backward, and forward of the float model; gradients and two moments of each weight in memory.
+ResNet-20 for CIFAR on one core: 4 s to prepare, 5 ms an image, 1.0 GB at most, of which 0.6 are the
+libraries. `prepare_qat_pt2e` and its conversion took over 100 s and 2.8 to 4.1 GB without any training.
 """
 
 import logging
@@ -75,14 +78,17 @@ class Options(Settings):
     ema: Ema = 0.0
 
     def loop(self, seed: int) -> loop_options.Options:
-        """Of the training loop."""
+        """Returns the options of the training loop."""
         return loop_options.taken_from(self, seed)
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Calibrates and trains `candidate.program`; writes the quantized one to program.pt2 of the work folder, weights unfolded.
+    """Calibrates and trains the candidate; writes the quantized program, weights unfolded, to program.pt2.
 
-    Raises TaskError for data that does not fit, Diverged where the loss is no number any more.
+    Raises:
+        UserError: The candidate has no `quant`.
+        TaskError: The task has no training data, or data that does not fit.
+        Diverged: The loss became NaN or infinite.
     """
     if task.training is None:
         raise TaskError(f"task {task.name!r} has no training data; qat needs Training(batches=..., loss=...)")
@@ -126,7 +132,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
 
 
 class _Schedule:
-    """Freezes ranges and norms in time; a function of the progress alone, so that a resumed training meets it again."""
+    """Freezes ranges and norms; depends on the progress alone, so a resumed training does the same."""
 
     def __init__(self, options: Options, model: nn.Module, grids: list[fake.LearnedGrid]) -> None:
         self._options, self._grids = options, grids

@@ -1,22 +1,28 @@
-"""Sparsity: most weights of a trained net can be exactly zero; which ones, and what the others do about it.
+"""Sparsity: most weights of a trained network can be exactly zero; this chooses which, and adapts the others.
 
-Magnitude: the smallest weights go (Han et al. 2015, arXiv:1506.02626). Movement: those that training moves towards zero
-(`edgekit.sparse.masks`), made for a pretrained net that is tuned to another task: where training changes little its scores are
-noise, so give alpha=1 and a late begin. On the net of the tests (digits, half of the weights gone) magnitude is far better. One shot: all
-at once, then fine-tuning of what is left. Gradual: a cubic schedule while it trains (`edgekit.sparse.sparsity_schedule`). The masks stand
-on weights as they are stored, batch norms unfolded, so that a mask survives folding; patterns are in `edgekit.sparse.patterns`.
+Magnitude: the smallest weights become zero (Han et al. 2015, arXiv:1506.02626). Movement: those that training
+moves towards zero do (`edgekit.sparse.masks`), a criterion for pretrained networks that are tuned to another
+task: where training changes little its scores are noise, so give it alpha=1 and a late begin. On the network
+of the tests (digits, half of the weights zero) magnitude is far better. One shot: all at once, then the rest
+is fine-tuned. Gradual: a cubic schedule during training (`edgekit.sparse.sparsity_schedule`). The masks apply
+to weights as they are stored, batch norms unfolded, so that a mask survives folding; patterns are in
+`edgekit.sparse.patterns`.
 
-What it is good for: the download. The file keeps its size, but compresses: of EfficientNet-Lite0 with 80 % zeros gzip leaves
-a third. No speed is promised: the kernels of these runtimes multiply by zero too, and the gate measures what they do.
+What it is good for: the download. The file keeps its size, but compresses: of EfficientNet-Lite0 with 80 %
+zeros gzip leaves a third. No speed-up is promised: the kernels of these runtimes multiply by zero too, and
+the gate measures the result.
 
-- Loss of the fine-tuning: alpha times the task's, the rest the divergence from the program as it came (`edgekit.train.objective`).
-- Without training data: one shot and no fine-tuning; batch norms learn their statistics again from calibration inputs.
-  EfficientNet-Lite0 with half of its weights gone: top-1 .878 falls to .045, and to .690 with them (benchmarks/sparsity.py).
-- ptq after it keeps every zero: its weights have no zero point; equalization and bias correction do not touch them. qat keeps them
-  by masks. `rounding="gptq"` fills some (1 % of the weights of the tests' net), which is a doubt then.
+- Loss of the fine-tuning: alpha times the task's, the rest is the divergence from the program as it came
+  (`edgekit.train.objective`).
+- Without training data: one shot and no fine-tuning; the statistics of batch norms are measured again on
+  calibration inputs. EfficientNet-Lite0 with half of its weights zero: top-1 falls from .878 to .045, and to
+  .690 with new statistics (benchmarks/sparsity.py).
+- A later ptq keeps every zero: its weights have no zero point; equalization and bias correction do not touch
+  them. qat keeps them by masks. `rounding="gptq"` fills some (1 % of the weights of the tests' network),
+  which is then reported as a doubt.
 
-Cost: one shot, a sort of the weights, seconds. Fine-tuning: `images` forward and backward and forward of the float program, and
-a sort of the weights at each of 50 renewals.
+Cost: one shot, a sort of the weights, seconds. Fine-tuning: `images` forward and backward, and forward of the
+float program; a sort of the weights at each of 50 renewals.
 """
 
 import shutil
@@ -56,7 +62,7 @@ if TYPE_CHECKING:
     from edgekit.engine.specs import Context
     from edgekit.task import Task
 
-RECALIBRATED = 10_000  # inputs at most
+RECALIBRATED = 10_000  # the largest number of inputs that batch norms are measured on
 
 
 class Options(Settings):
@@ -104,15 +110,18 @@ class Options(Settings):
             raise UserError("sparsify: criterion movement is learned while weights go; give schedule=gradual")
 
     def loop(self, seed: int) -> loop_options.Options:
-        """Of the training loop."""
+        """Returns the options of the training loop."""
         return loop_options.taken_from(self, seed)
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
-    """Makes weights of `candidate.program` zero, fine-tunes, and writes it to program.pt2 of the work folder.
+    """Makes weights of the candidate zero, fine-tunes the others, and writes it to program.pt2.
 
-    Raises UserError for names that are no layers and for a sparsity that takes a whole layer, TaskError for a gradual schedule
-    without training data, and what `fit` raises.
+    Raises:
+        UserError: A name is not a layer.
+        NotApplicable: The network has no layer to make sparse, or the sparsity would remove a whole one.
+        TaskError: A gradual schedule has no training data, or the data does not fit.
+        Diverged: The loss became NaN or infinite.
     """
     start, path = time.perf_counter(), Path(context.work) / "program.pt2"
     _check_training(task, options)
@@ -155,7 +164,7 @@ def _cut(
     masks: Masks,
     like: tuple[torch.Tensor, ...],
 ) -> dict[str, tuple[float, str]]:
-    """Masks the weights of `model`, at once or while it trains; without training its norms learn their statistics again."""
+    """Masks weights of `model`, at once or while it trains; without training, recalibrates its norms."""
     pattern, gradual = patterns.read(options.pattern), None
     if options.schedule == "gradual":
         ramp = Ramp(begin=options.begin, end=options.end)
@@ -191,7 +200,7 @@ def _cut(
 def _counted(
     graph: GraphModule, found: Sequence[Layer], chosen: Sequence[Layer]
 ) -> dict[str, tuple[float, str]]:
-    """Counted in the stored weights, not taken from the masks."""
+    """What is counted in the stored weights, not taken from the masks."""
     kept = {layer.path: tensors.read(graph, layer.path) != 0 for layer in found}
     zeros = {path: int((~mask).sum()) for path, mask in kept.items()}
     return {

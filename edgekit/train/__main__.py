@@ -4,9 +4,11 @@
     torchrun --nproc-per-node 2 -m edgekit.train TASK -o DIR --option strategy=fsdp
     torchrun --nproc-per-node 2 -m edgekit.train TASK -o DIR --teacher teacher.pt2 --option strategy=fsdp
 
-With --teacher the model learns its answers too (`edgekit.train.objective`): an exported program, or a function "file.py:build" that
-returns a module, which fsdp then gathers block by block and not whole. DIR gets `weights.safetensors`, `trained.json` with the loss of every step, and `checkpoint/` while it runs: the same
-command with --resume goes on from there. `edgekit.train.settings` lists the options.
+With --teacher the model also learns from a teacher's answers (`edgekit.train.objective`). The teacher is an
+exported program, or a function "file.py:build" that returns a module, which fsdp then gathers block by block
+instead of whole. DIR gets `weights.safetensors`, `trained.json` with the loss of every step, and
+`checkpoint/` while the training runs: the same command with --resume continues from there.
+`edgekit.train.settings` lists the options.
 """
 
 import dataclasses
@@ -48,9 +50,9 @@ WEIGHTS, RECORD, CHECKPOINT = "weights.safetensors", "trained.json", "checkpoint
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An argument of the task's function."
 )
-@click.option("--teacher", default="", help="A .pt2 program, or file.py:function, to learn the answers of.")
+@click.option("--teacher", default="", help="A .pt2 program, or file.py:function, whose answers to learn.")
 @click.option("--alpha", default=0.1, show_default=True, help="Weight of the task's loss beside a teacher's.")
-@click.option("--temperature", default=4.0, show_default=True, help="That softens the answers of a teacher.")
+@click.option("--temperature", default=4.0, show_default=True, help="What softens a teacher's answers.")
 @click.option("--resume", is_flag=True, help="Continue from the last checkpoint in the folder.")
 def main(
     task: str,
@@ -62,6 +64,7 @@ def main(
     temperature: float,
     resume: bool,
 ) -> None:
+    """Runs the command line; its help is the head of the module."""
     _with_its_launcher()
     level = logging.INFO if _rank() == 0 else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)
@@ -79,7 +82,7 @@ def main(
 
 
 class Taught(Settings):
-    """What the model learns from beside its labels."""
+    """What the model learns from, besides its labels."""
 
     owner = "training"
 
@@ -88,7 +91,11 @@ class Taught(Settings):
     temperature: Temperature
 
     def objective(self, task: Task, training: Training, seed: int) -> Distillation:
-        """Raises UserError for a teacher that is none."""
+        """Returns the loss.
+
+        Raises:
+            UserError: The teacher cannot be loaded.
+        """
         if self.teacher.endswith(".pt2"):
             teacher: torch.nn.Module = trainable(programs.load(self.teacher).module())
         else:
@@ -104,7 +111,21 @@ def run(
     resume: bool,
     taught: Taught | None = None,
 ) -> Trained:
-    """Trains and writes. Raises what `fit` raises, TaskError for a task without training data."""
+    """Trains a task and writes what came of it.
+
+    Args:
+        reference: The task, as on the command line.
+        out: The folder to write to.
+        options: How the training is run.
+        settings: Arguments of the task's function.
+        resume: Whether to continue from the last checkpoint.
+        taught: A teacher, if there is one.
+
+    Raises:
+        TaskError: The task has no training data, or data that does not fit.
+        UserError: The folder holds a training, and `resume` is False.
+        TrainingError: The training did not reach its end.
+    """
     task = load_task(reference, settings)
     if task.training is None:
         raise TaskError(
@@ -128,7 +149,10 @@ def run(
 
 
 def model_of(task: Task, seed: int) -> torch.nn.Module:
-    """The same weights in every process, also where the task's function draws them."""
+    """Returns the model of a task, with the same weights in every process.
+
+    That includes weights that the task's function draws.
+    """
     seed_step(seed, 0, 0)
     model = task.model if isinstance(task.model, torch.nn.Module) else task.model()
     if not isinstance(model, torch.nn.Module):
@@ -139,11 +163,20 @@ def model_of(task: Task, seed: int) -> torch.nn.Module:
 
 
 def read_options(texts: tuple[str, ...]) -> Options:
-    """Raises UserError that lists the options there are."""
+    """Reads the options of the training from KEY=VALUE texts.
+
+    Raises:
+        UserError: A text is not an option; the message lists those there are.
+    """
     return read(Options, pairs("--option", texts), strict=False)
 
 
 def pairs(flag: str, texts: tuple[str, ...]) -> dict[str, str]:
+    """Reads KEY=VALUE texts.
+
+    Raises:
+        UserError: A text has another form.
+    """
     found = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -154,7 +187,7 @@ def pairs(flag: str, texts: tuple[str, ...]) -> dict[str, str]:
 
 
 def _fresh(out: Path) -> None:
-    """Refuses to write over a training; what an older one of this folder left is not gone on from."""
+    """Refuses to overwrite what an earlier training left in this folder."""
     if checkpoint.latest(out / CHECKPOINT) is not None or (out / WEIGHTS).exists():
         raise UserError(f"{out} holds a training; give --resume to go on with it, or another -o")
 
@@ -164,7 +197,7 @@ def _rank() -> int:
 
 
 def _with_its_launcher() -> None:
-    """Under torchrun a process does not outlive the launcher, however that one ends."""
+    """Makes the process end with its torchrun launcher, however that ends."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
         process.die_with(os.getppid())
         distributed.end_with_the_others()

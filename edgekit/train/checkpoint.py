@@ -1,14 +1,18 @@
-"""Checkpoints of a training: written whole or not at all, read without running anything that is in them.
+"""Checkpoints of a training: written as a whole or not at all, and read without executing anything in them.
 
     checkpoint/step-00000120/
         model.safetensors      weights and buffers
-        optimizer.pt           the optimizer's tensors and numbers, read with weights_only
-        average.safetensors    the averaged weights, where there are any
-        best.safetensors       the best so far, where a best is kept
-        progress.json          where the data is, the history, and what the checkpoint belongs to
+        optimizer.pt           tensors and numbers of the optimizer, read with weights_only
+        average.safetensors    the averaged weights, if there are any
+        best.safetensors       the best weights so far, if they are kept
+        progress.json          the position in the data, the history, and what the checkpoint belongs to
 
-A folder is written beside its place and renamed into it; then older ones go. Generators are not kept: see
-`edgekit.train.data`.
+A folder is written next to its final place and renamed; then older ones are removed. Random number generators
+are not saved: see `edgekit.train.data`.
+
+Sharded tensors are gathered one at a time. `torch.distributed.checkpoint.state_dict` does not fit: with
+`cpu_offload` its full state exists on rank 0 only, and setting it again needs all tensors on one device,
+which FSDP with offload breaks (weights on the CPU, buffers on the GPU).
 """
 
 import json
@@ -33,13 +37,13 @@ PREFIX, PARTIAL = "step-", "partial"
 
 
 def state_of(model: nn.Module) -> State:
-    """Every parameter and buffer that is saved, whole and on the CPU."""
+    """Returns every parameter and saved buffer, whole and on the CPU."""
     with gathered(model):
         return {name: whole(tensor) for name, tensor in model.state_dict().items()}
 
 
 def put(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """The opposite of `state_of`."""
+    """Writes a state back into a model, the inverse of `state_of`."""
     with gathered(model):
         own = model.state_dict(keep_vars=True)
         for name, tensor in state.items():
@@ -47,7 +51,7 @@ def put(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """As `optimizer.state_dict()`, whole and on the CPU."""
+    """Returns the same as `optimizer.state_dict()`, whole and on the CPU."""
     found = optimizer.state_dict()
     return {
         "param_groups": found["param_groups"],
@@ -59,7 +63,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def put_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Each tensor in the shape of its parameter is shared out as the parameter is."""
+    """Writes a state back into an optimizer; each tensor shaped like its parameter is sharded like it."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {
         index: {
@@ -76,12 +80,12 @@ def _is_like(value: Any, parameter: torch.Tensor) -> bool:
 
 
 def signature(model: nn.Module) -> dict[str, list[int]]:
-    """What tells one model from another: the names and shapes of its tensors."""
+    """Returns what tells one model from another: the names and shapes of its tensors."""
     return {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def save(state: State, path: Path) -> None:
-    """One file of tensors, whole or not there."""
+    """Writes one file of tensors, as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     save_file(state, str(partial))
@@ -97,7 +101,17 @@ def write(
     average: State | None = None,
     best: State | None = None,
 ) -> None:
-    """One checkpoint takes the place of the earlier ones."""
+    """Writes a checkpoint, which replaces earlier ones.
+
+    Args:
+        folder: The folder of all checkpoints.
+        step: How many steps were made.
+        progress: What else is needed to resume, as JSON values.
+        model: The weights and buffers.
+        optimizer: The state of the optimizer.
+        average: The averaged weights.
+        best: The best weights so far.
+    """
     partial = folder / PARTIAL
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -116,13 +130,22 @@ def write(
 
 
 def latest(folder: Path | None) -> Path | None:
-    """The newest checkpoint in `folder`, if there is one."""
+    """Returns the newest checkpoint in `folder`, or None."""
     found = sorted(folder.glob(f"{PREFIX}*")) if folder is not None and folder.is_dir() else []
     return found[-1] if found else None
 
 
 def read_progress(place: Path, model: nn.Module, belongs: Mapping[str, Any]) -> dict[str, Any]:
-    """What `write` got as progress. Raises UserError for a damaged one, and for one of another model or training."""
+    """Returns the `progress` that was given to `write`.
+
+    Args:
+        place: The folder of the checkpoint.
+        model: The model to be trained.
+        belongs: What must be the same as when the checkpoint was written.
+
+    Raises:
+        UserError: The checkpoint is damaged, or belongs to another model or training.
+    """
     try:
         progress: dict[str, Any] = json.loads((place / PROGRESS).read_text(encoding="utf-8"))
         kept, tensors = progress["belongs"], progress["tensors"]
@@ -150,7 +173,14 @@ def _same_model(place: Path, kept: dict[str, list[int]], own: dict[str, list[int
 
 
 def read(place: Path, name: str) -> State | None:
-    """One file of tensors; None where it was not written. Raises UserError for a damaged one."""
+    """Reads one file of tensors.
+
+    Returns:
+        The tensors, or None if the file was not written.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     if not (place / name).is_file():
         return None
     try:
@@ -162,10 +192,15 @@ def read(place: Path, name: str) -> State | None:
 
 
 def read_optimizer(place: Path) -> dict[str, Any]:
+    """Reads the state of the optimizer.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     try:
         found: dict[str, Any] = torch.load(place / OPTIMIZER, map_location="cpu", weights_only=True)
         return found
-    except Exception as error:  # torch raises anything here: zip, pickle and operator errors
+    except Exception as error:  # torch may raise anything here: zip, pickle and operator errors
         reason = str(error).strip().split("\n")[0]
         raise UserError(
             f"checkpoint {place} is damaged ({OPTIMIZER}: {reason}); remove it to start again"

@@ -1,11 +1,12 @@
-"""Training batches on their way into the model: checked, shared out over processes, in an order that can be found again.
+"""Training batches on their way into the model: checked, split over processes, in a reproducible order.
 
-A batch of the task is one step of all processes together. Each takes its part of the rows, so that two processes
-with half a batch each do what one process does with the whole, and a budget in images stays what it is.
+A batch of the task is one step of all processes together. Each process takes its part of the rows, so two
+processes with half a batch each do what one process does with the whole batch, and a budget in images keeps
+its meaning.
 
-Random numbers come from two places that do not meet. What the data draws (order, crops, flips) is seeded with the epoch; what
-the model draws (dropout) with the step and the process. A resumed training therefore needs no saved generators: it
-reads the epoch again up to where it was.
+Random numbers come from two separate sources. What the data draws (order, crops, flips) is seeded with the
+epoch; what the model draws (dropout) is seeded with the step and the process. So a resumed training needs no
+saved generators: it reads the epoch again up to where it was.
 """
 
 import logging
@@ -30,8 +31,14 @@ _MIX = 1_000_003
 
 
 class Batch(NamedTuple):
-    """The part of one process. rows: of the whole batch. share: how much the mean loss of this part counts for the
-    mean over processes; 1 where the rows divide evenly."""
+    """The part of a batch that one process takes.
+
+    Attributes:
+        inputs: The inputs of the model.
+        labels: The labels, of any structure.
+        rows: The samples in the whole batch.
+        share: The weight of this part's mean loss in the mean over processes; 1 where the rows divide evenly.
+    """
 
     inputs: tuple[torch.Tensor, ...]
     labels: Any
@@ -39,6 +46,7 @@ class Batch(NamedTuple):
     share: float
 
     def to(self, device: torch.device) -> "Batch":
+        """Returns the batch on a device."""
         moved = [
             pytree.tree_map(lambda v: v.to(device) if isinstance(v, torch.Tensor) else v, part)
             for part in (self.inputs, self.labels)
@@ -47,7 +55,7 @@ class Batch(NamedTuple):
 
 
 def seed_step(seed: int, number: int, rank: int) -> None:
-    """What the model draws in one step depends on nothing before it."""
+    """Seeds what the model draws in one step, which then depends on nothing before it."""
     _seed(((seed * _MIX + number) * _MIX + rank) % 2**32)
 
 
@@ -58,7 +66,19 @@ def _seed(value: int) -> None:
 
 
 class Stream:
-    """Batches without end, epoch after epoch; `epoch` and `index` say where it is."""
+    """Batches without end, epoch after epoch; `epoch` and `index` tell the position.
+
+    Args:
+        batches: The batches of the task.
+        seed: The seed of the training.
+        rank: The number of this process.
+        processes: How many there are.
+        epoch: The epoch to begin with.
+        index: The number of batches of that epoch to skip.
+
+    Raises:
+        TaskError: A batch has the wrong form, or the data itself raised an error.
+    """
 
     def __init__(
         self,
@@ -89,7 +109,7 @@ class Stream:
             self.epoch, skip = self.epoch + 1, 0
 
     def _read(self) -> Iterator[Any]:
-        """One epoch, each batch made with the data's own generators."""
+        """One epoch, in which each batch is drawn with the data's own generators."""
         done = object()
         try:
             with self._drawing(first=True):
@@ -130,7 +150,18 @@ def _restore(states: tuple[Any, ...]) -> None:
 
 
 def pair(batch: Any, number: int) -> tuple[tuple[torch.Tensor, ...], Any, int]:
-    """(inputs, labels, rows). Raises TaskError that names the batch and what it is."""
+    """Takes a batch apart.
+
+    Args:
+        batch: What the task yields.
+        number: Its number, for messages.
+
+    Returns:
+        (inputs, labels, rows).
+
+    Raises:
+        TaskError: It has another form; the message names the batch and what it is.
+    """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         kind = (
             f"{type(batch).__name__} of {len(batch)}"
@@ -159,7 +190,10 @@ def pair(batch: Any, number: int) -> tuple[tuple[torch.Tensor, ...], Any, int]:
 
 
 def part(whole: tuple[tuple[torch.Tensor, ...], Any, int], rank: int, processes: int) -> Batch:
-    """The rows of one process; one that gets none computes on a row that counts nothing, so that all keep in step."""
+    """Returns the rows of one process.
+
+    A process that gets none computes on a row that does not count, so that all processes stay in step.
+    """
     inputs, labels, rows = whole
     start, stop = rows * rank // processes, rows * (rank + 1) // processes
     share = (stop - start) * processes / rows
@@ -172,12 +206,17 @@ def part(whole: tuple[tuple[torch.Tensor, ...], Any, int], rank: int, processes:
 
 
 def first(training: Training, seed: int, count: int) -> list[Batch]:
-    """The first batches of the first epoch, whole."""
+    """Returns the first batches of the first epoch, whole."""
     return list(islice(Stream(training.batches, seed), count))
 
 
 def check(model: nn.Module, training: Training, batch: Batch) -> None:
-    """One forward pass before the first step. Raises TaskError naming what was given and what is expected."""
+    """Makes one forward pass before the first step.
+
+    Raises:
+        TaskError: The model or the loss cannot take the batch; the message says what was given and what is
+            expected.
+    """
     if isinstance(training.batches, Iterator):
         raise TaskError(
             "the task's training batches are a one-shot iterator; give something that can be iterated again: "
@@ -199,7 +238,11 @@ def check(model: nn.Module, training: Training, batch: Batch) -> None:
 
 
 def check_labels(outputs: Any, labels: Any) -> None:
-    """Of a classifier: whole numbers [N] that name one of the columns of outputs [N, classes]."""
+    """Checks the labels of a classifier: integers [N] that name one of the columns of outputs [N, classes].
+
+    Raises:
+        TaskError: A label names no column.
+    """
     if not (isinstance(outputs, torch.Tensor) and isinstance(labels, torch.Tensor)):
         return
     if outputs.dim() < 2 or labels.dim() != 1 or labels.is_floating_point() or outputs.shape[1] < 2:

@@ -1,16 +1,17 @@
-"""Where a training runs, and how its weights are spread: accelerate's `Accelerator`, made from the options.
+"""Where a training runs and how its weights are distributed: accelerate's `Accelerator`.
 
 | strategy | weights | gradients, optimizer | for |
 |---|---|---|---|
-| ddp | a copy in every process | copies | what fits one device; one process is the same thing |
-| fsdp | shared out over the processes, gathered layer by layer | shared out | models that do not fit (`fully_shard`, FSDP2) |
-| zero2, zero3 | DeepSpeed: copies, shared out | shared out, on the CPU with `offload` | one GPU with little memory |
+| ddp | a copy in every process | copies | what fits one device; a single process is the same thing |
+| fsdp | sharded, gathered layer by layer | sharded | models that do not fit (`fully_shard`, FSDP2) |
+| zero2, zero3 | DeepSpeed: copies, sharded | sharded, offloaded with `offload` | one small GPU |
 
-FSDP2 is applied here and not by accelerate's plugin, which 1.15 ignores on CPUs: so the same lines are tested on a laptop
-and run on GPUs. Zhao et al. 2023 (arXiv:2304.11277); Rajbhandari et al. 2020, "ZeRO" (arXiv:1910.02054).
+FSDP2 is applied here and not by accelerate's plugin, which 1.15 ignores on CPUs: this way the same lines are
+tested on a laptop and run on GPUs. Zhao et al. 2023 (arXiv:2304.11277); Rajbhandari et al. 2020, "ZeRO"
+(arXiv:1910.02054).
 
-A process that dies takes the others along: gloo and NCCL fail in its neighbours, which `watched` turns into a sentence,
-and torchrun ends whoever is left.
+A process that dies takes the others with it: gloo and NCCL fail in its neighbours, which `watched` turns into
+a sentence, and torchrun ends those that are left.
 """
 
 import importlib.util
@@ -44,7 +45,12 @@ _LOST = (
 
 
 def start(options: Options) -> Accelerator:
-    """The place of this process among all. Raises MissingRuntime without DeepSpeed where it is asked for."""
+    """Returns the accelerator of this process.
+
+    Raises:
+        MissingRuntime: The strategy needs DeepSpeed, which is not installed.
+        UserError: The precision or the strategy is not possible here.
+    """
     zero = options.strategy in ("zero2", "zero3")
     if zero and importlib.util.find_spec("deepspeed") is None:
         raise MissingRuntime(
@@ -55,7 +61,7 @@ def start(options: Options) -> Accelerator:
         raise UserError(
             "training option precision is float16, which CPUs do not train in; use bfloat16 or float32"
         )
-    AcceleratorState._reset_state()  # else a second training of one process keeps the precision of the first
+    AcceleratorState._reset_state()  # else a second training in the same process keeps the precision of the first
     accelerator = Accelerator(
         cpu=cpu and not zero,
         mixed_precision=_PRECISION[options.precision],
@@ -71,7 +77,7 @@ def start(options: Options) -> Accelerator:
 
 
 def zero_config(options: Options) -> dict[str, Any]:
-    """DeepSpeed's configuration. The micro batch is nominal: batches come as the task makes them."""
+    """Returns DeepSpeed's configuration. The micro batch is nominal: batches come as the task makes them."""
     stage = 2 if options.strategy == "zero2" else 3
     zero: dict[str, Any] = {"stage": stage, "overlap_comm": True, "contiguous_gradients": True}
     if options.offload:
@@ -97,7 +103,7 @@ def _plugin(options: Options) -> Any:
 
 
 def spread(model: nn.Module, accelerator: Accelerator, options: Options) -> None:
-    """Shares the weights out, in place, where the strategy is fsdp."""
+    """Shards the weights in place, if the strategy is fsdp."""
     if options.strategy != "fsdp":
         return
     from torch.distributed.device_mesh import init_device_mesh
@@ -107,7 +113,7 @@ def spread(model: nn.Module, accelerator: Accelerator, options: Options) -> None
     offloads = options.offload and accelerator.device.type != "cpu"
     policy: OffloadPolicy = CPUOffloadPolicy() if offloads else OffloadPolicy()
     model.to(accelerator.device)
-    for parameter in model.parameters():  # FSDP2 takes no other layout
+    for parameter in model.parameters():  # FSDP2 accepts no other layout
         parameter.data = parameter.data.contiguous()
     for block in blocks(model):
         fully_shard(block, mesh=mesh, offload_policy=policy)
@@ -115,7 +121,7 @@ def spread(model: nn.Module, accelerator: Accelerator, options: Options) -> None
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
-    """What is gathered at a time: the outermost members of lists of modules; of a graph only the whole."""
+    """Returns what is gathered at a time: the outermost members of module lists; a graph as a whole."""
     if isinstance(model, GraphModule):
         return []
     found: list[nn.Module] = []
@@ -128,14 +134,14 @@ def blocks(model: nn.Module) -> list[nn.Module]:
 
 
 def held(model: nn.Module) -> tuple[int, int]:
-    """How many of a model's parameters, in numbers, this process holds, and how many there are."""
+    """Returns how many of the model's parameter elements this process holds, and how many there are."""
     parameters = list(model.parameters())
     own = sum(p.to_local().numel() if isinstance(p, DTensor) else p.numel() for p in parameters)
     return own, sum(p.numel() for p in parameters)
 
 
 def mean(value: float, accelerator: Accelerator) -> float:
-    """Over all processes."""
+    """Returns the mean over all processes."""
     if accelerator.num_processes == 1:
         return value
     tensor = torch.tensor(value, dtype=torch.float64, device=accelerator.device)
@@ -143,14 +149,14 @@ def mean(value: float, accelerator: Accelerator) -> float:
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy on the CPU, gathered from all processes where it is shared out: all must ask at once."""
+    """Returns a copy on the CPU; a sharded tensor is gathered, so all processes must call this together."""
     full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
     return full.detach().to("cpu", copy=True).contiguous()
 
 
 @contextmanager
 def gathered(model: nn.Module) -> Iterator[None]:
-    """Every parameter whole in every process, where ZeRO-3 has shared them out; what is written meanwhile is kept."""
+    """Makes parameters that ZeRO-3 has sharded whole in every process; what is written meanwhile is kept."""
     shared = [p for p in model.parameters() if hasattr(p, "ds_id")]
     if not shared:
         yield
@@ -163,12 +169,12 @@ def gathered(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def fill(target: torch.Tensor, value: torch.Tensor) -> None:
-    """Writes a whole tensor into one that may be shared out."""
+    """Writes a whole tensor into one that may be sharded."""
     target.copy_(like(value, target))
 
 
 def like(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """A whole tensor, on the device of `target` and shared out as that is."""
+    """Returns a whole tensor moved to the device of `target`, and sharded as it is."""
     moved = value.to(target.device, target.dtype)
     if isinstance(target, DTensor):
         return distribute_tensor(moved, target.device_mesh, target.placements)
@@ -177,7 +183,7 @@ def like(value: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Turns what torch raises when another process died into WorkerLost."""
+    """Turns torch's errors about a dead process into WorkerLost."""
     try:
         yield
     except RuntimeError as error:
@@ -189,7 +195,10 @@ def watched() -> Iterator[None]:
 
 
 def end_with_the_others() -> None:
-    """torchrun asks who is left to end, once a process died: the same sentence, whichever is told first."""
+    """Makes this process raise WorkerLost when torchrun asks it to end, because another process died.
+
+    So the user reads the same sentence, whichever process is told first.
+    """
 
     def told(*_: object) -> None:
         raise _lost("torchrun ends the others")
@@ -201,12 +210,12 @@ def _lost(how: str) -> WorkerLost:
     rank = os.environ.get("RANK", "?")
     return WorkerLost(
         f"process {rank} of the training lost another one, which died or was killed: {how}. "
-        "Start it again with the same command and --resume: it goes on from the last checkpoint"
+        "Start it again with the same command and --resume: it resumes from the last checkpoint"
     )
 
 
 def stop() -> None:
-    """Leaves the group of processes, so that torch does not complain at exit."""
+    """Leaves the process group, so that torch does not complain at exit."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     PartialState._reset_state()

@@ -1,4 +1,4 @@
-"""What a training has seen: the loss of every update, the checks, the best of them with its weights, and whether to stop early."""
+"""What a training has seen: the loss of every update, the checks, the best weights, and when to stop."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +10,15 @@ from edgekit.train.checkpoint import State
 
 
 class Check(Record):
-    """loss: the mean since the check before. metric: what `validate` said."""
+    """What one check found.
+
+    Attributes:
+        step: The number of the step.
+        images: Samples trained on so far.
+        loss: The mean since the check before.
+        learning_rate: The current rate.
+        metric: What `validate` returned.
+    """
 
     step: int
     images: int
@@ -20,9 +28,21 @@ class Check(Record):
 
 
 class Trained(Record):
-    """What a training did. epochs: begun. learning_rate: the peak. probe: the loss after each rate tried. losses: of every update.
+    """What a training did.
 
-    best: the check whose weights were kept; None where the last ones were. resumed_at: the step it went on from.
+    Attributes:
+        steps: Updates made.
+        images: Samples trained on.
+        epochs: Epochs begun.
+        learning_rate: The peak.
+        checks: All checks.
+        losses: The loss of every update.
+        probe: The loss after each rate tried.
+        best: The check whose weights were kept; None if those of the last step were.
+        stopped_early: Whether it stopped for lack of progress.
+        resumed_at: The step it continued from.
+        processes: How many there were.
+        seconds: How long it took.
     """
 
     steps: int
@@ -40,12 +60,17 @@ class Trained(Record):
 
 
 class History:
-    """Grows check by check. patience: checks without a gain after which it stops, 0 = never.
+    """Grows check by check.
 
-    best, best_state: the best check so far and its weights; before the first one the weights of the start.
+    Args:
+        patience: Checks without a gain after which it stops; 0 = never.
+
+    Attributes:
+        best: The best check so far.
+        best_state: Its weights; before the first check, the initial weights.
     """
 
-    #: what a checkpoint keeps as it is
+    #: what a checkpoint stores unchanged
     _KEPT = ("stale", "stopped_early", "losses")
 
     def __init__(self, patience: int) -> None:
@@ -56,12 +81,20 @@ class History:
         self.stale, self.stopped_early = 0, False
 
     def loss_since_check(self) -> float:
-        """The mean over the updates after the last check."""
+        """Returns the mean over the updates since the last check."""
         losses = self.losses[self.checks[-1].step if self.checks else 0 :]
         return sum(losses) / max(1, len(losses))
 
     def add(self, check: Check, done: bool, state: Callable[[], State]) -> None:
-        """The best is by `validate`, else by the loss; kept for a divergence even where the last weights are the result."""
+        """Adds a check and keeps the best one, by `validate` if there is one, else by the loss.
+
+        The best is kept in case of divergence even if the last weights are the result.
+
+        Args:
+            check: The check.
+            done: Whether it is the last one.
+            state: Called for the weights, if they are the best so far.
+        """
         self.checks.append(check)
         if self.best is None or _worth(check) > _worth(self.best):
             self.best, self.best_state, self.stale = check, state(), 0
@@ -70,7 +103,7 @@ class History:
         self.stopped_early = 0 < self._patience <= self.stale and not done
 
     def line(self, progress: float) -> str:
-        """What the log says of the last check."""
+        """Returns what the log says about the last check."""
         found = self.checks[-1]
         metric = f", metric {found.metric:.4f}" if found.metric is not None else ""
         early = f"; no gain in {self.stale} checks, it stops" if self.stopped_early else ""
@@ -80,7 +113,7 @@ class History:
         )
 
     def kept(self) -> dict[str, Any]:
-        """For a checkpoint; the best weights are a file of their own."""
+        """Returns what a checkpoint stores; the best weights are in a file of their own."""
         return {
             **{name: getattr(self, name) for name in self._KEPT},
             "checks": msgspec.to_builtins(self.checks),
@@ -88,7 +121,7 @@ class History:
         }
 
     def restore(self, kept: Mapping[str, Any], best_state: State | None) -> None:
-        """The opposite of `kept`."""
+        """Restores what `kept` returned."""
         for name in self._KEPT:
             setattr(self, name, kept[name])
         self.checks = [msgspec.convert(row, Check) for row in kept["checks"]]

@@ -1,12 +1,13 @@
-"""The loop: `fit` trains a module in place, on whatever the options say, and returns what happened.
+"""The loop: `fit` trains a module in place, on whatever hardware the options say, and returns what happened.
 
-One update: some batches (accumulation), a global mean loss, clipped gradients, a rate that is a function of the budget used
-up. At each check: the mean loss since the last one, the caller's own figure, the best weights, a checkpoint, a
-line in the log. A loss or a gradient that is no number ends it: the best weights so far go back into the model
-and `Diverged` is raised.
+One update: some batches (accumulation), a global mean loss, clipped gradients, and a rate that depends on the
+share of the budget used up. At each check: the mean loss since the last one, the caller's own metric, the
+best weights, a checkpoint, and a line in the log. A loss or gradient that becomes NaN or infinite ends it:
+the best weights so far are put back into the model, and `Diverged` is raised.
 
-Killed anywhere and started again with the same folder, it ends with the same weights, bit for bit on the same machine: the rate,
-the random numbers and the order of the data are functions of seed and step alone.
+If it is killed at any point and started again with the same folder, it ends with the same weights, bit for
+bit on the same machine: the rate, the random numbers and the order of the data are functions of the seed and
+the step alone.
 """
 
 import logging
@@ -35,11 +36,11 @@ from edgekit.train.weight_average import Average
 
 log = logging.getLogger("edgekit")
 
-#: told at the start of each update how much of the budget is used up, 0 to 1; must depend on nothing else
+#: called at the start of each update with the share of the budget used up, 0 to 1; must depend on nothing else
 OnStep = Callable[[float], None]
 #: scores the module, in eval mode and with the weights that would be the result; higher is better
 Validate = Callable[[nn.Module], float]
-#: what a checkpoint keeps of a run as it is
+#: what a checkpoint stores of a run unchanged
 KEPT = ("steps", "images", "micro", "tried")
 
 
@@ -54,14 +55,31 @@ def fit(
     folder: Path | None = None,
     belongs: Mapping[str, Any] | None = None,
 ) -> Trained:
-    """Trains `model` in place. objective: (model, inputs, labels) -> mean loss; None is the task's own loss. Its `teachers`, where it has
-    any, are shared out as the model is.
+    """Trains a module in place.
 
-    folder: where checkpoints are written, and found again. belongs: what must be the same, besides model and options, for one to be gone on
-    from, say what the objective was made of; JSON values. With `validate` or patience the best weights are the result, else
-    the last. With strategy fsdp the model stays shared out: `checkpoint.state_of` gathers it. DeepSpeed's strategies
-    write no checkpoints.
-    Raises TaskError for data that does not fit, UserError for a checkpoint of something else, Diverged, WorkerLost.
+    With `validate` or patience the best weights are the result, else the last ones. With strategy fsdp the
+    model stays sharded: `checkpoint.state_of` gathers it. DeepSpeed's strategies write no checkpoints.
+
+    Args:
+        model: The module.
+        training: The batches and the loss of the task.
+        options: How the training is run.
+        objective: (model, inputs, labels) -> mean loss; None is the task's own loss. If it has `teachers`,
+            they are sharded as the model is.
+        validate: Scores the module at each check; higher is better.
+        on_step: Called at the start of each update with the share of the budget used up.
+        folder: Where checkpoints are written, and found again.
+        belongs: What must be the same, besides model and options, for a checkpoint to be resumed, such as
+            what the objective was made of; JSON values.
+
+    Returns:
+        What the training did.
+
+    Raises:
+        TaskError: The data does not fit.
+        UserError: A checkpoint belongs to something else, or an option is not possible here.
+        Diverged: The loss or the gradient became NaN or infinite.
+        WorkerLost: Another process died.
     """
     started = time.perf_counter()
     accelerator = distributed.start(options)
@@ -122,7 +140,7 @@ class _Run:
             self.history.best_state = checkpoint.state_of(self.plain)
 
     def _spread_teachers(self) -> None:
-        """Before anything is asked of them: one that fits no process alone must not be whole anywhere."""
+        """Shards the teachers before their first use: one too large for a process must not be whole anywhere."""
         if self.options.strategy != "fsdp":
             return
         for teacher in getattr(self.objective, "teachers", ()):
@@ -131,7 +149,7 @@ class _Run:
             log.info("training: each process holds %d of the %d numbers of a teacher", held, whole)
 
     def _look(self) -> None:
-        """Checks the data against the model, and finds the rate, before anything is wrapped or shared out."""
+        """Checks the data against the model, and finds the rate, before anything is wrapped or sharded."""
         (batch,) = data.first(self.training, self.options.seed, 1)
         device = self.accelerator.device
         self.plain.to(device)
@@ -172,7 +190,7 @@ class _Run:
         self.history.restore(progress, checkpoint.read(place, checkpoint.BEST))
         self.resumed_at = self.steps
         self.stream = self._stream(progress["epoch"], progress["index"])
-        log.info("training: continues from step %d of %s", self.steps, place)
+        log.info("training: resumes at step %d of %s", self.steps, place)
 
     def _stream(self, epoch: int, index: int) -> data.Stream:
         place = self.accelerator
@@ -181,7 +199,7 @@ class _Run:
         )
 
     def _belongs(self) -> dict[str, Any]:
-        """What must be the same for a checkpoint to be gone on from."""
+        """What must be the same for a checkpoint to be resumed."""
         ignored = {"strategy", "offload", "device"}
         options = {k: v for k, v in msgspec.to_builtins(self.options).items() if k not in ignored}
         return {**options, **self.belongs}
@@ -215,7 +233,7 @@ class _Run:
             self.average.update(self.plain)
 
     def _diverged(self, what: str, rate: float) -> Diverged:
-        """The error to raise, once the best weights so far are back in the model and on disk."""
+        """Returns the error to raise, once the best weights so far are back in the model and on disk."""
         best, state, place = self.history.best, self.history.best_state, ""
         kept = f"step {best.step}" if best is not None else "the start"
         if state is not None:

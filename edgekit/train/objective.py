@@ -1,9 +1,9 @@
-"""What a training makes small: the task's own loss, or the distance to teachers.
+"""What a training minimizes: the task's own loss, or the distance to teachers.
 
-Distillation (Hinton et al. 2015, arXiv:1503.02531): the student learns the whole distribution softmax(z / T) of a
-teacher's logits z and not only the right class. The divergence is multiplied by T^2, so that the size of its
-gradient, and with it the meaning of `alpha`, stays about the same for any temperature T. Outputs that are no logits of several classes are
-compared by their squared distance, in units of the teacher's own variance.
+Distillation (Hinton et al. 2015, arXiv:1503.02531): the student learns the whole distribution softmax(z / T)
+of a teacher's logits z and not only the right class. The divergence is multiplied by T^2, so that the size of
+its gradient, and with it the meaning of `alpha`, is about the same for any temperature T. Outputs that are
+not logits of several classes are compared by their squared distance, relative to the teacher's own variance.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 
 class TaskLoss:
-    """The task's loss of the model's outputs."""
+    """The task's loss on the model's outputs."""
 
     def __init__(self, loss: Callable[[Any, Any], Any]) -> None:
         self.loss = loss
@@ -25,10 +25,17 @@ class TaskLoss:
 
 
 class Distillation:
-    """alpha * hard targets + (1 - alpha) * the mean distance to the teachers, which take no gradients.
+    """alpha * hard targets + (1 - alpha) * the mean distance to the teachers, which get no gradients.
 
-    Hard targets are the labels, by the task's loss. Without labels (None) they are the teachers' own answers, of the samples
-    where their confidence is at least `pseudo`; 0 is none. `teachers`: the loop shares them out as it does the model.
+    Hard targets are the labels, by the task's loss. Without labels (None) they are the teachers' own answers,
+    for samples where the teachers' confidence is at least `pseudo`.
+
+    Args:
+        teachers: The loop shards them as it does the model.
+        loss: The task's loss.
+        alpha: The weight of hard targets.
+        temperature: What softens the teachers' answers.
+        pseudo: The least confidence of a hard target without a label; 0 = none.
     """
 
     def __init__(
@@ -49,11 +56,17 @@ class Distillation:
 
     @torch.no_grad()
     def ask(self, inputs: tuple[torch.Tensor, ...]) -> list[Any]:
-        """The outputs of each teacher."""
+        """Returns the outputs of each teacher."""
         return [teacher.to(inputs[0].device)(*inputs) for teacher in self.teachers]
 
     def terms(self, outputs: Any, answers: Sequence[Any], labels: Any) -> dict[str, torch.Tensor]:
-        """The weighted parts of the loss by name: "task" or "pseudo", and "teacher"."""
+        """Returns the weighted parts of the loss by name: "task" or "pseudo", and "teacher".
+
+        Args:
+            outputs: What the student answers.
+            answers: What each teacher answers.
+            labels: The labels, or None.
+        """
         found = {}
         if self.alpha and labels is not None:
             task = torch.as_tensor(self.loss(outputs, labels)).reshape(())
@@ -67,25 +80,25 @@ class Distillation:
 
 
 def total(terms: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The sum of a loss's parts."""
+    """Returns the sum of a loss's parts."""
     first, *more = terms.values()
     return sum(more, start=first)
 
 
 def floats(outputs: Any) -> list[torch.Tensor]:
-    """The float tensors of a model's outputs, which are one tensor or a tuple."""
+    """Returns the float tensors among a model's outputs, which are one tensor or a tuple."""
     values = outputs if isinstance(outputs, tuple | list) else (outputs,)
     return [value for value in values if value.is_floating_point()]
 
 
 def divergence(outputs: Any, answers: Any, temperature: float) -> torch.Tensor:
-    """The mean distance over all float outputs."""
+    """Returns the mean distance over all float outputs."""
     pairs = zip(floats(outputs), floats(answers), strict=True)
     return torch.stack([distance(ours, theirs, temperature) for ours, theirs in pairs]).mean()
 
 
 def distance(outputs: torch.Tensor, answers: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Of logits [N, C, ...] the divergence over C, else the squared distance."""
+    """Returns the divergence over C for logits [N, C, ...], else the relative squared distance."""
     if outputs.dim() < 2 or outputs.shape[1] < 2:
         return F.mse_loss(outputs, answers) / answers.var(unbiased=False).clamp_min(1e-12)
     ours = F.log_softmax(outputs.float() / temperature, 1)
@@ -94,8 +107,12 @@ def distance(outputs: torch.Tensor, answers: torch.Tensor, temperature: float) -
 
 
 def confident(outputs: Any, answers: Sequence[Any], least: float) -> torch.Tensor:
-    """Cross entropy on the class that the teachers' mean probability names, where that is at least `least`; the other samples count
-    as zero. Lee 2013, "Pseudo-Label"; the threshold of Sohn et al. 2020 (arXiv:2001.07685). Of the first output, logits [N, C, ...]."""
+    """Returns the cross entropy with the class that the teachers choose, where they are confident enough.
+
+    The class is that of the highest mean probability; samples where it is below `least` count as zero. Only
+    the first output, logits [N, C, ...], is looked at. Lee 2013, "Pseudo-Label"; the threshold is that of
+    Sohn et al. 2020 (arXiv:2001.07685).
+    """
     logits = floats(outputs)[0].float()
     believed = torch.stack([F.softmax(floats(a)[0].float(), 1) for a in answers]).mean(0)
     sure, named = believed.max(1)

@@ -1,19 +1,21 @@
-"""The learning rate: a peak that a probe finds, a warm-up to it and a cosine down from it.
+"""The learning rate: a peak that a probe finds, a warm-up to it, and a cosine down from it.
 
-The rate is a function of the share of the budget that is used up, and of nothing else: a resumed training goes on where
-it was. Loshchilov and Hutter 2017 (arXiv:1608.03983), without restarts; the warm-up of Goyal et al. 2017
-(arXiv:1706.02677).
+The rate is a function of the share of the budget that is used up, and of nothing else, so a resumed training
+continues where it was. Loshchilov and Hutter 2017 (arXiv:1608.03983), without restarts; the warm-up of Goyal
+et al. 2017 (arXiv:1706.02677).
 
-Rewinding (Renda et al. 2020, arXiv:2003.02389) gives a pruned network the schedule that it was first trained with. With the original
-peak a short training does harm: recovering a pruned ResNet-20 (peak .1, 10 M images) kept 52 % with 3,840 images and 67 % with 12,800, where
-peaks of .007 and .011 kept 72 and 79 % (benchmarks/README.md, recovery). So the peak is scaled by the cube root of the share of the original
-images, which gives these; it is a rule from few points and no law.
+Rewinding (Renda et al. 2020, arXiv:2003.02389) gives a pruned network the schedule that it was first trained
+with. With the original peak a short training does damage: recovering a pruned ResNet-20 (peak .1, 10 M
+images) kept 52 % with 3,840 images and 67 % with 12,800, where peaks of .007 and .011 kept 72 and 79 %
+(benchmarks/README.md, recovery). So the peak is scaled by the cube root of the share of the original images,
+which results in these peaks; it is a rule of thumb from few points.
 
-The probe tries a few rates in geometric steps. Each gets a training of its own in miniature, warm-up and cosine to zero, on a copy of
-the model and on the same batches; batches that none of them trained on judge. Of those within TIED of the best loss the
-highest rate is taken: a miniature has no time to show what a higher rate gains, but it shows what one breaks.
-Momentum takes ten updates to build up: in fewer, SGD's highest rate can look best where it ruins a freshly pruned network.
-Cost: PROBED_RATIO of the budget, more where that is fewer than the least UPDATES, and one copy of the model.
+The probe tries a few rates in geometric steps. Each gets a miniature training of its own, with warm-up and a
+cosine to zero, on a copy of the model and on the same batches; batches that none of them trained on decide.
+Of the rates within TIED of the best loss the highest is taken: a miniature is too short to show what a higher
+rate gains, but it shows which rates break the model. Momentum takes ten updates to build up: in fewer, SGD's
+highest rate can look best even where it ruins a freshly pruned network. Cost: PROBED_RATIO of the budget,
+more if that is less than the least number of UPDATES, and one copy of the model.
 """
 
 import copy
@@ -37,22 +39,22 @@ RATES = {
     "adamw": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3),
     "sgd": (1e-4, 1e-3, 5e-3, 2e-2, 1e-1),
 }
-PROBED_RATIO = 0.15  # of the budget that may be spent on all rates together
-#: at least and at most, of each rate
+PROBED_RATIO = 0.15  # the share of the budget that may be spent on all rates together
+#: updates of each rate, at least and at most
 UPDATES = {"adamw": (6, 24), "sgd": (12, 24)}
-JUDGES = 4  # batches that judge
+JUDGES = 4  # batches that decide
 TIED = 1.05  # times the best loss
 
 
 def given_peak(options: Options) -> float:
-    """The highest rate that the options ask for; 0 where a probe is to find it."""
+    """Returns the highest rate that the options ask for; 0 if a probe is to find it."""
     if options.schedule != "rewinding":
         return options.learning_rate
     return options.learning_rate * min(1.0, options.images / options.original_images) ** (1 / 3)
 
 
 def rate(options: Options, peak: float, progress: float) -> float:
-    """The learning rate where `progress` of the budget is used up."""
+    """Returns the learning rate at the point where `progress` of the budget is used up."""
     if options.schedule == "constant":
         return peak
     if progress < options.warmup:
@@ -63,7 +65,7 @@ def rate(options: Options, peak: float, progress: float) -> float:
 
 
 def optimizer_of(model: nn.Module, options: Options, peak: float) -> torch.optim.Optimizer:
-    """For every parameter that takes gradients."""
+    """Makes the optimizer, for every parameter that requires gradients."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if options.optimizer == "sgd":
         return torch.optim.SGD(
@@ -73,7 +75,7 @@ def optimizer_of(model: nn.Module, options: Options, peak: float) -> torch.optim
 
 
 def updates_of_probe(options: Options, rows: int) -> int:
-    """Of each rate, for batches of `rows` samples."""
+    """Returns the updates for each rate, for batches of `rows` samples."""
     allowed = PROBED_RATIO * options.images / max(1, rows) / len(RATES[options.optimizer])
     low, high = UPDATES[options.optimizer]
     return max(low, min(high, round(allowed)))
@@ -82,7 +84,17 @@ def updates_of_probe(options: Options, rows: int) -> int:
 def probe(
     model: nn.Module, objective: Objective, batches: Sequence[Batch], options: Options
 ) -> dict[float, float]:
-    """{rate: loss afterwards}: the last JUDGES batches judge. The model is left as it was."""
+    """Tries the rates; the model itself is not changed.
+
+    Args:
+        model: The model.
+        objective: The loss.
+        batches: The last JUDGES of them decide, the others train.
+        options: How the training is run.
+
+    Returns:
+        {rate: loss afterwards}.
+    """
     training, judging = batches[:-JUDGES] or batches, batches[-JUDGES:]
     found = {}
     for tried in RATES[options.optimizer]:
@@ -97,7 +109,11 @@ def probe(
 
 
 def highest(found: dict[float, float]) -> float:
-    """The rate to take. Raises Diverged where none leaves a finite loss."""
+    """Returns the rate to use.
+
+    Raises:
+        Diverged: No rate leaves a finite loss.
+    """
     best = min(found.values())
     if not math.isfinite(best):
         raise Diverged(

@@ -1,7 +1,8 @@
-"""How a training is run. Budgets are in images, so that they mean the same for any batch size and number of processes.
+"""How a training is run.
 
-The annotated types are options that techniques share with the training loop: a technique declares those it offers, and
-`taken_from` makes the loop's options of them.
+Budgets are in images, so that they mean the same for any batch size and number of processes. The annotated
+types are options that techniques share with the training loop: a technique declares those it offers, and
+`taken_from` turns them into the options of the loop.
 """
 
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ ClipNorm = Annotated[
 
 
 class Options(Settings):
-    """One training: budget, learning rate, optimizer, arithmetic, checks, and how it is spread over processes."""
+    """One training: budget, learning rate, optimizer, precision, checks, and how it is distributed."""
 
     owner = "training"
 

@@ -1,4 +1,4 @@
-"""One update of the weights: losses and gradients of some batches, each a global mean, clipped, then the optimizer's step."""
+"""One update of the weights: losses and gradients as global means, clipping, and the optimizer's step."""
 
 import math
 from collections.abc import Sequence
@@ -14,11 +14,20 @@ from edgekit.train.settings import Options
 
 
 class NotFinite(Exception):
-    """A loss or a gradient that is no number; its text says which."""
+    """A loss or a gradient became NaN or infinite; the text says which."""
 
 
 class Update:
-    """What an update is made with. plain: the module whose weights move; model: the same as accelerate wrapped it."""
+    """Makes updates.
+
+    Args:
+        plain: The module whose weights change.
+        model: The same module as wrapped by accelerate.
+        optimizer: The optimizer.
+        objective: The loss.
+        options: How the training is run.
+        accelerator: The place of this process.
+    """
 
     def __init__(
         self,
@@ -33,14 +42,26 @@ class Update:
         self._options, self._accelerator = options, accelerator
 
     def __call__(self, batches: Sequence[Batch], rate: float, number: int) -> float:
-        """The mean loss of `batches`, of which the first is the `number`-th of this training. Raises NotFinite."""
+        """Makes one update.
+
+        Args:
+            batches: The batches of the update.
+            rate: The learning rate.
+            number: The number of the first of them in this training.
+
+        Returns:
+            The mean loss of the batches.
+
+        Raises:
+            NotFinite: The loss or the gradient is NaN or infinite.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         losses = [self._backward(batch, number + place) for place, batch in enumerate(batches)]
         return sum(losses) / len(losses)
 
     def _backward(self, batch: Batch, number: int) -> float:
-        """One batch, and after the last of an update the step; the mean loss over all processes."""
+        """Processes one batch, steps after the last one, and returns the mean loss over all processes."""
         place = self._accelerator
         data.seed_step(self._options.seed, number, place.process_index)
         batch = batch.to(place.device)

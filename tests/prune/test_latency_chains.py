@@ -1,4 +1,4 @@
-"""Which layers are measured together, and that what they foretell adds up."""
+"""Which layers are measured together, and that what they predict adds up."""
 
 from typing import Any
 
@@ -106,7 +106,7 @@ def test_micro_models_run_at_every_width_and_reach_every_layer_once(net: type[nn
 
 @pytest.mark.parametrize("net", [nets.Plain, lambda: nets.Residual(padded=True), nets.Residual, Inverted])
 def test_with_macs_for_seconds_the_forecast_counts_macs(net: type[nn.Module]) -> None:
-    """Curves that are straight lines through nothing foretell exactly what is left of the multiply-accumulates."""
+    """Curves that are straight lines through the origin predict exactly what is left of the multiply-accumulates."""
     graph = graph_of(net())
     found = surroundings(graph.module, graph.examples, graph.groups)
     curves = {

@@ -1,4 +1,4 @@
-"""Counted and foretold multiply-accumulates."""
+"""Counted and predicted multiply-accumulates."""
 
 import prune_nets as nets
 import pytest
@@ -42,10 +42,10 @@ def test_the_forecast_is_what_the_pruned_net_counts(kind: type[nn.Module]) -> No
     graph = Graph(nets.made(kind), EXAMPLE)
     forecast = module_macs.Forecast(graph.module, EXAMPLE, graph.groups)
     widths = {root: group.width - 2 * max(2, group.blocks) for root, group in graph.groups.items()}
-    foretold = forecast(widths)
+    predicted = forecast(widths)
     assert forecast({}) == module_macs.count(graph.module, EXAMPLE)
     cut(graph, widths, find("l2").score(graph, Evidence()).scores)
     assert (
-        foretold == pytest.approx(module_macs.count(graph.module, EXAMPLE), rel=1e-6)
-        and foretold < 0.9 * forecast.total
+        predicted == pytest.approx(module_macs.count(graph.module, EXAMPLE), rel=1e-6)
+        and predicted < 0.9 * forecast.total
     )

@@ -76,7 +76,7 @@ def test_other_scopes(scope: str) -> None:
     assert len({round(after / before, 2) for before, after in done.widths.values()}) > 1
 
 
-def test_in_steps_it_is_ranked_anew_and_settled_between() -> None:
+def test_in_steps_it_is_ranked_again_and_settled_between() -> None:
     settled = []
     request = Request(macs=0.4, steps=3, multiple=4)
     done = shrink(

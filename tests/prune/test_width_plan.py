@@ -10,7 +10,7 @@ from edgekit.prune.latency.chains import surroundings
 from edgekit.prune.latency.width_plan import (
     ROOM,
     Planner,
-    foretell,
+    predict,
     seconds_for,
     values_of,
     widths_to_measure,
@@ -52,7 +52,7 @@ def test_only_widths_that_save_time_are_chosen() -> None:
 
 
 def test_a_correction_asks_for_less() -> None:
-    """What came out a tenth slower than foretold is cut to a tenth less, and the time foretold says so."""
+    """What came out a tenth slower than predicted is cut to a tenth less, and the time predicted says so."""
     planner = Planner(table(correction=1.0), 0.94, 8)
     cut(planner)
     assert planner.figures["predicted time"][0] == pytest.approx(0.9375)
@@ -111,4 +111,4 @@ def test_a_network_without_a_group_that_can_be_measured() -> None:
     with pytest.raises(
         NotApplicable, match=r"no group of channels can be measured by itself \(there is none\)"
     ):
-        foretell(nets.made(nets.Residual), EXAMPLES, {}, table(), 8)
+        predict(nets.made(nets.Residual), EXAMPLES, {}, table(), 8)

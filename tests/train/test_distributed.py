@@ -103,7 +103,7 @@ def test_a_killed_worker_ends_the_run_and_resuming_ends_the_same(tmp_path: Path,
     refused = run(command(out, 1, options, dropout=0.1), code=2)
     assert "holds a training; give --resume to go on with it, or another -o" in refused
     text = run([*command(out, 2, options, dropout=0.1), "--resume"])
-    assert "continues from step" in text
+    assert "resumes at step" in text
     first, second = trained(tmp_path / "whole"), trained(out)
     assert first[0] == second[0]
     assert all(torch.equal(first[1][k], second[1][k]) for k in first[1])

@@ -1,7 +1,8 @@
 """The student's own average over its last updates teaches: a mean teacher, which needs no other model.
 
-Tarvainen and Valpola 2017 (arXiv:1703.01780). The average answers in eval mode, with the student's statistics of batch norms. Most
-use where labels are few, as the averaged answers are a target for the others. Cost: one more forward, one more copy of the weights.
+Tarvainen and Valpola 2017 (arXiv:1703.01780). The average answers in eval mode, with the student's batch norm
+statistics. It helps most where labels are few, since the averaged answers are a target for unlabelled
+samples. Cost: one more forward pass, and one more copy of the weights.
 """
 
 import copy
@@ -20,7 +21,7 @@ TEACHERS = "none"
 
 
 class Shadow(nn.Module):
-    """The averaged student. Its tensors and the number of updates are in checkpoints."""
+    """The averaged student; its tensors and the number of updates are in checkpoints."""
 
     updates: torch.Tensor
 
@@ -31,7 +32,7 @@ class Shadow(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "Shadow":
-        """Always in eval mode."""
+        """Stays in eval mode."""
         super().train(False)
         return self
 
@@ -41,6 +42,7 @@ class Shadow(nn.Module):
 
     @torch.no_grad()
     def follow(self, student: Tapped) -> None:
+        """Averages the student's weights in, and copies its buffers."""
         self.updates += 1
         follow(dict(self.model.named_parameters()), student, self.decay, int(self.updates))
         own = dict(self.model.named_buffers())
@@ -49,6 +51,8 @@ class Shadow(nn.Module):
 
 
 class MeanTeacher(Imitation):
+    """The loss against the averaged student."""
+
     def terms(
         self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any
     ) -> dict[str, torch.Tensor]:
@@ -61,6 +65,7 @@ class MeanTeacher(Imitation):
 
 
 def method(setting: Setting) -> Method:
+    """Makes the method; see the head of the module."""
     graph = graph_of(setting.student)
     chosen = pairs.read(setting.features, graph, graph)
     student = Tapped(setting.student, [pair.student for pair in chosen], "student")

@@ -1,7 +1,9 @@
-"""The net teaches its own earlier stages: each gets a small head, which learns the labels and what the whole net answers.
+"""A network teaches its own earlier stages, through small heads that learn the labels and its answers.
 
-"Be your own teacher", Zhang et al. 2019 (arXiv:1905.08094), without its hints. The early stages get gradients that tell more, and the
-heads are dropped at the end. The whole net learns the labels alone, the heads by `alpha` from both. `features` names the modules that get heads. Cost: the heads' forward and backward.
+"Be your own teacher", Zhang et al. 2019 (arXiv:1905.08094), without its hints. The early stages get more
+informative gradients, and the heads are dropped at the end. The whole network learns from the labels alone,
+the heads learn from both, weighted by `alpha`. `features` names the modules that get heads. Cost: the forward
+and backward passes of the heads.
 """
 
 from typing import Any
@@ -18,7 +20,13 @@ TEACHERS = "none"
 
 
 class Head(nn.Module):
-    """A feature [N, C, H, W], [N, T, C] or [N, C] -> logits [N, classes]; of images through a hidden layer of `width` channels."""
+    """Maps a feature [N, C, H, W], [N, T, C] or [N, C] to logits [N, classes].
+
+    Args:
+        shape: The shape of the feature.
+        width: Channels of the hidden layer.
+        classes: The number of classes.
+    """
 
     def __init__(self, shape: list[int], width: int, classes: int) -> None:
         super().__init__()
@@ -36,6 +44,8 @@ class Head(nn.Module):
 
 
 class Heads(nn.ModuleList):
+    """A head for each feature."""
+
     def forward(
         self, inputs: tuple[torch.Tensor, ...], features: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, ...]:
@@ -43,6 +53,8 @@ class Heads(nn.ModuleList):
 
 
 class Exits(Imitation):
+    """The loss of the whole network and of its heads."""
+
     def terms(
         self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any
     ) -> dict[str, torch.Tensor]:
@@ -59,6 +71,11 @@ class Exits(Imitation):
 
 
 def method(setting: Setting) -> Method:
+    """Makes the method; see the head of the module.
+
+    Raises:
+        NotApplicable: The network does not return logits, or has no stage to answer from.
+    """
     graph = graph_of(setting.student)
     names = pairs.exits(setting.features, graph)
     student = Tapped(setting.student, names, "student")

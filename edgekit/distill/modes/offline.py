@@ -1,7 +1,7 @@
-"""Teachers that were trained before and stay as they are; several are an ensemble, and the student learns from all at once.
+"""Teachers that were trained before and stay frozen; several are an ensemble to learn from all at once.
 
-Hinton et al. 2015 (arXiv:1503.02531). The features of pairs are those of the first teacher. Where only outputs are compared
-they are kept for samples that come again (`edgekit.distill.cache`).
+Hinton et al. 2015 (arXiv:1503.02531). The features of pairs are those of the first teacher. Where only
+outputs are compared, they are kept for samples that come again (`edgekit.distill.cache`).
 """
 
 from typing import Any
@@ -19,6 +19,8 @@ TEACHERS = "frozen"
 
 
 class Offline(Imitation):
+    """The loss against frozen teachers."""
+
     cache: Cache | None = None
 
     def terms(
@@ -33,6 +35,7 @@ class Offline(Imitation):
 
 
 def method(setting: Setting) -> Method:
+    """Makes the method; see the head of the module."""
     first, *more = setting.teachers
     chosen = pairs.read(setting.features, graph_of(setting.student), graph_of(first))
     student = Tapped(setting.student, [pair.student for pair in chosen], "student")

@@ -1,7 +1,7 @@
-"""Student and teacher learn together, each from the labels and from the other's answers of the same moment.
+"""Student and teacher learn together, each from the labels and from the other's current answers.
 
-Deep mutual learning, Zhang et al. 2017 (arXiv:1706.00384). The peer starts as the teacher's program does; it may know no more than
-the student. Cost: forward and backward of both.
+Deep mutual learning, Zhang et al. 2017 (arXiv:1706.00384). The peer starts from the teacher's program, which
+may know no more than the student. Cost: forward and backward passes of both.
 """
 
 from typing import Any
@@ -18,6 +18,8 @@ TEACHERS = "trained"
 
 
 class Peer(nn.Module):
+    """The teacher as it trains along."""
+
     def __init__(self, model: Tapped) -> None:
         super().__init__()
         self.model = model
@@ -27,6 +29,8 @@ class Peer(nn.Module):
 
 
 class Online(Imitation):
+    """The loss of the student and of its peer."""
+
     def terms(
         self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any
     ) -> dict[str, torch.Tensor]:
@@ -42,6 +46,7 @@ class Online(Imitation):
 
 
 def method(setting: Setting) -> Method:
+    """Makes the method; see the head of the module."""
     (teacher,) = setting.teachers
     chosen = pairs.read(setting.features, graph_of(setting.student), graph_of(teacher))
     student = Tapped(setting.student, [pair.student for pair in chosen], "student")

@@ -1,8 +1,9 @@
-"""Feature: where a layer is active. Zagoruyko and Komodakis 2016 (arXiv:1612.03928), their sum of squares over channels.
+"""Feature: where a layer is active.
 
-The map of [N, C, H, W] is the mean over C of its squares, of [N, T, C] (tokens) the same for each token; as a vector of
-length 1 it is compared with the teacher's: the squared distance, 0 to 2. Widths need not agree. Behind a layer norm all tokens are as active
-as each other and it says nothing: take the module before.
+Zagoruyko and Komodakis 2016 (arXiv:1612.03928), with their sum of squares over channels. The map of [N, C, H,
+W] is the mean over C of its squares; for [N, T, C] (tokens) it is the same for each token. As a unit vector
+it is compared with the teacher's: the squared distance, 0 to 2. Widths need not agree. Behind a layer norm
+all tokens are equally active and the term says nothing: use the module before it.
 """
 
 import torch
@@ -12,6 +13,7 @@ EQUAL = "positions"
 
 
 def loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Returns the squared distance of the normalized maps."""
     return (_map(student) - _map(teacher)).square().sum(1).mean()
 
 

@@ -1,7 +1,7 @@
-"""Response: the divergence of softened classes [N, C, ...]. Hinton et al. 2015 (arXiv:1503.02531); see `edgekit.train.objective`.
+"""Response: the divergence of softened classes [N, C, ...]. Hinton et al. 2015 (arXiv:1503.02531).
 
-Of the outputs every method takes it by itself, at its own temperature. As the term of a pair it compares inner logits, those
-of auxiliary classifiers or of attention.
+Every method compares the outputs this way, at its own temperature (`edgekit.train.objective`). As the term of
+a pair it compares inner logits, those of auxiliary classifiers or of attention.
 """
 
 import torch
@@ -13,4 +13,5 @@ TEMPERATURE = 4.0
 
 
 def loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Returns the divergence at TEMPERATURE."""
     return distance(student, teacher, TEMPERATURE)

@@ -1,7 +1,8 @@
-"""Relation: how the samples of a batch lie to each other. Park et al. 2019 (arXiv:1904.05068), distance and angle in the weights 1 : 2.
+"""Relation: how the samples of a batch are arranged.
 
-Distances between all pairs of samples, in units of their mean; cosines of the angles at each sample to any two others. Shapes need not
-agree at all, only the number of samples. Cost: N^3 cosines for N samples, 33 thousand for 32.
+Park et al. 2019 (arXiv:1904.05068), distance and angle weighted 1 : 2. It compares the distances between all
+pairs of samples, relative to their mean, and the cosines of the angles at each sample between any two others.
+Shapes need not agree at all, only the number of samples. Cost: N^3 cosines for N samples, 33 thousand for 32.
 """
 
 import torch
@@ -12,13 +13,14 @@ ANGLE = 2.0
 
 
 def loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """Returns the difference of distances and angles."""
     ours, theirs = student.float().flatten(1), teacher.float().flatten(1)
     distance = F.smooth_l1_loss(_distances(ours), _distances(theirs))
     return distance + ANGLE * F.smooth_l1_loss(_cosines(ours), _cosines(theirs))
 
 
 def _distances(rows: torch.Tensor) -> torch.Tensor:
-    """[N, N], in units of the mean over different samples. Equal samples have a distance of zero and its gradient is none."""
+    """[N, N], relative to the mean; equal samples have distance zero, and no gradient."""
     square = (rows.unsqueeze(0) - rows.unsqueeze(1)).square().sum(2)
     apart = square > 0
     lengths = torch.where(apart, square, 1.0).sqrt() * apart
@@ -26,6 +28,6 @@ def _distances(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _cosines(rows: torch.Tensor) -> torch.Tensor:
-    """[N, N, N]: at sample i, of the directions to j and to k."""
+    """[N, N, N]: at sample i, the cosine between the directions to j and to k."""
     directions = F.normalize(rows.unsqueeze(0) - rows.unsqueeze(1), dim=2)
     return torch.bmm(directions, directions.transpose(1, 2))

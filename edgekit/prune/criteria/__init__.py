@@ -1,7 +1,8 @@
-"""How much a network needs each of its channels. One criterion a file; the file's name is the name that options use.
+"""How much a network needs each of its channels: one criterion a file, under the name that options use.
 
-Each file has `score(graph, evidence) -> Scored`: importance of every channel of every group, of any scale; the least goes first.
-`evidence` holds training batches, and what they are judged by, where the task has them.
+Each file has `score(graph, evidence) -> Scored`, the importance of every channel of every group, on any
+scale; the channel with the least goes first. `evidence` holds training batches, and the loss that judges
+them, where the task has them. A new criterion also needs its name in `Criterion`.
 """
 
 import pkgutil
@@ -22,7 +23,13 @@ Criterion = Literal["bn_scale", "fpgm", "hessian", "l1", "l2", "lamp", "random",
 
 @dataclass(frozen=True)
 class Evidence:
-    """batches: (inputs, labels). loss(outputs, labels) -> a number, the mean. seed: of what is drawn."""
+    """Data that a criterion may look at.
+
+    Attributes:
+        batches: Training batches (inputs, labels).
+        loss: loss(outputs, labels) returns a number, the mean over the batch.
+        seed: The seed of everything that is drawn.
+    """
 
     batches: Sequence[tuple[tuple[torch.Tensor, ...], Any]] = ()
     loss: Callable[[Any, Any], Any] | None = None
@@ -31,27 +38,39 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Scored:
-    """scores: [width] by root. figures: what the criterion tells about itself, with units."""
+    """What a criterion found.
+
+    Attributes:
+        scores: The importance of each channel, [width], by root.
+        figures: What the criterion reports about itself, with units.
+    """
 
     scores: dict[str, torch.Tensor]
     figures: dict[str, tuple[float, str]] = field(default_factory=dict)
 
 
 def names() -> tuple[str, ...]:
-    """The criteria there are."""
+    """Returns the names of all criteria."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
 
 
 def find(name: str) -> ModuleType:
-    """The criterion called `name`. Raises UserError with the allowed names."""
+    """Returns the module of a criterion.
+
+    Raises:
+        UserError: There is no criterion of that name.
+    """
     if name not in names():
         raise UserError(f"unknown criterion {name!r}; allowed are {', '.join(names())}")
     return import_module(f"{__name__}.{name}")
 
 
 def by_group(graph: Graph, importance: Callable[[Any], torch.Tensor | None]) -> Scored:
-    """One of Torch-Pruning's criteria on each group; groups of which it says nothing are left out.
-    Where all weights are zero they divide zero by zero: no channel is needed there, nor more than another."""
+    """Applies one of Torch-Pruning's criteria to each group.
+
+    Groups that the criterion says nothing about are left out. Where all weights are zero such criteria divide
+    zero by zero: then no channel is needed, and none more than another.
+    """
     found = {root: importance(group.full) for root, group in graph.groups.items()}
     return Scored(
         {root: scores.detach().cpu().nan_to_num() for root, scores in found.items() if scores is not None}
@@ -59,7 +78,11 @@ def by_group(graph: Graph, importance: Callable[[Any], torch.Tensor | None]) -> 
 
 
 def training(evidence: Evidence, criterion: str) -> Callable[[Any, Any], Any]:
-    """The loss. Raises TaskError where there is no training data."""
+    """Returns the loss.
+
+    Raises:
+        TaskError: The task has no training data.
+    """
     if evidence.loss is None or not evidence.batches:
         raise TaskError(
             f"criterion {criterion!r} needs Training(batches=..., loss=...) in the task; l2 needs no data"
@@ -68,7 +91,7 @@ def training(evidence: Evidence, criterion: str) -> Callable[[Any, Any], Any]:
 
 
 def rows(values: Any, number: int) -> Any:
-    """One sample of a tensor, or of all tensors in a structure, as a batch of 1."""
+    """Returns one sample of a tensor, or of all tensors in a structure, as a batch of 1."""
     return pytree.tree_map(
         lambda v: v[number : number + 1] if isinstance(v, torch.Tensor) and v.dim() else v, values
     )

@@ -1,7 +1,7 @@
-"""The factor that a batch norm multiplies the channel with: network slimming, Liu et al. 2017 (arXiv:1708.06519).
+"""The scale that a batch norm applies to the channel: network slimming, Liu et al. 2017 (arXiv:1708.06519).
 
-Meant for nets that were trained with a penalty on these factors; others rank as by chance. Groups without a batch norm are left
-whole. No data, no cost.
+Meant for networks that were trained with a penalty on these scales; for others the ranking is close to
+chance. Groups without a batch norm are left whole. No data, no cost.
 """
 
 from torch_pruning.pruner.importance import BNScaleImportance
@@ -11,4 +11,5 @@ from edgekit.prune.graph import Graph
 
 
 def score(graph: Graph, evidence: Evidence) -> Scored:
+    """Scores every channel; see the head of the module."""
     return by_group(graph, BNScaleImportance())

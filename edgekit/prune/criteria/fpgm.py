@@ -1,8 +1,9 @@
-"""How far a channel's weights are from those of all other channels: one in their midst can be made up for by them.
+"""How far the weights of a channel are from those of all others: the others can replace one in their midst.
 
-Geometric median, He et al. 2019 (arXiv:1811.00250), averaged over the layers of a group and divided by its mean. Distances are
-between the weights, as in the paper; Torch-Pruning measures them between squared weights, where a filter of zeros is
-far from all others and is kept. No data; time and memory grow with the square of the channels.
+Geometric median, He et al. 2019 (arXiv:1811.00250), averaged over the layers of a group and divided by the
+mean of the group. Distances are between the weights, as in the paper; Torch-Pruning measures them between
+squared weights, where a filter of zeros is far from all others and is kept. No data; time and memory grow
+with the square of the number of channels.
 """
 
 import torch
@@ -13,12 +14,13 @@ from edgekit.prune.graph import Graph, Group, Part, is_depthwise
 
 
 def score(graph: Graph, evidence: Evidence) -> Scored:
+    """Scores every channel; see the head of the module."""
     found = {root: _of(graph, group) for root, group in graph.groups.items()}
     return Scored({root: total / total.mean() for root, total in found.items()})
 
 
 def _of(graph: Graph, group: Group) -> torch.Tensor:
-    """[width]: mean over layers of the summed distances."""
+    """The summed distances, averaged over layers, [width]."""
     total, layers = torch.zeros(group.width), 0
     for part in group.parts:
         layer = graph.module.get_submodule(part.layer)
@@ -31,7 +33,7 @@ def _of(graph: Graph, group: Group) -> torch.Tensor:
 
 
 def _weights(layer: nn.Module, part: Part) -> torch.Tensor:
-    """Of each index of the part, one row."""
+    """The weights of each index of the part, one row each."""
     weight = layer.weight.detach()
     made_first = isinstance(layer, nn.Linear) or not layer.transposed
     rows = (weight if (part.side == "out") == made_first else weight.transpose(0, 1)).flatten(1)

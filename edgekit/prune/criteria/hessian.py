@@ -1,7 +1,9 @@
-"""How much the loss would grow without the channel, to second order: weight^2 x the mean squared gradient of single images.
+"""How much the loss would grow without the channel, to second order.
 
-Optimal brain damage (LeCun et al. 1989) over groups; squared gradients stand for the diagonal of the Hessian (Fisher). Cost: a pass
-backward for each single image. Torch-Pruning's own accumulation keeps the last image alone, so that the sum is made here.
+The score is weight^2 x mean squared gradient of single images: optimal brain damage (LeCun et al. 1989) over
+groups; squared gradients approximate the diagonal of the Hessian (Fisher information). Cost: one backward
+pass for each single image. Torch-Pruning's own accumulation keeps only the last image, so the sum is computed
+here.
 """
 
 import torch
@@ -12,6 +14,7 @@ from edgekit.prune.graph import Graph
 
 
 def score(graph: Graph, evidence: Evidence) -> Scored:
+    """Scores every channel; see the head of the module."""
     loss = training(evidence, "hessian")
     weights = [p for p in graph.module.parameters() if p.requires_grad]
     sums = [torch.zeros_like(weight) for weight in weights]

@@ -1,6 +1,7 @@
-"""The absolute sum of a channel's weights, in all layers of its group, divided by the group's mean.
+"""The absolute sum of a channel's weights, in all layers of its group, divided by the mean of the group.
 
-Li et al. 2017 (arXiv:1608.08710), over groups as Fang et al. 2023 (arXiv:2301.12900). No data, no cost.
+Li et al. 2017 (arXiv:1608.08710), extended to groups as in Fang et al. 2023 (arXiv:2301.12900). No data, no
+cost.
 """
 
 from torch_pruning.pruner.importance import GroupMagnitudeImportance
@@ -10,4 +11,5 @@ from edgekit.prune.graph import Graph
 
 
 def score(graph: Graph, evidence: Evidence) -> Scored:
+    """Scores every channel; see the head of the module."""
     return by_group(graph, GroupMagnitudeImportance(p=1))

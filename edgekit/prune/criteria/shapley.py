@@ -1,16 +1,18 @@
-"""What a channel adds to the loss when it goes, averaged over which other channels have gone before: its Shapley value.
+"""How much the loss grows when a channel goes, averaged over which others went before: its Shapley value.
 
-Channels stand in for each other: of two that do the same either may go, not both. A criterion that looks at one at a time cannot tell;
-the Shapley value is the fair share of the change over all orders in which channels could go (Ancona et al. 2020,
-arXiv:2006.01795). It is sampled: each image walks an order of its own, drawn at random, so that one pass forward of a batch
-is one step in as many orders as it has images. The walk ends at half of the channels, about as far as pruning goes, and takes at most STEPS
-steps for a group; the channels of one step share its change.
+Channels can replace each other: of two that do the same either may go, but not both. A criterion that looks
+at one channel at a time cannot tell; the Shapley value is the fair share of the change over all orders in
+which channels could be removed (Ancona et al. 2020, arXiv:2006.01795). It is sampled: each image walks
+through an order of its own, drawn at random, so one forward pass of a batch is one step in as many orders as
+the batch has images. The walk ends at half of the channels, about as far as pruning goes, and takes at most
+STEPS steps for a group; channels of the same step share its change.
 
-A channel goes by being zero wherever it is read (attention layers go on reading it). The figures tell the standard error of the values,
-and "shapley noise", the error as a share of the spread between channels: near 1 the order is chance, and more images help.
+A channel is removed by setting it to zero wherever it is read (attention layers still read it). The figures
+report the standard error of the values, and "shapley noise", the error as a share of the spread between
+channels: near 1 the order is chance, and more images help.
 
-Cost: 1 + min(STEPS, width / 2) passes forward over the images for each group. ResNet-20 has nine inside its blocks: 129 passes. Wide nets
-take hours; they have other criteria.
+Cost: 1 + min(STEPS, width / 2) forward passes over the images for each group. ResNet-20 has nine groups
+inside its blocks: 129 passes. Wide networks take hours; use another criterion for them.
 """
 
 import logging
@@ -28,10 +30,11 @@ from edgekit.prune.graph import Graph, Group, Part, is_depthwise
 log = logging.getLogger("edgekit")
 
 STEPS = 16
-FAR = 0.5  # of the channels go in a walk
+FAR = 0.5  # the share of the channels that a walk removes
 
 
 def score(graph: Graph, evidence: Evidence) -> Scored:
+    """Scores every channel; see the head of the module."""
     loss, generator = training(evidence, "shapley"), torch.Generator().manual_seed(evidence.seed)
     scores, errors, spreads = {}, [], []
     for number, (root, group) in enumerate(graph.groups.items(), 1):
@@ -66,7 +69,7 @@ def _walk(
     loss: Callable[[Any, Any], Any],
     generator: torch.Generator,
 ) -> torch.Tensor:
-    """Change of the loss by channel [images, width]; NaN for those that an image's walk did not reach."""
+    """Change of the loss by channel, [images, width]; NaN for channels that an image's walk did not reach."""
     images = len(inputs[0])
     orders = torch.stack([torch.randperm(group.width, generator=generator) for _ in range(images)])
     mask = torch.ones(images, group.width)
@@ -89,7 +92,7 @@ def _steps(width: int) -> int:
 def _losses(
     module: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any, loss: Callable[[Any, Any], Any]
 ) -> torch.Tensor:
-    """Of each image alone."""
+    """The loss of each image on its own."""
     outputs = module(*inputs)
     values = [loss(rows(outputs, i), rows(labels, i)) for i in range(len(inputs[0]))]
     return torch.stack([torch.as_tensor(value).reshape(()) for value in values])
@@ -97,7 +100,7 @@ def _losses(
 
 @contextmanager
 def _masked(module: nn.Module, group: Group, mask: torch.Tensor) -> Iterator[None]:
-    """Whoever reads the group's channels reads them times mask [images, width]."""
+    """Multiplies the group's channels by mask [images, width] for every layer that reads them."""
     hooks = []
     for part in group.parts:
         layer = module.get_submodule(part.layer)

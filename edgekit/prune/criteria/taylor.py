@@ -1,7 +1,7 @@
 """How much the loss would change without the channel, to first order: the sum of |weight x gradient|.
 
-Molchanov et al. 2019 (arXiv:1906.10771), over groups. Cost: one pass forward and backward over the images; on few images
-the ranking is hardly better than chance.
+Molchanov et al. 2019 (arXiv:1906.10771), over groups. Cost: one forward and backward pass over the images;
+with few images the ranking is hardly better than chance.
 """
 
 import torch
@@ -12,6 +12,7 @@ from edgekit.prune.graph import Graph
 
 
 def score(graph: Graph, evidence: Evidence) -> Scored:
+    """Scores every channel; see the head of the module."""
     loss = training(evidence, "taylor")
     graph.module.zero_grad(set_to_none=False)
     images = sum(len(inputs[0]) for inputs, _ in evidence.batches)

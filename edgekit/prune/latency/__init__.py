@@ -1,1 +1,1 @@
-"""Pruning for measured latency: a table of what widths cost on the target, and the widths that keep most below a budget."""
+"""Pruning for measured latency: what widths cost on the target, and the best widths within a time budget."""

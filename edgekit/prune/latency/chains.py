@@ -1,9 +1,10 @@
 """Which layers surround each group of channels, read from the exported program.
 
-From each layer that makes channels of the group its output is followed through what treats every channel alone, depthwise
-convolutions too, to the layer that reads it; these are one micro-model. Where a sum, a concatenation or a second reader
-comes first, the micro-model ends there, and the readers behind it are measured alone. So a group in a residual stream has
-many micro-models, and their times add up. What a sum or an activation behind it costs is in no micro-model.
+Starting at each layer that produces channels of the group, its output is followed through operators that
+treat every channel alone, depthwise convolutions included, up to the layer that reads it; together they are
+one micro-model. If a sum, a concatenation or a second reader comes first, the micro-model ends there, and the
+readers behind it are measured on their own. So a group in a residual stream has many micro-models, whose
+times add up. The cost of a sum, or of an activation behind it, is part of no micro-model.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,12 @@ _NO_LAYER = (nn.MultiheadAttention, nn.modules.conv._ConvTransposeNd, nn.RNNBase
 
 @dataclass(frozen=True)
 class Surroundings:
-    """micros: of each group, by root. strange: groups that no micro-model can hold, and the layer that stands in the way."""
+    """The micro-models of a network.
+
+    Attributes:
+        micros: The micro-models of each group, by root.
+        strange: Groups that fit in no micro-model, and the layer that prevents it.
+    """
 
     micros: dict[str, tuple[Micro, ...]]
     strange: dict[str, str]
@@ -39,7 +45,13 @@ class Surroundings:
 def surroundings(
     module: nn.Module, examples: tuple[torch.Tensor, ...], groups: Mapping[str, Group]
 ) -> Surroundings:
-    """What is to be measured of `module` for these groups."""
+    """Finds what has to be measured for these groups.
+
+    Args:
+        module: The network.
+        examples: Inputs to export it with.
+        groups: The groups of channels, by root.
+    """
     program = torch.export.export(module.eval(), examples)
     macs = {node.name: count for node, _, count in counted(program)}
     nodes = [n for n in calls(program.graph_module) if operator(n) in _LAYERS and module_path(n)]
@@ -54,14 +66,14 @@ def surroundings(
 
 
 class _Walk:
-    """The micro-models of one group."""
+    """Finds the micro-models of one group."""
 
     def __init__(self, module: nn.Module, group: Group, nodes: list[Node], macs: Mapping[str, int]) -> None:
         self._module, self._group, self._macs = module, group, macs
         self._nodes = [node for node in nodes if self._layer(node) is not None]
 
     def micros(self) -> Iterator[Micro]:
-        """From the layers that make the channels, then those that nobody came by."""
+        """Yields them, from layers that produce the channels, then from layers that no walk has passed."""
         done = set[Node]()
         for node in sorted(self._nodes, key=lambda n: not self._makes(n)):
             if node not in done:
@@ -108,7 +120,7 @@ class _Walk:
         )
 
     def _layer(self, node: Node) -> Layer | None:
-        """Of a node that holds channels of the group."""
+        """The layer of a node, if it holds channels of the group."""
         name = module_path(node)
         if operator(node) not in _LAYERS or name not in self._group.members:
             return None
@@ -138,5 +150,5 @@ class _Walk:
 
 
 def _alone(node: Node) -> bool:
-    """Whether nothing but one tensor and numbers goes in, norms aside."""
+    """Whether its only inputs are one tensor and numbers; norms count as such."""
     return operator(node) in _FOLDED or len(node.all_input_nodes) == 1

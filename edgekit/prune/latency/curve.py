@@ -1,8 +1,9 @@
 """Seconds at any width, from the widths that were measured.
 
-Aligned widths, the multiples that a target's kernels like, and the others are two curves: 63 of 64 channels take longer
-than 64 (`edgekit.prune.widths`). Each is smoothed by itself (`smoothed`). Between measured widths
-the aligned curve is linear; an odd width costs the aligned curve times a factor, linear between those measured.
+Aligned widths, the multiples that suit a target's kernels, and all others are two curves: 63 of 64 channels
+take longer than 64 (`edgekit.prune.widths`). Each is smoothed on its own (`smoothed`). Between measured
+widths the aligned curve is linear; an odd width costs what the aligned curve says times a factor, which is
+linear between the odd widths measured.
 """
 
 from collections.abc import Sequence
@@ -10,12 +11,22 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-#: minima of 40 turns differ by less from one process to the next
+#: minima of 40 runs differ by less from one process to the next
 NOISE_RATIO = 0.05
 
 
 class Curve:
-    """Of one micro-model. whole: the width of the group, which counts as aligned. `widths`: the aligned ones that were measured."""
+    """The time of one micro-model by width.
+
+    Args:
+        widths: The widths that were measured.
+        seconds: The time at each of them.
+        whole: The width of the whole group, which counts as aligned.
+        multiple: The number that aligned widths are a multiple of.
+
+    Attributes:
+        widths: The aligned widths that were measured.
+    """
 
     def __init__(self, widths: Sequence[int], seconds: Sequence[float], whole: int, multiple: int) -> None:
         pairs = sorted(zip(widths, seconds, strict=True))
@@ -29,17 +40,17 @@ class Curve:
         self._factors = [s / self._aligned(w) for w, s in zip(self._odd, smooth, strict=True)]
 
     def at(self, width: int) -> float:
-        """Seconds of one run."""
+        """Returns the seconds of one run."""
         if is_aligned(width, self._whole, self._multiple) or not self._odd:
             return self._aligned(width)
         return self._aligned(width) * float(np.interp(width, self._odd, self._factors))
 
     def share(self, width: int) -> float:
-        """Of the time at the whole width."""
+        """Returns the time as a share of the time at the whole width."""
         return self.at(width) / self.at(self._whole)
 
     def _aligned(self, width: int) -> float:
-        """Below the least width that was measured the slope goes on, down to nothing."""
+        """Below the least measured width the slope continues, down to nothing."""
         if width >= self.widths[0] or len(self.widths) == 1:
             return float(np.interp(width, self.widths, self._seconds))
         (w0, w1), (s0, s1) = self.widths[:2], self._seconds[:2]
@@ -47,15 +58,22 @@ class Curve:
 
 
 def is_aligned(width: int, whole: int, multiple: int) -> bool:
+    """Returns whether a width suits the kernels: a multiple, or the whole width."""
     return width % multiple == 0 or width == whole
 
 
 def to_measure(whole: int, step: int, blocks: int = 1, most: int = 8) -> list[int]:
-    """Widths to measure: multiples of `step`, or of twice, four times as much where these are more than `most`; the least
-    width, the whole, and three odd ones.
+    """Chooses the widths to measure.
 
-    The odd ones are no widths that a plan may have; without them plans of others are foretold too cheap (64 to 49 channels:
-    .77 of the work, all of the time).
+    They are multiples of `step`, or of twice or four times as much where there would be more than `most`; the
+    least width, the whole, and three odd widths. No plan may have odd widths; but without them, predictions
+    for plans of others are too low (49 of 64 channels: 0.77 of the work, all of the time).
+
+    Args:
+        whole: The width of the whole group.
+        step: The number that widths of a plan are a multiple of.
+        blocks: The number that every width must be a multiple of.
+        most: The largest number of multiples to measure.
     """
     wide = step
     while whole // wide > most:
@@ -67,10 +85,11 @@ def to_measure(whole: int, step: int, blocks: int = 1, most: int = 8) -> list[in
 
 
 def smoothed(values: Sequence[float]) -> list[float]:
-    """The sequence nearest to `values`, in least squares, that never falls, cut in two wherever a fall is too large for noise.
+    """Returns the nearest sequence that never falls, in least squares; a fall too large for noise divides it.
 
-    More channels of the same kind take no less time, so a small fall is noise, and noise is what a search for the best would
-    pick. A large fall is a fact: with AVX-512 an int8 convolution of 16 channels takes 52 us and one of 8 takes 60.
+    More channels of the same kind take no less time, so a small fall is noise, and noise is what a search for
+    the best would pick. A large fall is a fact: with AVX-512 an int8 convolution of 16 channels takes 52 us,
+    and one of 8 takes 60.
     """
     parts: list[list[float]] = []
     for value in values:

@@ -1,9 +1,10 @@
-"""Micro-models: the layers around one group of channels, alone, at any width of the group.
+"""Micro-models: the layers around one group of channels, on their own, at any width of the group.
 
-A width changes what the layers cost that make the channels, work on them and read them. In a runtime they can not be told
-apart: it lays channels out in blocks, and an odd width in one layer costs the next one a conversion. So they are measured
-together, as they follow each other in the network: conv, activation, conv. Norms are left out, since exporters fold them.
-The text of a micro-model is its key in the table: the same layers in another network are not measured again.
+A width changes the cost of the layers that produce the channels, work on them and read them. Inside a runtime
+these cannot be told apart: it stores channels in blocks, and an odd width in one layer costs the next one a
+conversion. So they are measured together, in the order of the network: convolution, activation, convolution.
+Norms are left out, since exporters fold them. The text of a micro-model is its key in the table: the same
+layers in another network are not measured again.
 """
 
 from collections.abc import Callable
@@ -19,13 +20,18 @@ from edgekit.prune.graph import is_depthwise
 
 @dataclass(frozen=True)
 class Extent:
-    """Channels of a layer; `follows` of them go with the group, at its whole width."""
+    """The channels of a layer.
+
+    Attributes:
+        total: How many the layer has.
+        follows: How many of them belong to the group, at its whole width.
+    """
 
     total: int
     follows: int = 0
 
     def at(self, share: float) -> int:
-        """Where the group keeps this share of its width."""
+        """Returns how many are left where the group keeps this share of its width."""
         return self.total - round(self.follows * (1 - share))
 
     def __str__(self) -> str:
@@ -34,13 +40,14 @@ class Extent:
 
 @dataclass(frozen=True)
 class Layer:
-    """A convolution or linear layer of the network, of which only shapes count."""
+    """A convolution or linear layer of the network, of which only the shapes matter."""
 
     layer: nn.Module
     inputs: Extent
     outputs: Extent
 
     def at(self, share: float) -> nn.Module:
+        """Returns a new layer, with random weights, for a group that keeps this share of its width."""
         inputs, outputs, layer = self.inputs.at(share), self.outputs.at(share), self.layer
         if isinstance(layer, nn.Linear):
             return nn.Linear(inputs, outputs)
@@ -66,13 +73,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Between:
-    """What stands between two layers and treats each channel alone: an operator with its numbers."""
+    """An operator between two layers that treats each channel alone, with its numeric arguments."""
 
     name: str
     call: Callable[..., Any]
     arguments: tuple[Any, ...]
 
     def at(self, share: float) -> nn.Module:
+        """Returns the operator as a module, which is the same at every width."""
         return _Call(self.call, self.arguments)
 
     def __str__(self) -> str:
@@ -90,8 +98,17 @@ class _Call(nn.Module):
 
 @dataclass(frozen=True)
 class Micro:
-    """Layers that follow each other. width: of the group, whole. shape, result: of the first input and the last output, whole;
-    the channels of the input are at place `channel`. macs: of each layer, whole; nodes: their names in the exported program."""
+    """Layers that follow each other.
+
+    Attributes:
+        width: The whole width of the group.
+        shape: The shape of the first input at the whole width.
+        result: The shape of the last output at the whole width.
+        channel: The axis of the channels in the input.
+        steps: The layers and the operators between them.
+        nodes: The names of the layers in the exported program.
+        macs: The multiply-accumulates of each layer at the whole width.
+    """
 
     width: int
     shape: tuple[int, ...]
@@ -107,7 +124,7 @@ class Micro:
         return f"{_text(self.shape)} " + "; ".join(map(str, self.steps))
 
     def at(self, width: int) -> tuple[nn.Module, torch.Tensor]:
-        """The module at one width of the group, and an input for it; both of random numbers."""
+        """Returns the module at one width of the group, and an input for it; both hold random numbers."""
         share = width / self.width
         made = nn.Sequential(*(step.at(share) for step in self.steps)).eval()
         first = self.steps[0]
@@ -117,7 +134,7 @@ class Micro:
         return made, torch.randn(shape)
 
     def border_elements(self, width: int) -> float:
-        """Numbers that come in from outside and go out again, at one width of the group."""
+        """Returns how many numbers come in and go out at one width of the group."""
         share = width / self.width
         layers = [step for step in self.steps if isinstance(step, Layer)]
         ends = ((self.shape, layers[0].inputs), (self.result, layers[-1].outputs))
@@ -125,8 +142,10 @@ class Micro:
 
 
 class Border:
-    """What a micro-model takes more than its layers do in the network: its input is converted to what kernels like, blocks of
-    channels or integers, and its output back. One and two equal layers tell: twice the first less the second.
+    """What a micro-model costs on top of its layers' cost in the network.
+
+    Its input is converted to what kernels like, blocks of channels or integers, and its output is converted
+    back. One and two equal layers reveal that cost: twice the time of the first minus the time of the second.
     """
 
     text = "border 1x16x32x32"
@@ -134,17 +153,19 @@ class Border:
     elements = 2 * 16 * 32 * 32
 
     def at(self, layers: int) -> tuple[nn.Module, torch.Tensor]:
+        """Returns as many equal layers, and an input for them."""
         made = nn.Sequential(*(nn.Conv2d(16, 16, 1) for _ in range(layers)))
         return made.eval(), torch.randn(1, 16, 32, 32)
 
     @classmethod
     def s_per_element(cls, cpu_s: tuple[float, ...]) -> float:
+        """Returns the seconds for each number converted, from the times of one and of two layers."""
         one, two = cpu_s
         return max(0.0, 2 * one - two) / cls.elements
 
 
 def _text(value: Any) -> str:
-    """Numbers of a setting, as `3x3`; equal ones as one."""
+    """Numbers of a setting, such as "3x3"."""
     if isinstance(value, list | tuple):
         return "x".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,11 +1,12 @@
-"""The widths that are worth the most within a time: a multiple-choice knapsack, solved exactly.
+"""The widths that are worth most within a time: a multiple-choice knapsack, solved exactly.
 
-One binary variable for each group and width, exactly one of each group is 1: maximise the sum of what the
-widths are worth, subject to the seconds foretold. A layer between two groups takes t r_in(a) r_out(b): for each pair (a, b) one
-more variable, the flow from a to b, which is x_a x_b wherever x is binary (the transport form, whose relaxation is tight).
-`edgekit.quant.milp` solves it.
+One binary variable for each group and width, of which exactly one is 1 for each group: maximize the sum of
+what the widths are worth, subject to the predicted seconds. A layer between two groups takes t r_in(a)
+r_out(b): for each pair (a, b) there is one more variable, the flow from a to b, which is x_a x_b wherever x
+is binary (the transport form, whose relaxation is tight). `edgekit.quant.milp` solves it.
 
-As an objective for pruning: Shen et al. 2022, "Structural Pruning via Latency-Saliency Knapsack" (arXiv:2210.06659).
+As an objective for pruning: Shen et al. 2022, "Structural Pruning via Latency-Saliency Knapsack"
+(arXiv:2210.06659).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,9 +24,15 @@ TIME_LIMIT_S = 30.0
 
 
 def choose(values: Mapping[str, Mapping[int, float]], forecast: Forecast, budget_s: float) -> dict[str, int]:
-    """The width of each group. values: what a width is worth, by root and by width that is allowed.
+    """Chooses the width of each group.
 
-    Raises BudgetError, which names the floor, where not even the fastest widths fit.
+    Args:
+        values: What each allowed width is worth, by root and width.
+        forecast: Predicts the time.
+        budget_s: The time that one run may take.
+
+    Raises:
+        BudgetError: Not even the fastest widths fit; the message names the floor.
     """
     floor_s = forecast(fastest(values, forecast))
     if budget_s < floor_s:
@@ -40,14 +47,17 @@ def choose(values: Mapping[str, Mapping[int, float]], forecast: Forecast, budget
 
 
 def fastest(values: Mapping[str, Mapping[int, float]], forecast: Forecast) -> dict[str, int]:
-    """The widths that take the least time. Not always the least widths: eight channels may take longer than sixteen."""
+    """Returns the widths that take the least time.
+
+    They are not always the smallest widths: eight channels may take longer than sixteen.
+    """
     program, _ = _Program.of(values, forecast)
     return program.solved(program.times() / forecast.base_s)
 
 
 @dataclass
 class _Program:
-    """Variables: one for each (group, width), then one for each pair of widths of two groups that share a layer."""
+    """One variable for each (group, width), then one for each pair of widths of groups that share a layer."""
 
     values: Mapping[str, Mapping[int, float]]
     costs: dict[int, float] = field(default_factory=dict)
@@ -62,12 +72,12 @@ class _Program:
 
     @classmethod
     def of(cls, values: Mapping[str, Mapping[int, float]], forecast: Forecast) -> tuple["_Program", float]:
-        """All layers of a network, and the seconds that no choice changes."""
+        """The program of all layers of a network, and the seconds that no choice changes."""
         made = cls(values)
         return made, forecast.rest_s + sum(made.add(work) for work in forecast.works)
 
     def solved(self, objective: np.ndarray) -> dict[str, int]:
-        """The widths with the least objective. Raises BudgetError where the time for the search is over."""
+        """The widths with the lowest objective. Raises BudgetError where the time for the search is over."""
         chosen = milp.solve(objective, self.rows, len(self._place), TIME_LIMIT_S)
         if chosen is None:  # the fastest widths fit, so there are some
             raise BudgetError(f"no widths were found within {TIME_LIMIT_S:g} s; ask for more time")
@@ -77,7 +87,7 @@ class _Program:
         return np.array([self.costs.get(place, 0.0) for place in range(self.count)])
 
     def add(self, work: Work) -> float:
-        """The seconds of some layers; returns those that no choice changes."""
+        """Adds the seconds of some layers; returns those that no choice changes."""
         curves = [(root, curve) for root, curve in work.curves if root in self.values][:2]
         if not curves:
             return work.seconds
@@ -99,7 +109,7 @@ class _Program:
         return self._pairs[a, b, wide_a, wide_b]
 
     def _join(self, a: str, b: str) -> None:
-        """Flows from the widths of a to those of b: as much leaves a width as it is chosen, and arrives."""
+        """Adds flows from the widths of a to those of b; a width has as much flow as it is chosen."""
         for pair in product(self.values[a], self.values[b]):
             self._pairs[a, b, *pair] = len(self._place) + len(self._pairs)
         for side, root in enumerate((a, b)):

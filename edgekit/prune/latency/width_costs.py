@@ -1,7 +1,8 @@
-"""Tables of widths on disk: one file for each set of conditions, filled row by row, so that what was measured is never lost.
+"""Tables of widths on disk: one file for each set of conditions, filled row by row, so nothing is lost.
 
-A figure holds for the runtime, its version, the CPU, the threads and the precision it was measured with: these are in
-the name of the file, and again inside. A file that says something else than its name is refused.
+A figure is valid for the runtime, its version, the CPU, the number of threads and the precision it was
+measured with: these determine the name of the file, and are stored in it. A file whose content contradicts
+its name is refused.
 """
 
 import hashlib
@@ -27,7 +28,15 @@ class Kept(Record):
 
 
 class Store:
-    """The rows that were measured under `conditions`. folder: None takes the user's cache."""
+    """The rows that were measured under some conditions.
+
+    Args:
+        conditions: What the figures depend on.
+        folder: Where the files are; None is the user's cache.
+
+    Raises:
+        UserError: The file is damaged, or of other conditions.
+    """
 
     def __init__(self, conditions: Mapping[str, str], folder: Path | None = None) -> None:
         self.conditions = dict(conditions)
@@ -37,12 +46,12 @@ class Store:
         self._rows = {row.micro: row for row in read(self.path, conditions)}
 
     def row(self, micro: str, widths: list[int]) -> WidthRow | None:
-        """The figures of these layers, where all of these widths are among them."""
+        """Returns the figures of these layers if they cover all of these widths."""
         found = self._rows.get(micro)
         return found if found is not None and set(widths) <= set(found.widths) else None
 
     def add(self, row: WidthRow) -> None:
-        """Keeps a row at once: whoever is cut off afterwards finds it again. Rows that another process added stay."""
+        """Writes a row at once, so that an interrupted run finds it again; rows of other processes stay."""
         self._rows = {kept.micro: kept for kept in read(self.path, self.conditions)} | self._rows
         self._rows[row.micro] = row
         kept = Kept(version=VERSION, conditions=self.conditions, rows=tuple(self._rows.values()))
@@ -53,7 +62,11 @@ class Store:
 
 
 def read(path: Path, conditions: Mapping[str, str]) -> tuple[WidthRow, ...]:
-    """The rows of a file, none where there is no file. Raises UserError for a file of other conditions, or that is damaged."""
+    """Reads the rows of a file; there are none where there is no file.
+
+    Raises:
+        UserError: The file is damaged, or of other conditions.
+    """
     if not path.is_file():
         return ()
     try:
@@ -79,7 +92,7 @@ def read(path: Path, conditions: Mapping[str, str]) -> tuple[WidthRow, ...]:
 
 
 def cache_folder() -> Path:
-    """$XDG_CACHE_HOME/edgekit/width-tables, ~/.cache without it."""
+    """Returns the folder in $XDG_CACHE_HOME, or in ~/.cache without it."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     place = Path(given) if given and Path(given).is_absolute() else Path.home() / ".cache"
     return place / "edgekit" / "width-tables"

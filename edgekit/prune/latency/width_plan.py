@@ -1,4 +1,4 @@
-"""From a table of widths to the widths of a network: what is foretold, what is allowed, what is chosen."""
+"""From a table of widths to the widths of a network: what is predicted, what is allowed, what is chosen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,18 +18,21 @@ from edgekit.prune.latency.width_choice import choose, fastest
 from edgekit.prune.widths import Scores
 from edgekit.records import Budget, WidthRow, WidthTable
 
-MOST_BORDER = 0.8  # of the time of a micro-model
+MOST_BORDER = 0.8  # the largest share of a micro-model's time that counts as border
 TINY = 1e-30
-# The gate measures anew, beside another float file, and the whole of its interval must keep a limit of the budget.
+# The gate measures again, against another float file, and its whole interval must stay within the budget.
 ROOM = 0.95
 
 
 @dataclass
 class Planner:
-    """Chooses the widths that are worth the most within `budget_s`, of those that were measured. What it foretold is in
-    `figures`.
+    """Chooses the widths that are worth most within a time, from those that were measured.
 
-    multiple: of widths that a plan may have. budget_s: of one run, as measured; the table's correction is applied here.
+    Attributes:
+        table: What widths cost on the target.
+        budget_s: The time of one run, as measured; the table's correction is applied here.
+        multiple: The number that widths of a plan are a multiple of.
+        figures: What was predicted, once a plan was made.
     """
 
     table: WidthTable
@@ -38,8 +41,14 @@ class Planner:
     figures: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def __call__(self, graph: Graph, groups: Mapping[str, Group], scores: Scores) -> dict[str, int]:
-        """Widths to keep, by root. Raises BudgetError, ConversionError where the table is of another network."""
-        forecast = foretell(graph.module, graph.examples, groups, self.table, self.multiple)
+        """Returns the widths to keep, by root.
+
+        Raises:
+            BudgetError: Not even the fastest widths fit.
+            NotApplicable: No group can be measured on its own.
+            ConversionError: The table is of another network.
+        """
+        forecast = predict(graph.module, graph.examples, groups, self.table, self.multiple)
         roots = dict.fromkeys(root for work in forecast.works for root, _ in work.curves)
         values = {root: values_of(groups[root], scores[root], self.multiple) for root in roots}
         for root, curve in [pair for work in forecast.works for pair in work.curves]:
@@ -57,14 +66,26 @@ class Planner:
         return {root: chosen.get(root, group.width) for root, group in groups.items()}
 
 
-def foretell(
+def predict(
     module: nn.Module,
     examples: tuple[torch.Tensor, ...],
     groups: Mapping[str, Group],
     table: WidthTable,
     multiple: int,
 ) -> Forecast:
-    """Seconds by widths. Raises ConversionError where no group can be measured, or the table lacks one."""
+    """Predicts the seconds of a network by the widths of its groups.
+
+    Args:
+        module: The network.
+        examples: Inputs to export it with.
+        groups: The groups of channels, by root.
+        table: What widths cost on the target.
+        multiple: The number that widths of a plan are a multiple of.
+
+    Raises:
+        NotApplicable: No group can be measured on its own.
+        ConversionError: The table lacks a group.
+    """
     found = surroundings(module, examples, groups)
     if not found.micros:
         strange = "; ".join(f"{root}: {layer}" for root, layer in found.strange.items())
@@ -80,7 +101,7 @@ def foretell(
 
 
 def _curve(row: WidthRow, micro: Micro, border_s: float, multiple: int) -> Curve:
-    """Of the layers alone, without the conversions at their border."""
+    """The curve of the layers alone, without the conversions at their borders."""
     inside = [
         max(seconds - border_s * micro.border_elements(width), (1 - MOST_BORDER) * seconds)
         for width, seconds in zip(row.widths, row.cpu_s, strict=True)
@@ -89,10 +110,11 @@ def _curve(row: WidthRow, micro: Micro, border_s: float, multiple: int) -> Curve
 
 
 def values_of(group: Group, scores: torch.Tensor, multiple: int) -> dict[int, float]:
-    """What each width that is allowed, multiples and the whole, is worth: the share of the group's importance that goes, squared, below 0.
+    """Returns what each allowed width is worth: minus the square of the share of importance that is lost.
 
-    Scores of unlike groups do not compare, so each counts as a share of its own; squared, since the first channels to go cost little and
-    the last ones everything.
+    The multiples and the whole width are allowed. Scores of groups with different structures are not
+    comparable, so each counts as a share of its own group. The share is squared because the first channels to
+    go cost little and the last ones everything.
     """
     step, total = allowed.unit(group, multiple), max(float(scores.sum()), TINY)
     widths = [group.width] if group.width < multiple else [*range(step, group.width, step), group.width]
@@ -100,16 +122,22 @@ def values_of(group: Group, scores: torch.Tensor, multiple: int) -> dict[int, fl
 
 
 def widths_to_measure(micro: Micro, group: Group, multiple: int) -> list[int]:
-    """One alone for a group that is too narrow to be narrowed."""
+    """Returns the widths to measure; the whole width alone for a group that is too narrow to be narrowed."""
     if group.width < multiple:
         return [group.width]
     return to_measure(micro.width, allowed.unit(group, multiple), group.blocks)
 
 
 def seconds_for(table: WidthTable, speedup: float, budget: Budget) -> float:
-    """What one run may take: `speedup` over the float file; or ROOM of what the budget asks for.
+    """Returns the time that one run may take.
 
-    Raises ConversionError where the network is as fast as that already.
+    Args:
+        table: What widths cost on the target.
+        speedup: Float time / time of the pruned network; 0 takes the limits of the budget, with some ROOM.
+        budget: The budget of the run.
+
+    Raises:
+        NotApplicable: The network is as fast as that already.
     """
     limits = [table.float_s / (speedup or budget.min_speedup)] if speedup or budget.min_speedup else []
     if not speedup and budget.max_latency_s is not None:
