@@ -65,7 +65,9 @@ def tried(
     baseline = exporter.export(plain, target, work / f"float{exporter.SUFFIX}")
     made = Candidate(program=traced.program, recipe=recipe, quant=target.quant_for(target.default_isa))
     if precision == "int8":
-        made = ptq.apply(made, source.load(), ptq.Options(), Context(work=str(work), traced=traced))
+        (work / "ptq").mkdir()
+        context = Context(work=str(work / "ptq"), traced=traced)
+        made = ptq.apply(made, source.load(), ptq.Options(), context)
         made = promised(made, plain, traced)
     artifact = (
         exporter.export(made, target, work / f"model{exporter.SUFFIX}") if precision == "int8" else baseline
