@@ -1,5 +1,5 @@
-# make env | demo | test | lint | clean. Everything lives in .venv; an environment that is active is not used.
-# PYTHON=/path/to/python3.12 picks the interpreter, WORKERS=0 runs the tests in one process.
+# make env | demo | test | lint | docs | clean. Everything lives in .venv; an environment that is active is not used.
+# PYTHON=/path/to/python3.12 picks the interpreter, WORKERS=0 runs the tests in one process, ARGS=... is given to pytest.
 
 WORKERS ?= 2
 VENV := .venv
@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13,$(
 
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: env demo test lint clean
+.PHONY: env demo test lint docs clean
 
 env: $(STAMP)
 
@@ -28,14 +28,19 @@ demo: env
 
 # loadfile: tests of one file share their module's fixtures, so no net is exported twice
 test: env
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 lint: env
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
+
+# the pages of docs/ as a site in site/; a broken link or a name that is gone is an error
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:
-	rm -rf $(VENV) out dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) out site dist build .coverage .coverage.* coverage.xml .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find edgekit runner tests examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 from peers._flow import Flow
 from peers._records import Settings, StageRun
 from ptq_task import MODELS

@@ -17,8 +17,10 @@ from pathlib import Path
 import result_file
 from result_file import names, read_options, spread
 
+from edgekit.engine.catalogue import COMPRESS, TRACE
+from edgekit.engine.events import Event
 from edgekit.engine.specs import CompressSpec, Context, TraceSpec
-from edgekit.engine.stages import Event, Stages
+from edgekit.engine.stages import Stages
 from edgekit.errors import EdgekitError
 from edgekit.records import Candidate, Recipe, Record, Step, Traced
 from edgekit.task import TaskSource
@@ -97,22 +99,22 @@ class Flow:
         self.teacher, self.given = self._trace(large), self._trace(self._sources["all"])
 
     def _trace(self, source: TaskSource) -> Traced:
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> TraceSpec:
             return TraceSpec(source=source, work=str(folder))
 
-        return self._stages.run("", "trace", "edgekit.trace.stage:trace", spec, Traced, name="trace")[0]
+        return self._stages.run(TRACE, spec)[0]
 
     def row(self, data: str, student: str, family: str, seed: int, options: dict[str, Scalar]) -> Row:
         step = Step(technique="distill", options=self._options(student, family, options))
         recipe = Recipe(name="distill", precision="float32", steps=(step,))
         candidate = Candidate(program=self.given.program, recipe=recipe)
 
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> CompressSpec:
             context = Context(work=str(folder), seed=seed)
             return CompressSpec(candidate=candidate, step=step, source=self._sources[data], context=context)
 
-        function, label = "edgekit.techniques._stage:compress", f"{data} {student} {family} {seed}"
-        found, _ = self._stages.run("distill", label, function, spec, Candidate, name=family)
+        label = f"{data} {student} {family} {seed}"
+        found, _ = self._stages.run(COMPRESS, spec, target="distill", label=label, name=family)
         figures = {figure.name: figure.value for figure in found.figures}
         return Row(
             data=data,

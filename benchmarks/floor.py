@@ -12,6 +12,7 @@ rows.json; rows that are there are not made again.
 import argparse
 import dataclasses
 import json
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,25 +35,30 @@ from edgekit.records import Artifact, Candidate, OutputParity, Recipe, Step, Ten
 from edgekit.target import Target, load_target
 from edgekit.task import Task, TaskSource
 from edgekit.techniques import ptq
-from edgekit.trace.stage import examples_of, program_of, score, seed_everything
+from edgekit.trace import promise
+from edgekit.trace.metric import score, seed_everything
+from edgekit.trace.model import examples_of, program_of
 from edgekit.verify.outputs import OutputStatistics
 from edgekit.verify.predict import Predictor
 
 RECIPE = Recipe(name="ptq(mse)", precision="int8", steps=(Step(technique="ptq"),))
 TARGETS = {"onnx": "arm-mobile", "tflite": "tflite-int8"}
-SAMPLES = 64  # of the metric are compared
+SAMPLES = 64  # of those that the metric asks are compared, drawn from all of them
 SIZE = 96  # of torchvision's inputs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """One output of one file. fault: "" for a right one. refused: what the floor says, "" where it lets it pass."""
+    """One output of one file. fault: "" for a right one. refused: what the floor says, "" where it lets it pass. promised_db,
+    kept_db: of the quantized program and of the file, on the first of the samples drawn."""
 
     net: str
     format: str
     fault: str
     output: OutputParity
     refused: str
+    promised_db: float | None = None
+    kept_db: float | None = None
 
 
 class Beside:
@@ -60,8 +66,8 @@ class Beside:
 
     def __init__(self, program: torch.nn.Module, predictor: Predictor) -> None:
         self._program, self._predictor = program, predictor
-        self.statistics: list[OutputStatistics] = []
-        self._left = SAMPLES
+        self._draw, self._asked = random.Random(0), 0
+        self._kept: list[tuple[list[np.ndarray], list[np.ndarray]]] = []
 
     def __call__(self, *inputs: Any) -> Any:
         arrays = [
@@ -69,22 +75,36 @@ class Beside:
         ]
         rows = [self._float([a[i : i + 1] for a in arrays]) for i in range(len(arrays[0]))]
         answers = [np.concatenate(column) for column in zip(*rows, strict=True)]
-        count = min(self._left, len(arrays[0]))
-        if count > 0:
-            self._compare([a[:count] for a in answers], self._predictor.run([a[:count] for a in arrays]))
+        for i, row in enumerate(rows):
+            self._keep([a[i : i + 1] for a in arrays], row)
         return answers[0] if len(answers) == 1 else tuple(answers)
+
+    def _keep(self, sample: list[np.ndarray], answer: list[np.ndarray]) -> None:
+        """A reservoir (Vitter's algorithm R): each sample of the metric has the same chance, the first steps of a clip no more."""
+        self._asked += 1
+        if len(self._kept) < SAMPLES:
+            self._kept.append((sample, answer))
+        elif (place := self._draw.randrange(self._asked)) < SAMPLES:
+            self._kept[place] = (sample, answer)
 
     def _float(self, sample: list[np.ndarray]) -> list[np.ndarray]:
         with torch.no_grad():
             outputs = self._program(*map(torch.from_numpy, sample))
         return [t.numpy() for t in (outputs if isinstance(outputs, tuple | list) else (outputs,))]
 
-    def _compare(self, right: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> None:
-        self._left -= len(right[0])
-        names = self._predictor.output_names
-        self.statistics = self.statistics or [OutputStatistics(name) for name in names]
-        for statistics, a, b in zip(self.statistics, right, got, strict=True):
-            statistics.add(a, b)
+    def few(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Inputs and float's answers of the first samples drawn, [N, ...] each."""
+        inputs, answers = zip(*self._kept[: promise.SAMPLES], strict=True)
+        sides = ([np.concatenate(column) for column in zip(*side, strict=True)] for side in (inputs, answers))
+        return tuple(sides)  # type: ignore[return-value]
+
+    def statistics(self) -> list[OutputStatistics]:
+        """What the file keeps of float on the samples drawn, an output each."""
+        found = [OutputStatistics(name) for name in self._predictor.output_names]
+        for sample, right in self._kept:
+            for statistics, a, b in zip(found, right, self._predictor.run(sample), strict=True):
+                statistics.add(a, b)
+        return found
 
 
 def rows_of(name: str, task: Task, work: Path) -> Iterator[Row]:
@@ -97,11 +117,12 @@ def rows_of(name: str, task: Task, work: Path) -> Iterator[Row]:
         made = Candidate(program=str(program), recipe=RECIPE, quant=target.quant_for(target.default_isa))
         made = ptq.apply(made, task, ptq.Options(), Context(work=str(work / form)))
         artifact = _export(made, target, work / f"model.{form}")
-        yield from _judged(name, form, "", task, program, artifact)
+        judge = Judge(name, form, task, program, made.program)
+        yield from judge("", artifact)
         if form == "onnx":
             for fault, damage in FAULTS.items():
                 if broken := _damaged(artifact, damage, work / "broken.onnx"):
-                    yield from _judged(name, form, fault, task, program, broken)
+                    yield from judge(fault, broken)
 
 
 def _export(candidate: Candidate, target: Target, out: Path) -> Artifact:
@@ -111,24 +132,47 @@ def _export(candidate: Candidate, target: Target, out: Path) -> Artifact:
     return exporter.export(candidate, target, out)  # type: ignore[no-any-return]
 
 
-def _judged(name: str, form: str, fault: str, task: Task, program: Path, artifact: Artifact) -> Iterator[Row]:
-    import importlib
+class Judge:
+    """What the floor says of files of one net and format. quantized: the program that they were made of."""
 
-    backend = importlib.import_module(
-        f"edgekit.verify.backends.{'litert' if form == 'tflite' else 'onnxruntime'}"
-    )
-    specs = tuple(
-        TensorSpec(name=f"input_{i}", shape=tuple(t.shape), dtype=str(t.dtype).removeprefix("torch."))
-        for i, t in enumerate(examples_of(task))
-    )
-    exact = form == "onnx"  # no kernel of this machine saturates then
-    predictor = Predictor(backend.open_session(artifact.path, exact), artifact, specs)
-    beside = Beside(programs.load(program).module(), predictor)
-    score(task, beside)
-    for statistics in beside.statistics:
-        output = statistics.parity()
-        why = "; ".join(text for text, _ in floor.judge(output))
-        yield Row(net=name, format=form, fault=fault, output=output, refused=why)
+    def __init__(self, name: str, form: str, task: Task, program: Path, quantized: str) -> None:
+        self._name, self._form, self._task, self._quantized = name, form, task, quantized
+        self._module = programs.load(program).module()
+        self._promised: list[float | None] = []
+        self._specs = tuple(
+            TensorSpec(name=f"input_{i}", shape=tuple(t.shape), dtype=str(t.dtype).removeprefix("torch."))
+            for i, t in enumerate(examples_of(task))
+        )
+
+    def __call__(self, fault: str, artifact: Artifact) -> Iterator[Row]:
+        import importlib
+
+        runtime = "litert" if self._form == "tflite" else "onnxruntime"
+        backend = importlib.import_module(f"edgekit.verify.backends.{runtime}")
+        exact = self._form == "onnx"  # no kernel of this machine saturates then
+        predictor = Predictor(backend.open_session(artifact.path, exact), artifact, self._specs)
+        beside = Beside(self._module, predictor)
+        score(self._task, beside)
+        inputs, right = beside.few()
+        self._promised = self._promised or _kept(right, promise.answers_of(self._quantized, inputs))
+        kept = _kept(right, predictor.run(inputs))
+        for statistics, promised, found in zip(beside.statistics(), self._promised, kept, strict=True):
+            output = statistics.parity()
+            broken = [*floor.judge(output), *floor.judge_promise(output.name, promised, found)]
+            why = "; ".join(text for text, _ in broken)
+            yield Row(
+                net=self._name,
+                format=self._form,
+                fault=fault,
+                output=output,
+                refused=why,
+                promised_db=promised,
+                kept_db=found,
+            )
+
+
+def _kept(right: Sequence[np.ndarray], found: Sequence[np.ndarray]) -> list[float | None]:
+    return [promise.kept_db(a, b) for a, b in zip(right, found, strict=True)]
 
 
 Arrays = dict[str, np.ndarray]
@@ -238,14 +282,14 @@ def _images(count: int, seed: int) -> torch.Tensor:
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
     """Markdown, the least SNR first, with the floor drawn in, and the counts."""
-    yield "| net | file | fault | output | SNR dB | correlation | stuck | lost channels | floor |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "| net | file | fault | output | SNR dB | of its program | correlation | stuck | lost channels | floor |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     ordered = sorted(rows, key=lambda r: float("inf") if r.output.snr_db is None else r.output.snr_db)
     drawn = False
     for row in ordered:
         if not drawn and (row.output.snr_db is None or row.output.snr_db >= floor.SNR_DB):
             drawn = True
-            yield f"| **the floor, {floor.SNR_DB:g} dB** | | | | | | | | |"
+            yield f"| **the floor, {floor.SNR_DB:g} dB** | | | | | | | | | |"
         yield _line(row)
     for kind, chosen in (
         ("right", [r for r in rows if not r.fault]),
@@ -260,8 +304,9 @@ def _line(row: Row) -> str:
     snr = "none" if o.snr_db is None else f"{o.snr_db:.1f}"
     correlation = "-" if o.correlation is None else f"{o.correlation:.3f}"
     lost = f"{len(o.lost)} of {o.slices}"
+    program = "-" if row.promised_db is None else f"{row.promised_db:.1f}"
     word = f"refused: {row.refused}" if row.refused else "passes"
-    return f"| {row.net} | {row.format} | {row.fault or 'right'} | {o.name} | {snr} | {correlation} | {o.stuck_ratio:.2f} | {lost} | {word} |"
+    return f"| {row.net} | {row.format} | {row.fault or 'right'} | {o.name} | {snr} | {program} | {correlation} | {o.stuck_ratio:.2f} | {lost} | {word} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

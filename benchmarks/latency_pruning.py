@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 from latency_plans import Plan, plans
 from latency_report import Results, Row, nearest, report
 from result_file import read_options
@@ -43,7 +43,8 @@ from edgekit.target import load_target
 from edgekit.task import TaskSource
 from edgekit.techniques import distill, prune
 from edgekit.techniques._score import predictor
-from edgekit.trace.stage import examples_of, export, model_of, score
+from edgekit.trace.metric import score
+from edgekit.trace.model import examples_of, export, model_of
 
 RESULT, TABLE = "latency.json", "latency.md"
 PHASES = ("table", "plans", "time", "recover")

@@ -29,7 +29,7 @@ from edgekit.prune import saved
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.shrink import Request, shrink
 from edgekit.records import Record
-from edgekit.trace.stage import export
+from edgekit.trace.model import export
 
 TORCHVISION = (
     "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "convnext_tiny", "vit_b_16",

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import peers
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 from peers import _table
 from peers._flow import Flow, complete
 from peers._records import Result, Results, Settings

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import msgspec
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 from result_file import read_options, spread
 
+from edgekit.engine.catalogue import COMPRESS, EXPORT, PROVE
+from edgekit.engine.events import Event
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, ProveSpec, TraceSpec
-from edgekit.engine.stages import Event, Stages
+from edgekit.engine.stages import Stages
 from edgekit.errors import EdgekitError, UserError
-from edgekit.records import Artifact, Candidate, Quant, Recipe, Record, StageTime, Step, Traced, Verdict
+from edgekit.records import Artifact, Candidate, Quant, Recipe, Record, StageTime, Step, Verdict
 from edgekit.target import Target, load_target
 from edgekit.task import TaskSource
 
@@ -79,7 +81,7 @@ class Flow:
         self._source = source
         self._stages = Stages(work, 1, _tell)
         spec = TraceSpec(source=source, work=str(work / "shared" / "trace"))
-        self._traced, _ = self._stages.trace("edgekit.trace.stage:trace", lambda _folder: spec, Traced)
+        self._traced, _ = self._stages.trace(lambda _folder: spec)
 
     def row(self, setting: str, step: Step, seed: int | None) -> Row:
         profile, changed = SETTINGS[setting]
@@ -112,27 +114,24 @@ class Flow:
         recipe = Recipe(name=step.technique, precision="int8", steps=(step,))
         candidate = Candidate(program=self._traced.program, recipe=recipe, quant=quant)
 
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> CompressSpec:
             context = Context(
                 work=str(folder), target=target, traced=self._traced, isa=target.default_isa, seed=seed
             )
             return CompressSpec(candidate=candidate, step=step, source=self._source, context=context)
 
-        function = "edgekit.techniques._stage:compress"
         return self._stages.run(
-            setting, f"{step.technique}, seed {seed}", function, spec, Candidate, name=step.technique
+            COMPRESS, spec, target=setting, label=f"{step.technique}, seed {seed}", name=step.technique
         )
 
     def _export(self, setting: str, target: Target, candidate: Candidate) -> Artifact:
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> ExportSpec:
             return ExportSpec(candidate=candidate, target=target, folder=str(folder))
 
-        return self._stages.run(
-            setting, "export", "edgekit.export._stage:export", spec, Artifact, name="export"
-        )[0]
+        return self._stages.run(EXPORT, spec, target=setting)[0]
 
     def _prove(self, setting: str, target: Target, artifact: Artifact) -> Verdict:
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> ProveSpec:
             return ProveSpec(
                 artifact=artifact,
                 traced=self._traced,
@@ -143,9 +142,7 @@ class Flow:
                 golden=str(folder / "golden.npz"),
             )
 
-        return self._stages.run(
-            setting, "verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify"
-        )[0]
+        return self._stages.run(PROVE, spec, target=setting)[0]
 
 
 def _tell(event: Event) -> None:

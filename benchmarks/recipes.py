@@ -19,19 +19,20 @@ from pathlib import Path
 
 import msgspec
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 from result_file import spread
 
 from edgekit.cli.options import read_settings
+from edgekit.engine.events import Event
 from edgekit.engine.specs import TraceSpec
-from edgekit.engine.stages import Event, Stages
+from edgekit.engine.stages import Stages
 from edgekit.errors import EdgekitError, UserError
 from edgekit.ladder.attempt import ATTEMPT_ERRORS, AttemptRunner
 from edgekit.ladder.build import ArtifactBuilder
 from edgekit.ladder.context import RecipeContext, RunRequest
 from edgekit.ladder.planner import plan
 from edgekit.ladder.recipe_parser import parse, with_recipes
-from edgekit.records import Artifact, Attempt, Candidate, Record, Traced
+from edgekit.records import Artifact, Attempt, Candidate, Record
 from edgekit.target import Target, load_target
 from edgekit.task import TaskSource
 
@@ -84,9 +85,7 @@ class Bench:
         self._target, self._torch_only = target, torch_only
         self._limits = {"min_speedup": 0.0, **limits}
         self._stages = Stages(work, 1, _tell)
-        traced, _ = self._stages.trace(
-            "edgekit.trace.stage:trace", lambda folder: TraceSpec(source=source, work=str(folder)), Traced
-        )
+        traced, _ = self._stages.trace(lambda folder: TraceSpec(source=source, work=str(folder)))
         self._request = RunRequest(source=source, traced=traced, host_isa=local_isa(), seed=0)
 
     def on(self, target: Target) -> "Bench":

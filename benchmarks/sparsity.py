@@ -16,11 +16,13 @@ from pathlib import Path
 
 import msgspec
 import result_file
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 
+from edgekit.engine.catalogue import COMPRESS, EXPORT, MEASURE, PROVE
+from edgekit.engine.events import Event
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, MeasureSpec, ProveSpec, TraceSpec
-from edgekit.engine.stages import Event, Stages
+from edgekit.engine.stages import Stages
 from edgekit.errors import EdgekitError
 from edgekit.records import (
     Artifact,
@@ -32,7 +34,6 @@ from edgekit.records import (
     Record,
     Scalar,
     Step,
-    Traced,
     Verdict,
 )
 from edgekit.target import load_target
@@ -84,7 +85,7 @@ class Flow:
         self._source, self._target, self._work = source, load_target(target), work
         self._stages = Stages(work, 1, _tell)
         spec = TraceSpec(source=source, work=str(work / "shared" / "trace"))
-        self._traced, _ = self._stages.trace("edgekit.trace.stage:trace", lambda _folder: spec, Traced)
+        self._traced, _ = self._stages.trace(lambda _folder: spec)
 
     def row(self, mask: str, precision: Precision, time: bool) -> Row:
         steps = (Step(technique="sparsify", options={**MASKS[mask], "images": 0}),) if MASKS[mask] else ()
@@ -125,30 +126,24 @@ class Flow:
         return candidate
 
     def _compress(self, candidate: Candidate, step: Step) -> Candidate:
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> CompressSpec:
             context = Context(
                 work=str(folder), target=self._target, traced=self._traced, isa=self._target.default_isa
             )
             return CompressSpec(candidate=candidate, step=step, source=self._source, context=context)
 
         return self._stages.run(
-            self._target.name,
-            step.technique,
-            "edgekit.techniques._stage:compress",
-            spec,
-            Candidate,
-            name=step.technique,
+            COMPRESS, spec, target=self._target.name, label=step.technique, name=step.technique
         )[0]
 
     def _export(self, candidate: Candidate) -> Artifact:
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> ExportSpec:
             return ExportSpec(candidate=candidate, target=self._target, folder=str(folder))
 
-        function = "edgekit.export._stage:export"
-        return self._stages.run(self._target.name, "export", function, spec, Artifact, name="export")[0]
+        return self._stages.run(EXPORT, spec, target=self._target.name)[0]
 
     def _prove(self, artifact: Artifact, program: str) -> Verdict:
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> ProveSpec:
             return ProveSpec(
                 artifact=artifact,
                 traced=self._traced,
@@ -160,13 +155,12 @@ class Flow:
                 program=program,
             )
 
-        function = "edgekit.verify.prove:prove"
-        return self._stages.run(self._target.name, "verify", function, spec, Verdict, name="verify")[0]
+        return self._stages.run(PROVE, spec, target=self._target.name)[0]
 
     def _measured(self, artifact: Artifact, verdict: Verdict) -> Measurement:
         baseline = self._export(self._candidate((), "float32"))
 
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> MeasureSpec:
             return MeasureSpec(
                 artifact=artifact,
                 baseline=baseline,
@@ -178,10 +172,7 @@ class Flow:
                 work=str(folder),
             )
 
-        function = "edgekit.measure.stage:measure"
-        return self._stages.run(
-            self._target.name, "measure", function, spec, Measurement, name="measure", alone=True
-        )[0]
+        return self._stages.run(MEASURE, spec, target=self._target.name)[0]
 
 
 def _tell(event: Event) -> None:

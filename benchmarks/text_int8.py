@@ -22,17 +22,19 @@ import msgspec
 import result_file
 from edgekit_runner import api
 from edgekit_runner.artifact import describe
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 
 from edgekit.engine import process
+from edgekit.engine.catalogue import MEASURE, PROVE, TRACE, Stage
+from edgekit.engine.events import Event
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import MeasureSpec, ProveSpec, TraceSpec
-from edgekit.engine.stages import Event, Stages
+from edgekit.engine.stages import Stages
 from edgekit.errors import EdgekitError, UserError, VerificationError
 from edgekit.golden import golden_atol
-from edgekit.ladder.context import Request
+from edgekit.ladder.context import RunRequest
 from edgekit.ladder.walk import walk
-from edgekit.records import Artifact, Measurement, Record, Traced, Verdict
+from edgekit.records import Artifact, Measurement, Record, Verdict
 from edgekit.target import Target, load_target
 from edgekit.task import TaskSource
 
@@ -99,6 +101,9 @@ def bare(spec: BareSpec) -> Artifact:
     )  # fmt: skip
 
 
+BARE = Stage(name="bare", function="text_int8:bare", spec=BareSpec, result=Artifact)
+
+
 class Flow:
     """One net: traced once, then each runtime's two rows."""
 
@@ -108,7 +113,7 @@ class Flow:
         self._source = TaskSource(name=net, reference=f"{EXAMPLE}:{net}", settings=given)
         self._stages = Stages(work, 1, self._tell)
         spec = TraceSpec(source=self._source, work=str(work / "trace"), seed=settings.seed)
-        self._traced, _ = process.run("trace", "edgekit.trace.stage:trace", spec, Traced, work / "trace")
+        self._traced, _ = process.run(TRACE, spec, work / "trace")
 
     def _tell(self, event: Event) -> None:
         if event.state in ("started", "failed") or event.message:
@@ -117,7 +122,7 @@ class Flow:
     def rows(self, name: str) -> list[Row]:
         target = load_target(name)
         isa = self._settings.isa if self._settings.isa in target.isa.levels else target.default_isa
-        request = Request(
+        request = RunRequest(
             source=self._source, traced=self._traced, host_isa=local_isa(), seed=self._settings.seed
         )
         found = walk(target, isa, {"max_drop": MAX_DROP}, request, self._stages)
@@ -146,19 +151,17 @@ class Flow:
         folder = self._work / f"bare-{target.name}"
         suffix = Path(baseline.path).suffix
         spec = BareSpec(baseline=baseline, out=str(folder / f"bare{suffix}"))
-        made, _ = process.run("bare", "text_int8:bare", spec, Artifact, folder)
+        made, _ = process.run(BARE, spec, folder)
         proof = ProveSpec(
             artifact=made, traced=self._traced, source=self._source, runtime=target.runtime, isa=isa,
             host_isa=local_isa(), golden=str(folder / "golden.npz"), seed=self._settings.seed,
         )  # fmt: skip
-        verdict, _ = process.run("verify", "edgekit.verify.prove:prove", proof, Verdict, folder / "verify")
+        verdict, _ = process.run(PROVE, proof, folder / "verify")
         timing = MeasureSpec(
             artifact=made, baseline=baseline, golden=str(verdict.golden), traced=self._traced, target=target, isa=isa,
             machine=machine_facts(), work=str(folder),
         )  # fmt: skip
-        measured, _ = process.run(
-            "measure", "edgekit.measure.stage:measure", timing, Measurement, folder / "measure", tuned=False
-        )
+        measured, _ = process.run(MEASURE, timing, folder / "measure")
         return made, verdict, measured
 
     def _row(
@@ -283,7 +286,8 @@ def _net(net: str, results: Results, work: Path, path: Path | None) -> Results:
     work.mkdir(parents=True)
     spec = TrainSpec(net=net, csv=results.settings.csv, seed=results.settings.seed, out=str(weights))
     say(f"{net}: training")
-    process.run("train", "text_int8:train", spec, TrainSpec, work / "train")
+    stage = Stage(name="train", function="text_int8:train", spec=TrainSpec, result=TrainSpec, limit_s=0)
+    process.run(stage, spec, work / "train")
     flow = Flow(net, results.settings, weights, work)
     for name in left:
         results = msgspec.structs.replace(results, rows=(*results.rows, *flow.rows(name)))

@@ -6,16 +6,19 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
+import edgekit_runner
 import msgspec
-from edgekit_runner import __version__
-from edgekit_runner.environment import local_isa
+from edgekit_runner import __version__ as __version__
+from edgekit_runner.host.environment import local_isa
 
 from edgekit import requirements
 from edgekit.engine import fingerprint, process
+from edgekit.engine.catalogue import CHECK, LOOK
+from edgekit.engine.events import Event, EventLog
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.output import check_output, output_folder
 from edgekit.engine.specs import Steps, TraceSpec
-from edgekit.engine.stages import Event, EventLog, Stages
+from edgekit.engine.stages import Stages
 from edgekit.engine.workspace import invalidate_if_changed, work_folder
 from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import feasibility
@@ -24,7 +27,7 @@ from edgekit.ladder.planner import budget_for, plan
 from edgekit.ladder.recipe_parser import parse, with_recipes
 from edgekit.ladder.walk import walk
 from edgekit.package import folder as folders
-from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, TargetReport, TaskFacts, Traced
+from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, TargetReport, TaskFacts
 from edgekit.target import Target, load_target, target_names
 from edgekit.task import Task, TaskSource, pickle_task
 
@@ -44,15 +47,37 @@ def deploy(
     recipes: Iterable[str] = (),
     explore: bool = False,
     resume: bool = False,
+    stage_timeout_s: float | None = None,
+    keep_work: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> Report:
     """Exports `task` for every target and writes the folder `out`, whole or not at all.
 
-    task: a Task, or a reference "file.py:task" (`settings` go to its function). targets: names of profiles, paths
-    of TOML files, or "all". budget: in place of the profile's, or a mapping that overrides some of its fields.
-    isa: the instruction-set level of the machine that will serve, for the targets that admit it; "host" is this
-    machine's. recipes: in place of the profiles' ladders, see `edgekit.ladder.recipe_parser`. explore: tries every recipe and ships the best accepted one, not the first. resume: goes on from the stages that a stopped run on `out` finished. Raises UserError and its kin for anything wrong with what was given, MissingRuntime; a target without
-    an accepted artifact is a refusal in the report.
+    Args:
+        task: A Task, or a reference "file.py:task".
+        targets: Names of profiles, paths of TOML files, or "all".
+        out: The folder to write; one target is one folder in it.
+        budget: In place of the profile's, or a mapping that overrides some of its fields.
+        isa: The instruction-set level of the machine that will serve, for the targets that admit it; "host" is this
+            machine's.
+        settings: Text for the function that a reference names.
+        seed: The seed of everything random.
+        jobs: How many stages run at once; each is a process of one to four gigabytes.
+        recipes: In place of the profiles' ladders, see `edgekit.ladder.recipe_parser`.
+        explore: Tries every recipe and ships the best accepted one, not the first.
+        resume: Continues with the stages that a stopped run on `out` finished.
+        stage_timeout_s: Wall time, in seconds, after which a stage counts as hung and is ended, in place of each stage's
+            own limit of hours; 0 is none.
+        keep_work: Keeps the folder of the stages, `.<out>.edgekit-work`, for `python -m edgekit.engine.replay`.
+        on_event: Is told of stages that begin and end.
+
+    Returns:
+        The report; a target without an accepted artifact is a refusal in it.
+
+    Raises:
+        UserError: Something given is wrong; TaskError and TargetError are subclasses of it.
+        MissingRuntime: A package that a target needs is not installed.
+        ConversionError: No converter takes the model for any target.
     """
     asked = tuple(recipes)
     profiles = [with_recipes(target, asked) for target in load_targets(targets)]
@@ -63,8 +88,11 @@ def deploy(
     check_output(Path(out))
     check_recipes(asked)
     log = EventLog(on_event)
-    with work_folder(Path(out), resume, log.note) as work, output_folder(Path(out), work) as partial:
-        stages = Stages(work, jobs, log)
+    with (
+        work_folder(Path(out), resume, log.note, keep_work) as work,
+        output_folder(Path(out), work) as partial,
+    ):
+        stages = Stages(work, jobs, log, stage_timeout_s)
         request, time = _trace(task, settings or {}, stages, work, seed)
         request = msgspec.structs.replace(request, explore=explore)
         invalidate_if_changed(work, _fingerprint(request), log.note)
@@ -87,7 +115,7 @@ def _walk_all(
     request: RunRequest,
     stages: Stages,
 ) -> list[TargetReport]:
-    """The targets side by side; the first error, or an interrupt, ends them all."""
+    """Walks the targets side by side; the first error, or an interrupt, ends them all."""
     with ThreadPoolExecutor(max_workers=len(profiles)) as pool:
         try:
             walks = [
@@ -103,15 +131,16 @@ def _walk_all(
 
 
 def _fingerprint(request: RunRequest) -> dict[str, str]:
-    """What all stages rest on, in the words that say what changed."""
+    """Returns what all stages rest on, in the words that say what changed."""
     versions = {f"the version of {name}": requirements.installed(name) for name in requirements.PACKAGES}
-    code = fingerprint.of_folder(Path(__file__).parent)
-    own = {"the version of edgekit": f"{__version__} {code}", "the seed": str(request.seed)}
+    packages = (Path(__file__).parent, Path(edgekit_runner.__file__).parent)
+    code = [fingerprint.of_folder(folder) for folder in packages]
+    own = {"the version of edgekit": " ".join([__version__, *code]), "the seed": str(request.seed)}
     return {**request.traced.fingerprint, **own, **versions}
 
 
 def load_targets(names: Iterable[str]) -> list[Target]:
-    """The profiles of `names`, "all" being every built-in one; each once, in the order given."""
+    """Loads the profiles of `names`, each once, in the order given; "all" is every built-in one."""
     found: dict[str, Target] = {}
     for name in [names] if isinstance(names, str) else names:
         for single in target_names() if name == "all" else [name]:
@@ -125,7 +154,11 @@ def load_targets(names: Iterable[str]) -> list[Target]:
 
 
 def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
-    """`isa` where the target admits it, else the target's weakest level."""
+    """Returns `isa` where the target admits it, else the target's weakest level.
+
+    Raises:
+        UserError: None of the profiles admits it.
+    """
     wanted = local_isa() if isa == "host" else isa
     if wanted is None:
         return target.default_isa
@@ -136,23 +169,28 @@ def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
 
 
 def check_recipes(texts: Iterable[str]) -> None:
-    """Raises UserError for recipes whose options no technique has or allows; in a child process, which knows them all."""
+    """Checks the options of recipes, in a child process, which knows all techniques.
+
+    Raises:
+        UserError: A recipe has an option that its technique does not have or allow.
+    """
     rungs = [parse(text) for text in texts]
     steps = [Step(technique=step.technique, options=step.options) for rung in rungs for step in rung.steps]
     if not any(step.options for step in steps):
         return
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        process.run(
-            "check", "edgekit.techniques._stage:check", Steps(steps=tuple(steps)), Steps, Path(folder)
-        )
+        process.run(CHECK, Steps(steps=tuple(steps)), Path(folder))
 
 
 def look(task: str, settings: dict[str, str]) -> TaskFacts:
-    """What the plan must know of a task, its model exported and counted in a child process that is gone afterwards."""
+    """Returns what the plan must know of a task.
+
+    Its model is exported and counted in a child process that is gone afterwards.
+    """
     source = TaskSource(name=task, reference=task, settings=settings)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         spec = TraceSpec(source=source, work=folder)
-        return process.run("look", "edgekit.trace.stage:look", spec, TaskFacts, Path(folder))[0]
+        return process.run(LOOK, spec, Path(folder))[0]
 
 
 def _trace(
@@ -162,11 +200,7 @@ def _trace(
         source = pickle_task(task, work / "task.pkl")
     else:
         source = TaskSource(name=task, reference=task, settings=settings)
-    traced, time = stages.trace(
-        "edgekit.trace.stage:trace",
-        lambda folder: TraceSpec(source=source, work=str(folder), seed=seed),
-        Traced,
-    )
+    traced, time = stages.trace(lambda folder: TraceSpec(source=source, work=str(folder), seed=seed))
     return RunRequest(source=source, traced=traced, host_isa=local_isa(), seed=seed), time
 
 
@@ -176,7 +210,10 @@ def _raise_if_impossible(
     budget: Budget | Mapping[str, float | str] | None,
     request: RunRequest,
 ) -> None:
-    """A size that no target can reach is the user's to mend; one that some can is their report's to tell."""
+    """Raises where no target can reach the size: that is for the user to fix.
+
+    A size that some target can reach is for the report to tell.
+    """
     traced = request.traced
     plans = [plan(traced.facts, t, budget, level) for t, level in zip(profiles, levels, strict=True)]
     found = [feasibility.too_small(made, traced) for made in plans]
@@ -185,7 +222,7 @@ def _raise_if_impossible(
 
 
 def _raise_if_nothing_converts(results: list[TargetReport]) -> None:
-    """A model that no converter takes is the user's to mend, not a budget that was missed."""
+    """Raises for a model that no converter takes: that is for the user to fix, not a budget that was missed."""
     attempts = [attempt for result in results for attempt in result.attempts]
     errors = [a.error for a in attempts if a.error is not None and a.artifact is None]
     if attempts and len(errors) == len(attempts):

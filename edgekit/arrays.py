@@ -1,4 +1,4 @@
-"""Small things about numpy arrays that tracing and verifying share."""
+"""Small functions on numpy arrays that tracing and verifying share."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,13 +11,13 @@ from edgekit.errors import TaskError
 
 
 def as_arrays(inputs: Iterable[Any]) -> list[np.ndarray]:
-    """Whatever a metric hands to predict (tensors, arrays, lists) as arrays; floating ones as float32."""
+    """Converts whatever a metric hands to predict (tensors, arrays, lists) to arrays; floating ones to float32."""
     arrays = [np.asarray(value.detach() if hasattr(value, "detach") else value) for value in inputs]
     return [a.astype(np.float32) if a.dtype.kind == "f" else a for a in arrays]
 
 
 def digest(arrays: Iterable[np.ndarray]) -> str:
-    """A short hash of content and shape: the key under which a prediction is kept."""
+    """Returns a short hash of content and shape: the key under which a prediction is kept."""
     state = hashlib.blake2b(digest_size=12)
     for array in arrays:
         state.update(f"{array.shape}{array.dtype}".encode())
@@ -26,7 +26,15 @@ def digest(arrays: Iterable[np.ndarray]) -> str:
 
 
 def check_shapes(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]) -> None:
-    """Raises TaskError unless each array is [N, ...] of the model's own input shape, whatever N."""
+    """Checks the shapes of a batch.
+
+    Args:
+        arrays: One array per input.
+        shapes: The shapes of the model's own inputs.
+
+    Raises:
+        TaskError: An array is not [N, ...] of the input's shape, for any N.
+    """
     if len(arrays) != len(shapes):
         raise TaskError(f"predict was called with {len(arrays)} inputs; the model takes {len(shapes)}")
     for i, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
@@ -40,13 +48,16 @@ def check_shapes(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """An .npz with one array a key."""
+    """Writes an .npz with one array per key."""
     np.savez(path, allow_pickle=False, **arrays)  # type: ignore[arg-type]
 
 
 def slice_axis(shape: Sequence[int]) -> int | None:
-    """The axis of an output's channels, None of [N]: 1 of [N, C, ...], of [N, A, B] the smaller of the two, and the last of
-    an image with channels last, [N, H, H, C]."""
+    """Returns the axis of an output's channels.
+
+    It is axis 1 of [N, C, ...], the smaller of the two of [N, A, B], and the last of an image with channels last,
+    [N, H, H, C]; None for [N].
+    """
     if len(shape) < 2:
         return None
     if len(shape) == 3:
@@ -55,10 +66,10 @@ def slice_axis(shape: Sequence[int]) -> int | None:
 
 
 def to_layout(array: np.ndarray, layout: str) -> np.ndarray:
-    """[N, C, H, W] -> [N, H, W, C] where the file wants it; every other array as it is."""
+    """Transposes [N, C, H, W] to [N, H, W, C] where the file wants it; every other array stays as it is."""
     return array.transpose(0, 2, 3, 1) if layout == "NHWC" and array.ndim == 4 else array
 
 
 def from_layout(array: np.ndarray, layout: str) -> np.ndarray:
-    """The inverse of `to_layout`."""
+    """Undoes `to_layout`."""
     return array.transpose(0, 3, 1, 2) if layout == "NHWC" and array.ndim == 4 else array

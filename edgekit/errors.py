@@ -10,6 +10,7 @@ EdgekitError
 ├── ConversionError        exit 2   a converter cannot express the model; names the operator
 ├── NotApplicable          exit 2   a technique finds nothing to do in this network; the next recipe is tried
 ├── ChildCrash             exit 1   a child process died (signal, memory); holds the end of its log
+│   └── StageTimeout                it took longer than its limit and was ended
 ├── TrainingError          exit 1   a training did not reach its end
 │   ├── Diverged                    its loss or its gradients became NaN or infinite
 │   └── WorkerLost                  one of its processes died
@@ -28,21 +29,21 @@ class EdgekitError(Exception):
 
 
 class UserError(EdgekitError):
-    """What the user typed or wrote is wrong."""
+    """Something that the user typed or wrote is wrong."""
 
     exit_code = 2
 
 
 class TaskError(UserError):
-    """The task file, or the model and data that it holds."""
+    """The task file, or the model and data that it holds, is wrong."""
 
 
 class TargetError(UserError):
-    """The profile of a target."""
+    """The profile of a target is wrong."""
 
 
 class DiskFull(UserError):
-    """No room to write."""
+    """There is no room to write."""
 
 
 class BudgetError(EdgekitError):
@@ -62,7 +63,7 @@ class ConversionError(EdgekitError):
 class NotApplicable(EdgekitError):
     """A technique finds nothing to do in this network: no width to change, nothing to factorize.
 
-    Unlike a UserError it is nobody's fault: the attempt is refused with the sentence, and the ladder goes on.
+    Unlike a UserError it is nobody's fault: the attempt is refused with the sentence, and the ladder continues.
     """
 
     exit_code = 2
@@ -70,6 +71,10 @@ class NotApplicable(EdgekitError):
 
 class ChildCrash(EdgekitError):
     """The process of a stage died; the message holds the end of its log."""
+
+
+class StageTimeout(ChildCrash):
+    """A stage took longer than its limit and was ended."""
 
 
 class TrainingError(EdgekitError):
@@ -101,10 +106,14 @@ class MissingRuntime(EdgekitError):
 
     @classmethod
     def of(cls, package: str, purpose: str) -> "MissingRuntime":
+        """Returns the error for a package that `purpose` needs, with the pip line that installs it."""
         return cls(f"{package} is not installed, but {purpose} needs it: pip install {package}")
 
 
 def by_name(name: str) -> type[EdgekitError]:
-    """The error class called `name`, to raise in a parent what a child process met."""
+    """Returns the error class called `name`, to raise in a parent what a child process met.
+
+    The base class is returned where there is none.
+    """
     found = globals().get(name)
     return found if isinstance(found, type) and issubclass(found, EdgekitError) else EdgekitError

@@ -1,7 +1,8 @@
 """Golden answers: one real input of the metric, what the proven artifact answered, and what the float model did.
 
-The artifact's own answer tells whether a device computes the file as here: a tolerance for kernels that round otherwise.
-Float's answer tells whether the file is right at all: the artifact must stay as near to it as it was when it was proven.
+The artifact's own answer tells whether a device computes the file as it was computed here, within a tolerance for
+kernels that round differently. Float's answer tells whether the file is right at all: the artifact must stay as near to
+it as it was when it was proven.
 """
 
 import math
@@ -14,8 +15,8 @@ from edgekit.arrays import save_arrays, to_layout
 from edgekit.records import Artifact, Record, Traced
 
 # Kernels of other CPUs round differently: a golden output may move by this share of its largest magnitude.
-FLOAT_MARGIN_DB = 3.0  # another machine's rounding may cost so much of the distance to float
-FLOAT_CAP_DB = 40.0  # more is asked of no file
+FLOAT_MARGIN_DB = 3.0  # another machine's rounding may cost this much of the distance to float
+FLOAT_CAP_DB = 40.0  # no file is asked for more
 TOLERANCE_RATIO = {"int8": 0.05, "float16": 0.01, "float32": 0.001}
 
 
@@ -33,8 +34,18 @@ def write_golden(
     layout: str,
     floats: Sequence[np.ndarray] = (),
 ) -> None:
-    """input_i, output_i and float_i as the file takes and gives them: its layout, real values. float_min_snr_db: what each
-    output must keep to float, NaN where that is not asked."""
+    """Writes a golden pair as the file takes and gives it: its layout, real values.
+
+    The arrays are input_i, output_i and float_i; float_min_snr_db is what each output must keep to float, in dB, NaN where
+    that is not asked.
+
+    Args:
+        path: The file to write.
+        inputs: One array per input, in the model's own layout.
+        outputs: What the artifact answered.
+        layout: The layout of the file.
+        floats: What the float model answered, if that is to be kept too.
+    """
     sides = {"input": inputs, "output": outputs, "float": floats}
     named = {
         f"{side}_{i}": np.ascontiguousarray(to_layout(a, layout))
@@ -48,7 +59,10 @@ def write_golden(
 
 
 def snr_db(reference: np.ndarray, got: np.ndarray) -> float:
-    """10 log10(|reference|^2 / |reference - got|^2); infinite without an error, NaN without a signal or with NaN in it."""
+    """Returns 10 log10(|reference|^2 / |reference - got|^2), in dB.
+
+    It is infinite without an error, and NaN without a signal or with NaN in either array.
+    """
     right, error = reference.astype(np.float64), got.astype(np.float64) - reference
     signal, noise = float(np.square(right).sum()), float(np.square(error).sum())
     if not math.isfinite(signal) or not math.isfinite(noise) or signal == 0:
@@ -57,7 +71,7 @@ def snr_db(reference: np.ndarray, got: np.ndarray) -> float:
 
 
 def _least_db(reference: np.ndarray, got: np.ndarray) -> float:
-    """What the pair must keep elsewhere. Indices and the like are not judged so."""
+    """Returns what the pair must keep elsewhere; NaN for indices and the like, which are not judged this way."""
     return (
         math.nan
         if reference.dtype.kind != "f"
@@ -66,7 +80,7 @@ def _least_db(reference: np.ndarray, got: np.ndarray) -> float:
 
 
 def of_float(traced: Traced, artifact: Artifact, path: Path) -> Golden:
-    """The pair that a float file must reproduce: a sample of the metric and the torch model's own answer."""
+    """Writes the pair that a float file must reproduce: a sample of the metric and the torch model's own answer."""
     with np.load(traced.samples_file, allow_pickle=False) as kept:
         inputs, outputs = (
             [kept[k][:1] for k in sorted(kept.files) if k.startswith(s)] for s in ("input_", "output_")
@@ -76,7 +90,7 @@ def of_float(traced: Traced, artifact: Artifact, path: Path) -> Golden:
 
 
 def golden_atol(golden: Path, precision: str) -> float:
-    """The tolerance of a golden pair in the unit of its outputs."""
+    """Returns the tolerance of a golden pair in the unit of its outputs."""
     with np.load(golden, allow_pickle=False) as pair:
         largest = max(float(np.abs(pair[key]).max()) for key in pair.files if key.startswith("output_"))
     return TOLERANCE_RATIO[precision] * largest + 1e-6

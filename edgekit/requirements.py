@@ -5,35 +5,33 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 from edgekit.errors import MissingRuntime
+from edgekit.formats import FORMATS, RUNTIMES
 from edgekit.target import Target
 
-# format -> {module: package as pip names it}
-EXPORT = {
-    "onnx": {"onnx": "onnx", "onnxscript": "onnxscript"},
-    "tflite": {"litert_torch": "litert-torch"},
-    "coreml": {"coremltools": "coremltools"},
-}
-RUN = {
-    "onnxruntime": {"onnxruntime": "onnxruntime"},
-    "litert": {"ai_edge_litert": "ai-edge-litert"},
-    "coreml": {"coremltools": "coremltools"},
-}
 ALWAYS = {"torch": "torch", "torchvision": "torchvision", "torchao": "torchao"}
 # what stages rest on: their versions are part of a run's fingerprint
-PACKAGES = (
-    "torch", "torchvision", "torchao", "onnx", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert",
-    "ai-edge-quantizer", "coremltools", "numpy",
-)  # fmt: skip
+_OF_FILES = [row.packages for row in FORMATS.values()] + [row.packages for row in RUNTIMES.values()]
+PACKAGES = tuple(
+    dict.fromkeys(
+        package
+        for packages in (ALWAYS, *_OF_FILES, {"": "ai-edge-quantizer", "numpy": "numpy"})
+        for package in packages.values()
+    )
+)
 
 
 def missing(target: Target) -> list[str]:
-    """The packages, as pip names them, that `target` still needs here."""
-    needed = {**ALWAYS, **EXPORT[target.format], **RUN[target.runtime]}
+    """Returns the packages, as pip names them, that `target` still needs here."""
+    needed = {**ALWAYS, **FORMATS[target.format].packages, **RUNTIMES[target.runtime].packages}
     return [package for module, package in needed.items() if find_spec(module) is None]
 
 
 def check(targets: Iterable[Target]) -> None:
-    """Raises MissingRuntime with one pip line for everything that the targets lack."""
+    """Checks that the packages of all targets are installed.
+
+    Raises:
+        MissingRuntime: Something is missing; the message holds one pip line for everything.
+    """
     lacking = {target.name: missing(target) for target in targets}
     packages = sorted({package for names in lacking.values() for package in names})
     if packages:
@@ -44,7 +42,7 @@ def check(targets: Iterable[Target]) -> None:
 
 
 def installed(package: str) -> str:
-    """The version of a package, as pip names it, or that it is not there."""
+    """Returns the version of a package, as pip names it, or that it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

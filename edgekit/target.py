@@ -7,23 +7,25 @@ user's own. Closed means: an unknown key is an error that lists the allowed ones
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import msgspec
 
-from edgekit.errors import TargetError
+from edgekit.errors import TargetError, UserError
+from edgekit.formats import check_format, check_runtime
 from edgekit.records import Budget, Kind, Precision, Quant, Record, Scalar
-
-Need = Literal["calibration", "training", "tensorflow"]
-Runtime = Literal["onnxruntime", "litert", "coreml"]
+from edgekit.rungs import drop_what_the_table_says, expand
+from edgekit.technique import TECHNIQUES, Need, check_chain, needs_of
 
 
 class Isa(Record):
-    """Which processors serve this target.
+    """The processors that serve this target.
 
-    arch: machine names as the runner reports them. levels: instruction-set level -> the fields of [quant] it
-    overrides, weakest first; the first is the default. verify_exact: run the artifact unfused when the host's
-    kernels are known to saturate where the target's are not.
+    Attributes:
+        arch: Machine names as the runner reports them.
+        levels: Instruction-set level -> the fields of [quant] it overrides, weakest first; the first is the default.
+        verify_exact: Whether the artifact is run unfused when the host's kernels are known to saturate where the target's
+            are not.
     """
 
     arch: tuple[str, ...]
@@ -51,17 +53,17 @@ class LadderStep(Record):
 
 
 class Rung(Record):
-    """One entry of the ladder: a technique, its options, the precision it yields and what it needs from the task.
+    """One entry of the ladder: a technique and its options, after the steps of `before`.
 
-    before: the steps that come first, as in prune, distill, qat. networks: the kinds of multiply-accumulates it pays for; without it, any. unfit: what becomes of other networks,
-    the end of a sentence.
+    Attributes:
+        before: The steps that come first, as in prune, distill, qat.
+        networks: The kinds of multiply-accumulates that it pays off for; empty is any.
+        unfit: What becomes of other networks: the end of a sentence.
     """
 
     technique: str
-    precision: Precision
     reason: str
     options: dict[str, Scalar] = {}
-    needs: tuple[Need, ...] = ()
     before: tuple[LadderStep, ...] = ()
     networks: tuple[Kind, ...] = ()
     unfit: str = ""
@@ -73,8 +75,18 @@ class Rung(Record):
             )
 
     @property
+    def precision(self) -> Precision:
+        """The precision that the recipe ends in."""
+        return TECHNIQUES[self.technique].precision
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What the task must bring for all of its steps."""
+        return needs_of([step.technique for step in self.steps])
+
+    @property
     def steps(self) -> tuple[LadderStep, ...]:
-        """All of them, in order."""
+        """All steps, in order."""
         last = LadderStep(technique=self.technique, reason=self.reason, options=self.options)
         return (*self.before, last)
 
@@ -91,13 +103,14 @@ class Deployment(Record):
 class Target(Record):
     """A device class: runtime and format, arithmetic, instruction sets, the ladder of techniques, minimums.
 
-    precision_share: the part of the multiply-accumulates that must run in a precision for the file to be called by it.
+    Attributes:
+        precision_share: The part of the multiply-accumulates that must run in a precision for the file to be called by it.
     """
 
     name: str
     summary: str
-    runtime: Runtime
-    format: Literal["onnx", "tflite", "coreml"]
+    runtime: str
+    format: str
     precisions: tuple[Precision, ...]
     isa: Isa
     ladder: tuple[Rung, ...]
@@ -108,6 +121,8 @@ class Target(Record):
     deployment: Deployment = Deployment()
 
     def __post_init__(self) -> None:
+        check_format(self.format)
+        check_runtime(self.runtime)
         if self.quant is None and "int8" in self.precisions:
             raise ValueError("precisions admit int8 but there is no [quant] table")
         if self.quant is None and any(self.isa.levels.values()):
@@ -121,11 +136,11 @@ class Target(Record):
 
     @property
     def default_isa(self) -> str:
-        """The weakest level the profile admits."""
+        """The weakest level that the profile admits."""
         return next(iter(self.isa.levels))
 
     def quant_for(self, isa: str) -> Quant | None:
-        """The [quant] table with the overrides of one instruction-set level."""
+        """Returns the [quant] table with the overrides of one instruction-set level."""
         if isa not in self.isa.levels:
             allowed = ", ".join(self.isa.levels)
             raise TargetError(
@@ -140,20 +155,26 @@ class Target(Record):
         return arch in self.isa.arch and isa in self.isa.levels
 
 
+RUNGS = "_rungs.toml"  # those that ladders share
+
+
 def profile_dir() -> Path:
-    """The folder of built-in profiles, in a wheel and in a checkout alike."""
+    """Returns the folder of built-in profiles, in a wheel and in a checkout alike."""
     packaged = Path(__file__).with_name("targets")
     return packaged if packaged.is_dir() else Path(__file__).parents[1] / "targets"
 
 
 def target_names() -> list[str]:
-    return sorted(path.stem for path in profile_dir().glob("*.toml"))
+    """Lists the built-in profiles; a file that begins with an underscore is not one."""
+    return sorted(path.stem for path in profile_dir().glob("[!_]*.toml"))
 
 
 def load_target(name_or_path: str) -> Target:
     """Reads a profile by its name, or by the path of a TOML file.
 
-    Raises TargetError: no such profile, not TOML, an unknown key, a wrong type or a value out of range.
+    Raises:
+        TargetError: There is no such profile, it is not TOML, a key is unknown, or a value has a wrong type or is out of
+            range.
     """
     path = _find(name_or_path)
     try:
@@ -164,6 +185,8 @@ def load_target(name_or_path: str) -> Target:
         raise TargetError(f"{path}: cannot be read: {error.strerror}") from error
     if "name" in data:
         raise TargetError(f"{path}: unknown key 'name'; the file's stem is the target's name")
+    expand(data, path, profile_dir() / RUNGS)
+    drop_what_the_table_says(data, path)
     _check_keys(data, Target, "", path, hidden=frozenset({"name"}))
     try:
         target = msgspec.convert({"name": path.stem, **data}, Target)
@@ -174,16 +197,17 @@ def load_target(name_or_path: str) -> Target:
 
 
 def _check_techniques(target: Target, path: Path) -> None:
-    known = technique_names()
-    for name in [step.technique for rung in target.ladder for step in rung.steps]:
-        if name not in known:
-            raise TargetError(f"{path}: unknown technique {name!r}; allowed: {', '.join(known)}")
-
-
-def technique_names() -> list[str]:
-    """A technique is a file of edgekit/compress; looked at, not imported."""
-    folder = Path(__file__).with_name("techniques")
-    return sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
+    for rung in target.ladder:
+        names = [step.technique for step in rung.steps]
+        for name in names:
+            if name not in TECHNIQUES:
+                raise TargetError(
+                    f"{path}: unknown technique {name!r}; allowed: {', '.join(sorted(TECHNIQUES))}"
+                )
+        try:
+            check_chain(names)
+        except UserError as error:
+            raise TargetError(f"{path}: {' > '.join(names)}: {error}") from error
 
 
 def _find(name_or_path: str) -> Path:
@@ -218,7 +242,7 @@ def _check_keys(data: Any, kind: Any, where: str, path: Path, hidden: frozenset[
 
 
 def _record_in(kind: Any) -> type[Record] | None:
-    """The record type inside `kind`, `tuple[kind, ...]` or `kind | None`."""
+    """Returns the record type inside `kind`, `tuple[kind, ...]` or `kind | None`."""
     if isinstance(kind, type) and issubclass(kind, Record):
         return kind
     return next((found for found in map(_record_in, get_args(kind)) if found is not None), None)

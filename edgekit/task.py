@@ -29,8 +29,10 @@ Metric = Callable[[Callable[..., Any]], float]
 class Training:
     """Data that opens the training techniques (qat, prune, distill).
 
-    batches: re-iterable of (inputs, labels). loss: loss(outputs, labels) -> scalar tensor. unlabelled: re-iterable of inputs
-    alone, for distillation.
+    Attributes:
+        batches: A re-iterable of (inputs, labels).
+        loss: loss(outputs, labels) -> scalar tensor.
+        unlabelled: A re-iterable of inputs alone, for distillation.
     """
 
     batches: Iterable[Any]
@@ -42,11 +44,16 @@ class Training:
 class Task:
     """One trained model, its example input, and the data that compresses and judges it.
 
-    model: an nn.Module, a Keras 3 model, a function without arguments that returns one of them, or the path of a
-    `.keras` file or of a TensorFlow SavedModel folder (TFLite targets only). example_inputs: a tuple of tensors with batch 1, in the model's own layout: [1, C, H, W] of an image
-    in torch, [1, H, W, C] in Keras. calibration: a re-iterable of unlabelled input batches (tensor, array,
-    or a tuple of them). metric: metric(predict) -> float, higher is better; `predict` takes and returns numpy
-    arrays as the torch model does, for any batch size.
+    Attributes:
+        model: An nn.Module, a Keras 3 model, a function without arguments that returns one of them, or the path of a
+            `.keras` file or of a TensorFlow SavedModel folder (TFLite targets only).
+        example_inputs: A tuple of tensors with batch 1, in the model's own layout: [1, C, H, W] for an image in torch,
+            [1, H, W, C] in Keras.
+        metric: metric(predict) -> float, higher is better; `predict` takes and returns numpy arrays as the torch model
+            does, for any batch size.
+        calibration: A re-iterable of unlabelled input batches (tensor, array, or a tuple of them).
+        training: Data for the training techniques.
+        preprocessing: What the app must do to an input.
     """
 
     name: str
@@ -86,7 +93,10 @@ class Task:
             )
 
     def facts(self) -> TaskFacts:
-        """As far as they show without building the model; the trace stage knows whether a function returns Keras."""
+        """Returns what is known without building the model.
+
+        Only the trace stage knows whether a function returns a Keras model.
+        """
         path = self.model if isinstance(self.model, str | Path) else None
         return TaskFacts(
             name=self.name,
@@ -113,6 +123,11 @@ class TaskSource(Record):
     pickled: str | None = None
 
     def load(self) -> Task:
+        """Returns the task.
+
+        Raises:
+            TaskError: The reference does not lead to a task.
+        """
         if self.reference is not None:
             return load_task(self.reference, self.settings)
         import pickle
@@ -122,11 +137,15 @@ class TaskSource(Record):
 
 
 def pickle_task(task: Task, path: Path) -> TaskSource:
-    """Writes an in-memory task for the child processes. Raises TaskError if something in it cannot be pickled."""
+    """Writes an in-memory task for the child processes.
+
+    Raises:
+        TaskError: Something in it cannot be pickled.
+    """
     import cloudpickle
 
     for name, module in list(sys.modules.items()):
-        if name.startswith(FILE_MODULE):  # a task file is no importable module: its classes travel by value
+        if name.startswith(FILE_MODULE):  # a task file has no importable name: its classes go by value
             cloudpickle.register_pickle_by_value(module)
     try:
         path.write_bytes(cloudpickle.dumps(task))
@@ -141,13 +160,22 @@ def pickle_task(task: Task, path: Path) -> TaskSource:
 def load_task(reference: str, settings: Mapping[str, str] | None = None) -> Task:
     """Imports "file.py:attr" or "package.module:attr" and returns the Task there.
 
-    Raises TaskError: no such file, module or attribute, the module raises, the attribute is no Task.
+    Args:
+        reference: What names it.
+        settings: Passed to the attribute if it is a function.
+
+    Raises:
+        TaskError: There is no such file, module or attribute, the module raises, or the attribute is not a Task.
     """
     return _as_task(attribute(reference), reference, dict(settings or {}))
 
 
 def attribute(reference: str) -> Any:
-    """What "file.py:attr" or "package.module:attr" names. Raises TaskError as `load_task` does."""
+    """Returns what "file.py:attr" or "package.module:attr" names.
+
+    Raises:
+        TaskError: As for `load_task`.
+    """
     place, _, name = reference.rpartition(":")
     if not place or not name:
         raise TaskError(
@@ -163,7 +191,11 @@ def attribute(reference: str) -> Any:
 
 
 def build(reference: str) -> Any:
-    """The function that "file.py:attr?key=value&key=value" names, with these settings. Raises TaskError for settings it does not take."""
+    """Calls the function that "file.py:attr?key=value&key=value" names, with these settings.
+
+    Raises:
+        TaskError: It does not take the settings.
+    """
     place, _, query = reference.partition("?")
     found = attribute(place)
     if not query:
@@ -195,7 +227,7 @@ def _as_task(found: Any, reference: str, settings: dict[str, str]) -> Task:
 def _convert_settings(
     function: Callable[..., Any], reference: str, settings: dict[str, str]
 ) -> dict[str, Any]:
-    """Texts of the command line -> the types of the function's defaults."""
+    """Converts texts of the command line to the types of the function's defaults."""
     parameters = inspect.signature(function).parameters
     values: dict[str, Any] = {}
     for key, text in settings.items():
@@ -247,7 +279,7 @@ def _user_code(call: Callable[[], Any], where: str) -> Any:
 
 
 def describe(error: BaseException) -> str:
-    """`ValueError: text (file.py, line 7)`: where the user's own code raised it."""
+    """Says where the user's own code raised an error: `ValueError: text (file.py, line 7)`."""
     ours, stack = Path(__file__).parent, traceback.extract_tb(error.__traceback__)
     frames = [f for f in stack if "importlib" not in f.filename and not Path(f.filename).is_relative_to(ours)]
     theirs = [f for f in frames if "site-packages" not in f.filename] or frames

@@ -4,16 +4,17 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 from ptq_task import is_random
 
 import peers
 from edgekit.engine import process
+from edgekit.engine.catalogue import EXPORT, TRACE, Stage
 from edgekit.engine.specs import ExportSpec, TraceSpec
 from edgekit.errors import EdgekitError, VerificationError
 from edgekit.golden import Golden, golden_atol, of_float
 from edgekit.ladder.build import FLOAT
-from edgekit.records import Artifact, Candidate, Traced
+from edgekit.records import Artifact, Candidate
 from edgekit.target import load_target
 from edgekit.task import TaskSource
 from peers._records import FORMATS, Job, Judged, JudgeSpec, Result, Results, Row, Settings, StageRun, Timing
@@ -22,6 +23,9 @@ from peers._timing import compare
 TASK = Path(__file__).parents[1] / "ptq_task.py"
 PROFILES = {"onnx": "x86-server", "tflite": "tflite-int8"}  # whose float files the peers read
 RANDOM = "random weights: top-1 is of distorted copies of the model's own source images, no accuracy"
+
+RUN = Stage(name="run", function="peers._stage:run", spec=Job, result=StageRun, limit_s=0)
+SCORE = Stage(name="score", function="peers._judge:judge", spec=JudgeSpec, result=Judged, limit_s=0)
 
 
 class Flow:
@@ -41,7 +45,7 @@ class Flow:
         """Traces and scores the float model, and exports the files that the rows `names` read; still without a row."""
         folder = self._work / "trace"
         spec = TraceSpec(source=self._source, work=str(folder), seed=self._settings.seed)
-        self._traced, _ = process.run("trace", "edgekit.trace.stage:trace", spec, Traced, folder)
+        self._traced, _ = process.run(TRACE, spec, folder)
         read = {FORMATS[peers.rows()[name][1].runtime][0] for name in names}
         sizes = {format: self._float(format).size_bytes for format in sorted({"onnx", *read})}
         return Results(
@@ -115,7 +119,7 @@ class Flow:
     def run(self, name: str, stage: str, folder: Path) -> StageRun:
         """One stage of a row in a process of its own."""
         job = self.job(name, stage, folder)
-        run, _ = process.run(f"{name} {stage}", "peers._stage:run", job, StageRun, folder / f"log-{stage}")
+        run, _ = process.run(RUN, job, folder / f"log-{stage}", label=f"{name} {stage}")
         return run
 
     def _quantize(self, name: str, module: str, folder: Path) -> tuple[tuple[StageRun, ...], Path]:
@@ -138,7 +142,7 @@ class Flow:
             else self._settings.emulator,  # its int8 kernels never saturate
             seed=self._settings.seed,
         )
-        return process.run("score", "peers._judge:judge", spec, Judged, folder / "log-score")[0]
+        return process.run(SCORE, spec, folder / "log-score")[0]
 
     def _time(self, row: Row, file: Path, folder: Path) -> tuple[tuple[Timing, ...], tuple[str, ...]]:
         """Against the float file of its own runtime and, where that is another, against the ONNX one.
@@ -168,9 +172,7 @@ class Flow:
             folder = self._work / f"float-{format}"
             candidate = Candidate(program=self._traced.program, recipe=FLOAT)
             spec = ExportSpec(candidate=candidate, target=load_target(PROFILES[format]), folder=str(folder))
-            self._floats[format], _ = process.run(
-                f"export float {format}", "edgekit.export._stage:export", spec, Artifact, folder
-            )
+            self._floats[format], _ = process.run(EXPORT, spec, folder, label=f"export float {format}")
         return self._floats[format]
 
 

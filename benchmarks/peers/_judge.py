@@ -21,7 +21,7 @@ from edgekit_runner import backends
 from edgekit.errors import ChildCrash, VerificationError
 from edgekit.golden import write_golden
 from edgekit.records import Artifact, TensorSpec
-from edgekit.trace.stage import score, seed_everything
+from edgekit.trace.metric import score, seed_everything
 from edgekit.verify.parity import ComparingPredictor
 from edgekit.verify.predict import Predictor, Session, usable_cpus
 from peers import _emulated

@@ -9,10 +9,10 @@ import os
 import time
 
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
-from edgekit_runner import memory
+from edgekit_runner.host import memory
 
 import peers
-from edgekit.trace.stage import seed_everything
+from edgekit.trace.metric import seed_everything
 from peers._records import Job, StageRun
 
 # peers that would report each run to their makers are told that this is an automated one

@@ -34,15 +34,16 @@ STAGES = ("calibrate", "export")
 
 
 def calibrate(job: Job) -> Callable[[], str]:
+    from edgekit import technique
     from edgekit.quant import program
-    from edgekit.techniques import AT_EXPORT, _stage, ptq  # noqa: F401
+    from edgekit.techniques import _stage, ptq  # noqa: F401
 
     target, isa, recipe = _recipe(job)
     loaded = program.load(job.traced.program)
 
     def call(_held: object = loaded) -> str:
         candidate = Candidate(program=job.traced.program, recipe=recipe, quant=target.quant_for(isa))
-        for number, step in enumerate(s for s in recipe.steps if s.technique not in AT_EXPORT):
+        for number, step in enumerate(s for s in recipe.steps if not technique.of(s).at_export):
             folder = Path(job.work) / f"step-{number}"
             folder.mkdir()
             candidate = _stage.compress(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from edgekit_runner import comparison
+from edgekit_runner.stats import ratio as comparison
 
 from trust._place import Place
 from trust._records import Row, judged, told

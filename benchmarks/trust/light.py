@@ -19,8 +19,8 @@ WHEEL_BYTES, IMPORT_S, RSS_BYTES = 100_000, 0.050, 5_000_000
 MB = 1e6
 IMPORTS = {
     "numpy": "import numpy",
-    "worker": "import numpy; from edgekit_runner import worker, measure, interleave, backends; backends.find('a.onnx')",
-    "command line": "import numpy; from edgekit_runner import __main__, api, table",
+    "worker": "import numpy; from edgekit_runner import worker, backends; from edgekit_runner.kinds import bench, compare, _phases, _timing, _ab_worker; backends.find('a.onnx')",
+    "command line": "import numpy; from edgekit_runner import __main__, api; from edgekit_runner.cli import table",
 }
 RUNTIMES = {"onnx": "onnxruntime", "tflite": "ai_edge_litert.interpreter"}
 _CPU = "import sys; sys.path.insert(0, sys.argv[1]); {}; import time; print(time.process_time())"

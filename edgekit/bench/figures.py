@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit_runner import table as runner_table
+from edgekit_runner.cli import table as runner_table
 
 from edgekit.bench.on_devices import Outcome
 
@@ -23,12 +23,12 @@ _MIB = 1024 * 1024
 
 
 def as_data(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """The same for programs: a failed device has a null record and its sentence in `error`."""
+    """Gives the outcomes to programs: a failed device has a null record and its sentence in `error`."""
     return [{"device": o.device, "record": o.record, "error": o.error} for o in outcomes]
 
 
 def text(outcomes: Sequence[Outcome], width: int) -> str:
-    """One outcome with a record is shown in full, several in one table of `width` columns."""
+    """Renders the outcomes: a single one with a record in full, several in one table of `width` columns."""
     if len(outcomes) == 1 and outcomes[0].record is not None:
         return f"{'device':<18}{outcomes[0].device}\n{runner_table.render(outcomes[0].record)}\n"
     return "\n".join([_table(outcomes, width), *_machines(outcomes), *_doubts(outcomes)]) + "\n"
@@ -70,7 +70,7 @@ def cells(outcome: Outcome) -> tuple[str, ...]:
 
 
 def _median(latency: dict[str, Any]) -> str:
-    """Of a disturbed run only a lower bound, the least."""
+    """The median; of a disturbed run only a lower bound, the minimum."""
     if not latency["p50_valid"]:
         return f"at least {_ms(latency['min_s'])}"
     low, high = latency["p50_ci95_low_s"], latency["p50_ci95_high_s"]
@@ -87,7 +87,7 @@ def _ms(seconds: float) -> str:
 
 
 def _machines(outcomes: Sequence[Outcome]) -> list[str]:
-    """Where each device's figures come from, once."""
+    """Where each device's figures come from, stated once."""
     found: dict[str, None] = {}
     for outcome in outcomes:
         host = outcome.record and outcome.record["environment"]

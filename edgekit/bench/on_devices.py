@@ -18,12 +18,19 @@ Listener = Callable[[str], None]
 
 
 def quiet(text: str) -> None:
-    """The listener that says nothing."""
+    """Says nothing: the listener by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one device said about one artifact: a record, or the sentence why there is none."""
+    """What one device said about one artifact: a record, or the sentence why there is none.
+
+    Attributes:
+        device: The device as the user wrote it.
+        record: The runner's record.
+        error: Why there is none.
+        exit_code: 0, or the exit code of the failure.
+    """
 
     device: str
     record: dict[str, Any] | None
@@ -40,10 +47,23 @@ def bench_on(
     timeout_s: float = run.TIMEOUT_S,
     listener: Listener = quiet,
 ) -> list[Outcome]:
-    """Every artifact of `place` with every thread count on every device, the devices side by side.
+    """Measures every artifact of `place` with every thread count on every device, the devices side by side.
 
     A device that fails gives one Outcome with its sentence in the place of those still due, and does not
-    disturb the others. Raises UserError or VerificationError for a `place` or a device that is none.
+    disturb the others.
+
+    Args:
+        devices: The devices as the user writes them, each once.
+        place: An artifact file or an exported folder.
+        thread_counts: How many threads the runtime uses.
+        protocol: The runner's protocol.
+        python: Which interpreter to use on the devices.
+        timeout_s: When to give up on one measurement, in seconds.
+        listener: Gets a line for what happens.
+
+    Raises:
+        UserError: `place` or a device is not one, or a device is given twice.
+        VerificationError: A file was altered after export.
     """
     twice = [name for name in devices if list(devices).count(name) > 1]
     if twice:
@@ -69,9 +89,24 @@ def compare_on(
     python: str | None = None,
     timeout_s: float = run.TIMEOUT_S,
 ) -> dict[str, Any]:
-    """The record of A against B, measured in turns. `settings` are more keys of the runner's spec.
+    """Measures artifact A against artifact B, in turns.
 
-    Raises UserError, VerificationError, MissingRuntime or DeviceError.
+    Args:
+        device: The device as the user writes it.
+        a: An artifact file, a target's folder, or a runner's record.
+        b: Likewise.
+        settings: More keys of the runner's spec.
+        python: Which interpreter to use on the device.
+        timeout_s: When to give up, in seconds.
+
+    Returns:
+        The runner's record.
+
+    Raises:
+        UserError: A path or the device is not one.
+        VerificationError: A file was altered after export.
+        MissingRuntime: The device lacks a runtime.
+        DeviceError: The device failed.
     """
     spec = {**subjects.pair(a, b), "kind": "compare", **settings}
     with TemporaryDirectory() as folder, closing(open_device(device, python)) as opened:
@@ -100,6 +135,6 @@ def _on_one(
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """0 if all were measured, the code of those that were not where they agree, else 1."""
+    """0 if all were measured; else the exit code of the failures where they agree, or 1."""
     codes = {outcome.exit_code for outcome in outcomes} - {0}
     return codes.pop() if len(codes) == 1 else int(bool(codes))

@@ -9,35 +9,37 @@ from edgekit_runner import record as records
 from edgekit_runner.errors import UserError as RunnerUserError
 
 from edgekit.errors import UserError, VerificationError
-from edgekit.package import manifest
+from edgekit.package import manifest_file
 
 Spec = dict[str, Any]
 _TAKES = "give an artifact file, a target's folder that `edgekit export` wrote, or a runner's record (.json)"
 
 
 def read_all(place: Path) -> list[Spec]:
-    """The runner's spec for an artifact file, or for every target in an exported folder.
+    """Reads the runner's spec for an artifact file, or for every target in an exported folder.
 
-    Raises UserError if `place` is neither, VerificationError if a file was altered after export.
+    Raises:
+        UserError: `place` is neither.
+        VerificationError: A file was altered after export.
     """
     if _is_artifact(place):
         return [{"artifact": str(place)}]
-    return [_of_target(folder) for folder in manifest.target_folders(place)]
+    return [_of_target(folder) for folder in manifest_file.target_folders(place)]
 
 
 def read_one(place: Path) -> Spec:
-    """The same for exactly one artifact, which a record may name too. Raises as `read_all`."""
+    """Reads the spec of exactly one artifact, which a record may name too. Raises as `read_all` does."""
     if place.suffix == ".json" and place.is_file():
         return _of_record(place)
     found = read_all(place)
     if len(found) > 1:
-        names = ", ".join(folder.name for folder in manifest.target_folders(place))
+        names = ", ".join(folder.name for folder in manifest_file.target_folders(place))
         raise UserError(f"{place} holds several targets ({names}); name the folder of one")
     return found[0]
 
 
 def pair(a: Path, b: Path) -> Spec:
-    """The spec that compares the artifact of `a` with that of `b`."""
+    """Makes the spec that compares the artifact of `a` with that of `b`."""
     other = read_one(b)
     baseline = {f"baseline_{key}": value for key, value in other.items() if key != "artifact"}
     return {**read_one(a), "baseline": other["artifact"], **baseline}
@@ -48,13 +50,13 @@ def _is_artifact(place: Path) -> bool:
 
 
 def _of_target(folder: Path) -> Spec:
-    found, data = manifest.artifact_of(folder)
-    golden = {"golden": str(folder / data["golden"]["path"]), "golden_atol": data["golden"]["atol"]}
+    found, data = manifest_file.artifact_of(folder)
+    golden = {"golden": str(folder / data.golden.path), "golden_atol": data.golden.atol}
     return {"artifact": found.path, "format": found.format, **golden}
 
 
 def _of_record(path: Path) -> Spec:
-    """The artifact of a record, unchanged since, with the options it was run with; a record keeps no golden."""
+    """Takes the artifact of a record, unchanged since, with the options it was run with; a record keeps no golden pair."""
     record = _read_record(path)
     about = record["artifact"]
     if record["kind"] == "compare" or not about:
@@ -69,7 +71,7 @@ def _of_record(path: Path) -> Spec:
 
 
 def _read_record(path: Path) -> dict[str, Any]:
-    """The record that a runner, or `edgekit bench --json` for one artifact on one device, wrote."""
+    """Reads the record that a runner, or `edgekit bench --json` for one artifact on one device, wrote."""
     try:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text)

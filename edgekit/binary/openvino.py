@@ -156,7 +156,7 @@ def _border(pad: ov.Node) -> tuple[int, int] | None:
 
 
 def _compared(select: ov.Node) -> tuple[ov.Output, np.ndarray] | None:
-    """x and t of where(x > t, 1, -1); None for anything else."""
+    """The x and t of where(x > t, 1, -1); None for anything else."""
     if select.get_type_name() != "Select":
         return None
     above, *chosen = (select.input_value(i) for i in range(3))

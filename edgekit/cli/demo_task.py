@@ -4,7 +4,7 @@ from pathlib import Path
 
 
 def demo_reference() -> str:
-    """ "…/digits.py:task"."""
+    """The reference of the embedded task, "…/digits.py:task"."""
     packaged = Path(__file__).parents[1] / "demo" / "digits.py"
     place = packaged if packaged.is_file() else Path(__file__).parents[2] / "examples" / "digits.py"
     return f"{place}:task"

@@ -73,7 +73,7 @@ def compare(
     Each is an artifact file, a target's folder that export wrote, or a runner's record (.json).
     """
     from edgekit_runner import record as records
-    from edgekit_runner import table
+    from edgekit_runner.cli import table
 
     from edgekit.bench.on_devices import compare_on
 

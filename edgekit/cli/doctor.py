@@ -2,8 +2,8 @@
 
 import platform
 
-from edgekit_runner.environment import local_isa
-from edgekit_runner.isa import int8_saturates
+from edgekit_runner.host.environment import local_isa
+from edgekit_runner.host.isa import int8_saturates
 
 from edgekit import requirements
 from edgekit.records import Record
@@ -11,7 +11,14 @@ from edgekit.target import load_target, target_names
 
 
 class TargetHealth(Record):
-    """`missing`: packages to install. `speed`: whether this machine's timings decide for the target."""
+    """What one target still needs.
+
+    Attributes:
+        target: Its name.
+        ready: Whether nothing is missing.
+        missing: Packages to install.
+        speed: Whether this machine's timings count for the target.
+    """
 
     target: str
     ready: bool
@@ -30,6 +37,7 @@ class Health(Record):
 
 
 def examine() -> Health:
+    """Examines this machine, its packages and every target."""
     isa = local_isa()
     return Health(
         machine=platform.machine(),
@@ -50,7 +58,7 @@ def _target(name: str, isa: str) -> TargetHealth:
 
 
 def lines(health: Health) -> list[str]:
-    """For a person: the machine, the packages, then one line a target."""
+    """Puts the answer into lines for a person: the machine, the packages, then one line for each target."""
     saturates = (
         "u8 x s8 products saturate: weights of 7 bits"
         if health.int8_saturates

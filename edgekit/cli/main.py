@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 budget or verification failed, 2 user error, 3 a runtime i
 1 slower, 4 inconclusive; 130 stopped.
 """
 
+import json
 import signal
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ class Verbs(click.Group):
     """Turns every expected error into one sentence and its exit code; anything else is a bug and shows itself."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Runs a verb; an expected error ends it with one sentence on stderr and its exit code."""
         try:
             return super().invoke(ctx)
         except EdgekitError as error:
@@ -40,13 +42,13 @@ class Verbs(click.Group):
 
 
 def _with_notes(error: BaseException) -> str:
-    """Its sentence, and what was added on its way here: that finished stages are kept."""
+    """The sentence of an error with the notes added on its way here, such as that finished stages are kept."""
     return "; ".join([str(error) or "stopped", *getattr(error, "__notes__", [])])
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """A run that is told to end (SIGTERM) ends as with Ctrl-C: its children first, its finished stages kept."""
+    """Ends a run that is told to stop (SIGTERM) as Ctrl-C does: its children first, its finished stages kept."""
     former = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -70,7 +72,7 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
 def main() -> None:
-    """One trained model in; for each target the smallest, fastest artifact that meets the accuracy budget, proven."""
+    """One trained model in; for each target a small, fast artifact that meets the accuracy budget, proven and measured."""
 
 
 @main.command()
@@ -196,6 +198,15 @@ def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
         return
     for single in reports:
         print_table(single)
+
+
+@main.command()
+@click.argument("name", type=click.Choice(["manifest", "report"]))
+def schema(name: str) -> None:
+    """Print the JSON Schema of manifest.json or report.json."""
+    from edgekit.package import schemas
+
+    click.echo(json.dumps(schemas.schema(name), indent=2, sort_keys=True))
 
 
 @main.command()

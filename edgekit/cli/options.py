@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
-from edgekit_runner.spec import PROTOCOLS
+from edgekit_runner.protocol import PROTOCOLS
 
 from edgekit.device.run import TIMEOUT_S
 from edgekit.errors import UserError
@@ -16,6 +16,8 @@ RUN = (
     "recipes",
     "explore",
     "resume",
+    "stage_timeout_s",
+    "keep_work",
 )  # the options of `run_options` that deploy takes under the same names
 
 
@@ -45,7 +47,7 @@ def budget_options(command: F) -> F:
 
 
 def task_options(command: F) -> F:
-    """What tells a task and its targets."""
+    """The options that name a task and its targets."""
     options = [
         click.argument("task"),
         click.option(
@@ -81,7 +83,7 @@ def task_options(command: F) -> F:
 
 
 def run_options(command: F) -> F:
-    """How a run goes about it: RUN, and whether it is told on stderr."""
+    """The options of a run: RUN, and whether its progress is shown on stderr."""
     options = [
         click.option(
             "--seed",
@@ -100,7 +102,19 @@ def run_options(command: F) -> F:
         click.option(
             "--explore", is_flag=True, help="Try every recipe and ship the best accepted one, not the first."
         ),
-        click.option("--resume", is_flag=True, help="Go on from the finished stages of a stopped run."),
+        click.option("--resume", is_flag=True, help="Continue with the finished stages of a stopped run."),
+        click.option(
+            "--stage-timeout",
+            "stage_timeout_s",
+            type=click.FloatRange(0),
+            metavar="SECONDS",
+            help="Wall time after which a stage is taken for hung and ended; 0 is none. Default: 2 hours, more for what trains.",
+        ),
+        click.option(
+            "--keep-work",
+            is_flag=True,
+            help="Keep the folder of the stages, for python -m edgekit.engine.replay.",
+        ),
         click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
     ]
     for option in reversed(options):
@@ -109,7 +123,7 @@ def run_options(command: F) -> F:
 
 
 def device_options(command: F) -> F:
-    """How to measure on a device."""
+    """The options that say how to measure on a device."""
     options = [
         click.option(
             "--protocol",
@@ -137,6 +151,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def read_settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Reads the KEY=VALUE pairs of --set. Raises UserError for one of another form."""
     found = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
@@ -147,6 +162,7 @@ def read_settings(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 def read_threads(text: str) -> list[int]:
+    """Reads the numbers of --threads, such as 1,2. Raises UserError for anything else."""
     try:
         counts = [int(part) for part in text.split(",")]
     except ValueError:
@@ -157,5 +173,5 @@ def read_threads(text: str) -> list[int]:
 
 
 def read_given(budget: Mapping[str, float | str | None]) -> dict[str, float | str]:
-    """Only what was said on the command line; the rest comes from each profile."""
+    """Keeps only what was given on the command line; the rest comes from each profile."""
     return {key: value for key, value in budget.items() if value is not None}

@@ -1,4 +1,4 @@
-"""How the command line shows what a verb found: tables and JSON on stdout, what goes on on stderr."""
+"""How the command line shows what a verb found: tables and JSON on stdout, progress on stderr."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,12 @@ import msgspec
 
 
 def say(line: str) -> None:
+    """Prints a line on stderr."""
     click.echo(line, err=True)
 
 
 def show(report: Any, out: Path, as_json: bool) -> None:
+    """Prints a report as JSON or as a table. Raises BudgetError where a target has no artifact within its budget."""
     if as_json:
         print_json(report)
     else:
@@ -21,6 +23,7 @@ def show(report: Any, out: Path, as_json: bool) -> None:
 
 
 def print_table(report: Any) -> None:
+    """Prints the table of a report, in colour on a terminal."""
     from rich.console import Console
 
     from edgekit.report import terminal
@@ -33,10 +36,12 @@ def print_table(report: Any) -> None:
 
 
 def print_json(value: Any) -> None:
+    """Prints a record as indented JSON."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def budget_text(budget: Any) -> str:
+    """Every limit of a budget, in words."""
     from edgekit.report import text
 
     return ", ".join(text.budget(budget))

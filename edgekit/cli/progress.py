@@ -1,18 +1,18 @@
-"""Progress of a run on stderr: a live table on a terminal, one line a stage elsewhere."""
+"""Progress of a run on stderr: a live table on a terminal, one line per stage elsewhere."""
 
 import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from edgekit.engine.stages import Event
+from edgekit.engine.events import Event
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 class Lines:
-    """For logs and pipes: a line when a stage ends, and the gate's word on each recipe."""
+    """For logs and pipes: a line when a stage ends, and the gate's decision on each recipe."""
 
     def __enter__(self) -> "Lines":
         return self
@@ -21,13 +21,14 @@ class Lines:
         return None
 
     def __call__(self, event: Event) -> None:
+        """Prints the line of an event, if it has one."""
         line = describe(event)
         if line:
             print(line, file=sys.stderr, flush=True)
 
 
 def describe(event: Event) -> str:
-    """`x86-server  verify: done in 3.2 s`, or "" for what only a live table shows."""
+    """One line, such as `x86-server  verify: done in 3.2 s`, or "" for what only a live table shows."""
     who = event.target or "all targets"
     if event.state == "note":
         return f"{who}  {event.message}"
@@ -40,7 +41,7 @@ def describe(event: Event) -> str:
 
 
 class Live:
-    """For a terminal: what each target is doing and for how long, above it what is finished."""
+    """For a terminal: what each target is doing and for how long, with what is finished above it."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -62,6 +63,7 @@ class Live:
         self._live.stop()
 
     def __call__(self, event: Event) -> None:
+        """Takes an event: updates the table, and prints its line above it."""
         if event.state == "started":
             self._running[event.target] = (event.stage, time.monotonic())
         elif event.state in ("done", "failed"):
@@ -83,14 +85,14 @@ class Live:
 
 
 def progress(quiet: bool = False) -> "Lines | Live | Silent":
-    """What fits where stderr goes."""
+    """Chooses what fits where stderr goes."""
     if quiet:
         return Silent()
     return Live() if sys.stderr.isatty() else Lines()
 
 
 class Silent(Lines):
-    """Nothing."""
+    """Shows nothing."""
 
     def __call__(self, event: Event) -> None:
-        return None
+        """Takes an event and prints nothing."""

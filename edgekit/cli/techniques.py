@@ -22,13 +22,13 @@ from edgekit.cli.printing import print_json
 from edgekit.errors import UserError
 from edgekit.records import Record
 from edgekit.records._options import Option, options_of
-from edgekit.target import technique_names
+from edgekit.technique import TECHNIQUES
 
 PACKAGE = "edgekit.techniques"
 
 
 class Summary(Record):
-    """A line of the list."""
+    """One line of the list."""
 
     name: str
     summary: str
@@ -56,13 +56,13 @@ def techniques(name: str | None, as_json: bool) -> None:
 
 
 def summaries() -> tuple[Summary, ...]:
-    """Every technique with the first sentence of its module."""
-    return tuple(Summary(name=name, summary=_first_sentence(_text(name))) for name in technique_names())
+    """Lists every technique with the first sentence of its module."""
+    return tuple(Summary(name=name, summary=_first_sentence(_text(name))) for name in sorted(TECHNIQUES))
 
 
 def described(name: str) -> Description:
-    """One technique. Raises UserError for a name that none has."""
-    known = technique_names()
+    """Describes one technique. Raises UserError for a name that is not one."""
+    known = sorted(TECHNIQUES)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}? " if close else ""
@@ -87,7 +87,7 @@ def _first_sentence(text: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warnings that libraries log when they are imported."""
+    """Silences the warnings that libraries log when they are imported."""
     logging.disable(logging.WARNING)
     try:
         yield

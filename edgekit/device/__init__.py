@@ -1,6 +1,6 @@
-"""Where an artifact is measured: this machine, or a device over ssh or adb. One transport a file.
+"""Where an artifact is measured: this machine, or a device over ssh or adb. One transport per file.
 
-A transport is a module with `FORM`, how a device of it is written, `check(address)` that raises UserError, and
+A transport is a module with `FORM`, which is how a device of it is written, `check(address)`, which raises UserError, and
 `open(address, python) -> Device`; it is found by its name, the text before the first colon. `run` drives any
 of them the same way.
 """
@@ -15,12 +15,18 @@ from typing import Protocol
 
 from edgekit.errors import UserError
 
-QUICK_S = 60.0  # for what takes a moment: a look, a rename, a removal
+QUICK_S = 60.0  # for what takes only a moment: a check, a rename, a removal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completed:
-    """A command that came to its end on the device."""
+    """A command that ran to its end on the device.
+
+    Attributes:
+        code: Its exit code.
+        stdout: What it wrote to stdout.
+        stderr: What it wrote to stderr.
+    """
 
     code: int
     stdout: str
@@ -30,8 +36,11 @@ class Completed:
 class Device(Protocol):
     """A place with a Python and a file system. Paths on it are strings. Every method may raise DeviceError.
 
-    `name` as the user wrote it; `root` the folder that keeps pushed files between runs; `python` the
-    interpreter there; `shares_files` whether it reads this machine's own paths.
+    Attributes:
+        name: The device as the user wrote it.
+        root: The folder that keeps pushed files between runs.
+        python: The interpreter there.
+        shares_files: Whether it reads this machine's own paths.
     """
 
     name: str
@@ -42,29 +51,42 @@ class Device(Protocol):
     def execute(
         self, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = QUICK_S, folder: str | None = None
     ) -> Completed:
-        """Runs `argv` to its end. With `folder` it runs there, and all it started is ended on a time-out."""
+        """Runs a command to its end.
+
+        Args:
+            argv: The program and its arguments.
+            stdin: What the command reads.
+            timeout_s: When to give up, in seconds.
+            folder: Where to run it; with a folder, everything that it started is ended on a time-out.
+        """
 
     def push(self, local: Path, remote: str) -> None:
         """Copies a file; `remote` appears complete or not at all."""
 
     def exists(self, remote: str, size_bytes: int) -> bool:
-        """Whether the file is there with that size; one that is counts as used today."""
+        """Whether the file is there with that size; a file that is there counts as used today."""
 
     def remove(self, remote: str) -> None:
-        """Removes a file or a folder, or does nothing."""
+        """Removes a file or a folder, if it is there."""
 
     def make_folder(self) -> str:
-        """A new empty folder below `root`; removes there what nobody used for two weeks."""
+        """Makes a new empty folder below `root`; removes what nobody has used there for two weeks."""
 
     def close(self) -> None:
-        """Ends the connection; what was pushed stays for the next time, up to two weeks."""
+        """Ends the connection; what was pushed stays for the next run, up to two weeks."""
 
 
 def open_device(text: str, python: str | None = None) -> Device:
-    """The device that `text` names, its Python found; `python` overrides which one.
+    """Opens a device and finds its Python.
 
-    Raises UserError for a text that names none, DeviceError for a device that does not answer, and
-    MissingRuntime for one whose Python is too old.
+    Args:
+        text: The device as the user writes it.
+        python: Which interpreter to use there; without it, the first suitable one found.
+
+    Raises:
+        UserError: `text` names no device.
+        DeviceError: The device does not answer.
+        MissingRuntime: Its Python is too old.
     """
     check_form(text)
     kind, _, address = text.partition(":")
@@ -73,7 +95,7 @@ def open_device(text: str, python: str | None = None) -> Device:
 
 
 def check_form(text: str) -> None:
-    """Raises UserError unless `text` is written as a device; it connects to none."""
+    """Raises UserError unless `text` is written as a device is; connects to none."""
     kind, _, address = text.partition(":")
     found = transports()
     if kind not in found:
@@ -83,7 +105,7 @@ def check_form(text: str) -> None:
 
 
 def transports() -> dict[str, ModuleType]:
-    """Every module of this package that is a transport, by name."""
+    """Lists every module of this package that is a transport, by name."""
     names = [module.name for module in pkgutil.iter_modules(__path__)]
     modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
     return {name: module for name, module in modules.items() if hasattr(module, "FORM")}

@@ -19,6 +19,8 @@ _ROOT = "/data/local/tmp/edgekit-runner"
 
 
 class Adb(Remote):
+    """An Android device; see `Device`."""
+
     _program = "install Android's platform-tools"
 
     def __init__(self, serial: str, python: str | None) -> None:
@@ -27,7 +29,7 @@ class Adb(Remote):
         self._find(python, _ROOT)
 
     def close(self) -> None:
-        """There is no connection of our own."""
+        """Does nothing: the connection belongs to the adb server."""
 
     def _client(self, command: str) -> list[str]:
         return ["adb", "-s", self._serial, "shell", "-T", command]
@@ -46,9 +48,11 @@ class Adb(Remote):
 
 
 def check(serial: str) -> None:
+    """Raises UserError unless `serial` is written as a serial number is."""
     if not _SERIAL.fullmatch(serial):
         raise UserError(f"device 'adb:{serial}' is not of the form {FORM}; `adb devices` lists the serials")
 
 
 def open(serial: str, python: str | None) -> Adb:
+    """Opens the device and finds its Python."""
     return Adb(serial, python)

@@ -18,7 +18,7 @@ FORM = "local"
 
 
 class Local:
-    """See `Device`."""
+    """This machine; see `Device`."""
 
     name = "local"
     shares_files = True
@@ -31,6 +31,7 @@ class Local:
     def execute(
         self, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = QUICK_S, folder: str | None = None
     ) -> Completed:
+        """Runs a command to its end, with the folder for its temporary files too."""
         scratch = {} if folder is None else {"TMPDIR": folder, "TEMP": folder, "TMP": folder}
         pipe = subprocess.PIPE
         try:
@@ -54,6 +55,7 @@ class Local:
         )
 
     def push(self, local: Path, remote: str) -> None:
+        """Copies a file; `remote` appears complete or not at all."""
         place = Path(remote)
         partial = place.with_name(place.name + ".part")
         try:
@@ -65,10 +67,12 @@ class Local:
             raise DeviceError(f"local: cannot write {remote}: {error.strerror}") from error
 
     def exists(self, remote: str, size_bytes: int) -> bool:
+        """Whether the file is there with that size."""
         place = Path(remote)
         return place.is_file() and place.stat().st_size == size_bytes
 
     def remove(self, remote: str) -> None:
+        """Removes a file or a folder, if it is there."""
         place = Path(remote)
         if place.is_dir():
             shutil.rmtree(place, ignore_errors=True)
@@ -76,23 +80,27 @@ class Local:
             place.unlink(missing_ok=True)
 
     def make_folder(self) -> str:
+        """Makes a new empty folder below `root`."""
         return tempfile.mkdtemp(prefix="run-", dir=self.root)
 
     def close(self) -> None:
+        """Removes `root` and everything in it."""
         shutil.rmtree(self.root, ignore_errors=True)
 
 
 def check(address: str) -> None:
+    """Raises UserError for an address: local takes none."""
     if address:
         raise UserError(f"device 'local:{address}' is not known; local takes no address")
 
 
 def open(address: str, python: str | None) -> Local:
+    """Opens this machine, with a new temporary folder as `root`."""
     return Local(python)
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a process that still runs, and all that it started."""
+    """Ends a process that is still running, and everything that it started."""
     if process.poll() is not None:
         return
     with suppress(psutil.NoSuchProcess):

@@ -28,7 +28,7 @@ SLOWEST_LINK_BYTES_PER_S = 50_000
 _TOLD = "edgekit-exit:"
 _TELL = f'"$@"; code=$?; echo "{_TOLD}$code" >&2; exit "$code"'
 _ENGLISH = "LC_ALL=C; export LC_ALL; "
-# sshd and adbd give each command a process group of its own: its number is what ends all of it
+# sshd and adbd give each command a process group of its own, and its number serves to end all of it
 _IN_FOLDER = (
     'cd "$1" && "$2" -c "import os; print(os.getpgid(0))" >group && shift 2 && TMPDIR=$PWD && export TMPDIR '
     '&& exec "$@"'
@@ -49,7 +49,10 @@ _PROBE = (
 
 
 class Remote(ABC):
-    """See `Device`. A transport says how its program is called, what to call it and where files go."""
+    """A device behind a program of this machine; see `Device`.
+
+    A transport says what its program is called, how to call it and where files go.
+    """
 
     name: str
     root: str
@@ -60,11 +63,11 @@ class Remote(ABC):
 
     @abstractmethod
     def _client(self, command: str) -> list[str]:
-        """The program and arguments that run a shell command on the device."""
+        """Gives the program and arguments that run a shell command on the device."""
 
     @abstractmethod
     def _explain(self, why: str) -> str:
-        """One sentence for a device that was never reached; `why` is the last line of its program."""
+        """One sentence for a device that was never reached; `why` is the last line of the program's output."""
 
     def _send(self, local: Path, remote: str, timeout_s: float) -> Completed:
         """Copies the bytes of a file."""
@@ -75,6 +78,7 @@ class Remote(ABC):
     def execute(
         self, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = QUICK_S, folder: str | None = None
     ) -> Completed:
+        """Runs a command to its end; with a folder, everything that it started is ended on a time-out."""
         inside = [] if folder is None else ["sh", "-c", _IN_FOLDER, "sh", folder, self.python]
         command = shlex.join(["sh", "-c", _TELL, "sh", *inside, *argv])
         try:
@@ -86,6 +90,7 @@ class Remote(ABC):
             raise
 
     def push(self, local: Path, remote: str) -> None:
+        """Copies a file under another name, compares its size and renames it."""
         size_bytes = local.stat().st_size
         partial = f"{remote}.{secrets.token_hex(4)}.part"
         try:
@@ -99,12 +104,15 @@ class Remote(ABC):
             raise
 
     def exists(self, remote: str, size_bytes: int) -> bool:
+        """Whether the file is there with that size; a file that is there counts as used today."""
         return self._script(_THERE, remote, str(size_bytes)).code == 0
 
     def remove(self, remote: str) -> None:
+        """Removes a file or a folder, if it is there."""
         self._script('rm -rf "$1"', remote)
 
     def make_folder(self) -> str:
+        """Makes a new empty folder below `root`; removes what nobody has used there for two weeks."""
         name = f"run-{secrets.token_hex(8)}"
         self._must("make a folder", self._script(_FOLDER, self.root, name, str(KEPT_DAYS)))
         return f"{self.root}/{name}"
@@ -116,7 +124,9 @@ class Remote(ABC):
     def _find(self, python: str | None, root: str) -> None:
         """Sets `python` and `root`, in which {home} is the home folder there.
 
-        Raises DeviceError if there is no Python, MissingRuntime if each is too old.
+        Raises:
+            DeviceError: There is no Python.
+            MissingRuntime: Every Python there is too old.
         """
         candidates = PYTHONS if python is None else (python,)
         said = self._script(_PROBE, *candidates).stdout
@@ -153,7 +163,7 @@ class Remote(ABC):
         return DeviceError(f"{self.name}: it cannot {what} below {self.root}: {last_line(stderr)}")
 
     def _ended(self, done: "subprocess.CompletedProcess[bytes]") -> Completed:
-        """What a command answered. Raises DeviceError if it never came to its end."""
+        """What a command answered. Raises DeviceError if it never ran to its end."""
         stdout, stderr = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
         said, told, code = stderr.rpartition(_TOLD)
         if not told or not code.strip().isdigit():
@@ -170,7 +180,7 @@ class Remote(ABC):
     ) -> "subprocess.CompletedProcess[bytes]":
         """Runs a program of this machine. Raises DeviceError if it is absent or takes longer than `timeout_s`.
 
-        Its output goes to files: the shared connection of ssh keeps a pipe open when the program has gone.
+        Its output goes to files: the shared connection of ssh keeps a pipe open after the program has ended.
         """
         text, stream = (stdin, None) if isinstance(stdin, bytes) else (None, stdin)
         with TemporaryFile() as out, TemporaryFile() as err:
@@ -192,10 +202,11 @@ class Remote(ABC):
 
 
 def disk_full(text: str) -> bool:
+    """Whether an error text says that there is no space left."""
     return re.search("No space left on device|Disk quota exceeded", text) is not None
 
 
 def last_line(text: str) -> str:
-    """The last line that says something, cut to what a sentence holds."""
+    """The last line that says something, cut to what fits into a sentence."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:200].rstrip(".") if lines else "it said nothing"

@@ -1,4 +1,4 @@
-"""One measurement on one device: put there what is missing, run the runner, take its record, clean up.
+"""One measurement on one device: send what is missing, run the runner, take its record, clean up.
 
 Files are kept on the device under their sha256, so each is sent once; the record says what the device read,
 and a copy that differs is refused. The folder of a run is removed however it ends.
@@ -28,10 +28,21 @@ _ERRORS: dict[int, type[EdgekitError]] = {2: UserError, 3: MissingRuntime}
 def run(
     device: Device, spec: Mapping[str, Any], runner: Path, timeout_s: float = TIMEOUT_S
 ) -> dict[str, Any]:
-    """The record of `spec` (see the runner's spec.py; paths are this machine's) on `device`.
+    """Measures on a device.
 
-    `runner` is the zipapp. Raises DeviceError, UserError or MissingRuntime when there is no record; a runner
-    that refused or failed says so in its record.
+    Args:
+        device: Where.
+        spec: What to measure, as the runner's spec.py defines it; paths are this machine's.
+        runner: The zipapp of the runner.
+        timeout_s: When to give up, in seconds.
+
+    Returns:
+        The runner's record; a runner that refused or failed says so in it.
+
+    Raises:
+        DeviceError: The device failed, and there is no record.
+        UserError: The spec is wrong, or a file cannot be read.
+        MissingRuntime: The device lacks a runtime.
     """
     digests = {key: _digest(Path(spec[key])) for key in _FILES if spec.get(key)}
     others = [(name, _digest(Path(name))) for name in spec.get("others", ())]
@@ -62,7 +73,7 @@ def run(
 
 
 def _check_turns(device: Device, record: dict[str, Any], given: Sequence[tuple[object, str, str]]) -> None:
-    """Of kind turns: each figure belongs to the file that was meant, and gets this machine's name for it."""
+    """For a record of kind turns: checks that each figure belongs to the right file, and gives it this machine's path."""
     for turn, (name, digest, place) in zip(record.get("turns") or (), given, strict=False):
         if turn["sha256"] != digest:
             _refuse_altered(device, place, name)
@@ -79,7 +90,7 @@ def _digest(place: Path) -> str:
 
 
 def _place(device: Device, local: Path, digest: str) -> str:
-    """Where the device finds a file of ours, or the files of a folder."""
+    """Where the device finds a file of this machine, or the files of a folder."""
     if device.shares_files:
         return str(local.absolute())
     name = digest + local.suffix
@@ -91,7 +102,7 @@ def _place(device: Device, local: Path, digest: str) -> str:
 
 
 def _stage(device: Device, local: Path, name: str) -> str:
-    """Sends a file unless the device has it."""
+    """Sends a file unless the device has it already."""
     remote = f"{device.root}/{name}"
     if not device.exists(remote, local.stat().st_size):
         device.push(local, remote)
@@ -106,7 +117,7 @@ def _refuse_altered(device: Device, remote: str, given: object) -> None:
 
 
 def _record(device: Device, done: Completed) -> dict[str, Any]:
-    """The record on the last line of stdout that holds an object; without one, why there is none.
+    """Reads the record from the last line of stdout that holds an object; raises the reason where there is none.
 
     What a login shell prints may stand around it.
     """

@@ -19,7 +19,7 @@ FORM = "ssh:user@host[:port]"
 CONNECT_S = 15
 _LONGEST_SOCKET = 85  # a socket's path holds 104 bytes on macOS, and ssh adds 17 while it makes one
 
-# a leading dash would be an option of ssh
+# no leading dash: ssh would take it for an option
 _ADDRESS = re.compile(
     r"(?:(?P<user>[\w.][\w.-]*)@)?(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+(?:%\w+)?\])(?::(?P<port>\d{1,5}))?"
 )
@@ -30,6 +30,8 @@ _OPTIONS = (
 
 
 class Ssh(Remote):
+    """A device behind the OpenSSH client; see `Device`."""
+
     _program = "install the OpenSSH client"
 
     def __init__(self, address: str, python: str | None) -> None:
@@ -47,6 +49,7 @@ class Ssh(Remote):
             raise
 
     def close(self) -> None:
+        """Ends the shared connection and removes its socket."""
         if self._socket.exists():
             with suppress(DeviceError):
                 self._call(self._ssh("-O", "exit"), b"", CONNECT_S)
@@ -58,8 +61,9 @@ class Ssh(Remote):
         return ["ssh", *options, *shared, *self._port, *arguments, self._target]
 
     def _connect(self) -> None:
-        """The shared connection, in the background; it ends itself a minute after its last use. Where there can be
-        none, on Windows or with a long path of temporary files, each command connects anew.
+        """Opens the shared connection in the background; it ends by itself a minute after its last use.
+
+        Where there can be none, on Windows or with a long path of temporary files, each command makes its own connection.
         """
         if not self._shares:
             return
@@ -81,11 +85,12 @@ class Ssh(Remote):
 
 
 def check(address: str) -> None:
+    """Raises UserError unless `address` is written as [user@]host[:port]."""
     _parts(address)
 
 
 def _parts(address: str) -> tuple[str, int | None]:
-    """user@host or host, and the port if there is one. Raises UserError."""
+    """Splits an address into user@host (or host) and the port, if there is one. Raises UserError."""
     match = _ADDRESS.fullmatch(address)
     port = int(match.group("port")) if match and match.group("port") else None
     if match is None or (port is not None and not 0 < port < 65536):
@@ -95,4 +100,5 @@ def _parts(address: str) -> tuple[str, int | None]:
 
 
 def open(address: str, python: str | None) -> Ssh:
+    """Connects to the device and finds its Python."""
     return Ssh(address, python)

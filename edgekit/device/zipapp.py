@@ -1,7 +1,7 @@
 """The runner as one file: `runner-<sha256>.pyz`, all of edgekit_runner for `python runner-<sha256>.pyz VERB`.
 
 The same source gives the same bytes: entries are sorted, and neither times nor modes of this machine are in
-it, so its hash is its version and a device that has it already gets nothing. Python compiles it anew in each
+it, so its hash is its version and a device that already has it is sent nothing. Python compiles it again in each
 process, as a zip holds no byte code: 0.07 s of CPU time instead of 0.03 s on an x86 server, before anything is
 measured.
 """
@@ -38,7 +38,7 @@ def build(folder: Path) -> Path:
 
 
 def _forget(tree: Path) -> None:
-    """Gives every file one mode, and one time: in a zip that is local time, whatever the time zone is."""
+    """Gives every file the same mode and the same time; in a zip that is local time, whatever the time zone is."""
     moment = time.mktime(_ZIP_EPOCH)
     for path in tree.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -113,7 +113,7 @@ def graph_of(model: GraphModule | OneByOne) -> GraphModule:
 
 
 def _with(graph: GraphModule, nodes: Iterable[Node]) -> tuple[GraphModule, list[Node], bool]:
-    """(a copy that returns a flat tuple of outputs and nodes; the outputs; whether there is a lone output)"""
+    """Returns a copy that returns a flat tuple of outputs and nodes, the outputs, and whether there is a lone output."""
     copied = copy.deepcopy(graph.graph)
     by_name = {node.name: node for node in copied.nodes}
     (end,) = copied.find_nodes(op="output")

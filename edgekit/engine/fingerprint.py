@@ -1,7 +1,7 @@
 """What a run rests on, as hashes of content: two runs with one fingerprint make the same artifacts.
 
-The bytes of a saved program are no content: they hold what differs between two savings. So the graph is hashed as
-text and the weights as numbers. Data that comes out otherwise each time it is read is noted as such.
+The bytes of a saved program are not its content: they hold what differs between two savings. So the graph is hashed as
+text and the weights as numbers. Data that comes out differently each time it is read is noted as such.
 """
 
 import hashlib
@@ -21,9 +21,14 @@ TRAINING_BATCHES = 2  # a training set may hold millions of samples: the first b
 
 
 def of_task(task: Task, seed: Callable[[], None]) -> dict[str, str]:
-    """The task's code and its training data; calibration and metric are hashed as they are read.
+    """Hashes the task's code and its training data; calibration and metric are hashed as they are read.
 
-    seed: seeds every random generator, so that a shuffled set is read in the same order.
+    Args:
+        task: The task.
+        seed: Seeds every random generator, so that a shuffled set is read in the same order.
+
+    Returns:
+        What was hashed -> the hash.
     """
     training = task.training
     functions = [task.metric, *([training.loss] if training else [])]
@@ -34,7 +39,10 @@ def of_task(task: Task, seed: Callable[[], None]) -> dict[str, str]:
 
 
 def _of_training(batches: Iterable[Any], seed: Callable[[], None]) -> str:
-    """The first batches, if they are the same twice. What cannot be read is for the technique that needs it to say."""
+    """Hashes the first batches, if they are the same twice.
+
+    Data that cannot be read is left to the technique that needs it to report.
+    """
     found = []
     for _ in range(2):
         seed()
@@ -46,7 +54,7 @@ def _of_training(batches: Iterable[Any], seed: Callable[[], None]) -> str:
 
 
 def of_tensors(tensors: Mapping[str, Any]) -> str:
-    """Names, shapes, types and numbers of weights."""
+    """Hashes the names, shapes, types and numbers of weights."""
     state = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name]
@@ -57,11 +65,12 @@ def of_tensors(tensors: Mapping[str, Any]) -> str:
 
 
 def of_text(*texts: str) -> str:
+    """Hashes texts."""
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def of_batch(batch: Any) -> str:
-    """The content of one batch: an array, a tensor, or any nesting of them in tuples, lists and mappings."""
+    """Hashes the content of one batch: an array, a tensor, or any nesting of them in tuples, lists and mappings."""
     if isinstance(batch, Mapping):
         return of_text(*(f"{key} {of_batch(value)}" for key, value in batch.items()))
     if isinstance(batch, tuple | list):
@@ -70,12 +79,13 @@ def of_batch(batch: Any) -> str:
 
 
 def of_folder(folder: Path) -> str:
-    """The Python files of a package: between two releases the version number does not tell them apart."""
-    return of_text(*(f"{p.name} {of_text(p.read_text('utf-8'))}" for p in sorted(folder.rglob("*.py"))))
+    """Hashes the Python files of a package: between two releases the version number does not tell them apart."""
+    files = sorted(folder.rglob("*.py"))
+    return of_text(*(f"{p.relative_to(folder).as_posix()} {of_text(p.read_text('utf-8'))}" for p in files))
 
 
 def _of_code(functions: Iterable[Any]) -> str:
-    """The files in which functions were written."""
+    """Hashes the files in which functions were written."""
     files = sorted({name for name in map(_source_file, functions) if name})
     return of_text(*(Path(name).read_text("utf-8") for name in files if Path(name).is_file()))
 

@@ -13,7 +13,11 @@ PARTIAL, OLD = "out", "old"  # the new output and the former one, in the work fo
 
 
 def check_output(out: Path) -> None:
-    """Raises UserError unless `out` is free, empty, or an edgekit folder that may be replaced."""
+    """Checks that an output folder may be written.
+
+    Raises:
+        UserError: `out` is neither free nor empty nor an edgekit folder that may be replaced.
+    """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UserError(f"output {out} exists and is not a folder; give another -o")
     if out.is_dir() and any(out.iterdir()) and not _is_ours(out / MARK):
@@ -23,7 +27,7 @@ def check_output(out: Path) -> None:
 
 
 def _is_ours(mark: Path) -> bool:
-    """Whether `mark` is a report of ours: other tools write a report.json too, and theirs is not ours to replace."""
+    """Whether `mark` is a report of ours: other tools write a report.json too, and theirs must not be replaced."""
     try:
         return b'"edgekit_version"' in mark.read_bytes()
     except OSError:
@@ -32,10 +36,15 @@ def _is_ours(mark: Path) -> bool:
 
 @contextmanager
 def output_folder(out: Path, work: Path) -> Iterator[Path]:
-    """A folder in `work` to write into; on success it takes `out`'s place, on any error nothing is left.
+    """Yields a folder in `work` to write into; on success it takes `out`'s place, on any error nothing is left.
 
-    work: a folder beside `out`, of this process alone: renaming needs the same file system, and what a killed
-    process leaves there is found again. Raises UserError if the disk runs full.
+    Args:
+        out: The output folder.
+        work: A folder beside `out` that belongs to this process alone: renaming needs the same file system, and what a
+            killed process leaves there is found again.
+
+    Raises:
+        UserError: The disk runs full.
     """
     check_output(out)
     out = out.absolute()  # "." has no name to rename
@@ -53,7 +62,7 @@ def output_folder(out: Path, work: Path) -> Iterator[Path]:
 
 
 def _replace(partial: Path, out: Path, old: Path) -> None:
-    """Two renames; `put_back` undoes the first for a process that was killed between them."""
+    """Renames twice; `put_back` undoes the first for a process that was killed between them."""
     if not out.exists():
         partial.rename(out)
         return
@@ -67,7 +76,7 @@ def _replace(partial: Path, out: Path, old: Path) -> None:
 
 
 def put_back(out: Path, work: Path) -> None:
-    """The former output, where a killed process had moved it aside and nothing has its place."""
+    """Restores the former output, where a killed process had moved it aside and nothing has taken its place."""
     if (work / OLD).is_dir() and not out.exists():
         (work / OLD).rename(out)
 

@@ -16,6 +16,7 @@ import errno
 import hashlib
 import importlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -30,12 +31,14 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 
 from edgekit import errors
-from edgekit.errors import ChildCrash, DiskFull, EdgekitError, Stopped
+from edgekit.engine.catalogue import Stage
+from edgekit.errors import ChildCrash, DiskFull, EdgekitError, StageTimeout, Stopped
 from edgekit.records import Record, StageTime
 
+S = TypeVar("S", bound=Record)
 R = TypeVar("R", bound=Record)
 
-# Page faults are dear on virtual machines: keeping big blocks on glibc's heap made torch CPU work up to 3x faster.
+# Page faults are expensive on virtual machines: keeping big blocks on glibc's heap made torch CPU work up to 3x faster.
 GLIBC_ENV = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
@@ -49,29 +52,43 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_ROOM_BYTES = 1 << 20  # native writers abort on a full disk: a crash with less than this left is one
 DISK_FULL = 74  # exit code of a child that has no room left to write even its error
 SPEC, RESULT, LOG, PARTIAL = "spec.json", "result.json", "log.txt", ".partial"
-POLL_S = 0.1  # how often a waiting parent looks whether it is to stop
+POLL_S = 0.1  # how often a waiting parent checks whether it should stop
 
 
 def run(
-    stage: str,
-    function: str,
-    spec: Record,
-    result: type[R],
+    stage: Stage[S, R],
+    spec: S,
     folder: Path,
     *,
-    tuned: bool = True,
+    label: str = "",
     stop: threading.Event | None = None,
+    limit_s: float | None = None,
 ) -> tuple[R, StageTime]:
-    """Calls `function` ("package.module:name") with `spec` in a fresh interpreter.
+    """Runs one stage in a fresh interpreter.
 
-    folder: where spec, result and log of this stage are written. tuned: with the settings that make torch fast; a
-    measurement goes without. stop: ends the child when set. Raises the EdgekitError that the stage raised, Stopped,
-    or ChildCrash if the process died or raised anything else.
+    Args:
+        stage: What to run.
+        spec: What goes in.
+        folder: Where spec, result and log of this stage are written.
+        label: What messages call it; empty is the stage's name.
+        stop: Ends the child when set.
+        limit_s: In place of the stage's own limit of wall time, in seconds; 0 is none.
+
+    Returns:
+        The result, and what it took.
+
+    Raises:
+        EdgekitError: What the stage raised.
+        Stopped: It was ended by `stop`.
+        StageTimeout: It took longer than its limit.
+        ChildCrash: Its process died, or raised anything else.
     """
+    label = label or stage.name
+    limit_s = stage.limit_s if limit_s is None else limit_s
     folder.mkdir(parents=True, exist_ok=True)
     paths = _paths(folder)
     paths[RESULT].unlink(missing_ok=True)
-    paths[SPEC].write_text(json.dumps({"function": function, "spec": msgspec.to_builtins(spec)}))
+    paths[SPEC].write_text(json.dumps({"function": stage.function, "spec": msgspec.to_builtins(spec)}))
     started = time.perf_counter()
     with paths[LOG].open("wb") as log:
         process = subprocess.Popen(
@@ -87,37 +104,50 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **_environment(tuned)},
+            env={**os.environ, **environment(tuned=not stage.alone)},
         )
-        code = _wait(process, stage, stop)
-    return _collect(stage, code, paths, result, time.perf_counter() - started)
+        code = _wait(process, label, stop, limit_s or math.inf)
+    if code is None:
+        raise StageTimeout(
+            f"{label} took longer than its limit of {limit_s:g} s and was ended; {last_words(paths[LOG])}; --stage-timeout "
+            f"SECONDS sets another limit, 0 none; {_debug(folder)}"
+        )
+    return _collect(label, code, paths, stage.result, time.perf_counter() - started)
 
 
 def _paths(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in (SPEC, RESULT, LOG)}
 
 
-def _wait(process: subprocess.Popen[bytes], stage: str, stop: threading.Event | None) -> int:
-    """The exit code; whatever ends the waiting ends the child."""
+def _wait(
+    process: subprocess.Popen[bytes], label: str, stop: threading.Event | None, limit_s: float
+) -> int | None:
+    """Returns the exit code, None after the limit; whatever ends the waiting ends the child."""
+    deadline = time.monotonic() + limit_s
     try:
         while stop is None or not stop.is_set():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(None if stop is None else POLL_S)
-        raise Stopped(f"{stage} was stopped")
+                return process.wait(POLL_S)
+            if time.monotonic() > deadline:
+                return None
+        raise Stopped(f"{label} was stopped")
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
 
 
-def reuse(stage: str, result: type[R], folder: Path) -> tuple[R, StageTime] | None:
-    """What a finished stage left in `folder`; None if there is none, it failed, or a file of it is not as it was."""
+def reuse(label: str, result: type[R], folder: Path) -> tuple[R, StageTime] | None:
+    """Returns what a finished stage left in `folder`.
+
+    None if there is no such stage, it failed, or a file of it has changed.
+    """
     try:
         answer = json.loads((folder / RESULT).read_bytes())
         if answer["files"] != _content(folder):
             return None
         time_ = StageTime(
-            stage=stage, wall_s=answer["wall_s"], peak_memory_bytes=answer["peak_memory_bytes"], reused=True
+            stage=label, wall_s=answer["wall_s"], peak_memory_bytes=answer["peak_memory_bytes"], reused=True
         )
         return msgspec.convert(answer["result"], result), time_
     except (OSError, ValueError, KeyError):
@@ -125,7 +155,7 @@ def reuse(stage: str, result: type[R], folder: Path) -> tuple[R, StageTime] | No
 
 
 def _content(folder: Path) -> dict[str, str]:
-    """The sha256 of every file that the stage itself wrote."""
+    """Hashes every file that the stage itself wrote, with sha256."""
     ours = {SPEC, RESULT, LOG, RESULT + PARTIAL}
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     found = {}
@@ -137,7 +167,12 @@ def _content(folder: Path) -> dict[str, str]:
     return found
 
 
-def _environment(tuned: bool) -> dict[str, str]:
+def environment(*, tuned: bool) -> dict[str, str]:
+    """Returns the environment variables of a child.
+
+    Args:
+        tuned: Whether the settings that make torch fast are among them; a stage that measures time gets none.
+    """
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
     # so that the task's modules are found
     path = {"PYTHONPATH": os.pathsep.join(entry for entry in dict.fromkeys(sys.path) if entry)}
@@ -147,23 +182,31 @@ def _environment(tuned: bool) -> dict[str, str]:
 
 
 def _collect(
-    stage: str, code: int, paths: dict[str, Path], result: type[R], wall_s: float
+    label: str, code: int, paths: dict[str, Path], result: type[R], wall_s: float
 ) -> tuple[R, StageTime]:
     crashed = not paths[RESULT].is_file()
     if code == DISK_FULL or (crashed and shutil.disk_usage(paths[RESULT].parent).free < NO_ROOM_BYTES):
-        raise DiskFull(f"{stage}: the disk is full. Free some space and run again")
+        raise DiskFull(f"{label}: the disk is full. Free some space and run again")
     if crashed:
-        raise ChildCrash(f"{stage}: {_describe_exit(code)}; {last_words(paths[LOG])}")
+        raise ChildCrash(
+            f"{label}: {_describe_exit(code)}; {last_words(paths[LOG])}; {_debug(paths[LOG].parent)}"
+        )
     answer = json.loads(paths[RESULT].read_bytes())
     if "error" in answer:
         kind, message = answer["error"]["kind"], answer["error"]["message"]
-        raise errors.by_name(kind)(f"{stage}: {message}" if kind == ChildCrash.__name__ else message)
-    time_ = StageTime(stage=stage, wall_s=round(wall_s, 3), peak_memory_bytes=answer["peak_memory_bytes"])
+        if kind == ChildCrash.__name__:
+            message = f"{label}: {message}; {_debug(paths[LOG].parent)}"
+        raise errors.by_name(kind)(message)
+    time_ = StageTime(stage=label, wall_s=round(wall_s, 3), peak_memory_bytes=answer["peak_memory_bytes"])
     return msgspec.convert(answer["result"], result), time_
 
 
+def _debug(folder: Path) -> str:
+    return f"to debug it: python -m edgekit.engine.replay {folder} (--keep-work keeps the folder)"
+
+
 def last_words(log: Path) -> str:
-    """The end of a child's log, on one line: its folder is gone when the user reads of the crash."""
+    """Returns the end of a child's log on one line: its folder is gone when the user reads about the crash."""
     with log.open(encoding="utf-8", errors="replace") as lines:
         told = (" ".join(line.split()) for line in lines if " edgekit environment: " not in line)
         said = " | ".join(collections.deque(filter(None, told), maxlen=3))
@@ -181,7 +224,7 @@ def _describe_exit(code: int) -> str:
 
 
 def peak_memory_bytes() -> int | None:
-    """VmHWM of this process; never ru_maxrss, which is inherited from the parent on Linux."""
+    """Returns VmHWM of this process; never ru_maxrss, which is inherited from the parent on Linux."""
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")
     except OSError:
@@ -191,7 +234,8 @@ def peak_memory_bytes() -> int | None:
     )
 
 
-def _stage(spec_path: Path) -> dict[str, Any]:
+def call(spec_path: Path) -> dict[str, Any]:
+    """Calls the function that a spec.json names, in this process; returns its result as plain data."""
     job = json.loads(spec_path.read_bytes())
     module, _, name = job["function"].partition(":")
     function = getattr(importlib.import_module(module), name)
@@ -214,7 +258,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
 
 
 def die_with(parent: int) -> None:
-    """A parent that is killed takes its child along: PR_SET_PDEATHSIG, where there is such a thing."""
+    """Makes this process end when `parent` does, by PR_SET_PDEATHSIG, where the system has it."""
     if sys.platform == "linux":
         import ctypes
 
@@ -224,16 +268,17 @@ def die_with(parent: int) -> None:
 
 
 def main(spec_path: str, result_path: str, parent: str) -> None:
+    """Runs the stage of a spec file and writes its result, or its error."""
     import logging
 
     die_with(int(parent))
     started = time.perf_counter()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    given = {name: os.environ.get(name, "") for name in _environment(tuned=True)}
+    given = {name: os.environ.get(name, "") for name in environment(tuned=True)}
     logging.getLogger("edgekit").info("environment: %s", given)
     answer: dict[str, Any]
     try:
-        answer = {**_stage(Path(spec_path)), "files": _content(Path(spec_path).parent)}
+        answer = {**call(Path(spec_path)), "files": _content(Path(spec_path).parent)}
     except Exception as error:
         answer = {"error": _failure(error)}
         with contextlib.suppress(OSError):  # the log may lie on a full disk

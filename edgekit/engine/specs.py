@@ -16,7 +16,7 @@ from edgekit.task import TaskSource
 
 
 class TraceSpec(Record):
-    """For edgekit.trace.stage:trace."""
+    """The spec of edgekit.trace.stage:trace."""
 
     source: TaskSource
     work: str
@@ -26,9 +26,12 @@ class TraceSpec(Record):
 class Context(Record):
     """What a technique may ask of the run besides the candidate and the task.
 
-    work: the folder it may write to. traced: the float model and its answers. isa: the level that will serve.
-    times: of each layer in integers and in float, where the target's own kind of machine measured. widths: what widths of layers
-    cost there.
+    Attributes:
+        work: The folder it may write to.
+        traced: The float model and its answers.
+        isa: The instruction-set level that will serve.
+        times: The times of each layer in integers and in float, where the target's own kind of machine measured them.
+        widths: What widths of layers cost there.
     """
 
     work: str
@@ -42,7 +45,7 @@ class Context(Record):
 
 
 class LayerTimesSpec(Record):
-    """For edgekit.measure.stage.layer_times:layer_times: the same model in integers and in float, of one runtime."""
+    """The spec of edgekit.measure.layer_times:layer_times: the same model in integers and in float, for one runtime."""
 
     artifact: Artifact
     baseline: Artifact
@@ -59,8 +62,14 @@ class RowFiles(Record):
 
 
 class WidthFiles(Record):
-    """What is to be timed for a table. whole: the network in the precision of the table, then in float if that is another one.
-    conditions: where the figures will hold. reason: why nothing is to be timed."""
+    """What is to be timed for a table.
+
+    Attributes:
+        whole: The network in the precision of the table, then in float if that is another one.
+        conditions: Where the figures will hold.
+        rows: The micro-models.
+        reason: Why nothing is to be timed.
+    """
 
     whole: tuple[Artifact, ...]
     conditions: dict[str, str]
@@ -69,10 +78,15 @@ class WidthFiles(Record):
 
 
 class WidthTableSpec(Record):
-    """For edgekit.measure.width_table: the candidate that is to be pruned by `step`, and where its layers are timed.
+    """The spec of edgekit.measure.width_table.
 
-    precision: of the file that will ship. device: as `edgekit bench` writes one. machine: the host's facts. files: what was written
-    to be timed. pruned: the candidate after the step, where its time is asked for.
+    Attributes:
+        candidate: The candidate that is to be pruned by `step`.
+        precision: The precision of the file that will ship.
+        device: Where its layers are timed, as `edgekit bench` writes a device.
+        machine: The facts of the host.
+        files: What was written to be timed.
+        pruned: The candidate after the step, where its time is asked for.
     """
 
     candidate: Candidate
@@ -89,20 +103,20 @@ class WidthTableSpec(Record):
 
 
 class PlanTime(Record):
-    """CPU seconds of a pruned network and of the whole one, in turns."""
+    """CPU seconds of a pruned network and of the whole one, timed in turns."""
 
     pruned_s: float
     base_s: float
 
 
 class Steps(Record):
-    """For edgekit.techniques._stage:check, and what it returns."""
+    """The spec of edgekit.techniques._stage:check, and what it returns."""
 
     steps: tuple[Step, ...]
 
 
 class CompressSpec(Record):
-    """For edgekit.techniques._stage:compress."""
+    """The spec of edgekit.techniques._stage:compress."""
 
     candidate: Candidate
     step: Step
@@ -111,7 +125,11 @@ class CompressSpec(Record):
 
 
 class SavedModelSpec(Record):
-    """For edgekit.export._saved_model:make. source: the task, for the layers that it registers."""
+    """The spec of edgekit.export._saved_model:make.
+
+    Attributes:
+        source: The task, for the layers that it registers.
+    """
 
     source: TaskSource
     keras_file: str
@@ -125,7 +143,7 @@ class SavedModel(Record):
 
 
 class ExportSpec(Record):
-    """For edgekit.export._stage:export."""
+    """The spec of edgekit.export._stage:export."""
 
     candidate: Candidate
     target: Target
@@ -133,11 +151,16 @@ class ExportSpec(Record):
 
 
 class ProveSpec(Record):
-    """For edgekit.verify.prove:prove.
+    """The spec of edgekit.verify.prove:prove.
 
-    source: the task to score with. exact: run without fused kernels. golden: where the golden pair is written. program: the
-    float program that the file was made of, where steps changed what the model computes (prune, distill); "" is the float model.
-    precision_share: as the profile's.
+    Attributes:
+        source: The task to score with.
+        golden: Where the golden pair is written.
+        exact: Whether the file is run without fused kernels.
+        program: The float program that the file was made of, where steps changed what the model computes (prune, distill);
+            "" is the float model.
+        precision_share: The share of the profile.
+        promised_db: What the candidate promises.
     """
 
     artifact: Artifact
@@ -151,10 +174,15 @@ class ProveSpec(Record):
     seed: int = 0
     program: str = ""
     precision_share: float = 0.8
+    promised_db: tuple[float | None, ...] = ()
 
 
 class MeasureSpec(Record):
-    """For edgekit.measure.stage:measure. machine: the host's facts, so that a kept figure is one of this machine."""
+    """The spec of edgekit.measure.stage:measure.
+
+    Attributes:
+        machine: The facts of the host, so that a kept figure is one of this machine.
+    """
 
     artifact: Artifact
     baseline: Artifact
@@ -167,7 +195,7 @@ class MeasureSpec(Record):
 
 
 class RecheckSpec(Record):
-    """For edgekit.verify.prove:recheck: a folder exported before, and the tolerance of its manifest."""
+    """The spec of edgekit.verify.prove:recheck: a folder exported before, and the tolerance of its manifest."""
 
     artifact: Artifact
     runtime: str
@@ -176,8 +204,13 @@ class RecheckSpec(Record):
 
 
 class Recheck(Record):
-    """What re-proving found; `findings` are those of the precision lint. float_snr_db: the least that an output keeps to
-    the float model's answer, None without an error or without that answer."""
+    """What proving an artifact again found.
+
+    Attributes:
+        findings: What the precision lint found.
+        float_snr_db: The least that an output keeps to the float model's answer, in dB; None without an error or without
+            that answer.
+    """
 
     max_abs_error: float
     golden_atol: float
@@ -186,7 +219,10 @@ class Recheck(Record):
 
 
 class BlameSpec(Record):
-    """For edgekit.verify.blame.stage:blame: an artifact, the candidate it was exported from, and the float model."""
+    """The spec of edgekit.verify.blame.stage:blame.
+
+    It holds an artifact, the candidate it was exported from, and the float model.
+    """
 
     artifact: Artifact
     candidate: Candidate

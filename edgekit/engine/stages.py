@@ -18,33 +18,37 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgekit.engine import process
-from edgekit.records import Record, StageTime
+from edgekit.engine.catalogue import TRACE, Stage
+from edgekit.engine.events import Event
+from edgekit.engine.specs import TraceSpec
+from edgekit.records import Record, StageTime, Traced
 
+S = TypeVar("S", bound=Record)
 R = TypeVar("R", bound=Record)
 
 
 CHECKPOINT = "checkpoint"  # in the folder of a stage that trains, as long as it does
+UNNAMED = Path("FOLDER")
 SHARED = "shared"  # the folder of what belongs to no single target
 
 
-def key(function: str, spec: Callable[[Path], Record]) -> str:
-    """What a stage is known by: its function and its spec in a folder that has no name yet."""
-    plain = [function, msgspec.to_builtins(spec(Path("FOLDER")))]
+def key(function: str, spec: Record) -> str:
+    """Returns what a stage is known by: a hash of its function and its spec, for a folder that has no name yet.
+
+    Args:
+        function: "package.module:name".
+        spec: The spec for the folder `UNNAMED`.
+    """
+    plain = [function, msgspec.to_builtins(spec)]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-class Event(Record):
-    """A stage began or ended; `target` is empty for work that all targets share."""
-
-    target: str
-    stage: str
-    state: str  # started | done | reused | failed | note
-    wall_s: float | None = None
-    message: str = ""
-
-
 class Slots:
-    """The host: children share it, a measurement has it alone."""
+    """The room for children on this host: they share it, and a measurement has it alone.
+
+    Args:
+        jobs: How many children may run at once.
+    """
 
     def __init__(self, jobs: int) -> None:
         self._free = self._jobs = jobs
@@ -53,6 +57,7 @@ class Slots:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
+        """Waits for a free slot and holds it."""
         with self._changed:
             self._changed.wait_for(lambda: self._free > 0 and self._waiting == 0)
             self._free -= 1
@@ -63,6 +68,7 @@ class Slots:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
+        """Waits until nothing else runs and holds all slots; no new child starts while it waits."""
         with self._changed:
             self._waiting += 1
             self._changed.wait_for(lambda: self._free == self._jobs)
@@ -80,9 +86,19 @@ class Slots:
 
 
 class Stages:
-    """Runs named stages in `work` and tells `on_event`. Thread-safe: the targets walk their ladders side by side."""
+    """Runs named stages and reports their events. Thread-safe: the targets walk their ladders side by side.
 
-    def __init__(self, work: Path, jobs: int, on_event: Callable[[Event], None]) -> None:
+    Args:
+        work: The folder of the stages.
+        jobs: How many children may run at once.
+        on_event: Is told of every event.
+        limit_s: In place of each stage's own limit of wall time, in seconds; 0 is none.
+    """
+
+    def __init__(
+        self, work: Path, jobs: int, on_event: Callable[[Event], None], limit_s: float | None = None
+    ) -> None:
+        self._limit_s = limit_s
         self._work = work
         self._on_event = on_event
         self._lock = threading.Lock()
@@ -94,43 +110,48 @@ class Stages:
 
     def run(
         self,
-        target: str,
-        stage: str,
-        function: str,
-        spec: Callable[[Path], Record],
-        result: type[R],
+        stage: Stage[S, R],
+        spec: Callable[[Path], S],
         *,
-        name: str,
-        alone: bool = False,
+        target: str = "",
+        label: str = "",
+        name: str = "",
     ) -> tuple[R, StageTime]:
-        """One stage in a child process when the machine has room, or what it left when it ran before.
+        """Runs one stage in a child process when the machine has room, or returns what it left when it ran before.
 
-        spec: makes the spec for the folder of the stage. name: what the folder is called. alone: a measurement,
-        which has the machine to itself.
+        Args:
+            stage: What to run.
+            spec: Makes the spec for the folder of the stage.
+            target: Whose stage it is; empty is work that all targets share.
+            label: What events call it; empty is the stage's name.
+            name: What the folder is called, before the key; empty is the stage's name.
+
+        Returns:
+            The result, and what it took.
         """
-        folder = self._work / (target or SHARED) / f"{name}-{key(function, spec)}"
+        label = label or stage.name
+        folder = (
+            self._work / (target or SHARED) / f"{name or stage.name}-{key(stage.function, spec(UNNAMED))}"
+        )
         self._use(target, folder)
-        found = process.reuse(stage, result, folder)
+        found = process.reuse(label, stage.result, folder)
         if found is not None:
-            self._on_event(Event(target=target, stage=stage, state="reused", wall_s=found[1].wall_s))
+            self._on_event(Event(target=target, stage=label, state="reused", wall_s=found[1].wall_s))
             return found
-        room = self.slots.alone if alone else self.slots.shared
-        with room(), self._told(target, stage):
-            return self._fresh(stage, function, spec(folder), result, folder, tuned=not alone)
+        return self._fresh(stage, spec(folder), folder, target, label)
 
-    def trace(self, function: str, spec: Callable[[Path], Record], result: type[R]) -> tuple[R, StageTime]:
-        """The first stage is always run: it tells whether the model and the data are still the same."""
+    def trace(self, spec: Callable[[Path], TraceSpec]) -> tuple[Traced, StageTime]:
+        """Runs the first stage, always: it tells whether the model and the data are still the same."""
         folder = self._work / SHARED / "trace"
         self._use("", folder)
-        with self.slots.shared(), self._told("", "trace"):
-            return self._fresh("trace", function, spec(folder), result, folder, tuned=True)
+        return self._fresh(TRACE, spec(folder), folder, "", "trace")
 
     def stop(self) -> None:
-        """Ends every child, and every stage that was to follow."""
+        """Ends every child, and prevents any stage that was to follow."""
         self._stop.set()
 
     def logs(self, target: str) -> list[tuple[str, Path]]:
-        """(file name, log) of what was done for `target` and for all, in order."""
+        """Returns (file name, log) of what was done for `target` and for all targets, in order."""
         with self._lock:
             folders = [folder for owner, folder in self._used if owner in ("", target)]
         found = enumerate(dict.fromkeys(folders), 1)
@@ -141,13 +162,15 @@ class Stages:
             self._used.append((target, folder))
 
     def _fresh(
-        self, stage: str, function: str, spec: Record, result: type[R], folder: Path, tuned: bool
+        self, stage: Stage[S, R], spec: S, folder: Path, target: str, label: str
     ) -> tuple[R, StageTime]:
-        _clear(folder)
-        return process.run(stage, function, spec, result, folder, tuned=tuned, stop=self._stop)
+        room = self.slots.alone if stage.alone else self.slots.shared
+        with room(), self._told(target, label):
+            _clear(folder)
+            return process.run(stage, spec, folder, label=label, stop=self._stop, limit_s=self._limit_s)
 
     def once(self, key: str, make: Callable[[], R]) -> R:
-        """The value of `make`, made by the first who asks for `key`; a failure is raised for everyone."""
+        """Returns the value of `make`, called by the first who asks for `key`; a failure is raised for everyone."""
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:
@@ -162,6 +185,7 @@ class Stages:
         return value  # type: ignore[no-any-return]
 
     def note(self, target: str, message: str) -> None:
+        """Notes something about one target."""
         self._on_event(Event(target=target, stage="", state="note", message=message))
 
     @contextmanager
@@ -179,7 +203,7 @@ class Stages:
 
 
 def _clear(folder: Path) -> None:
-    """Of an unfinished stage nothing can be relied on but its checkpoints, which are written whole."""
+    """Empties the folder of an unfinished stage, except for its checkpoints, which are written whole."""
     for left in folder.iterdir() if folder.is_dir() else ():
         if left.is_dir() and left.name != CHECKPOINT:
             shutil.rmtree(left)
@@ -189,31 +213,3 @@ def _clear(folder: Path) -> None:
 
 def _since(started: float) -> float:
     return round(time.perf_counter() - started, 3)
-
-
-class EventLog:
-    """Collects events; `write` puts those of one target (and the shared ones) into a JSON-lines file."""
-
-    def __init__(self, forward: Callable[[Event], None] | None) -> None:
-        self._forward = forward
-        self._lock = threading.Lock()
-        self._events: list[tuple[float, Event]] = []
-
-    def __call__(self, event: Event) -> None:
-        with self._lock:
-            self._events.append((time.time(), event))
-            if self._forward is not None:
-                self._forward(event)
-
-    def note(self, message: str) -> None:
-        """Something about the whole run."""
-        self(Event(target="", stage="", state="note", message=message))
-
-    def write(self, target: str, path: Path) -> None:
-        with self._lock:
-            rows = [(at, e) for at, e in self._events if e.target in ("", target)]
-        lines = [
-            json.dumps({"unix_time_s": round(at, 3), **msgspec.to_builtins(e)}, sort_keys=True)
-            for at, e in rows
-        ]
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")

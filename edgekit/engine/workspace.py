@@ -1,4 +1,4 @@
-"""The folder of an unfinished run: it keeps finished stages, so that a run that was killed can go on.
+"""The folder of an unfinished run: it keeps finished stages, so that a run that was killed can continue.
 
 It lies beside the output, `.<name>.edgekit-work`, because results are renamed into their place and that needs one
 file system. One run at a time owns it, by a lock that the system takes back when the owner dies. It is gone after a
@@ -27,10 +27,19 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def work_folder(out: Path, resume: bool, say: Say) -> Iterator[Path]:
-    """The folder for what stages write, of this run alone; after an error it stays if there is something to resume.
+def work_folder(out: Path, resume: bool, say: Say, keep: bool = False) -> Iterator[Path]:
+    """Yields the folder for what stages write, of this run alone.
 
-    Raises UserError if another run writes `out`, or the folder cannot be made.
+    After an error it stays if there is something to resume.
+
+    Args:
+        out: The output folder; the work folder lies beside it.
+        resume: Whether the finished stages of an earlier run are kept.
+        say: Is told what was kept or removed.
+        keep: Whether the folder stays after a normal end, too.
+
+    Raises:
+        UserError: Another run writes `out`, or the folder cannot be made.
     """
     out = out.absolute()
     work = out.parent / f".{out.name}.edgekit-work"
@@ -40,17 +49,20 @@ def work_folder(out: Path, resume: bool, say: Say) -> Iterator[Path]:
         try:
             yield work
         except BaseException as error:
-            if isinstance(error, DiskFull) or not any(stages(work)):
+            if isinstance(error, DiskFull) or not (keep or any(stages(work))):
                 shutil.rmtree(work, ignore_errors=True)
             else:
                 error.add_note(KEPT)
                 say(KEPT)
             raise
-        shutil.rmtree(work, ignore_errors=True)
+        if keep:
+            say(f"the folder of the stages is kept: {work}")
+        else:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def stages(work: Path) -> Iterator[Path]:
-    """The folders of finished stages that a later run may reuse: all but the trace, which is always run."""
+    """Yields the folders of finished stages that a later run may reuse: all but the trace, which is always run."""
     for result in work.glob(f"*/*/{RESULT}"):
         if result.parent.name != TRACE and "result" in _read(result):
             yield result.parent
@@ -74,7 +86,7 @@ def invalidate_if_changed(work: Path, fingerprint: Mapping[str, str], say: Say) 
 
 
 def _read(place: Path) -> dict[str, Any]:
-    """A JSON object; nothing where there is none that can be read."""
+    """Reads a JSON object; returns an empty one where there is none that can be read."""
     try:
         found = json.loads(place.read_bytes())
     except (OSError, ValueError):
@@ -86,10 +98,10 @@ def _begin(work: Path, resume: bool, say: Say) -> None:
     """Removes what an earlier run left, unless it is to be resumed."""
     kept = sum(1 for _ in stages(work))
     if resume and not kept:
-        say("nothing to resume: no finished stage was left; everything is done anew")
+        say("nothing to resume: no finished stage was left; everything starts from the beginning")
     elif kept and not resume:
         say(
-            f"removed {kept} finished stages of a run that was stopped; --resume would have gone on from them"
+            f"removed {kept} finished stages of a run that was stopped; --resume would have continued with them"
         )
     for entry in list(work.iterdir()):
         keep = entry.name == FINGERPRINT or (entry.is_dir() and entry.name != PARTIAL)
@@ -133,8 +145,9 @@ def _open_lock(work: Path, out: Path) -> IO[str]:
 
 
 def _lock(file: IO[str]) -> bool:
-    if sys.platform == "win32":  # no flock there; nothing else of edgekit's needs one
-        return True
+    """Whether nobody else holds it; filelock would hide the descriptor that `_is_there` asks for."""
+    if sys.platform == "win32":
+        return _lock_on_windows(file)
     import fcntl
 
     try:
@@ -144,8 +157,22 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
+def _lock_on_windows(file: IO[str]) -> bool:
+    """A byte far behind the content: locks are mandatory there, and the owner's number stays readable."""
+    import msvcrt
+
+    file.seek(1 << 30)
+    try:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    except OSError:
+        return False
+    finally:
+        file.seek(0)
+    return True
+
+
 def _is_there(file: IO[str], place: Path) -> bool:
-    """Whether the locked file is still the one at its place: its last owner may have removed it meanwhile."""
+    """Whether the locked file is still the one at its place: its last owner may have removed it in the meantime."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), place.stat())
     except FileNotFoundError:

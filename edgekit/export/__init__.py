@@ -1,1 +1,4 @@
-"""One format a file, found by its module name: `SUFFIX` and `export(candidate, target, out)`. Each runs in a child process."""
+"""Exporters, one format per file, found by module name: `SUFFIX` and `export(candidate, target, out)`.
+
+Each runs in a child process.
+"""

@@ -1,4 +1,4 @@
-"""What an artifact takes when it is downloaded: zeros and repeated weights cost little then, and as much as ever in memory."""
+"""The size of an artifact as a download: zeros and repeated weights cost little then, and as much as ever in memory."""
 
 import zlib
 from collections.abc import Iterator
@@ -9,11 +9,14 @@ import zstandard
 
 GZIP_LEVEL, ZSTD_LEVEL = 6, 3
 _CHUNK_BYTES = 1 << 20
-_GZIP = 31  # zlib's code for its largest window with the head and the tail of a gzip file
+_GZIP = 31  # zlib's code for its largest window, with the header and trailer of a gzip file
 
 
 def compressed(path: Path) -> dict[str, int]:
-    """Bytes after gzip -6 and zstd -3; of a folder, of its files one behind the other, in order of their names."""
+    """Measures the bytes after gzip -6 and zstd -3.
+
+    The files of a folder are compressed as one stream, in the order of their names.
+    """
     packers: dict[str, Any] = {
         "gzip": zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, _GZIP),
         "zstd": zstandard.ZstdCompressor(level=ZSTD_LEVEL).compressobj(),

@@ -1,4 +1,4 @@
-"""What coremltools 9.0 lacks for programs of this torch, and how its errors read."""
+"""What coremltools 9.0 lacks for programs of this torch, and how its errors are put into words."""
 
 import re
 
@@ -32,13 +32,16 @@ def register_missing() -> None:
 
 
 def decompose(program: ExportedProgram) -> ExportedProgram:
-    """The dialect coremltools reads. Recurrent cells have no operator there: they are unrolled, step by step."""
+    """Brings a program into the dialect that coremltools reads.
+
+    It has no operator for recurrent cells, so they are unrolled, step by step.
+    """
     recurrent = any(str(node.target) in _RECURRENT for node in program.graph.nodes)
     return program.run_decompositions() if recurrent else program.run_decompositions({})
 
 
 def conversion_error(program: ExportedProgram, error: Exception) -> ConversionError:
-    """One sentence: the operator and the module that calls it, or the first line of what coremltools said."""
+    """Puts an error into one sentence: the operator and the module that calls it, or the first line of coremltools' message."""
     found = _UNKNOWN.search(str(error))
     if found is None:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

@@ -1,7 +1,7 @@
 """Weights of a Core ML program stored as what they are: sparse where a step made zeros, palettes where one made tables.
 
-Numbers do not change: the runtime, and edgekit's interpreter, unpack the very values of the program. coremltools' own passes do it,
-told to find zeros and repeated values, not to make them.
+Numbers do not change: the runtime, and edgekit's interpreter, unpack the exact values of the program. coremltools' own
+passes do it, told to find zeros and repeated values, not to make them.
 """
 
 import logging
@@ -10,23 +10,32 @@ from typing import Any
 
 import coremltools.optimize.coreml as cto
 
+from edgekit import technique
 from edgekit.errors import ConversionError
 from edgekit.records import Candidate, Scalar
 
-SPARSE = ("sparsify", "lottery")
-WORTH = 0.125  # of a layer's weights must be zero: the mask costs a bit for each
-SMALLEST = 2048  # weights of a layer that is stored so
+WORTH = 0.125  # the share of a layer's weights that must be zero: the mask costs a bit for each weight
+SMALLEST = 2048  # a layer with fewer weights stays as it is
 GROUPS_IOS, TABLES_IOS = 18, 16
 
 
 def compact(model: Any, candidate: Candidate, ios: int) -> Any:
-    """The model, stored so, where the recipe's steps ask for it. Raises ConversionError for tables that this iOS does not know."""
+    """Stores the weights sparsely, or as palettes, where the recipe's steps ask for it.
+
+    Args:
+        model: The converted coremltools model.
+        candidate: What it was made from, with the steps of the recipe.
+        ios: The iOS version that the file is for.
+
+    Raises:
+        ConversionError: This iOS does not know such tables.
+    """
     options = {step.technique: step.options for step in candidate.recipe.steps}
     if candidate.recipe.precision == "int8" or ios < TABLES_IOS:
         return model
     if "palettize" in options:
         return _quiet(cto.palettize_weights, model, _palette(options["palettize"], ios))
-    if any(name in options for name in SPARSE):
+    if any(technique.of(name).makes_zeros for name in options):
         return _quiet(cto.prune_weights, model, _zeros())
     return model
 
@@ -47,7 +56,7 @@ def _zeros() -> Any:
 
 
 def _quiet(rewrite: Any, model: Any, config: Any) -> Any:
-    """It warns of every layer that it leaves as it is."""
+    """Runs a pass without its warnings: it warns of every layer that it leaves as it is."""
     log = logging.getLogger("coremltools")
     level = log.level
     log.setLevel(logging.ERROR)

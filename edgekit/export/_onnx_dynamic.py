@@ -1,4 +1,4 @@
-"""A float ONNX file to one with int8 weights whose activations are ranged at run time, by ONNX Runtime's own quantizer.
+"""Turns a float ONNX file into one with int8 weights and activations ranged at run time, by ONNX Runtime's own quantizer.
 
 Convolutions are left out (`edgekit.techniques.dynamic` says why). What the quantizer does not know, GRU and RNN cells, gets
 its weights stored as int8 behind a DequantizeLinear: a quarter of the size at the speed of float.
@@ -18,8 +18,8 @@ from edgekit.export._onnx_passes import drop_unused
 from edgekit.records import Quant
 
 OPERATORS = ("MatMul", "Gemm", "LSTM")  # not Gather: one scale for a whole table, see _onnx_tables
-# torch's converter orders the gates of a cell by operators and folds these only up to 8,192 numbers; ONNX Runtime's
-# quantizer leaves a cell in float, without a word, whose weights are not stored tensors
+# torch's converter orders the gates of a cell by operators, and folds these only up to 8,192 elements; ONNX Runtime's
+# quantizer silently leaves a cell in float if its weights are not stored tensors
 MAX_NUMBERS = 1 << 30
 _CELLS = ("GRU", "RNN")
 
@@ -32,7 +32,7 @@ def quantize(model: onnx.ModelProto, quant: Quant) -> None:
     level = log.level
     log.setLevel(
         logging.ERROR
-    )  # it asks, on the root logger, for a pre-processing that torch's converter has done
+    )  # it asks, on the root logger, for a pre-processing that torch's converter has done already
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "dynamic.onnx"
@@ -52,7 +52,7 @@ def quantize(model: onnx.ModelProto, quant: Quant) -> None:
 
 
 def _store_cells(model: onnx.ModelProto) -> None:
-    """W and R of GRU and RNN, [directions, gates * hidden, inputs], as int8 with one scale a row of gates."""
+    """Stores W and R of GRU and RNN, [directions, gates * hidden, inputs], as int8 with one scale for each row of gates."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     widened: list[onnx.NodeProto] = []
     for node in model.graph.node:

@@ -13,7 +13,10 @@ _OPERATOR = re.compile(
 
 
 def conversion_error(program: ExportedProgram, error: Exception) -> ConversionError:
-    """The last cause says most; the operator is looked for in the whole chain."""
+    """Puts an exporter's exception into one sentence.
+
+    The last cause says most; the operator is looked for in the whole chain.
+    """
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None and cause not in chain:
         chain.append(cause)

@@ -19,8 +19,10 @@ SAME_SCALE = 0.02
 
 
 def hardswish_in_integers(model: onnx.ModelProto) -> None:
-    """hardswish(x) = x * relu6(x + 3) / 6 where integers come in and go out: the clip is the end of the gate's grid,
-    the sixth is in its scale."""
+    """Rewrites hardswish(x) = x * relu6(x + 3) / 6 where integers come in and go out.
+
+    The clip becomes the end of the gate's grid, and the sixth goes into its scale.
+    """
     graph = model.graph
     made, readers = _made(graph), _readers(graph)
     body: list[onnx.NodeProto] = []
@@ -63,7 +65,11 @@ def _one_grid(
     readers: dict[str, list[onnx.NodeProto]],
     constants: dict[str, np.ndarray],
 ) -> tuple[onnx.NodeProto, onnx.NodeProto, float] | None:
-    """(the DequantizeLinear before, the QuantizeLinear after, the constant) where the Mul only changes the scale."""
+    """Finds what a Mul stands between, where it only changes the scale.
+
+    Returns:
+        (the DequantizeLinear before, the QuantizeLinear after, the constant), or None.
+    """
     sides = [made.get(name) for name in node.input]
     if any(side is None or side.op_type != "DequantizeLinear" for side in sides):
         return None
@@ -86,7 +92,7 @@ def _one_grid(
 
 
 def _constant(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> float | None:
-    """The one number that a DequantizeLinear of a stored integer gives."""
+    """The single number that a DequantizeLinear of a stored integer gives."""
     stored, grid = constants.get(node.input[0]), _grid(node, constants)
     if stored is None or stored.size != 1 or grid is None:
         return None
@@ -94,7 +100,7 @@ def _constant(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> float |
 
 
 def _grid(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> tuple[float, int] | None:
-    """(scale, zero point) of a per-tensor Q or DQ."""
+    """The (scale, zero point) of a per-tensor Q or DQ."""
     scale, zero = (constants.get(name) for name in node.input[1:3])
     if scale is None or zero is None or scale.size != 1 or zero.size != 1:
         return None

@@ -8,12 +8,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _MOVES = ("Transpose", "Reshape", "Unsqueeze", "Squeeze")
-#: float16 has 11 significant bits; below this many numbers a tensor is not worth a Cast
+#: a tensor with fewer elements is not worth a Cast
 MIN_HALF_ELEMENTS = 64
 
 
 def strip(model: onnx.ModelProto) -> None:
-    """Drops what varies between runs or names this machine: traces, doc strings, inferred shapes, metadata."""
+    """Drops whatever varies between runs or names this machine: traces, doc strings, inferred shapes, metadata."""
     graph = model.graph
     for holder in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         holder.ClearField("doc_string")
@@ -74,7 +74,7 @@ def unsigned_activations(model: onnx.ModelProto) -> None:
 
 
 def mean_to_pool(model: onnx.ModelProto) -> None:
-    """A mean over height and width that keeps them becomes GlobalAveragePool, which has an integer kernel.
+    """Turns a mean over height and width that keeps them into GlobalAveragePool, which has an integer kernel.
 
     Needs the inferred shapes, so it comes before `strip`.
     """
@@ -117,7 +117,7 @@ def quantize_clips(model: onnx.ModelProto) -> None:
 
 
 def _clip_range(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> tuple[float, float]:
-    """(low, high) of a Relu or Clip; NaN, which no comparison holds for, where a bound is not a constant."""
+    """The (low, high) of a Relu or Clip; NaN, for which no comparison holds, where a bound is not a constant."""
     if node.op_type == "Relu":
         return 0.0, np.inf
     bounds = [-np.inf, np.inf]
@@ -128,7 +128,7 @@ def _clip_range(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> tuple
 
 
 def weights_first(model: onnx.ModelProto) -> None:
-    """Stored int8 -> DequantizeLinear -> Transpose becomes transposed int8 -> DequantizeLinear, the form that fuses."""
+    """Turns stored int8 -> DequantizeLinear -> Transpose into transposed int8 -> DequantizeLinear, the form that fuses."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     made = {out: node for node in model.graph.node for out in node.output}
     for node in [n for n in model.graph.node if n.op_type == "Transpose"]:

@@ -1,9 +1,9 @@
 """Embedding tables of an int8 ONNX file: each row stored as int8 with a scale of its own, widened when it is looked up.
 
 A text model of eight thousand words keeps most of its weights in the table: in float it made an int8 transformer 0.85 of the
-float file. A lookup multiplies nothing, so no range of an activation is needed; the error of a number is at most half a step,
-1/254 of the largest of its row. The rows are widened after the lookup, not before it: onnxruntime would widen the whole
-table at every inference.
+size of the float file. A lookup multiplies nothing, so no range of an activation is needed; the error of a number is at most
+half a step, 1/254 of the largest of its row. The rows are widened after the lookup, not before it: onnxruntime would widen
+the whole table at every inference.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.export._onnx_passes import drop_unused
 
-#: numbers below which a table is not worth three more operators
+#: a table with fewer elements is not worth three more operators
 MIN_ELEMENTS = 1024
 LARGEST = 127
 
 
 def store_tables(model: onnx.ModelProto) -> None:
-    """Gather(table) becomes Cast(Gather(integers)) * Gather(scales), for tables that nothing but lookups reads."""
+    """Turns Gather(table) into Cast(Gather(integers)) * Gather(scales), for tables that nothing but lookups reads."""
     graph = model.graph
     tables = {t.name: t for t in graph.initializer if _is_table(t) and _only_looked_up(graph, t.name)}
     body: list[onnx.NodeProto] = []
@@ -45,7 +45,7 @@ def _is_table(tensor: TensorProto) -> bool:
 
 
 def _only_looked_up(graph: onnx.GraphProto, name: str) -> bool:
-    """Read by rows, and by nothing else."""
+    """Whether a tensor is read by rows, and by nothing else."""
     readers = [node for node in graph.node if name in node.input]
     return bool(readers) and all(
         node.op_type == "Gather" and node.input[0] == name and _axis(node) == 0 for node in readers

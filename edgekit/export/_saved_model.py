@@ -1,7 +1,7 @@
-"""A `.keras` file to a TensorFlow SavedModel, which TensorFlow's converter reads: a child process of its own.
+"""Turns a `.keras` file into a TensorFlow SavedModel, which TensorFlow's converter reads: a child process of its own.
 
 Keras runs on the TensorFlow backend here, so it is chosen before the task file, which may import Keras, is loaded. The
-task is loaded for the layers of its own that it registers.
+task is loaded because it registers its own layers.
 """
 
 import os

@@ -17,7 +17,7 @@ _MLIR_OPERATION = re.compile(r"'((?:tfl|stablehlo|chlo|func)\.[\w.]+)' op")
 
 
 def explain(error: Exception, program: torch.export.ExportedProgram) -> ConversionError:
-    """The converter's exception as one sentence: operator, module, source line, reason, what to do."""
+    """Puts the converter's exception into one sentence: operator, module, source line, reason, what to do."""
     text = str(error)
     operator = _operator(text)
     reason = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:300]
@@ -39,7 +39,7 @@ def _operator(text: str) -> str | None:
 
 
 def _origin(text: str, operator: str, program: torch.export.ExportedProgram) -> str:
-    """ " from <module path> (<class>), called at <file>:<line>", as far as it is known."""
+    """Says " from <module path> (<class>), called at <file>:<line>", as far as it is known."""
     name = found[1] if (found := _NODE.search(text)) else ""
     nodes = _calls(program, operator) or _calls(_decomposed(program), operator)
     if not nodes:
@@ -54,7 +54,7 @@ def _calls(program: torch.export.ExportedProgram, operator: str) -> list[torch.f
 
 
 def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
-    """What the converter sees: an operator that no model calls may come out of one that a model does."""
+    """The program as the converter sees it: an operator that no model calls may come out of one that a model does."""
     try:
         return program.run_decompositions()
     except Exception:  # torch raises anything here, and a reason is already known

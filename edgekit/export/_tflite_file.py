@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from edgekit_runner.backends.litert import interface
 
 from edgekit.errors import ConversionError
 from edgekit.records import Artifact, Precision, TensorSpec
@@ -17,7 +18,18 @@ def artifact(
     toolchain: dict[str, str],
     float_interfaces: bool = False,
 ) -> Artifact:
-    """What the file really holds. float_interfaces: float inputs and outputs are no doubt. Raises ConversionError if TFLite cannot load it."""
+    """Describes what the finished file really holds.
+
+    Args:
+        out: The file.
+        precision: What the recipe promises.
+        layout: The layout of rank-4 inputs and outputs.
+        toolchain: Package -> version, of what wrote it.
+        float_interfaces: Whether float inputs and outputs are as intended, and so no doubt.
+
+    Raises:
+        ConversionError: TFLite cannot load the file.
+    """
     inputs, outputs = _interfaces(out)
     content = out.read_bytes()
     return Artifact(
@@ -35,7 +47,7 @@ def artifact(
 
 
 def _interfaces(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs as the finished file declares them, read without any delegate."""
+    """The inputs and outputs that the finished file declares, by the names of its signature, read without any delegate."""
     try:
         interpreter = Interpreter(
             str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -45,8 +57,8 @@ def _interfaces(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, .
         raise ConversionError(
             f"the converter wrote {path.name}, but TFLite cannot load it: {error}"
         ) from error
-    inputs = tuple(_spec(detail) for detail in interpreter.get_input_details())
-    return inputs, tuple(_spec(detail) for detail in interpreter.get_output_details())
+    inputs, outputs = interface(interpreter)
+    return tuple(map(_spec, inputs)), tuple(map(_spec, outputs))
 
 
 def _spec(detail: dict[str, Any]) -> TensorSpec:

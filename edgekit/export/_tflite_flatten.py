@@ -1,4 +1,4 @@
-"""From feature maps to a classifier in the order that TFLite holds them, so that no TRANSPOSE is left there.
+"""Feeds feature maps to a classifier in the order that TFLite holds them, so that no TRANSPOSE is left there.
 
 litert-torch holds feature maps as [N, H, W, C], but only operators with a rank-4 result may join that region.
 Two operators in front of a classifier have none, and each would cost a transpose of the features per inference:
@@ -26,9 +26,9 @@ ELEMENTWISE = QUANTIZE | DEQUANTIZE | {ATEN.dropout.default, ATEN.clone.default,
 
 
 def flatten_channels_last(module: GraphModule) -> GraphModule:
-    """Rewrites global means, and every flatten whose only reader is one linear layer; the function stays.
+    """Rewrites global means, and every flatten whose only reader is one linear layer; the function stays the same.
 
-    A view becomes a reshape: of a feature map in another order there is no view.
+    A view becomes a reshape: a feature map in another order cannot be viewed.
     """
     for node in list(module.graph.nodes):
         if node.target is ATEN.view.default:
@@ -47,7 +47,7 @@ def flatten_channels_last(module: GraphModule) -> GraphModule:
 
 
 def _keep_axes(mean: Node) -> None:
-    """mean [N, C, H, W] -> [N, C] becomes mean -> [N, C, 1, 1] -> reshape, on the grid of its quantize if any."""
+    """Turns mean [N, C, H, W] -> [N, C] into mean -> [N, C, 1, 1] -> reshape, on the grid of its quantize if there is one."""
     source, axes = mean.args[0], mean.args[1]
     shape = _shape(source)
     if len(shape) != 4 or mean.kwargs or mean.args[2:3] == (True,):
@@ -81,7 +81,7 @@ def _flatten_before(linear: Node) -> Node | None:
 
 
 def _weight(linear: Node) -> Node | None:
-    """The get_attr of the weight, behind quantize -> dequantize or not, if nothing else reads it."""
+    """The get_attr of the weight, whether or not behind quantize -> dequantize, if nothing else reads it."""
     node = linear.args[1]
     while isinstance(node, Node) and len(node.users) == 1:
         if node.op == "get_attr":
@@ -101,7 +101,7 @@ def _reorder_columns(module: GraphModule, weight: Node, shape: torch.Size) -> No
 
 
 def _permute_before(flatten: Node, shape: torch.Size) -> None:
-    """x -> permute -> reshape; behind a dequantize the permuted tensor is quantized on the same grid again."""
+    """Makes it `x` -> permute -> reshape; behind a dequantize the permuted tensor is quantized on the same grid again."""
     source, graph = flatten.args[0], flatten.graph
     with graph.inserting_before(flatten):
         node = graph.call_function(ATEN.permute.default, (source, [0, 2, 3, 1]))
@@ -118,6 +118,6 @@ def _shape(node: Node) -> torch.Size:
 
 
 def _requantize(node: Node, grid: tuple[object, ...]) -> Node:
-    """node -> quantize -> dequantize, which tells the converter that this value is an int8 tensor."""
+    """Appends quantize -> dequantize, which tells the converter that this value is an int8 tensor."""
     quantized = node.graph.call_function(QUANT.quantize_per_tensor.default, (node, *grid))
     return node.graph.call_function(QUANT.dequantize_per_tensor.default, (quantized, *grid))

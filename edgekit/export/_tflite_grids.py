@@ -1,4 +1,4 @@
-"""Operators that join tensors, and the grids of what they join: said so that litert-torch keeps them.
+"""Operators that join tensors, and the grids of what they join: written so that litert-torch keeps them.
 
 TFLite's CONCATENATION, MAXIMUM, MINIMUM and SELECT want every operand on the grid of the result. litert-torch, where
 it meets dequantize -> concatenation, makes integers of it on the grid of any one operand, whether the program rounds the
@@ -8,7 +8,7 @@ dequantize(a) -> quantize(b) -> dequantize(b) before such an operator. An operat
     joined in integers, the operand of another grid     RELU, or MUL by one, both from int8 of grid a to int8 of grid b
     joined in float                                     RELU, or ADD of TINY, in float behind the dequantize
 
-RELU where the lowest integer is zero (sigmoid, softmax, behind a relu): there it changes nothing.
+RELU serves where the lowest integer is zero (sigmoid, softmax, behind a relu): there it changes nothing.
 """
 
 import torch
@@ -20,7 +20,7 @@ QUANTIZE = QUANT.quantize_per_tensor.default
 DEQUANTIZE = QUANT.dequantize_per_tensor.default
 JOINS = {ATEN.cat.default, ATEN.maximum.default, ATEN.minimum.default, ATEN.where.self}
 ONE = (1 / 127, 0, -127, 127, torch.int8)  # the grid on which 127 is one
-TINY = 1e-37  # lost in any number it is added to, but zero, which it leaves far below any step
+TINY = 1e-37  # vanishes in any number it is added to, except zero, which it leaves far below any step
 
 
 def keep_grids(module: GraphModule) -> GraphModule:
@@ -45,7 +45,7 @@ def _in_integers(join: Node) -> bool:
 
 
 def _of_another_grid(operand: Node) -> Node | None:
-    """The dequantize of grid a in dequantize(a) -> quantize(b) -> dequantize(b), which `operand` ends."""
+    """The dequantize of grid a in dequantize(a) -> quantize(b) -> dequantize(b), where `operand` ends such a chain."""
     source = operand.args[0].args[0]
     while source.target is ATEN.clone.default:
         source = source.args[0]
@@ -54,7 +54,7 @@ def _of_another_grid(operand: Node) -> Node | None:
 
 
 def _same(module: GraphModule, before: Node, source: Node, tiny: float | None) -> Node:
-    """The values of a dequantize, behind an operator that stays."""
+    """Gives the values of a dequantize, behind an operator that the converter does not remove."""
     with module.graph.inserting_before(before):
         if source.args[2] == source.args[3]:
             return module.graph.call_function(ATEN.relu.default, (source,))

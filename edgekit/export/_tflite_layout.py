@@ -27,7 +27,7 @@ PAD = torch.ops.aten.constant_pad_nd.default
 
 
 def nhwc_pads(pads: list[int]) -> list[int]:
-    """Pairs of a rank-4 tensor in torch's order, last axis first: of [N, C, H, W] -> of [N, H, W, C]."""
+    """Reorders the pads of a rank-4 tensor from [N, C, H, W] to [N, H, W, C]; both in torch's order, last axis first."""
     width, height, channel, batch = (([*pads] + [0] * 8)[i : i + 2] for i in range(0, 8, 2))
     return [*channel, *width, *height, *batch]
 
@@ -39,7 +39,7 @@ def _rewrite(node: torch.fx.Node) -> None:
 
 @contextmanager
 def pads_join_nhwc() -> Iterator[None]:
-    """Registers the rule in litert-torch's table of layout rewriters for the time of one conversion.
+    """Registers the rule in litert-torch's table of layout rewriters for the duration of one conversion.
 
     The table is not public API: it is touched only here, and left alone if litert-torch has its own rule.
     """

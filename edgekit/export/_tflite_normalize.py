@@ -1,7 +1,7 @@
 """L2 normalization in the form that becomes TFLite's L2_NORMALIZATION: x / sqrt(sum(x * x)).
 
 PyTorch says x / max(|x|, eps). In integers the eps decides nothing but what a vector of zeros becomes, and the kernel has
-one of its own for that; with it the converter does not see the operator.
+one of its own for that; with an eps the converter does not recognize the operator.
 """
 
 import torch
@@ -14,7 +14,7 @@ QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
 
 
 def l2_normalization(module: GraphModule) -> GraphModule:
-    """Rewrites what the program rounds, in place; in float the eps stays."""
+    """Rewrites the normalizations that the program rounds, in place; in float the eps stays."""
     for node in list(module.graph.nodes):
         found = rules.normalized(node)
         if found is None or not all(user.target is QUANTIZE for user in node.users):

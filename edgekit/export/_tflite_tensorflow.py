@@ -1,4 +1,4 @@
-"""A SavedModel to TFLite by TensorFlow's own converter (tf.lite.TFLiteConverter).
+"""Converts a SavedModel to TFLite with TensorFlow's own converter (tf.lite.TFLiteConverter).
 
     float32   the graph as it is
     float16   weights stored as float16, widened at load; arithmetic is float

@@ -1,10 +1,10 @@
-"""A candidate to a Core ML program (.mlpackage), converted on any machine; it takes a Mac to run natively.
+"""Converts a candidate to a Core ML program (.mlpackage), on any machine; it takes a Mac to run natively.
 
-float16: weights, activations and arithmetic in half precision, what the Neural Engine runs; inputs and outputs stay
+float16: weights, activations and arithmetic in half precision, which is what the Neural Engine runs; inputs and outputs stay
 float32. float32: everything float32. int8: weights stored as int8, activations quantized, arithmetic in float16. Zeros and
 palettes that a step made are stored as such (`_coreml_weights`).
 
-The package is content-equal for the same program; its Manifest.json is not (random keys), and no part of the hash.
+Two packages of the same program have equal content; Manifest.json does not (random keys), and is no part of the hash.
 Runs in a child process: coremltools must be imported after torch and torchvision.
 """
 
@@ -43,8 +43,9 @@ _TYPES = {"float32": np.float32, "int32": np.int32, "int64": np.int32, "bool": n
 def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     """Writes the package at `out`, or nothing; inputs keep the names of the model's arguments.
 
-    Raises ConversionError: an operator without translation, named with its module; an input type or an iOS
-    version that Core ML does not have.
+    Raises:
+        ConversionError: An operator, named with its module, has no translation, or Core ML does not have an input type or
+            the iOS version.
     """
     precision = candidate.recipe.precision
     program = programs.load(candidate.program)
@@ -72,7 +73,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
 
 
 def _arithmetic(precision: Precision, floats: frozenset[str]) -> Any:
-    """What coremltools computes in: float16 except where an operator, named after its node, stays float32."""
+    """What coremltools computes in: float16, except where an operator, named after its node, stays float32."""
     if precision == "float32":
         return ct.precision.FLOAT32
     if precision == "int8" or not floats:
@@ -83,7 +84,7 @@ def _arithmetic(precision: Precision, floats: frozenset[str]) -> Any:
 
 
 def _narrow(spec: TensorSpec) -> TensorSpec:
-    """Core ML has no 64-bit integers."""
+    """Turns 64-bit integers into 32-bit ones: Core ML has no 64-bit integers."""
     if spec.dtype not in _TYPES:
         raise ConversionError(f"{spec.name} is {spec.dtype}; Core ML takes {', '.join(_TYPES)}")
     return TensorSpec(name=spec.name, shape=spec.shape, dtype=np.dtype(_TYPES[spec.dtype]).name)
@@ -143,7 +144,7 @@ def _save(model: Any, out: Path) -> None:
 
 
 def _infinite_constants(model: Any) -> tuple[str, ...]:
-    """Constants that float16 cannot hold: conversion is silent, and what they meet becomes NaN."""
+    """Constants that float16 cannot hold: conversion is silent about them, and what they meet becomes NaN."""
     found = []
     for function in model._mil_program.functions.values():
         for operation in function.operations:

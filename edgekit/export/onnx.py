@@ -1,4 +1,4 @@
-"""A candidate to an ONNX file, for onnxruntime.
+"""Converts a candidate to an ONNX file, for onnxruntime.
 
 float32: the graph as exported. int8: QuantizeLinear and DequantizeLinear around every operator, weights stored as
 int8 ("QDQ"); onnxruntime merges each group into one integer kernel when it loads the file. Activations are unsigned:
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 OPSET = 18
+# onnxruntime 1.17, the oldest that profiles name, reads up to 9; nothing here needs more than 8
+IR_VERSION = 8
 PACKAGES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
 PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
     "float32": [passes.strip],
@@ -57,7 +59,8 @@ PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
 def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     """Writes `out` and describes it; inputs keep the names of the model's arguments, outputs are output_i.
 
-    Raises ConversionError that names the operator which has no translation, and the module it came from.
+    Raises:
+        ConversionError: An operator has no translation; the sentence names it and the module it came from.
     """
     precision = candidate.recipe.precision
     program = programs.load(candidate.program)
@@ -69,6 +72,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         tables.store_tables(model)
         dynamic.quantize(model, dynamic_quant)
         passes.strip(model)
+    model.ir_version = IR_VERSION
     passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision})
     onnx.checker.check_model(model, full_check=True)
     programs.write(out, model.SerializeToString(deterministic=True))
@@ -88,7 +92,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
 
 
 def _convert(program: torch.export.ExportedProgram) -> onnx.ModelProto:
-    """torch.onnx's own converter, kept quiet: it prints a progress report."""
+    """Runs torch.onnx's own converter, kept quiet: it prints a progress report."""
     inputs, outputs = programs.specs(program)
     log = logging.getLogger("torch.onnx")
     level = log.level
@@ -108,7 +112,7 @@ def _convert(program: torch.export.ExportedProgram) -> onnx.ModelProto:
             )
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # of many kinds; the operator is in the text
+    except Exception as error:  # it raises many kinds; the operator is in the text
         raise conversion_error(program, error) from error
     finally:
         log.setLevel(level)

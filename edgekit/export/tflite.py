@@ -53,7 +53,8 @@ PACKAGES = ("torch", "torchao", "litert-torch", "ai-edge-litert", "ai-edge-quant
 def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     """Writes `out` (its name ends in .tflite) and describes what the finished file really holds.
 
-    Raises ConversionError where litert-torch cannot express the program, or TFLite cannot load the result.
+    Raises:
+        ConversionError: litert-torch cannot express the program, or TFLite cannot load the result.
     """
     precision = candidate.recipe.precision
     program = torch.export.load(candidate.program)
@@ -71,7 +72,8 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         model.export(str(out))
     layout: Literal["NHWC", "as the model"] = "NHWC" if channels_last else "as the model"
     toolchain = {name: version(name) for name in PACKAGES}
-    return artifact(out, precision, layout, toolchain, float_interfaces=dynamic)
+    # the technique has reported which inputs and outputs stay float
+    return artifact(out, precision, layout, toolchain, float_interfaces=True)
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...], torch.dtype]]:
@@ -82,7 +84,7 @@ def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...]
 
 
 def _lower(program: torch.export.ExportedProgram, precision: Precision, channels_last: bool) -> Any:
-    """The litert-torch model, with rank-4 inputs and outputs in NHWC if `channels_last`."""
+    """Gives the litert-torch model, with rank-4 inputs and outputs in NHWC if `channels_last`."""
     module, examples = l2_normalization(keep_grids(program.module())), []
     if channels_last or programs.takes_channels_last(program):
         module = flatten_channels_last(module)
@@ -118,7 +120,7 @@ def _quant_config(precision: Precision) -> QuantConfig | None:
 
 
 class _Stored(NamedTuple):
-    """How ai-edge-quantizer stores the weights of a float file, and of which operators."""
+    """How ai-edge-quantizer stores the weights of a float file, and which operators' weights it stores."""
 
     config: qtyping.OpQuantizationConfig
     algorithm: str

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-from edgekit_runner.isa import int8_saturates
+from edgekit_runner.host.isa import int8_saturates
 
+from edgekit import technique
+from edgekit.engine.catalogue import BLAME, MEASURE, PROVE
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import BlameSpec, MeasureSpec, ProveSpec
 from edgekit.errors import (
@@ -27,11 +29,10 @@ from edgekit.records import (
     Candidate,
     Decision,
     Measurement,
-    Record,
     Verdict,
 )
 
-# What one recipe may fail with while the ladder goes on; anything else is the user's to mend and ends the run.
+# What one recipe may fail with while the ladder continues; anything else is for the user to fix and ends the run.
 ATTEMPT_ERRORS = (
     ConversionError,
     NotApplicable,
@@ -46,18 +47,26 @@ def _is_all_integers(attempt: Attempt) -> bool:
     made = attempt.candidate
     if made is None or made.saved_model:  # no layer of such a file is known by a name of the program
         return False
-    steps = [step.technique for step in made.recipe.steps]
-    return steps == ["ptq"] and made.scheme == "static" and not made.float_layers
+    unchanged = all(technique.of(step).keeps_weights for step in made.recipe.steps)
+    return unchanged and made.recipe.precision == "int8" and made.scheme == "static" and not made.float_layers
 
 
 def _has_no_twin(candidate: Candidate) -> bool:
-    """Whether there is no program whose numbers an artifact should hold: TensorFlow's converter has its own, and the program of
-    a dynamic candidate is float, beside which each integer would look like a wrong kernel."""
+    """Whether there is no program whose numbers an artifact should reproduce.
+
+    TensorFlow's converter has its own, and the program of a dynamic candidate is float, beside which each integer would
+    look like a wrong kernel.
+    """
     return bool(candidate.saved_model) or candidate.scheme == "dynamic"
 
 
 class AttemptRunner:
-    """One recipe for one target: every stage of it, as far as it gets."""
+    """Runs every stage of one recipe for one target, as far as it gets.
+
+    Args:
+        context: Where the recipe is worked on.
+        earlier: The attempts before this one.
+    """
 
     def __init__(self, context: RecipeContext, earlier: Sequence[Attempt]) -> None:
         self._context, self._target, self._request = context, context.target, context.request
@@ -73,7 +82,7 @@ class AttemptRunner:
         self.baseline: Artifact | None = None
 
     def run(self) -> Attempt:
-        """The attempt with its decision; a stage that fails is a refusal with its sentence."""
+        """Returns the attempt with its decision; a stage that fails is a refusal with its sentence."""
         error: str | None = None
         try:
             decision = self._judge()
@@ -105,7 +114,10 @@ class AttemptRunner:
         )
 
     def _blame(self, decision: Decision) -> Blame | None:
-        """Which layer is to blame for a wrong answer; of answers that are only worse, the first attempt's is enough."""
+        """Finds the layer to blame for a wrong answer.
+
+        Of answers that are only worse, the first attempt's is enough.
+        """
         inaccurate = (
             any(s.limit in ("max_drop", "min_agreement", "floor") for s in decision.shortfalls)
             and not self._blamed
@@ -118,9 +130,7 @@ class AttemptRunner:
         traced = msgspec.structs.replace(self._request.traced, program=self._builder.float_program)
         spec = BlameSpec(artifact=artifact, candidate=candidate, traced=traced, runtime=self._target.runtime)
         try:
-            blame = self._context.run(
-                "blame", "edgekit.verify.blame.stage:blame", lambda _folder: spec, Blame, name="blame"
-            )
+            blame = self._context.run(BLAME, lambda _folder: spec)
         except ATTEMPT_ERRORS as error:
             self._context.note(f"no layer to blame was found: {error}")
             return None
@@ -141,12 +151,13 @@ class AttemptRunner:
                 seed=self._request.seed,
                 program=self._changed_float(),
                 precision_share=self._target.precision_share,
+                promised_db=self._candidate.promised_db if self._candidate else (),
             )
 
-        return self._context.run("verify", "edgekit.verify.prove:prove", spec, Verdict, name="verify")
+        return self._context.run(PROVE, spec)
 
     def _changed_float(self) -> str:
-        """The float program that the artifact was made of, where steps changed what the float model computes; else ""."""
+        """Returns the float program of the artifact where steps changed what the float model computes; else ""."""
         program = self._builder.float_program
         return program if program != self._request.traced.program else ""
 
@@ -161,7 +172,7 @@ class AttemptRunner:
                 f"not measured on the target: the int8 kernels of this {self._request.host_isa} machine saturate"
             )
 
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> MeasureSpec:
             return MeasureSpec(
                 artifact=artifact,
                 baseline=baseline,
@@ -173,5 +184,4 @@ class AttemptRunner:
                 work=str(folder),
             )
 
-        function = "edgekit.measure.stage:measure"
-        return self._context.run("measure", function, spec, Measurement, name="measure", alone=True)
+        return self._context.run(MEASURE, spec)

@@ -1,15 +1,16 @@
-"""What a recipe makes of the traced model: candidates, step by step, and the files that exporters write of them."""
+"""What a recipe makes of the traced model: candidates, step by step, and the files that exporters write from them."""
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from platform import machine
 
 import msgspec
 
+from edgekit import technique
+from edgekit.engine.catalogue import COMPRESS, EXPORT, LAYER_TIMES, SAVED_MODEL
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, LayerTimesSpec, SavedModel, SavedModelSpec
-from edgekit.engine.stages import key
+from edgekit.engine.stages import UNNAMED, key
 from edgekit.ladder.context import RecipeContext
 from edgekit.ladder.timed_pruning import LatencyPruning
 from edgekit.records import (
@@ -17,25 +18,22 @@ from edgekit.records import (
     Candidate,
     LayerTimes,
     Recipe,
-    Record,
     Step,
     WidthTable,
 )
-from edgekit.techniques import AT_EXPORT, BY_TENSORFLOW, NEEDS_TIMES, NEEDS_WIDTHS, ON_FLOAT
 
-COMPRESS = "edgekit.techniques._stage:compress"
 FLOAT = Recipe(name="float32", precision="float32", steps=())
 
 
-def needs_widths(step: Step) -> bool:
-    """Whether it chooses widths for time, from what they cost on the target."""
-    return step.options.get("scope", "") == NEEDS_WIDTHS.get(step.technique)
-
-
 class ArtifactBuilder:
-    """Candidates and files of one recipe. float_program: what its integers, if any, are made of.
+    """Makes the candidates and files of one recipe.
 
-    integers: an earlier file that is integers throughout, to time its layers.
+    Args:
+        context: Where the recipe is worked on.
+        integers: An earlier file that is integers throughout, to time its layers.
+
+    Attributes:
+        float_program: The float program that the integers, if any, are made of.
     """
 
     def __init__(self, context: RecipeContext, integers: Artifact | None) -> None:
@@ -43,94 +41,94 @@ class ArtifactBuilder:
         self.float_program = context.request.traced.program
 
     def candidate(self) -> Candidate:
-        """After every step of the recipe. Raises what the steps raise."""
+        """Returns the candidate after every step of the recipe, in the order written.
+
+        Raises:
+            EdgekitError: Whatever the steps raise.
+        """
+        candidate = Candidate(program=self._context.request.traced.program, recipe=FLOAT)
+        for step in self._context.recipe.steps:
+            row = technique.of(step)
+            if row.at_export:
+                continue
+            if row.shared and candidate.recipe == FLOAT:
+                candidate = self._shared_step(candidate, step)
+            else:
+                candidate = self._own_step(self._of_target(candidate), step)
+            if row.gives == "float program":
+                self.float_program = candidate.program
+        return self._of_target(candidate)
+
+    def _of_target(self, candidate: Candidate) -> Candidate:
+        """Ties the candidate to one target: its recipe, its arithmetic, what its converter starts from."""
         context = self._context
+        if candidate.recipe == context.recipe:
+            return candidate
         quant = context.target.quant_for(context.plan.isa) if context.recipe.precision == "int8" else None
-        candidate = msgspec.structs.replace(
-            self._on_float(), recipe=context.recipe, quant=quant, saved_model=self._saved_model()
+        return msgspec.structs.replace(
+            candidate, recipe=context.recipe, quant=quant, saved_model=self._saved_model()
         )
-        self.float_program = candidate.program
-        for step in context.recipe.steps:
-            if step.technique not in AT_EXPORT | ON_FLOAT:
-                spec = self._compress_spec(candidate, step)
-                candidate = context.run(context.recipe.name, COMPRESS, spec, Candidate, name=step.technique)
-        return candidate
 
     def artifact(self, candidate: Candidate) -> Artifact:
-        """The file; the float one where nothing was done to the model."""
+        """Exports the candidate; returns the float file where nothing was done to the model."""
         untouched = candidate.program == self._context.request.traced.program
         if untouched and self._context.recipe.precision == "float32":
             return self.float_artifact()
         return self._export(candidate)
 
     def float_artifact(self) -> Artifact:
-        """The float32 file of this format by the same converter, shared by all targets that use it."""
+        """Returns the float32 file of this format by the same converter, shared by all targets that use it."""
         context, saved_model = self._context, self._saved_model()
         candidate = Candidate(program=context.request.traced.program, recipe=FLOAT, saved_model=saved_model)
         shared = f"float-{context.target.format}-{context.target.deployment.min_ios}-{bool(saved_model)}"
-        return context.stages.once(shared, lambda: self._export(candidate, ""))
+        return context.stages.once(shared, lambda: self._export(candidate, shared=True))
 
-    def _on_float(self) -> Candidate:
-        """After the steps that know of no target: done once for all that ask for the same."""
-        context = self._context
-        candidate = Candidate(program=context.request.traced.program, recipe=FLOAT)
-        for step in context.recipe.steps:
-            if step.technique in ON_FLOAT:
-                candidate = self._float_step(candidate, step)
-        return candidate
-
-    def _float_step(self, candidate: Candidate, step: Step) -> Candidate:
-        """One of them."""
-        if needs_widths(step):
+    def _shared_step(self, candidate: Candidate, step: Step) -> Candidate:
+        """Does a step that knows of no target: once for all that ask for the same."""
+        if technique.times_widths(step):
             return LatencyPruning(self._context, candidate, step).run(
-                partial(self._float_stage, candidate, step)
+                partial(self._shared_stage, candidate, step)
             )
-        return self._float_stage(candidate, step, None)
+        return self._shared_stage(candidate, step, None)
 
-    def _float_stage(self, candidate: Candidate, step: Step, table: WidthTable | None) -> Candidate:
-        context, spec = self._context, self._float_spec(candidate, step, table)
-        run = partial(context.run, step.technique, COMPRESS, spec, Candidate, name=step.technique, owner="")
-        return context.stages.once(key(COMPRESS, spec), run)
+    def _shared_stage(self, candidate: Candidate, step: Step, table: WidthTable | None) -> Candidate:
+        context, spec = self._context, partial(self._shared_spec, candidate, step, table)
+        run = partial(context.run, COMPRESS, spec, label=step.technique, name=step.technique, shared=True)
+        return context.stages.once(key(COMPRESS.function, spec(UNNAMED)), run)
 
-    def _float_spec(
-        self, candidate: Candidate, step: Step, table: WidthTable | None
-    ) -> Callable[[Path], Record]:
-        recipe_context, request = self._context, self._context.request
-
-        def spec(folder: Path) -> Record:
-            context = Context(work=str(folder), traced=request.traced, seed=request.seed)
-            if table is not None:
-                context = msgspec.structs.replace(
-                    context,
-                    target=recipe_context.target,
-                    budget=recipe_context.plan.budget,
-                    isa=recipe_context.plan.isa,
-                    widths=table,
-                )
-            return CompressSpec(candidate=candidate, step=step, source=request.source, context=context)
-
-        return spec
-
-    def _compress_spec(self, candidate: Candidate, step: Step) -> Callable[[Path], Record]:
-        recipe_context, request = self._context, self._context.request
-        times = self._layer_times() if step.technique in NEEDS_TIMES else None
-
-        def spec(folder: Path) -> Record:
-            context = Context(
-                work=str(folder),
-                target=recipe_context.target,
-                traced=request.traced,
-                budget=recipe_context.plan.budget,
-                isa=recipe_context.plan.isa,
-                seed=request.seed,
-                times=times,
+    def _shared_spec(
+        self, candidate: Candidate, step: Step, table: WidthTable | None, folder: Path
+    ) -> CompressSpec:
+        run, target, request = self._context.plan, self._context.target, self._context.request
+        asked = Context(work=str(folder), traced=request.traced, seed=request.seed)
+        if table is not None:
+            asked = msgspec.structs.replace(
+                asked, target=target, budget=run.budget, isa=run.isa, widths=table
             )
-            return CompressSpec(candidate=candidate, step=step, source=request.source, context=context)
+        return CompressSpec(candidate=candidate, step=step, source=request.source, context=asked)
 
-        return spec
+    def _own_step(self, candidate: Candidate, step: Step) -> Candidate:
+        times = self._layer_times() if technique.of(step).layer_times else None
+        spec = partial(self._own_spec, candidate, step, times)
+        return self._context.run(COMPRESS, spec, label=self._context.recipe.name, name=step.technique)
+
+    def _own_spec(
+        self, candidate: Candidate, step: Step, times: LayerTimes | None, folder: Path
+    ) -> CompressSpec:
+        run, target, request = self._context.plan, self._context.target, self._context.request
+        asked = Context(
+            work=str(folder),
+            target=target,
+            traced=request.traced,
+            budget=run.budget,
+            isa=run.isa,
+            seed=request.seed,
+            times=times,
+        )
+        return CompressSpec(candidate=candidate, step=step, source=request.source, context=asked)
 
     def _layer_times(self) -> LayerTimes | None:
-        """Of an earlier integer file against the float one, where this machine is one of the target's."""
+        """Times an earlier integer file against the float one, where this machine is one of the target's."""
         context, artifact = self._context, self._integers
         if artifact is None or not context.target.admits(machine(), context.request.host_isa):
             return None
@@ -140,15 +138,13 @@ class ArtifactBuilder:
             runtime=context.target.runtime,
             machine=machine_facts(),
         )
-        function = "edgekit.measure.stage.layer_times:layer_times"
-        return context.run(
-            "time layers", function, lambda _folder: spec, LayerTimes, name="layer-times", alone=True
-        )
+        return context.run(LAYER_TIMES, lambda _folder: spec, label="time layers")
 
     def _saved_model(self) -> str:
-        """What TensorFlow's converter starts from; empty for recipes that go another way."""
+        """Returns what TensorFlow's converter starts from; empty for recipes that go another way."""
         context, traced = self._context, self._context.request.traced
-        if traced.program and not any(step.technique in BY_TENSORFLOW for step in context.recipe.steps):
+        by_tensorflow = any(technique.of(step).by_tensorflow for step in context.recipe.steps)
+        if traced.program and not by_tensorflow:
             return ""
         if not traced.tensorflow.endswith(".keras"):
             return traced.tensorflow
@@ -157,20 +153,18 @@ class ArtifactBuilder:
     def _make_saved_model(self) -> SavedModel:
         request = self._context.request
 
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> SavedModelSpec:
             return SavedModelSpec(
                 source=request.source, keras_file=request.traced.tensorflow, work=str(folder)
             )
 
-        function = "edgekit.export._saved_model:make"
-        return self._context.run("saved model", function, spec, SavedModel, name="saved-model", owner="")
+        return self._context.run(SAVED_MODEL, spec, label="saved model", shared=True)
 
-    def _export(self, candidate: Candidate, owner: str | None = None) -> Artifact:
+    def _export(self, candidate: Candidate, shared: bool = False) -> Artifact:
         target = self._context.target
 
-        def spec(folder: Path) -> Record:
+        def spec(folder: Path) -> ExportSpec:
             return ExportSpec(candidate=candidate, target=target, folder=str(folder))
 
-        stage = f"export {candidate.recipe.precision} {target.format}"
-        function = "edgekit.export._stage:export"
-        return self._context.run(stage, function, spec, Artifact, name=f"export-{target.format}", owner=owner)
+        label = f"export {candidate.recipe.precision} {target.format}"
+        return self._context.run(EXPORT, spec, label=label, name=f"export-{target.format}", shared=shared)

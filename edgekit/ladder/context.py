@@ -4,16 +4,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from edgekit.engine.catalogue import Stage
 from edgekit.engine.stages import Stages
 from edgekit.records import Plan, Recipe, Record, StageTime, Traced
 from edgekit.target import Target
 from edgekit.task import TaskSource
 
+S = TypeVar("S", bound=Record)
 R = TypeVar("R", bound=Record)
 
 
 class RunRequest(Record):
-    """What stays the same for every rung of a run."""
+    """What stays the same for every rung of a run.
+
+    Attributes:
+        source: How a child process gets the task.
+        traced: The float model and its answers.
+        host_isa: The instruction-set level of this machine.
+        seed: The seed of everything random.
+        explore: Whether every recipe is tried.
+    """
 
     source: TaskSource
     traced: Traced
@@ -23,7 +33,11 @@ class RunRequest(Record):
 
 
 class RecipeContext:
-    """Where one recipe is worked on: for which target, in which run, and what its stages took."""
+    """Where one recipe is worked on: for which target, in which run, and what its stages took.
+
+    Attributes:
+        times: What each stage took, in order.
+    """
 
     def __init__(
         self, target: Target, ladder: Plan, recipe: Recipe, request: RunRequest, stages: Stages
@@ -34,20 +48,27 @@ class RecipeContext:
 
     def run(
         self,
-        stage: str,
-        function: str,
-        spec: Callable[[Path], Record],
-        result: type[R],
+        stage: Stage[S, R],
+        spec: Callable[[Path], S],
         *,
-        name: str,
-        owner: str | None = None,
-        alone: bool = False,
+        label: str = "",
+        name: str = "",
+        shared: bool = False,
     ) -> R:
-        """As `Stages.run`. owner: "" is what belongs to no single target."""
-        place = self.target.name if owner is None else owner
-        made, time = self.stages.run(place, stage, function, spec, result, name=name, alone=alone)
+        """Runs a stage as `Stages.run` does, for the target.
+
+        Args:
+            stage: What to run.
+            spec: Makes the spec for the folder of the stage.
+            label: What events call it; empty is the stage's name.
+            name: What the folder is called, before the key; empty is the stage's name.
+            shared: Whether its result belongs to no single target.
+        """
+        owner = "" if shared else self.target.name
+        result, time = self.stages.run(stage, spec, target=owner, label=label, name=name)
         self.times.append(time)
-        return made
+        return result
 
     def note(self, message: str) -> None:
+        """Notes something about the target."""
         self.stages.note(self.target.name, message)

@@ -1,18 +1,22 @@
 """Budgets that no artifact can meet, whatever is tried: said before the work, not after it. Pure functions."""
 
+from edgekit import technique
 from edgekit.errors import UserError
+from edgekit.formats import FORMATS
 from edgekit.records import Budget, Plan, TaskFacts, Traced
 from edgekit.target import Target
 
-# Techniques that keep every weight, in the width of the recipe's precision; what others may leave out is not known here.
-KEEP_WEIGHTS = {"ptq", "qat", "dynamic", "mixed", "fp16", "float32"}
 WEIGHT_BYTES = {"int8": 1, "float16": 2, "float32": 4}
 
 
 def check(budget: Budget, target: Target) -> None:
-    """Before any work. Raises UserError for a speed that only another technique than the profile's could give."""
-    techniques = {rung.technique for rung in target.ladder if rung.precision in target.precisions}
-    if techniques == {"float32"} and budget.min_speedup > 1:
+    """Checks a budget before any work.
+
+    Raises:
+        UserError: It asks for a speed that only another technique than those of the profile could give.
+    """
+    rungs = [rung for rung in target.ladder if rung.precision in target.precisions]
+    if all(rung.precision == "float32" and not rung.before for rung in rungs) and budget.min_speedup > 1:
         raise UserError(
             f"budget min_speedup is {budget.min_speedup:g}, but the ladder of {target.name} holds only float32, which "
             "is as fast as float; allowed: at most 1, or a profile with other techniques"
@@ -20,8 +24,8 @@ def check(budget: Budget, target: Target) -> None:
 
 
 def no_program(facts: TaskFacts, target: Target) -> str:
-    """Why a SavedModel cannot go to `target`; empty where it can, and for any other model."""
-    if facts.torch or target.format == "tflite":
+    """Returns why a SavedModel cannot go to `target`; empty where it can, and for any other model."""
+    if facts.torch or FORMATS[target.format].takes_saved_model:
         return ""
     return (
         f"{target.name} needs a torch program, which a SavedModel does not have: TensorFlow's own converter writes TFLite "
@@ -30,10 +34,10 @@ def no_program(facts: TaskFacts, target: Target) -> str:
 
 
 def too_small(plan: Plan, traced: Traced) -> str:
-    """Why no recipe of the plan can make a file that small, or "". Known as soon as the model is traced."""
+    """Returns why no recipe of the plan can make a file that small, or ""; known as soon as the model is traced."""
     limit = plan.budget.max_size_bytes
-    techniques = {step.technique for recipe in plan.recipes for step in recipe.steps}
-    if limit is None or not plan.recipes or not techniques <= KEEP_WEIGHTS:
+    steps = [step for recipe in plan.recipes for step in recipe.steps]
+    if limit is None or not steps or not all(technique.of(step).keeps_weights for step in steps):
         return ""
     precision = min((recipe.precision for recipe in plan.recipes), key=WEIGHT_BYTES.__getitem__)
     least = traced.weights * WEIGHT_BYTES[precision]

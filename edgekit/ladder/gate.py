@@ -19,7 +19,12 @@ SMALL_DROP = 0.001  # what a limit of 0 is counted as where drops are compared
 
 
 class Failure(NamedTuple):
-    """A limit that is broken, in words and in figures."""
+    """A limit that is broken.
+
+    Attributes:
+        why: In words.
+        shortfall: In figures.
+    """
 
     why: str
     shortfall: Shortfall
@@ -28,7 +33,15 @@ class Failure(NamedTuple):
 def decide(
     budget: Budget, artifact: Artifact, baseline: Artifact, verdict: Verdict, measurement: Measurement
 ) -> Decision:
-    """Accepts the attempt, or lists every limit it breaks."""
+    """Accepts the attempt, or lists every limit it breaks.
+
+    Args:
+        budget: The limits.
+        artifact: The file to judge.
+        baseline: The float file of the same format.
+        verdict: What executing the artifact proved.
+        measurement: What timing it found.
+    """
     failures = [
         *_accuracy(budget, verdict),
         *_agreement(budget, verdict),
@@ -49,7 +62,7 @@ def decide(
 
 
 def _above(limit: str, allowed: float, found: float) -> Shortfall:
-    """A figure above its limit."""
+    """Describes a figure above its limit."""
     return Shortfall(limit=limit, allowed=allowed, found=found, excess=found / allowed - 1)
 
 
@@ -99,7 +112,7 @@ def _size(budget: Budget, artifact: Artifact) -> list[Failure]:
 
 
 def _gain(artifact: Artifact, baseline: Artifact, m: Measurement) -> list[Failure]:
-    """A compressed file must be smaller than float's by a tenth, or faster where that was measured on the target."""
+    """Checks that a compressed file is smaller than float's by a tenth, or faster where that was measured on the target."""
     size, most = artifact.size_bytes, int(baseline.size_bytes * (1 - MIN_GAIN))
     faster = (
         m.on_target
@@ -119,7 +132,7 @@ def _gain(artifact: Artifact, baseline: Artifact, m: Measurement) -> list[Failur
 
 
 def _speed(budget: Budget, m: Measurement) -> tuple[list[Failure], list[str]]:
-    """(limits broken, limits that nobody could judge)."""
+    """Returns the limits that are broken, and those that could not be judged."""
     figures: dict[str, float | None] = {"speed against float": m.cpu_ratio}
     if budget.max_latency_s is not None:
         figures["latency"] = m.cpu_s
@@ -137,7 +150,10 @@ def _speed(budget: Budget, m: Measurement) -> tuple[list[Failure], list[str]]:
 
 
 def _too_slow(budget: Budget, m: Measurement) -> list[Failure]:
-    """A machine like the serving one refuses what is surely slower; a stronger one also what is not surely faster."""
+    """Judges the speed limit by the machine that measured.
+
+    A machine like the serving one refuses what is surely slower; a stronger one also what is not surely faster.
+    """
     if m.cpu_ratio is None or m.cpu_ratio_low is None or m.cpu_ratio_high is None or not budget.min_speedup:
         return []
     limit = 1 / budget.min_speedup

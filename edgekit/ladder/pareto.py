@@ -2,7 +2,7 @@
 
 An artifact is dominated if another is at least as good in each of the three and better in one; those that nothing
 dominates are the front, the only ones worth choosing from. A figure that was not measured on the target's own kind of
-machine is no figure here: two artifacts are compared by what both have.
+machine does not count here: two artifacts are compared by what both have.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ AXES = {"size_bytes": "size", "cpu_ratio": "CPU time", "drop": "metric"}
 
 
 def points(attempts: Sequence[Attempt], baseline: Artifact | None) -> tuple[ParetoPoint, ...]:
-    """Every executed attempt, and the float file where no attempt is it; each says whether it is on the front."""
+    """Returns every executed attempt, and the float file where no attempt is it; each says whether it is on the front."""
     found = [point for i, attempt in enumerate(attempts) if (point := _point(i, attempt)) is not None]
     tried = {attempt.artifact.sha256 for attempt in attempts if attempt.artifact is not None}
     if baseline is not None and baseline.sha256 not in tried:
@@ -28,7 +28,7 @@ def points(attempts: Sequence[Attempt], baseline: Artifact | None) -> tuple[Pare
 
 
 def dominates(a: ParetoPoint, b: ParetoPoint) -> bool:
-    """Whether `a` is at least as good as `b` in all that both have a figure of, and better in something."""
+    """Whether `a` is at least as good as `b` wherever both have a figure, and better in something."""
     pairs = [(getattr(a, axis), getattr(b, axis)) for axis in AXES]
     both = [(x, y) for x, y in pairs if x is not None and y is not None]
     return all(x <= y for x, y in both) and any(x < y for x, y in both)

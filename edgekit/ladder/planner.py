@@ -2,7 +2,7 @@
 
 It looks at what the profile admits, at what the task brings and at what the model's multiply-accumulates are made of,
 never at the weights; everything measured belongs to the gate. A model that was not traced is taken for a convolutional
-net: what would harm one is left out.
+network: what would degrade one is left out.
 """
 
 from collections.abc import Mapping
@@ -10,25 +10,12 @@ from collections.abc import Mapping
 import msgspec
 
 from edgekit.errors import UserError
-from edgekit.records import Budget, Kind, Macs, Plan, Precision, Recipe, Scalar, Skipped, Step, TaskFacts
+from edgekit.records import Budget, Kind, Macs, Plan, Recipe, Scalar, Skipped, Step, TaskFacts
 from edgekit.target import LadderStep, Rung, Target
 from edgekit.task import Task
+from edgekit.technique import TECHNIQUES, Technique, of
 
-# Known techniques that no ladder of a profile names are still accounted for, with the profile's own limits.
-# What an exporter does by itself: it takes a SavedModel as well.
-WITHOUT_PROGRAM = frozenset({"fp16", "float32"})
-# Takes the layers of a torch module apart, which those of Keras hide.
-OF_MODULES = frozenset({"prune"})
 NO_MODULE = "a Keras model cannot be pruned: channels are followed through the layers of a torch module"
-NAMES: dict[str, Precision] = {
-    "ptq": "int8",
-    "qat": "int8",
-    "dynamic": "int8",
-    "fp16": "float16",
-    "float32": "float32",
-}
-# One operator of the graph is a whole recurrent cell: what rounds between operators does not reach into it.
-BETWEEN_OPERATORS = frozenset({"ptq", "mixed", "qat"})
 NO_CELLS: tuple[Kind, ...] = ("convolution", "linear", "attention")
 CELLS = "calibrated integers do not reach into recurrent cells"
 # A rung is for a network when at least this share of its multiply-accumulates is of the kinds it names.
@@ -47,11 +34,17 @@ def plan(
     budget: "Budget | Mapping[str, float | str] | None" = None,
     isa: str | None = None,
 ) -> Plan:
-    """The ladder for `task` on `target`.
+    """Plans the ladder for `task` on `target`.
 
-    budget: None takes the profile's, a Budget replaces it, a mapping overrides some of its fields.
-    isa: the instruction-set level of the machine that will serve; None takes the weakest the profile admits.
-    Raises TargetError if the profile does not admit `isa`.
+    Args:
+        task: The task, or what the plan must know of it.
+        target: The profile.
+        budget: None takes the profile's, a Budget replaces it, a mapping overrides some of its fields.
+        isa: The instruction-set level of the machine that will serve; None takes the weakest that the profile admits.
+
+    Raises:
+        TargetError: The profile does not admit `isa`.
+        UserError: The budget has an unknown field or a value out of range.
     """
     facts = task.facts() if isinstance(task, Task) else task
     level = isa or target.default_isa
@@ -66,7 +59,9 @@ def plan(
             recipes.append(_recipe(rung, target, level))
     named = {step.technique for rung in target.ladder for step in rung.steps}
     skipped += [
-        Skipped(technique=name, reason=_not_named(name, target)) for name in NAMES if name not in named
+        Skipped(technique=row.name, reason=_not_named(row, target))
+        for row in TECHNIQUES.values()
+        if row.always_listed and row.name not in named
     ]
     return Plan(
         task=facts.name,
@@ -79,7 +74,15 @@ def plan(
 
 
 def budget_for(target: Target, budget: Budget | Mapping[str, float | str] | None) -> Budget:
-    """The limits that count for one target. Raises UserError for an unknown field or a value out of range."""
+    """Returns the limits that count for one target.
+
+    Args:
+        target: The profile.
+        budget: None takes the profile's, a Budget replaces it, a mapping overrides some of its fields.
+
+    Raises:
+        UserError: There is no such field, or a value is out of range.
+    """
     if isinstance(budget, Budget):
         return budget
     try:
@@ -93,10 +96,10 @@ def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
         return f"profile admits {' and '.join(target.precisions)} only"
     if "tensorflow" in rung.needs and not facts.tensorflow:
         return "no Keras model or SavedModel in the task"
-    if not facts.torch and "tensorflow" not in rung.needs and rung.technique not in WITHOUT_PROGRAM:
+    if not facts.torch and "SavedModel" not in of(rung.steps[0].technique).takes:
         return "a SavedModel has no torch program"
     brought = {"calibration": facts.calibration, "training": facts.training, "tensorflow": facts.tensorflow}
-    if facts.tensorflow and any(step.technique in OF_MODULES for step in rung.before):
+    if facts.tensorflow and any(of(step.technique).of_modules for step in rung.steps):
         return NO_MODULE
     missing = [need for need in rung.needs if not brought[need]]
     if missing:
@@ -105,9 +108,9 @@ def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
 
 
 def _unfit(rung: Rung, macs: Macs | None) -> str:
-    """Why the rung is not for a network of such multiply-accumulates; empty where it is."""
+    """Returns why the rung is not for a network of such multiply-accumulates; empty where it is."""
     networks, unfit = rung.networks, rung.unfit
-    if not networks and rung.technique in BETWEEN_OPERATORS:
+    if not networks and of(rung.technique).between_operators:
         networks, unfit = NO_CELLS, CELLS
     if not networks:
         return ""
@@ -122,8 +125,8 @@ def _unfit(rung: Rung, macs: Macs | None) -> str:
     return f"{100 * macs.share([most]):.0f} % of the multiply-accumulates are {KINDS[most]}: {unfit}"
 
 
-def _not_named(technique: str, target: Target) -> str:
-    if NAMES[technique] in target.precisions:
+def _not_named(row: Technique, target: Target) -> str:
+    if row.precision in target.precisions:
         return "no recipe names it"
     return f"profile {target.name} admits {' and '.join(target.precisions)} only"
 
@@ -135,7 +138,7 @@ def _recipe(rung: Rung, target: Target, isa: str) -> Recipe:
         weights = f"{quant.weight_bits}-bit {quant.granularity} weights"
         own = (
             "float inputs and outputs"
-            if rung.technique == "dynamic"
+            if of(rung.technique).ranges_at_run_time
             else f"{quant.activation_dtype} activations"
         )
         reason += f"; {isa}: {own}, {weights}"
@@ -148,19 +151,19 @@ def _recipe(rung: Rung, target: Target, isa: str) -> Recipe:
 
 
 def _for_target(step: LadderStep, target: Target) -> dict[str, Scalar]:
-    """What a step on the float program must know of the target, so that targets which ask for the same can share it."""
-    if step.technique not in OF_MODULES:
+    """Returns what a step on the float program must know of the target, so that targets with equal answers can share it."""
+    if not of(step.technique).of_modules:
         return step.options
     return {"multiple": target.channel_multiple, **step.options}
 
 
 def _label(rung: Rung) -> str:
-    """`ptq(mse)`, `prune(0.5) > distill > qat`: short enough for a table."""
+    """Names a rung as `ptq(mse)` or `prune(0.5) > distill > qat`: short enough for a table."""
     return " > ".join(_step_label(step) for step in rung.steps)
 
 
 def _step_label(step: LadderStep) -> str:
-    """A number says nothing without its name, unless it is the only option."""
+    """Names a step; a number says nothing without its option's name, unless it is the only option."""
     bare = len(step.options) == 1
     told = (
         str(value) if bare or isinstance(value, str) else f"{key}={value}"

@@ -8,10 +8,10 @@ TIE_RATIO = 0.02  # CPU ratios within this are not told apart: the smaller file 
 
 
 def to_ship(attempts: Sequence[Attempt]) -> int | None:
-    """The index of the best accepted attempt.
+    """Returns the index of the best accepted attempt, None where none was accepted.
 
-    Where the measurement on_target: the lowest CPU ratio, among ties the smallest file. Elsewhere the smallest file.
-    Then the higher metric, then the cheaper recipe, which was tried first.
+    Where the measurement is on_target, the lowest CPU ratio wins, and among ties the smallest file; elsewhere the smallest
+    file. Then the higher metric wins, then the cheaper recipe, which was tried first.
     """
     accepted = [i for i, attempt in enumerate(attempts) if attempt.decision.accepted]
     ratios = {i: ratio for i in accepted if (ratio := deciding_ratio(attempts[i])) is not None}
@@ -22,7 +22,7 @@ def to_ship(attempts: Sequence[Attempt]) -> int | None:
 
 
 def deciding_ratio(attempt: Attempt) -> float | None:
-    """Its CPU time over float's, measured on a machine of the target."""
+    """Returns its CPU time over float's, if measured on a machine of the target."""
     found = attempt.measurement
     return found.cpu_ratio if found is not None and found.on_target else None
 
@@ -38,7 +38,7 @@ def _executed(attempt: Attempt) -> tuple[Artifact, Verdict]:
 
 
 def nearest(attempts: Sequence[Attempt]) -> int | None:
-    """The index of the refused attempt that misses its limits by the least; one that breaks a promise comes last."""
+    """Returns the index of the refused attempt that misses its limits by the least; broken promises come last."""
     refused = [i for i, attempt in enumerate(attempts) if attempt.decision.shortfalls]
     return min(refused, key=lambda i: _distance(attempts[i]), default=None)
 
@@ -50,7 +50,10 @@ def _distance(attempt: Attempt) -> tuple[bool, float, int]:
 
 
 def describe(attempt: Attempt) -> str:
-    """`ptq(mse), metric drop 0.0210, 4840000 bytes, limited by max_drop 0.01 (found 0.021)`."""
+    """Describes a refused attempt in one line.
+
+    For example `ptq(mse), metric drop 0.0210, 4840000 bytes, limited by max_drop 0.01 (found 0.021)`.
+    """
     artifact, verdict = _executed(attempt)
     ratio = deciding_ratio(attempt)
     speed = [] if ratio is None else [f"{ratio:.2f} of float's CPU time"]

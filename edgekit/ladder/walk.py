@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence, Set
 
 import msgspec
 
+from edgekit import technique
 from edgekit.engine.stages import Stages
 from edgekit.ladder import feasibility, pareto, selection
 from edgekit.ladder.attempt import AttemptRunner
-from edgekit.ladder.build import needs_widths
 from edgekit.ladder.context import RecipeContext, RunRequest
 from edgekit.ladder.gate import LITTLE_GAIN, PROMISE
 from edgekit.ladder.planner import plan
@@ -34,7 +34,15 @@ def walk(
     request: RunRequest,
     stages: Stages,
 ) -> TargetReport:
-    """The rungs in order, until one is accepted or, exploring, all of them."""
+    """Tries the rungs of one target in order, until one is accepted or, exploring, all were tried.
+
+    Args:
+        target: The profile.
+        isa: The instruction-set level that will serve.
+        budget: None takes the profile's, a Budget replaces it, a mapping overrides some of its fields.
+        request: What stays the same for every rung of a run.
+        stages: Runs the stages.
+    """
     ladder = plan(request.traced.facts, target, budget, isa)
     impossible = feasibility.no_program(request.traced.facts, target) or feasibility.too_small(
         ladder, request.traced
@@ -75,7 +83,7 @@ def walk(
 
 
 def _refused(target: Target, ladder: Plan, why: str) -> TargetReport:
-    """Without a try."""
+    """Reports a target that is refused without a try."""
     return TargetReport(
         target=target.name,
         isa=ladder.isa,
@@ -104,13 +112,13 @@ def _summary(ladder: Plan, attempts: list[Attempt], shipped: int | None) -> str:
 
 
 def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
-    """Why a recipe that cannot mend what was broken is not tried; empty where it is."""
+    """Returns why a recipe that cannot mend what was broken is not tried; empty where it is tried."""
     if reason := _settled_by_another_name(recipe, attempts):
         return reason
-    techniques = {step.technique for step in recipe.steps}
-    if techniques == {"ptq"}:
+    mends = {technique.of(step).mends for step in recipe.steps}
+    if mends == {"accuracy"}:
         return _other_integers(attempts)
-    if "prune" in techniques and attempts and not any(_broken(attempt) for attempt in attempts):
+    if "cost" in mends and attempts and not any(_broken(attempt) for attempt in attempts):
         return "no recipe before broke a limit of time, size or memory: a smaller network mends nothing else"
     return ""
 
@@ -124,7 +132,10 @@ def _under_another_name(attempt: Attempt) -> bool:
 
 
 def _settled_by_another_name(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
-    """What was accepted as mixed competes with the recipes of another precision; the same one would leave the same layers out."""
+    """Returns why a recipe is pointless after an attempt that was accepted as mixed; empty where it is not.
+
+    What was accepted as mixed competes with recipes of another precision; the same one would leave out the same layers.
+    """
     for attempt in attempts:
         if _under_another_name(attempt) and recipe.precision in (attempt.recipe.precision, "float32"):
             return f"{attempt.recipe.name} was accepted as what it is; only another kind of file can still be better"
@@ -132,8 +143,11 @@ def _settled_by_another_name(recipe: Recipe, attempts: Sequence[Attempt]) -> str
 
 
 def _in_time(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
-    """Why nothing is to be pruned for time; empty where the recipe asks for a time of its own, one was missed, or none was measured."""
-    cuts = [step.options for step in recipe.steps if needs_widths(step)]
+    """Returns why nothing is to be pruned for time.
+
+    Empty where the recipe asks for a time of its own, a limit of time was missed, or none was measured.
+    """
+    cuts = [step.options for step in recipe.steps if technique.times_widths(step)]
     timed = [a for a in attempts if a.measurement is not None and a.measurement.on_target]
     if not timed or not cuts or any("speedup" in options for options in cuts):
         return ""
@@ -143,14 +157,17 @@ def _in_time(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
 
 
 def _other_integers(attempts: Sequence[Attempt]) -> str:
-    """Other integers change accuracy, never time, size or memory, nor what is computed in integers."""
+    """Returns why recipes that only change the integers are pointless, or "".
+
+    They change accuracy, never time, size or memory, nor what is computed in integers.
+    """
     for attempt in attempts:
         broken = _broken(attempt, UNCHANGED_BY_RANGES | {PROMISE})
-        if broken and [step.technique for step in attempt.recipe.steps] == ["ptq"]:
+        if broken and {technique.of(step).mends for step in attempt.recipe.steps} == {"accuracy"}:
             return f"{attempt.recipe.name} broke {' and '.join(broken)}, which other ranges or rounding do not change"
     return ""
 
 
 def _broken(attempt: Attempt, limits: Set[str] = UNCHANGED_BY_RANGES) -> list[str]:
-    """The limits, of time, size and memory, that it did not keep."""
+    """Lists the limits of time, size and memory that the attempt did not keep."""
     return sorted({s.limit for s in attempt.decision.shortfalls} & limits)

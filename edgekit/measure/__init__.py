@@ -1,1 +1,1 @@
-"""What a stage measures: an artifact beside float, layers, and widths of layers."""
+"""What a measuring stage measures: an artifact beside float, layers, and widths of layers."""

@@ -7,33 +7,47 @@ import platform
 from typing import Any
 
 from edgekit_runner import api
-from edgekit_runner.environment import local_isa
-from edgekit_runner.isa import int8_saturates
+from edgekit_runner.host.environment import local_isa
+from edgekit_runner.host.isa import int8_saturates
 
 from edgekit.errors import VerificationError
+from edgekit.formats import RUNTIMES
 from edgekit.golden import Golden
 from edgekit.records import Artifact, Measurement
 from edgekit.target import Target
 
 ROUNDS = 40
-# more processes make the interval honest, each costs 2 s; the runner doubts an interval of fewer than 3
+# more processes make the interval honest, and each costs 2 s; the runner doubts an interval from fewer than 3
 PROCESSES = 4
 
 
 def machine_name() -> str:
+    """The architecture and instruction set of this machine."""
     return f"{platform.machine()} {local_isa()}"
 
 
 def compare(
     artifact: Artifact, golden: Golden, baseline: Artifact, reference: Golden, target: Target, isa: str
 ) -> Measurement:
-    """CPU time and peak memory of `artifact` against `baseline`, one thread, here.
+    """Measures CPU time and peak memory of `artifact` against `baseline`, on one thread of this machine.
 
-    A format that has no runtime on this machine gives a Measurement without figures and the reason. Raises
-    VerificationError if the runner refuses one of the two: a wrong golden output, NaN, a crash.
+    Args:
+        artifact: The file to judge.
+        golden: Its golden pair.
+        baseline: The float file of the same runtime.
+        reference: The golden pair of the baseline.
+        target: What the figures are for.
+        isa: The level of the machine that will serve the file.
+
+    Returns:
+        The figures; without figures but with the reason, where the format has no runtime on this machine.
+
+    Raises:
+        VerificationError: The runner refuses one of the two: a wrong golden output, NaN, a crash.
     """
-    if target.runtime == "coreml" and platform.system() != "Darwin":
-        return unmeasured("not measured on the target: Core ML runs on Apple devices only")
+    runtime = RUNTIMES[target.runtime]
+    if runtime.systems and platform.system() not in runtime.systems:
+        return unmeasured(f"not measured on the target: {runtime.elsewhere}")
     record = api.compare(
         {
             "artifact": artifact.path,
@@ -56,6 +70,7 @@ def compare(
 
 
 def unmeasured(reason: str) -> Measurement:
+    """A Measurement without figures, and the reason."""
     return Measurement(
         cpu_ratio=None,
         cpu_ratio_low=None,

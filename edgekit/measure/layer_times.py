@@ -1,11 +1,11 @@
-"""Seconds of each layer in an integer file and in its float twin, from the runtime's own profiler. One child process.
+"""Seconds of each layer in an integer file and in its float counterpart, from the runtime's own profiler. One child process.
 
 Mixed precision needs to know what each layer gains from integers: a convolution with three input channels gains
-nothing, a large matrix multiplication three quarters. The two files are profiled in turns. Kernels are counted to the
+nothing, a large matrix multiplication three quarters. The two files are profiled in turns. Kernels are counted towards the
 layer before them in the order of execution; the two files hold the same layers in the same order. Conversions at the
 file's input and output tell what a border costs.
 
-The profiler counts whole microseconds, rounded down, so that small layers come out too fast, in both files.
+The profiler counts whole microseconds, rounded down, so small layers come out too fast, in both files.
 """
 
 import importlib
@@ -18,7 +18,7 @@ from types import ModuleType
 import numpy as np
 import onnx
 from edgekit_runner.backends import OpCall
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 
 from edgekit.engine.specs import LayerTimesSpec
 from edgekit.records import Artifact, LayerTime, LayerTimes
@@ -27,16 +27,16 @@ ROUNDS = 3
 RUNS = 60
 MACS = re.compile(r"^(Fused|QLinear)?(Conv|Gemm|MatMul|QGemm|MatMulInteger)")
 BORDER = re.compile(r"^(QuantizeLinear|DequantizeLinear|Transpose|Reorder(Input|Output))$")
-#: what the optimizer puts behind the name of a node that it merged with others
+#: what the optimizer appends to the name of a node that it merged with others
 TOKEN = re.compile(r"_token_\d+$")
-#: where no conversion is seen: about half a nanosecond a number on one core
+#: used where no conversion is seen: about half a nanosecond per element on one core
 USUAL_BORDER_S = 0.5e-9
 
 Segment = tuple[str, float]
 
 
 def layer_times(spec: LayerTimesSpec) -> LayerTimes:
-    """Profiles both files. A runtime without a profiler, or files whose layers do not match, give the reason."""
+    """Profiles both files. A runtime without a profiler, or files whose layers do not match, give the reason instead."""
     backend = importlib.import_module(f"edgekit_runner.backends.{spec.runtime}")
     if not hasattr(backend, "profile") or spec.artifact.format != "onnx":
         return _unknown(f"{spec.runtime} tells no times of single layers")
@@ -63,7 +63,7 @@ def layer_times(spec: LayerTimesSpec) -> LayerTimes:
 
 
 def _node_names(artifact: Artifact) -> dict[str, str]:
-    """Node of the file -> node of the program: the exporter names a tensor after what made it."""
+    """Maps the nodes of the file to those of the program: the exporter names a tensor after the node that made it."""
     return {node.name: node.output[0] for node in onnx.load(artifact.path).graph.node if node.output}
 
 
@@ -98,7 +98,7 @@ def _medians(rounds: Sequence[Sequence[Sequence[OpCall]]]) -> list[tuple[str, st
 
 
 def segments(calls: Sequence[tuple[str, str, float]]) -> list[Segment]:
-    """Each layer with the kernels up to the next one; what runs before the first layer is not counted."""
+    """Groups each layer with the kernels up to the next one; what runs before the first layer is not counted."""
     found: list[Segment] = []
     for name, op, seconds in calls:
         if MACS.match(op):
@@ -109,7 +109,7 @@ def segments(calls: Sequence[tuple[str, str, float]]) -> list[Segment]:
 
 
 def border_s_per_element(calls: Sequence[tuple[str, str, float]], artifact: Artifact) -> float:
-    """Seconds of the conversions of the whole file over the numbers of its inputs and outputs."""
+    """Seconds of the conversions of the whole file, divided by the number of elements of its inputs and outputs."""
     seconds = sum(seconds for _, op, seconds in calls if BORDER.match(op))
     numbers = sum(int(np.prod(spec.shape)) for spec in artifact.inputs + artifact.outputs)
     return seconds / numbers if seconds and numbers else USUAL_BORDER_S

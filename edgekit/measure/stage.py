@@ -1,5 +1,6 @@
-"""The measuring stage: an artifact against the float file of its runtime, in turns. A process of its own, so that it
-can be ended with its run and its figures be kept for --resume.
+"""The measuring stage: an artifact against the float file of its runtime, in turns.
+
+It is a process of its own, so that it can be ended with its run, and its figures be kept for --resume.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from edgekit.records import Measurement
 
 
 def measure(spec: MeasureSpec) -> Measurement:
-    """What the runner finds. Raises VerificationError if it refuses one of the two files."""
+    """Measures with the runner. Raises VerificationError if it refuses one of the two files."""
     golden = Golden(path=spec.golden, atol=golden_atol(Path(spec.golden), spec.artifact.precision))
     reference = of_float(spec.traced, spec.baseline, Path(spec.work) / "float.npz")
     return comparison.compare(spec.artifact, golden, spec.baseline, reference, spec.target, spec.isa)

@@ -1,4 +1,4 @@
-"""Files of the target's own format that are only timed: their numbers are random, or of the network that is to be pruned."""
+"""Files of the target's own format that are only timed: their weights are random, or those of the network to be pruned."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Precision, Recipe
 from edgekit.target import Target
 from edgekit.techniques import ptq
-from edgekit.trace.stage import export
+from edgekit.trace.model import export
 
 SEED = 0
 FAST = ptq.Options(estimator="minmax", batches=1, equalize="off", bias_correction="off")
@@ -27,14 +27,17 @@ def write(
     isa: str,
     folder: Path,
 ) -> Artifact:
-    """The file of a module in a precision, below `folder`."""
+    """Writes the file of a module in a precision, below `folder`."""
     path = folder / "program.pt2"
     programs.save(export(module.eval().requires_grad_(False), examples), path)
     return of_program(str(path), precision, target, isa, folder)
 
 
 def of_program(program: str, precision: Precision, target: Target, isa: str, folder: Path) -> Artifact:
-    """The file of a float program. Integers get their ranges from one random input: they do not change the time."""
+    """Writes the file of a float program, below `folder`.
+
+    Integers get their ranges from one random input: ranges do not change the time.
+    """
     recipe = Recipe(name=precision, precision=precision, steps=())
     candidate = Candidate(program=program, recipe=recipe)
     if precision == "int8":

@@ -1,9 +1,10 @@
 """What widths of layers cost on the target: the table that pruning for latency chooses from. Two child processes.
 
 For each kind of micro-model of the network (`edgekit.prune.latency`) the target's own exporter writes files at some ten
-widths (`width_files`). The runner times them in turns in one process on one thread, here with the machine to itself or
-on a device (`width_table`). Each row goes to the user's cache as soon as it is measured (`edgekit.prune.latency.width_costs`): who is cut off, or whose device vanishes, loses the row
-that was being measured, and networks that share layers share rows.
+widths (`width_files`). The runner times them in turns in one process on one thread, on this machine with nothing else
+running or on a device (`width_table`). Each row goes to the user's cache as soon as it is measured
+(`edgekit.prune.latency.width_costs`): a run that is cut off, or whose device vanishes, loses only the row that was being
+measured, and networks that share layers share rows.
 
 Cost: about 2 s for each file written and 0.2 s to time it. ResNet-20: 5 rows of 41 files, 2 minutes.
 """
@@ -30,7 +31,8 @@ from edgekit.prune.latency.width_plan import widths_to_measure
 from edgekit.prune.shrink import cuttable
 from edgekit.records import Artifact, Precision, WidthRow, WidthTable
 from edgekit.techniques import prune
-from edgekit.trace.stage import examples_of, seed_everything
+from edgekit.trace.metric import seed_everything
+from edgekit.trace.model import examples_of
 
 ROUNDS = 40
 WARMUP_S = 0.02
@@ -39,9 +41,13 @@ Timer = Callable[[Sequence[Artifact]], dict[str, Any]]
 
 
 def width_files(spec: WidthTableSpec) -> WidthFiles:
-    """Writes what is not in the cache yet; without rows, and with the reason, where the machine is none of the target's.
+    """Writes what is not in the cache yet.
 
-    Raises what the exporter and the device raise.
+    Returns:
+        The files by row; without rows, and with the reason, where the machine is not one of the target's.
+
+    Raises:
+        EdgekitError: Whatever the exporter or the device raises.
     """
     seed_everything(0)
     whole = _whole(spec)
@@ -85,7 +91,7 @@ def _written(micro: Micro | Border, widths: list[int], spec: WidthTableSpec, sto
 
 
 def width_table(spec: WidthTableSpec) -> WidthTable:
-    """Times the files. Raises what the device raises, VerificationError where the runner does not time a file."""
+    """Times the files. Raises what the device raises, and VerificationError where the runner does not time a file."""
     start, files = time.perf_counter(), spec.files
     assert files is not None
     with timer(spec.device) as times:
@@ -102,7 +108,11 @@ def width_table(spec: WidthTableSpec) -> WidthTable:
 
 
 def measured(files: WidthFiles, store: Store, times: Timer) -> tuple[tuple[WidthRow, ...], int]:
-    """Every row, from the cache or from the device; how many figures are new."""
+    """Completes every row, from the cache or from the device.
+
+    Returns:
+        The rows, and how many figures are new.
+    """
     rows, entries = list[WidthRow](), 0
     for row in files.rows:
         found = store.row(row.micro, list(row.widths))
@@ -120,7 +130,7 @@ def measured(files: WidthFiles, store: Store, times: Timer) -> tuple[tuple[Width
 
 
 def plan_time(spec: WidthTableSpec) -> PlanTime:
-    """The whole pruned network beside the one it was cut from, in turns: what the table foretold, measured."""
+    """Times the whole pruned network beside the one it was cut from, in turns: a measurement of what the table predicted."""
     assert spec.pruned is not None and spec.files is not None
     seed_everything(0)
     cut = of_program(spec.pruned.program, spec.precision, spec.target, spec.isa, Path(spec.work))
@@ -131,7 +141,10 @@ def plan_time(spec: WidthTableSpec) -> PlanTime:
 
 @contextmanager
 def timer(name: str) -> Iterator[Timer]:
-    """What times files on a device, opened once: the runner's record of kind turns. It raises DeviceError, VerificationError."""
+    """Opens a device once and gives what times files on it: the runner's record of kind turns.
+
+    The timer raises DeviceError or VerificationError.
+    """
     with closing(open_device(name)) as device:
         yield lambda files: _asked(
             device,
@@ -143,7 +156,7 @@ def timer(name: str) -> Iterator[Timer]:
 
 
 def _asked(device: Device, spec: dict[str, Any]) -> dict[str, Any]:
-    """The record of a runner on the device."""
+    """The record that a runner on the device gives."""
     with TemporaryDirectory() as folder:
         record = run.run(device, spec, zipapp.build(Path(folder)))
     if record["status"] != "ok":
@@ -181,7 +194,7 @@ def _no_machine(record: dict[str, Any], spec: WidthTableSpec) -> str:
 
 
 def _whole(spec: WidthTableSpec) -> tuple[Artifact, ...]:
-    """The network before the cut in the precision of the table, and in float where that is another one."""
+    """The network before the cut, in the precision of the table, and in float where the two differ."""
     program, work = spec.candidate.program, Path(spec.work) / "whole"
     kinds: tuple[Precision, ...] = (
         (spec.precision,) if spec.precision == "float32" else (spec.precision, "float32")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
+from edgekit.engine.events import EventLog
 from edgekit.engine.output import copy_content
-from edgekit.engine.stages import EventLog
 from edgekit.golden import golden_atol
-from edgekit.package import manifest
+from edgekit.package import manifest_file
 from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced
 from edgekit.target import Target
 
@@ -29,9 +29,18 @@ def place(
     logs: Sequence[tuple[str, Path]],
     log: EventLog,
 ) -> TargetReport:
-    """Copies what was accepted for one target into `out` and returns the report with the paths it has there.
+    """Copies what was accepted for one target into `out`.
 
-    logs: (name, file) of what the stages printed.
+    Args:
+        result: The report of the target.
+        target: The target.
+        traced: The traced model, with its name, preprocessing and doubts.
+        out: The folder of the export.
+        logs: (name, file) of what the stages printed.
+        log: The events of the run.
+
+    Returns:
+        The report with the paths that the files have in `out`.
     """
     folder = out / target.name
     folder.mkdir()
@@ -51,14 +60,14 @@ def _place_accepted(
     assert chosen.artifact is not None and chosen.verdict is not None
     source = Path(chosen.artifact.path)
     copy_content(source, folder / source.name)
-    shutil.copyfile(str(chosen.verdict.golden), folder / manifest.GOLDEN)
+    shutil.copyfile(str(chosen.verdict.golden), folder / manifest_file.GOLDEN)
     artifact = msgspec.structs.replace(chosen.artifact, path=str(folder / source.name))
     placed = msgspec.structs.replace(chosen, artifact=artifact)
-    atol = golden_atol(folder / manifest.GOLDEN, artifact.precision)
-    content = manifest.build(
+    atol = golden_atol(folder / manifest_file.GOLDEN, artifact.precision)
+    content = manifest_file.build(
         result, placed, target, traced.facts.name, traced.preprocessing, atol, folder, traced.doubts
     )
-    manifest.write(content, folder)
+    manifest_file.write(content, folder)
     return placed
 
 
@@ -71,7 +80,7 @@ def _place_baseline(baseline: Artifact, out: Path) -> Artifact:
 
 
 def _relative(attempt: Attempt, out: Path) -> Attempt:
-    """Paths inside `out` become relative to it; those of refused attempts, which are not kept, lose their folder."""
+    """Makes paths inside `out` relative to it; refused attempts, whose files are not kept, lose their folder."""
 
     def short(path: str) -> str:
         return str(Path(path).relative_to(out)) if Path(path).is_relative_to(out) else Path(path).name
@@ -90,7 +99,7 @@ def _without_path(candidate: Candidate) -> Candidate:
 
 
 def _keep_logs(logs: Sequence[tuple[str, Path]], folder: Path) -> None:
-    """The text log of every child that worked for this target."""
+    """Copies the text log of every child process that worked for this target."""
     for name, log in logs:
         if log.is_file():
             folder.mkdir(exist_ok=True)
@@ -98,6 +107,7 @@ def _keep_logs(logs: Sequence[tuple[str, Path]], folder: Path) -> None:
 
 
 def write_report(report: Report, out: Path) -> None:
+    """Writes report.json and report.html."""
     from edgekit.report import html, load
 
     load.dump(report, out / load.NAME)

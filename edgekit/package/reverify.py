@@ -4,29 +4,33 @@ import tempfile
 from pathlib import Path
 
 from edgekit.engine import process
+from edgekit.engine.catalogue import RECHECK
 from edgekit.engine.specs import Recheck, RecheckSpec
-from edgekit.package import manifest
+from edgekit.package import manifest_file
 
 
 def recheck(place: Path) -> dict[str, Recheck]:
-    """Target name -> what was found, for one target's folder or all of an export.
+    """Re-proves one target's folder, or all of an export.
 
-    Raises UserError for a folder that is none of ours, VerificationError for an altered file or a wrong answer,
-    MissingRuntime.
+    Returns:
+        Target name -> what was found.
+
+    Raises:
+        UserError: The folder is not one that edgekit wrote.
+        VerificationError: A file was altered, or an answer is wrong.
+        MissingRuntime: A runtime is not installed.
     """
-    return {folder.name: _recheck_one(folder) for folder in manifest.target_folders(place)}
+    return {folder.name: _recheck_one(folder) for folder in manifest_file.target_folders(place)}
 
 
 def _recheck_one(folder: Path) -> Recheck:
-    artifact, data = manifest.artifact_of(folder)
+    artifact, data = manifest_file.artifact_of(folder)
     spec = RecheckSpec(
         artifact=artifact,
-        runtime=data["target"]["runtime"],
-        golden=str(folder / data["golden"]["path"]),
-        golden_atol=data["golden"]["atol"],
+        runtime=data.target.runtime,
+        golden=str(folder / data.golden.path),
+        golden_atol=data.golden.atol,
     )
     with tempfile.TemporaryDirectory() as work:
-        found, _ = process.run(
-            f"verify {folder.name}", "edgekit.verify.prove:recheck", spec, Recheck, Path(work)
-        )
+        found, _ = process.run(RECHECK, spec, Path(work), label=f"verify {folder.name}")
     return found

@@ -22,7 +22,7 @@ from edgekit.prune.criteria import Criterion, Evidence, Scored, find
 from edgekit.prune.cut import cut
 from edgekit.prune.graph import LIMIT_S, Graph, Group
 from edgekit.prune.widths import MOST, Scope, Scores, at_ratio, for_macs, nearest
-from edgekit.records._options import Settings
+from edgekit.records import Settings
 
 log = logging.getLogger("edgekit")
 

@@ -38,7 +38,7 @@ ROUNDING = {
 
 
 def copied(prepared: GraphModule) -> GraphModule:
-    """A graph of its own on the same modules and tensors, without the checks of input shapes."""
+    """Returns a new graph on the same modules and tensors, without the checks of input shapes."""
     module = GraphModule(prepared, copy.deepcopy(prepared.graph))
     _drop_guards(module)
     for node in module.graph.nodes:  # an observer, or what it became, hands on the shape of what it reads
@@ -49,14 +49,21 @@ def copied(prepared: GraphModule) -> GraphModule:
 
 
 def _drop_guards(module: GraphModule) -> None:
-    """The checks of input shapes, which are done before."""
+    """Drops the checks of input shapes, which are done earlier."""
     for node in list(module.graph.nodes):
         if node.op == "call_module" and node.target == "_guards_fn":
             module.graph.erase_node(node)
 
 
 def widen(module: GraphModule) -> int:
-    """Rewrites `module` in place where that is right; returns how many samples it may be given at once, 1 if it is not."""
+    """Rewrites a graph to take several samples at once, where that is safe.
+
+    Args:
+        module: A graph that was exported for batch 1; rewritten in place.
+
+    Returns:
+        How many samples it may be given at once: 1 if the graph cannot be widened.
+    """
     if not free(module):
         return 1
     largest = max(node.meta["val"].numel() * node.meta["val"].element_size() for node in _moving(module))
@@ -64,7 +71,11 @@ def widen(module: GraphModule) -> int:
 
 
 def free(module: GraphModule) -> bool:
-    """Rewrites `module` in place to take any number of samples; False, and nothing is changed, where they might meet."""
+    """Rewrites a graph in place to take any number of samples.
+
+    Returns:
+        False, with nothing changed, where the samples might meet.
+    """
     nodes = _moving(module)
     if not all(_is_one_sample(node) and _keeps_apart(node) for node in nodes):
         return False
@@ -75,7 +86,7 @@ def free(module: GraphModule) -> bool:
 
 
 def _moving(module: GraphModule) -> list[Node]:
-    """The inputs and the calls that depend on one; a stored weight that is rounded is the same for all samples."""
+    """Lists the inputs and the calls that depend on one; a rounded stored weight is the same for all samples."""
     found = {node: node.op == "placeholder" for node in module.graph.nodes if node.op != "output"}
     for node in found:
         found[node] = found[node] or any(found[source] for source in node.all_input_nodes)

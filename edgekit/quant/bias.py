@@ -1,7 +1,7 @@
 """Bias correction: takes the mean error that rounded weights cause back out of each layer's output.
 
 A layer computes W x + b; its rounded weights W + D shift the mean output of channel o by sum_i D[o, i] E[x_i]. With few
-weights a channel (depthwise: nine) the errors do not cancel and the shift is large. E[x_i], the mean of each
+weights per channel (depthwise: nine) the errors do not cancel and the shift is large. E[x_i], the mean of each
 input channel, is measured on the calibration inputs, and the shift is subtracted from the bias, which stays float.
 
 Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721), section
@@ -27,6 +27,7 @@ class ChannelMean(torch.nn.Module):
         self.total = torch.zeros((), dtype=torch.float64)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Adds the channel means of `x` to the running mean and returns `x` unchanged."""
         rows = x.movedim(self.axis, -1)
         if rows.is_contiguous():  # channels last
             rows = rows.reshape(-1, rows.shape[-1])
@@ -37,11 +38,16 @@ class ChannelMean(torch.nn.Module):
 
     @property
     def mean(self) -> torch.Tensor:
+        """The mean of each channel over everything seen, [C]."""
         return (self.total / max(self.count, 1)).float()
 
 
 def watch(prepared: GraphModule) -> list[Node]:
-    """Puts a ChannelMean before every layer with an observed weight and a bias; returns these nodes."""
+    """Puts a ChannelMean before every layer with an observed weight and a bias.
+
+    Returns:
+        The nodes of the watchers, in the order of the graph.
+    """
     watchers: list[Node] = []
     for layer in calls(prepared):
         if (
@@ -64,7 +70,15 @@ def watch(prepared: GraphModule) -> list[Node]:
 
 
 def correct(prepared: GraphModule, watchers: list[Node]) -> dict[str, torch.Tensor]:
-    """Adjusts the biases by what the watchers saw, and removes the watchers; returns the old biases by path."""
+    """Adjusts the biases by what the watchers saw, and removes the watchers.
+
+    Args:
+        prepared: A calibrated graph, changed in place.
+        watchers: What `watch` returned for it.
+
+    Returns:
+        The biases before the correction, by path.
+    """
     old: dict[str, torch.Tensor] = {}
     for watcher in watchers:
         (layer,) = watcher.users
@@ -81,7 +95,7 @@ def correct(prepared: GraphModule, watchers: list[Node]) -> dict[str, torch.Tens
 
 
 def _shift(prepared: GraphModule, layer: Node, mean: torch.Tensor) -> torch.Tensor:
-    """Mean output error [O] of rounding the weights [O, I / groups, ...], for input means [I]."""
+    """Computes the mean output error [O] of rounding the weights [O, I / groups, ...], for input means [I]."""
     node = layer.args[1]
     weight = tensors.read(prepared, str(node.args[0].target))
     error = rounded(weight, tensors.weight_observer(prepared, node)) - weight
@@ -92,7 +106,7 @@ def _shift(prepared: GraphModule, layer: Node, mean: torch.Tensor) -> torch.Tens
 
 
 def rounded(weight: torch.Tensor, observer: torch.nn.Module | None) -> torch.Tensor:
-    """The weight as the integers of `observer` will represent it."""
+    """Returns the weight as the integers of `observer` will represent it."""
     if observer is None:
         return weight
     scale, zero = (v.float().reshape(-1, *[1] * (weight.dim() - 1)) for v in observer.calculate_qparams())

@@ -1,4 +1,4 @@
-"""Inputs and outputs of a converted graph that stay float, and why: what a profile with `integer_io` promises otherwise."""
+"""Inputs and outputs of a converted graph that stay float, and why, where a profile with `integer_io` promises integers."""
 
 from collections.abc import Callable, Iterator
 
@@ -7,6 +7,7 @@ from torch.fx import GraphModule, Node
 from torch.utils import _pytree as pytree
 
 from edgekit.quant import concat, rules, tensors
+from edgekit.quant.program import operator_of
 
 QUANT = torch.ops.quantized_decomposed
 QUANTIZE = QUANT.quantize_per_tensor.default
@@ -22,7 +23,7 @@ _KNOWN = (
 
 
 def float_interfaces(model: GraphModule) -> tuple[str, ...]:
-    """A sentence for each float input and output that is no tensor of integers."""
+    """Returns a sentence for each input and output that stays float."""
     inputs = [node for node in model.graph.nodes if node.op == "placeholder" and rules.is_float(node)]
     (output,) = (node for node in model.graph.nodes if node.op == "output")
     outputs = enumerate(pytree.tree_leaves(output.args[0]))
@@ -46,13 +47,13 @@ def _is_read_rounded(node: Node) -> bool:
 
 
 def _after(node: Node) -> str:
-    """The nearest operator behind an input that no rule knows; without one, the nearest that reads it in float."""
+    """Names the nearest operator behind an input that no rule knows, else the nearest that reads it in float."""
     way = list(_walk(node, lambda n: [user for user in _readers(n) if user.target is not QUANTIZE]))[1:]
     return _no_rule(next((found for found in way if found.target not in _KNOWN), way[0]))
 
 
 def _before(model: GraphModule, node: Node) -> str:
-    """The nearest before an output that no grid holds, or that no rule knows; without one, what makes the output."""
+    """Names the nearest operator before an output that no grid holds or no rule knows, else what makes the output."""
     for found in _walk(node, lambda n: [s for s in n.all_input_nodes if s.op == "call_function"]):
         if times := _times_apart(model, found):
             return f"its parts differ by {times:.0f} times in range, which one integer grid cannot hold"
@@ -62,7 +63,7 @@ def _before(model: GraphModule, node: Node) -> str:
 
 
 def _walk(start: Node, near: Callable[[Node], list[Node]]) -> Iterator[Node]:
-    """`start` and what is computed in float around it, the nearest first."""
+    """Yields `start` and what is computed in float around it, the nearest first."""
     waiting, seen = [start], {start}
     while waiting:
         node = waiting.pop(0)
@@ -73,7 +74,7 @@ def _walk(start: Node, near: Callable[[Node], list[Node]]) -> Iterator[Node]:
 
 
 def _times_apart(model: GraphModule, node: Node) -> float:
-    """How much the parts that `node` joins, or stretches, differ in range; 0 where one grid holds them."""
+    """Returns how much the parts that `node` joins, or stretches, differ in range; 0 where one grid holds them."""
     if node.target is concat.CAT:
         sizes = torch.tensor([part.args[1] for part in node.args[0] if part.target is DEQUANTIZE])
     else:
@@ -86,7 +87,7 @@ def _times_apart(model: GraphModule, node: Node) -> float:
 
 
 def _no_rule(node: Node) -> str:
-    operator = str(node.target).rpartition(".")[0]
+    operator = operator_of(node).rpartition(".")[0]
     layer = node.target in rules.MAC
     return (
         f"{operator} was left in float"

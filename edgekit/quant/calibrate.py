@@ -26,9 +26,19 @@ NO_BATCH = "the task's calibration yields no batch; give at least one, better 10
 
 
 def calibrate(model: GraphModule, batches: Iterable[object], like: Batch, limit: int) -> tuple[int, int]:
-    """Runs up to `limit` batches through `model`; returns (batches, inputs as the program takes them).
+    """Runs calibration batches through a model.
 
-    like: the model's inputs, for shapes and types. Raises TaskError on a batch that does not fit, and on none.
+    Args:
+        model: The observed graph.
+        batches: The calibration batches, read one at a time.
+        like: The model's inputs, for shapes and types.
+        limit: The largest number of batches to run.
+
+    Returns:
+        How many batches were run, and how many inputs, counted as the program takes them.
+
+    Raises:
+        TaskError: A batch does not fit the model's inputs, or there is none.
     """
     used = runs = 0
     source = islice(yielded(batches), limit)
@@ -53,7 +63,7 @@ def _run(model: GraphModule, source: Iterator[object], like: Batch, number: int)
 
 
 def a_few(batches: Iterable[object], like: Batch) -> list[Batch]:
-    """Up to FEW inputs, of the first batches; none of an iterator, which gives each batch once."""
+    """Returns up to FEW inputs of the first batches; none of an iterator, which gives each batch only once."""
     if iter(batches) is batches:
         return []
     each = (islice(pieces(batch, like, n), FEW // 2) for n, batch in enumerate(yielded(batches)))
@@ -61,7 +71,11 @@ def a_few(batches: Iterable[object], like: Batch) -> list[Batch]:
 
 
 def yielded(batches: Iterable[object]) -> Iterator[object]:
-    """The batches; what the user's own iteration raises becomes a TaskError with the line it came from."""
+    """Yields the batches of the user's iterable.
+
+    Raises:
+        TaskError: The iteration itself raised; the error names the line it came from.
+    """
     try:
         yield from batches
     except EdgekitError:
@@ -71,16 +85,28 @@ def yielded(batches: Iterable[object]) -> Iterator[object]:
 
 
 def progress(done: int, total: int) -> None:
-    """One line in ten of a long run."""
+    """Logs one line for every tenth of a long run."""
     step = max(1, total // 10)
     if done % step == 0 or done == total:
         log.info("calibration: batch %d of at most %d", done, total)
 
 
 def pieces(batch: object, like: Batch, number: int, together: int = 1) -> Iterator[Batch]:
-    """Cuts a checked batch into the model's own batch size; the last piece overlaps where N is no multiple.
+    """Cuts a checked batch into pieces of the model's own batch size.
 
-    A model of batch 1 gets up to `together` samples a piece.
+    The last piece overlaps the one before where N is not a multiple of that size.
+
+    Args:
+        batch: A batch as the user gives it.
+        like: The model's inputs, for shapes and types.
+        number: The position of the batch, for error messages.
+        together: How many samples a model of batch 1 may be given in one piece.
+
+    Yields:
+        The pieces, one tensor per input.
+
+    Raises:
+        TaskError: The batch does not fit.
     """
     tensors = checked(batch, like, number)
     if not like[0].dim():
@@ -94,7 +120,11 @@ def pieces(batch: object, like: Batch, number: int, together: int = 1) -> Iterat
 
 
 def checked(batch: object, like: Batch, number: int) -> Batch:
-    """The batch as tensors. Raises TaskError that names the batch, what was given and what is expected."""
+    """Returns the batch as tensors.
+
+    Raises:
+        TaskError: The batch does not fit; the error names the batch, what was given and what is expected.
+    """
     values = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
     where = f"calibration batch {number}"
     if len(values) != len(like):

@@ -28,7 +28,10 @@ _OVERWRITES = {
 
 
 def observing(prepared: GraphModule) -> GraphModule:
-    """A module that observes what `prepared` would, with its observers; it answers the same and takes no gradients."""
+    """Returns a module that observes what `prepared` would, with the same observers.
+
+    It gives the same answers, and no gradients.
+    """
     module = batching.copied(prepared)
     for rewrite in (_observe_constants, _observe_once, _overwrite, _channels_last):
         rewrite(module)
@@ -40,7 +43,7 @@ def observing(prepared: GraphModule) -> GraphModule:
 
 
 def _observe_constants(module: GraphModule) -> None:
-    """Shows weights to their observers now, and takes these out of the graph."""
+    """Shows weights to their observers now and takes these observers out of the graph."""
     observed = _observed(module)
     for node, observer in observed.items():
         source = node.args[0]
@@ -50,7 +53,7 @@ def _observe_constants(module: GraphModule) -> None:
 
 
 def _observe_once(module: GraphModule) -> None:
-    """Takes out the observers that have met these values before they were moved."""
+    """Takes out the observers that have already seen these values before they were moved."""
     observed = _observed(module)
     for node, observer in observed.items():
         moved = node.args[0]
@@ -65,7 +68,7 @@ def _observe_once(module: GraphModule) -> None:
 
 
 def _unmoved(node: Node) -> Node:
-    """Where the values come from; observers behind what moves them are gone."""
+    """Returns where the values come from; observers behind what moves them are gone."""
     while node.target in rules.SHARE:
         node = node.args[0]
     return node
@@ -97,7 +100,7 @@ def _channels_last(module: GraphModule) -> None:
 
 
 def _observed(module: GraphModule) -> dict[Node, torch.nn.Module]:
-    """The calls of observers, and which; pt2e may know one observer by several names."""
+    """Maps the calls of observers to the observers; pt2e may know one observer by several names."""
     called = {n: module.get_submodule(n.target) for n in module.graph.nodes if n.op == "call_module"}
     return {node: called[node] for node in called if hasattr(called[node], "calculate_qparams")}
 

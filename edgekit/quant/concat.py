@@ -1,9 +1,9 @@
 """Concatenations whose operands one integer grid cannot hold, and those that keep a grid of their own before it.
 
-A grid of 256 steps over [0, 640] knows one score between 0 and 1: 0. What holds boxes and scores in one tensor is no
+A grid of 256 steps over [0, 640] can represent one score between 0 and 1: 0. A tensor that holds boxes and scores together is not a
 tensor of integers. So a concatenation that only becomes an output stays float where its operands differ by more than
 APART times in range. Inside a network it is an integer one all the same; an operand that something else reads too, and that
-uses less than a share of 1 / OWN of the common range, keeps its own grid there and is rounded anew for the concatenation.
+uses less than a share of 1 / OWN of the common range, keeps its own grid there and is rounded again for the concatenation.
 
 Ranges are seen in a few float runs before anything is annotated; without samples all are taken as alike.
 """
@@ -25,7 +25,7 @@ _MOVES = rules.SHARE | {CAT}
 
 
 class Ranges:
-    """How far the operands of concatenations reach, zero included, over all samples: high - low by node."""
+    """The ranges of the operands of concatenations over all samples, zero included: high - low by node."""
 
     def __init__(self, model: GraphModule, samples: Sequence[Batch]) -> None:
         self._found: dict[Node, tuple[float, float]] = {}
@@ -37,19 +37,21 @@ class Ranges:
                     watch.run(*sample)
 
     def of(self, node: Node) -> float:
+        """Returns the width of the range of `node`, 0 where nothing is known."""
         low, high = self._found.get(node, (0.0, 0.0))
         return high - low
 
     def ratio(self, cat: Node) -> float:
-        """The widest operand against the narrowest that is not constantly zero; 1 where nothing is known."""
+        """Returns the widest operand over the narrowest that is not constantly zero; 1 where nothing is known."""
         spans = [span for operand in cat.args[0] if (span := self.of(operand)) > 0]
         return max(spans) / min(spans) if spans else 1.0
 
     def differ(self, cat: Node) -> bool:
+        """Whether the operands of `cat` differ by more than APART times in range."""
         return self.ratio(cat) > APART
 
     def deserves_own(self, operand: Node, cat: Node) -> bool:
-        """Whether other readers than concatenations profit from a finer grid than that of `cat`."""
+        """Whether readers other than concatenations profit from a finer grid than that of `cat`."""
         others = any(user.target is not CAT and user.op != "output" for user in operand.users)
         return others and 0 < self.of(operand) * OWN < max(self.of(other) for other in cat.args[0])
 
@@ -73,7 +75,7 @@ class _Watch(Interpreter):
 
 
 def only_becomes_output(node: Node) -> bool:
-    """Whether `node` is moved about and joined at most, on every way to an output."""
+    """Whether `node` is at most moved and joined on every path to an output."""
     return bool(node.users) and all(
         user.op == "output" or (user.target in _MOVES and only_becomes_output(user)) for user in node.users
     )

@@ -8,7 +8,7 @@ Left alone: what draws random numbers; what an input is written into; a view of 
 would make the file larger: more than SMALL bytes and more than GROWS times the tensors that it is made of, or a second
 copy of a tensor that is read elsewhere too.
 
-A folded weight of a layer is a parameter that training goes on with, under the name that torch gives it without its
+A folded weight of a layer is a parameter that training continues with, under the name that torch gives it without its
 parametrization (`edgekit.quant.stored`).
 """
 
@@ -37,7 +37,7 @@ _RANDOM = torch.Tag.nondeterministic_seeded
 
 
 def fold_constants(graph_module: GraphModule) -> None:
-    """Stores what depends on no input, as far as the head of this module says."""
+    """Stores what depends on no input, as described in the head of this module."""
     _drop_copies(graph_module)
     constant = _constants(graph_module)
     _drop_checks(constant)
@@ -53,7 +53,10 @@ def fold_constants(graph_module: GraphModule) -> None:
 
 
 def _constants(graph_module: GraphModule) -> set[Node]:
-    """Nodes that depend on stored tensors alone, on no chance, and on nothing that an input is written into."""
+    """Returns the nodes that depend on stored tensors alone.
+
+    No random number takes part in them, and nothing that an input is written into.
+    """
     moving: set[Node] = set()
     while True:
         found = _apart(graph_module, moving)
@@ -64,7 +67,7 @@ def _constants(graph_module: GraphModule) -> set[Node]:
 
 
 def _apart(graph_module: GraphModule, moving: set[Node]) -> set[Node]:
-    """Nodes that depend on stored tensors alone, and not on those whose memory is `moving`."""
+    """Returns the nodes that depend on stored tensors alone, and not on those whose memory is `moving`."""
     found = set[Node]()
     for node in graph_module.graph.nodes:
         if root_of(node) in moving:
@@ -78,7 +81,10 @@ def _apart(graph_module: GraphModule, moving: set[Node]) -> set[Node]:
 
 
 def _moved(graph_module: GraphModule, constant: set[Node]) -> set[Node]:
-    """Memory that is stored, or that something which depends on an input writes, or reads before the last write."""
+    """Returns the memory of written tensors that may not be computed once.
+
+    It is stored memory, or memory that something which depends on an input writes, or reads before the last write.
+    """
     order = {node: index for index, node in enumerate(graph_module.graph.nodes)}
     last = {root_of(target): order[node] for node in order for target in written(node)}
     found = {root for root in last if root.op != "call_function"}
@@ -103,7 +109,7 @@ def _is_pure(node: Node) -> bool:
 
 
 def _written(graph_module: GraphModule, constant: set[Node]) -> dict[Node, Any]:
-    """The values of constants as they are in the end, where some are written in place; else none, to be computed as needed."""
+    """Returns the final values of constants where some are written in place; else nothing, to be computed as needed."""
     values: dict[Node, Any] = {}
     if any(is_mutable(node) for node in constant):
         for node in graph_module.graph.nodes:
@@ -113,12 +119,12 @@ def _written(graph_module: GraphModule, constant: set[Node]) -> dict[Node, Any]:
 
 
 def _leaves(node: Node, constant: set[Node]) -> bool:
-    """Whether something reads it that depends on an input."""
+    """Whether something that depends on an input reads it."""
     return any(user not in constant for user in node.users)
 
 
 def _fold(graph_module: GraphModule, node: Node, constant: set[Node], values: dict[Node, Any]) -> None:
-    """Stores the node, or where that is too large what it is made of."""
+    """Stores the node or, where that is too large, what it is made of."""
     if _pays(node, constant):
         value = _value(graph_module, node, values).detach().clone(memory_format=torch.contiguous_format)
         stored = store(graph_module, node, value, sources(node))
@@ -142,7 +148,7 @@ def _pays(node: Node, constant: set[Node]) -> bool:
 
 
 def _is_one_view(node: Node) -> bool:
-    """Whether it is a stored tensor, moved about and no larger."""
+    """Whether the node is a stored tensor, moved about and no larger."""
     while node.op != "get_attr":
         if not is_view(node) or len(node.all_input_nodes) != 1:
             return False
@@ -151,7 +157,7 @@ def _is_one_view(node: Node) -> bool:
 
 
 def sources(node: Node) -> list[Node]:
-    """The stored tensors that it is made of."""
+    """Returns the stored tensors that the node is made of."""
     found, left = dict[Node, None](), [node]
     while left:
         for source in left.pop().all_input_nodes:
@@ -178,7 +184,7 @@ def _value(graph_module: GraphModule, node: Node, values: dict[Node, Any]) -> An
 
 
 def _drop_copies(graph_module: GraphModule) -> None:
-    """A copy of a stored tensor that nobody writes to is the tensor itself."""
+    """Replaces a copy of a stored tensor that nothing writes to by the tensor itself."""
     roots = {root_of(target) for node in graph_module.graph.nodes for target in written(node)}
     for node in list(graph_module.graph.nodes):
         source = node.args[0] if node.target in _SAME else None
@@ -190,7 +196,7 @@ def _drop_copies(graph_module: GraphModule) -> None:
 
 
 def _drop_checks(constant: set[Node]) -> None:
-    """What is computed once needs no check of its type with every inference."""
+    """Drops checks of the types of constants: what is computed once needs no check with every inference."""
     for node in constant:
         for user in list(node.users):
             if user.target is ATEN._assert_tensor_metadata.default:
@@ -198,7 +204,7 @@ def _drop_checks(constant: set[Node]) -> None:
 
 
 def _drop_sources(graph_module: GraphModule, constant: set[Node]) -> None:
-    """Forgets what was stored only to be folded."""
+    """Drops what was stored only to be folded."""
     read = {str(node.target) for node in graph_module.graph.nodes if node.op == "get_attr"}
     for path in {str(n.target) for n in constant if n.op == "get_attr"} - read:
         *parents, name = path.split(".")

@@ -1,4 +1,4 @@
-"""Cross-layer equalization: the channels between two layers get like ranges, and the function stays.
+"""Cross-layer equalization: the channels between two layers get similar ranges, and the function stays the same.
 
 relu(s x) = s relu(x) for s > 0: channel i that one layer writes can be divided by s_i (its weights and bias), if the
 next layer multiplies the weights that read it by s_i. With s_i = sqrt(r1_i / r2_i), where r1_i and r2_i are the largest
@@ -8,7 +8,7 @@ Not through relu6, hardswish or silu: they are not proportional, so these pairs 
 
 Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721), section
 4.1. It was made for one scale a tensor. With one scale per output channel it mends only the activations between
-the layers, and may harm the second weight; so `edgekit.techniques.ptq` measures. Cost: milliseconds; nothing at run time.
+the layers, and may degrade the second weight; so `edgekit.techniques.ptq` measures. Cost: milliseconds; nothing at run time.
 """
 
 from collections import Counter
@@ -50,16 +50,27 @@ _RESHAPES = {
 
 
 class Equalized(Record):
-    """pairs: (first, second) by node name. left_out: layers whose channels could not move on, counted by the reason."""
+    """The outcome of an equalization.
+
+    Attributes:
+        pairs: (first, second) layer of each equalized pair, by node name.
+        left_out: How many layers have channels that could not be scaled, by reason.
+    """
 
     pairs: tuple[tuple[str, str], ...]
     left_out: dict[str, int]
 
 
 def equalize(graph_module: GraphModule, before: proven.Reference | None = None) -> Equalized:
-    """Equalizes every pair of layers of a float graph, in place; batch norms are folded into their layers first.
+    """Equalizes every pair of layers of a float graph, in place, after folding batch norms into their layers.
 
-    before: what the graph answers, where that is known. Where it then answers something else, nothing is equalized.
+    Args:
+        graph_module: The float graph.
+        before: The answers of the graph, where they are known. Where the result answers anything else, nothing is
+            equalized.
+
+    Returns:
+        The equalized pairs, and the layers that were left out.
     """
     before = before or proven.of_graph(graph_module)
     fold_batch_norms(graph_module, before)
@@ -71,14 +82,18 @@ def equalize(graph_module: GraphModule, before: proven.Reference | None = None) 
 
 
 def _sweep(graph_module: GraphModule, pairs: Sequence[tuple[Node, Node]]) -> None:
-    """Over all pairs, until they settle."""
+    """Balances all pairs repeatedly until they settle."""
     for _ in range(SWEEPS):
         if max(_balance(graph_module, *pair) for pair in pairs) < SETTLED:
             break
 
 
 def find_pairs(graph_module: GraphModule) -> tuple[list[tuple[Node, Node]], dict[str, int]]:
-    """The pairs of layers that may be equalized, and why other layers may not; a layer that ends the model is neither."""
+    """Finds the pairs of layers that may be equalized, and why other layers may not be.
+
+    Returns:
+        The pairs, and the number of other layers by reason; a layer that ends the model is in neither.
+    """
     layers = [node for node in calls(graph_module) if node.target in rules.MAC and _constant(node.args[1])]
     stored = Counter(str(value.target) for layer in layers for value in layer.args[1:3] if _constant(value))
     pairs, left_out = [], Counter[str]()
@@ -96,7 +111,7 @@ def find_pairs(graph_module: GraphModule) -> tuple[list[tuple[Node, Node]], dict
 
 
 def _next(first: Node) -> Node | str:
-    """The one layer that reads the channels of `first`, or the reason why they cannot be scaled, "" at the model's end."""
+    """Returns the one layer that reads the channels of `first`, or why they cannot be scaled; "" at the model's end."""
     node, channels = first, _shape(first.args[1])[0]
     is_last_axis = first.target is ATEN.linear.default and len(_shape(first)) != 2
     if first.target is not ATEN.linear.default and len(_shape(first)) != rules.conv_rank(first) + 2:
@@ -115,7 +130,7 @@ def _next(first: Node) -> Node | str:
 
 
 def _keeps_channels(node: Node, source: Node) -> bool:
-    """Whether each channel of [N, C, ...] stays a channel, or becomes neighbouring features of [N, C k]."""
+    """Whether each channel of [N, C, ...] stays a channel or becomes neighbouring features of [N, C k]."""
     rank = len(_shape(source))
     if node.target in _SPATIAL:
         return True

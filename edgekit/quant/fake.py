@@ -24,11 +24,16 @@ from torchao.quantization.pt2e.fake_quantize import FakeQuantizeBase
 from edgekit.quant import simulate
 from edgekit.quant.estimators._grid import EPS
 
-GAIN = 10.0  # scales may move so many times as fast as an optimizer moves weights of size one
+GAIN = 10.0  # scales may move this many times as fast as an optimizer moves weights of size one
 
 
 class LearnedGrid(FakeQuantizeBase):
-    """Rounds to the grid of a calibrated observer, whose scale is trained until `freeze`. fixed: it never is."""
+    """Rounds to the grid of a calibrated observer, whose scale is trained until `freeze`.
+
+    Args:
+        observer: The calibrated observer.
+        fixed: Whether the scale is never trained.
+    """
 
     start: torch.Tensor
     zero_point: torch.Tensor
@@ -46,15 +51,19 @@ class LearnedGrid(FakeQuantizeBase):
         self.frozen = fixed
 
     def scale(self) -> torch.Tensor:
+        """Returns the current scale, with its gradient."""
         return (self.start * torch.exp(GAIN * self.growth)).clamp_min(EPS)
 
     def calculate_qparams(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the current scale and zero point, without gradients, as `convert_pt2e` reads them."""
         return self.scale().detach(), self.zero_point.int()
 
     def freeze(self) -> None:
+        """Stops the training of the scale."""
         self.frozen = True
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns `x` rounded to the grid."""
         low, high = self.quant_min, self.quant_max
         if self.frozen or not torch.is_grad_enabled():
             scale, zero = self.calculate_qparams()
@@ -72,9 +81,12 @@ class LearnedGrid(FakeQuantizeBase):
 
 
 def fake_quantize(prepared: GraphModule) -> list[LearnedGrid]:
-    """Puts fake quantization in the place of every observer of a calibrated graph, in place; returns it.
+    """Replaces every observer of a calibrated graph with fake quantization, in place.
 
-    A range that needs no observing, as that of a sigmoid, does not train.
+    A range that needs no observing, such as that of a sigmoid, does not train.
+
+    Returns:
+        The modules that were put in.
     """
     made: dict[nn.Module, LearnedGrid] = {}
     for name, observer in sorted(simulate.observers(prepared).items()):

@@ -32,9 +32,14 @@ _LAYERS = rules.MAC | _TRANSPOSED | rules.known("conv1d.padding", "conv2d.paddin
 
 
 def fold_batch_norms(graph_module: GraphModule, before: proven.Reference | None = None) -> None:
-    """Folds in place what can be folded. before: what the graph answers, where that is known.
+    """Folds in place every batch norm that can be folded.
 
-    Raises ConversionError where the graph then answers something else.
+    Args:
+        graph_module: The float graph.
+        before: The answers of the graph, where they are known.
+
+    Raises:
+        ConversionError: The folded graph answers something else.
     """
     if not any(node.target in rules.NORM for node in calls(graph_module)):
         return
@@ -50,9 +55,18 @@ def fold_batch_norms(graph_module: GraphModule, before: proven.Reference | None 
 def observed(
     graph_module: GraphModule, quantizer: Quantizer, before: proven.Reference | None = None
 ) -> GraphModule:
-    """`prepare_pt2e`, which folds too, after norms were folded as above.
+    """Runs `prepare_pt2e`, which folds too, after norms were folded as above.
 
-    Raises ConversionError for a graph that writes in place, and where it answers something else in the end.
+    Args:
+        graph_module: The float graph.
+        quantizer: What annotates it.
+        before: The answers of the graph, where they are known.
+
+    Returns:
+        The prepared graph.
+
+    Raises:
+        ConversionError: The graph writes in place, or the prepared graph answers something else.
     """
     for node in calls(graph_module):
         if is_mutable(node):
@@ -71,7 +85,7 @@ def observed(
 
 
 def own_tensors(graph_module: GraphModule) -> None:
-    """Copies what a layer before a norm shares with other calls."""
+    """Copies the tensors that a layer before a norm shares with other calls."""
     layers = [node.args[0] for node in calls(graph_module) if node.target in rules.NORM and _folds(node)]
     readers = Counter(
         id(tensors.held(graph_module, str(source.target)))
@@ -122,8 +136,10 @@ def _is_stored(value: object) -> bool:
 
 @contextmanager
 def _kept_apart(graph_module: GraphModule) -> Iterator[Any]:
-    """Norms after a layer that they cannot go into are no norms meanwhile, so that torchao leaves them alone; yields what
-    they are."""
+    """Hides the norms that cannot go into the layer before them, so that torchao leaves them alone.
+
+    Yields what they are.
+    """
     apart = [
         node
         for node in calls(graph_module)

@@ -30,7 +30,7 @@ _SCATTERS = {ATEN.slice.Tensor: ATEN.slice_scatter.default, ATEN.select.int: ATE
 
 
 def functionalize(graph_module: GraphModule) -> None:
-    """Each write becomes a value, as far as the head of this module says."""
+    """Turns each write into a value, as described in the head of this module."""
     copies = _own_copies(graph_module)
     order = {node: index for index, node in enumerate(graph_module.graph.nodes)}
     for node in list(graph_module.graph.nodes):
@@ -45,7 +45,7 @@ def functionalize(graph_module: GraphModule) -> None:
 
 
 def _own_copies(graph_module: GraphModule) -> list[Node]:
-    """A copy of each input and stored tensor that is written in place, in the place of the tensor."""
+    """Replaces each input and stored tensor that is written in place by a copy of it."""
     nodes = list(graph_module.graph.nodes)
     roots = dict.fromkeys(root_of(target) for node in nodes for target in written(node))
     last = [node for node in nodes if node.op == "placeholder"][-1]
@@ -62,7 +62,7 @@ def _own_copies(graph_module: GraphModule) -> list[Node]:
 
 
 def _functional(node: Node) -> torch._ops.OpOverload | None:
-    """`aten.relu.default` for a call of `aten.relu_.default`, None for every other node."""
+    """Returns `aten.relu.default` for a call of `aten.relu_.default`, None for every other node."""
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return None
     namespace, name = node.target._schema.name.split("::")
@@ -73,7 +73,7 @@ def _functional(node: Node) -> torch._ops.OpOverload | None:
 
 
 def _make_value(node: Node, replacement: torch._ops.OpOverload, order: dict[Node, int]) -> None:
-    """The write computes what it wrote; whoever reads the memory later reads the new whole, or the view of it."""
+    """Makes the write a value; later readers of the memory read the new whole, or the view of it."""
     chain = _chain(node.args[0])
     root = chain[-1]
     if root.op != "call_function" or is_mutable(root) or not all(map(_can_go_back, chain[:-1])):
@@ -91,7 +91,7 @@ def _make_value(node: Node, replacement: torch._ops.OpOverload, order: dict[Node
 
 
 def _chain(target: Any) -> list[Node]:
-    """The tensor that is written, what it is a view of, and so on down to what is none."""
+    """Lists the tensor that is written, what it is a view of, and so on down to one that is not a view."""
     found = [target]
     while is_alias(found[-1]):
         found.append(found[-1].args[0])
@@ -99,7 +99,7 @@ def _chain(target: Any) -> list[Node]:
 
 
 def _views_of(root: Node) -> list[Node]:
-    """All that share the memory of `root`, without it."""
+    """Lists all nodes that share the memory of `root`, without `root` itself."""
     found, left = dict[Node, None](), [root]
     while left:
         source = left.pop()
@@ -110,20 +110,20 @@ def _views_of(root: Node) -> list[Node]:
 
 
 def _is_read_after(alias: Node, order: dict[Node, int], at: int) -> bool:
-    """Whether it, or a view of it that was taken before, is read after `at`."""
+    """Whether `alias`, or a view of it that was taken before, is read after `at`."""
     return any(
         order[user] > at or (is_alias(user) and _is_read_after(user, order, at)) for user in alias.users
     )
 
 
 def _renew(place: "_Place", alias: Node, versions: dict[Node, Node], order: dict[Node, int]) -> None:
-    """The same view, of the new version of what it is a view of."""
+    """Takes the same view of the new version of what it is a view of."""
     base = alias.args[0]
     versions[alias] = place.call(alias, alias.target, (versions[base], *alias.args[1:]), alias.kwargs)
 
 
 class _Place:
-    """Where new calls go: after the write, one after another. They count as part of it."""
+    """Where new calls go: after the write, one after another. They count as part of the write."""
 
     def __init__(self, node: Node, order: dict[Node, int]) -> None:
         self._last, self._order, self._at = node, order, order[node]
@@ -131,7 +131,7 @@ class _Place:
     def call(
         self, like: Node, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> Node:
-        """A call whose value is as that of `like`."""
+        """Inserts a call whose value is like that of `like`."""
         with self._last.graph.inserting_after(self._last):
             made = self._last.graph.call_function(target, args, kwargs)
         made.meta = dict(like.meta)
@@ -149,7 +149,7 @@ def _can_go_back(view: Node) -> bool:
 
 
 def _back(place: _Place, view: Node, now: Node) -> Node:
-    """What `view` was taken of, when the view is `now`."""
+    """Returns what `view` was taken of, given that the view is now `now`."""
     base: Node = view.args[0]
     if view.target in _IDENTITIES:
         return now

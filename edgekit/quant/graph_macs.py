@@ -1,6 +1,6 @@
 """What a network computes: its multiply-accumulates, counted from the exported program, by kind.
 
-The kind decides which integers pay. Convolutions want ranges fixed beforehand: found at run time they cost more than they
+The kind decides which integers pay. Convolutions want ranges fixed in advance: found at run time they cost more than they
 save (`edgekit.techniques.dynamic`). Recurrent cells stay one float operator under pt2e, so that only a runtime's own quantizer
 reaches them. Linear layers take either.
 
@@ -38,7 +38,7 @@ _MOVES = (
 
 
 def count(program: ExportedProgram) -> Macs:
-    """The multiply-accumulates of one run of the program."""
+    """Counts the multiply-accumulates of one run of the program."""
     sums: dict[Kind, int] = dict.fromkeys(get_args(Kind), 0)
     for _, kind, macs in counted(program):
         sums[kind] += macs
@@ -47,7 +47,7 @@ def count(program: ExportedProgram) -> Macs:
 
 
 def counted(program: ExportedProgram) -> Iterator[tuple[Node, Kind, int]]:
-    """Every node that multiplies and adds, with its kind and how often, in the order of the graph."""
+    """Yields every node that multiplies and adds, with its kind and its count, in the order of the graph."""
     signature = program.graph_signature
     stored = {*signature.inputs_to_parameters, *signature.inputs_to_buffers}
     for node in calls(program.graph_module):
@@ -57,7 +57,7 @@ def counted(program: ExportedProgram) -> Iterator[tuple[Node, Kind, int]]:
 
 
 def operator(node: Node) -> str:
-    """`conv2d` of aten.conv2d.default."""
+    """Returns the bare name of a node's operator: `conv2d` for aten.conv2d.default."""
     parts = str(node.target).split(".")
     return parts[1] if len(parts) > 1 and parts[0] == "aten" else ""
 
@@ -75,7 +75,7 @@ def _transposed(node: Node, stored: set[str]) -> tuple[Kind, int]:
 
 
 def _product(node: Node, stored: set[str]) -> tuple[Kind, int]:
-    """linear, matmul and their kin; addmm and baddbmm have the bias first."""
+    """Counts linear, matmul and their kin; addmm and baddbmm have the bias first."""
     first = 1 if operator(node) in ("addmm", "baddbmm", "addmv") else 0
     left, right = node.args[first], node.args[first + 1]
     kind: Kind = "linear" if _is_stored(left, stored) or _is_stored(right, stored) else "attention"
@@ -83,7 +83,7 @@ def _product(node: Node, stored: set[str]) -> tuple[Kind, int]:
 
 
 def _einsum(node: Node, stored: set[str]) -> tuple[Kind, int]:
-    """Every index of the equation runs once through all the others; an ellipsis stands for what the operands have more."""
+    """Multiplies the sizes of all indices of the equation; an ellipsis stands for the dimensions without a letter."""
     operands = node.args[1]
     kind: Kind = "linear" if any(_is_stored(operand, stored) for operand in operands) else "attention"
     sizes: dict[str, int] = {}
@@ -106,12 +106,12 @@ def _attention(node: Node, stored: set[str]) -> tuple[Kind, int]:
 
 
 def _recurrent(node: Node, stored: set[str]) -> tuple[Kind, int]:
-    """lstm.input(input, states, weights, ...): each weight matrix once for every step of every sample."""
+    """Counts lstm.input(input, states, weights, ...): each weight matrix once for every step of every sample."""
     return "recurrent", prod(_shape(node.args[0])[:-1]) * _matrices(node.args[2])
 
 
 def _cell(node: Node, stored: set[str]) -> tuple[Kind, int]:
-    """lstm_cell(input, state, w_ih, w_hh, ...)."""
+    """Counts lstm_cell(input, state, w_ih, w_hh, ...)."""
     return "recurrent", prod(_shape(node.args[0])[:-1]) * _matrices(node.args[2:4])
 
 

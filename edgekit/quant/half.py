@@ -17,13 +17,19 @@ MAX_FLOAT16 = 65504.0
 
 
 class HalfSimulation(Interpreter):
-    """keep: names of operators that compute in float32; stored weights that only these read stay float32 too."""
+    """Runs a float graph with results rounded to float16.
+
+    Args:
+        module: The float graph.
+        keep: Names of operators that compute in float32; stored weights that only these read stay float32 too.
+    """
 
     def __init__(self, module: GraphModule, keep: Iterable[str] = ()) -> None:
         super().__init__(module)
         self.keep = frozenset(keep)
 
     def run_node(self, n: Node) -> Any:
+        """Runs one node and rounds its result to float16, unless the node is kept in float32."""
         value = super().run_node(n)
         if n.op in ("output", "placeholder") or n.name in self.keep or not _is_float(value):
             return value
@@ -33,13 +39,14 @@ class HalfSimulation(Interpreter):
 
 
 class Largest(Interpreter):
-    """The float run; `found` holds the largest magnitude of every operator's result, over all runs."""
+    """Runs a graph in float; `found` holds the largest magnitude of every operator's result, over all runs."""
 
     def __init__(self, module: GraphModule) -> None:
         super().__init__(module)
         self.found: dict[str, float] = {}
 
     def run_node(self, n: Node) -> Any:
+        """Runs one node and notes the largest magnitude of its result."""
         value = super().run_node(n)
         if n.op == "call_function" and _is_float(value) and value.numel():
             self.found[n.name] = max(self.found.get(n.name, 0.0), float(value.abs().max()))
@@ -52,7 +59,7 @@ def _is_float(value: object) -> bool:
 
 @torch.no_grad()
 def largest(module: GraphModule, samples: Iterable[Batch]) -> dict[str, float]:
-    """Node name -> largest magnitude over the samples."""
+    """Returns the largest magnitude over the samples, by node name."""
     watching = Largest(module)
     for sample in samples:
         watching.run(*sample)
@@ -60,7 +67,16 @@ def largest(module: GraphModule, samples: Iterable[Batch]) -> dict[str, float]:
 
 
 def overflowing(module: GraphModule, magnitudes: dict[str, float], headroom: float) -> set[str]:
-    """Operators whose result may leave float16, and those that read one: a cast of it would be infinite."""
+    """Finds the operators that half precision must keep in float32.
+
+    Args:
+        module: The float graph.
+        magnitudes: The largest magnitude by node name, from `largest`.
+        headroom: How many times the seen magnitude a result may reach.
+
+    Returns:
+        Operators whose result may leave float16, and those that read one: a cast of it would be infinite.
+    """
     born = {name for name, value in magnitudes.items() if value > MAX_FLOAT16 / headroom}
     readers = {
         u.name for n in module.graph.nodes if n.name in born for u in n.users if u.op == "call_function"
@@ -69,7 +85,7 @@ def overflowing(module: GraphModule, magnitudes: dict[str, float], headroom: flo
 
 
 def work(node: Node) -> int:
-    """Multiply-accumulates of a layer, else the numbers it writes."""
+    """Returns the multiply-accumulates of a layer; for anything else how many numbers it writes."""
     value = node.meta.get("val")
     if not isinstance(value, torch.Tensor):
         return 0

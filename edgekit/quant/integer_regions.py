@@ -29,8 +29,17 @@ _COMPUTES = (
 
 
 class Layer(Record):
-    """weight: the name of its observer. bias: the path of the stored tensor, if it has one. macs: multiply-accumulates of one run of the
-    program. weights: numbers in the weight."""
+    """A convolution or linear layer with an observed weight.
+
+    Attributes:
+        name: The name of its node.
+        module: The path of the module that it came from.
+        origin: The module with its class, as `edgekit.quant.program.origin` writes it.
+        weight: The name of the observer of its weight.
+        macs: Multiply-accumulates of one run of the program.
+        weights: How many numbers the weight holds.
+        bias: The path of the stored bias, if it has one.
+    """
 
     name: str
     module: str
@@ -42,11 +51,16 @@ class Layer(Record):
 
 
 class Tensor(Record):
-    """One observed edge. observers: all that stand on it, one for each who reads it apart.
+    """One observed edge.
 
-    maker: the layer that makes it, or None. sources: indices of the tensors that the operator which makes it reads,
-    where that is no layer; none: it is made in float, whatever is chosen. readers: the layers that read it. operators: for each other operator that reads it, the
-    indices of all tensors which that operator reads.
+    Attributes:
+        observers: All observers that stand on it, one for each node that reads it separately.
+        elements: How many numbers it holds.
+        maker: The layer that makes it, or None.
+        sources: Indices of the tensors that are read by the operator which makes it, where that is not a layer. Empty:
+            it is made in float, whatever is chosen.
+        readers: The layers that read it.
+        operators: For each other operator that reads it, the indices of all tensors which that operator reads.
     """
 
     observers: tuple[str, ...]
@@ -58,18 +72,19 @@ class Tensor(Record):
 
 
 class IntegerRegions(Record):
-    """Layers in the order of the graph, tensors likewise."""
+    """The layers and tensors of a prepared graph, both in the order of the graph."""
 
     layers: tuple[Layer, ...]
     tensors: tuple[Tensor, ...]
 
     @property
     def macs(self) -> int:
+        """The multiply-accumulates of all layers."""
         return sum(layer.macs for layer in self.layers)
 
 
 def network(prepared: GraphModule) -> IntegerRegions:
-    """Reads a graph that `prepare_pt2e` made."""
+    """Reads the layers and tensors of a graph that `prepare_pt2e` made."""
     watched = {node: _observed(prepared, node) for node in prepared.graph.nodes}
     layers = tuple(_layer(node) for node in calls(prepared) if _is_layer(node, watched))
     edges: dict[Node, list[Node]] = {}
@@ -114,7 +129,7 @@ def _bias(node: Node) -> str | None:
 
 
 def _value(node: Node, watched: dict[Node, bool]) -> Node:
-    """What an observer, or a chain of them, stands on."""
+    """Returns what an observer, or a chain of them, stands on."""
     while watched[node]:
         node = node.args[0]
     return node
@@ -142,7 +157,7 @@ def _tensor(value: Node, edge: list[Node], index: dict[Node, int], watched: dict
 def _maker(
     value: Node, index: dict[Node, int], watched: dict[Node, bool]
 ) -> tuple[str | None, tuple[int, ...]]:
-    """The layer whose unit ends at `value`, or the tensors that the operator reads."""
+    """Returns the layer whose unit ends at `value`, or the tensors that the operator reads."""
     node = value
     while node.target in rules.FUSED | rules.NORM and not watched[node.args[0]]:
         node = node.args[0]
@@ -154,7 +169,7 @@ def _maker(
 
 
 def _unit_of(user: Node, watched: dict[Node, bool]) -> Node | None:
-    """The layer that `user` is, or the layer behind a pad that `user` is."""
+    """Returns the layer that `user` is, or the layer behind a pad that `user` is."""
     if _is_layer(user, watched):
         return user
     behind = rules.only_user(user) if rules.is_zero_pad(user) else None
@@ -162,7 +177,7 @@ def _unit_of(user: Node, watched: dict[Node, bool]) -> Node | None:
 
 
 def _users(value: Node, watched: dict[Node, bool]) -> Iterator[Node]:
-    """Who reads the value, behind its observers or past them."""
+    """Yields the readers of the value, behind its observers or past them."""
     for user in value.users:
         if watched[user]:
             yield from _users(user, watched)

@@ -21,7 +21,7 @@ _RANDOM = torch.Tag.nondeterministic_seeded
 
 
 def constant_of(graph_module: GraphModule, node: Any) -> torch.Tensor | None:
-    """The tensor that a get_attr node reads; None for any other node."""
+    """Returns the tensor that a get_attr node reads; None for any other node."""
     if not isinstance(node, Node) or node.op != "get_attr":
         return None
     value = reduce(getattr, str(node.target).split("."), graph_module)
@@ -29,7 +29,7 @@ def constant_of(graph_module: GraphModule, node: Any) -> torch.Tensor | None:
 
 
 def get_constant(graph_module: GraphModule, node: Any) -> torch.Tensor | None:
-    """The value of a node that depends on constants alone; None where an input takes part or chance does."""
+    """Returns the value of a node that depends on constants alone; None where an input or a random number takes part."""
     if not isinstance(node, Node) or node.op != "call_function":
         return constant_of(graph_module, node)
     if not isinstance(node.target, torch._ops.OpOverload) or _RANDOM in node.target.tags:
@@ -48,7 +48,7 @@ def get_constant(graph_module: GraphModule, node: Any) -> torch.Tensor | None:
 
 
 def fold_constants(graph_module: GraphModule) -> None:
-    """What depends on constants alone is computed now; a value read twice is held once."""
+    """Computes now what depends on constants alone; a value that is read twice is held once."""
     held: dict[tuple[Any, ...], Node] = {}
     for node in list(graph_module.graph.nodes):
         if node.op == "get_attr":
@@ -70,7 +70,7 @@ def fold_constants(graph_module: GraphModule) -> None:
 
 
 def plain_numbers(graph_module: GraphModule) -> None:
-    """A constant of no dimension that takes part in arithmetic becomes a number, as `x + 3` has it."""
+    """Turns a constant without dimensions that takes part in arithmetic into a number, as in `x + 3`."""
     for node in graph_module.graph.nodes:
         if node.target in _ARITHMETIC:
             left, *rest = node.args
@@ -87,7 +87,18 @@ def plain_numbers(graph_module: GraphModule) -> None:
 def put_constant(
     graph_module: GraphModule, value: torch.Tensor, before: Node, role: str, trained: bool = True
 ) -> Node:
-    """A get_attr node in front of `before` that reads `value`: a parameter if `trained`, else a buffer."""
+    """Puts a get_attr node in front of `before` that reads `value`.
+
+    Args:
+        graph_module: The graph, changed in place.
+        value: The constant.
+        before: The node that the new one is put in front of.
+        role: What the constant is to its layer, such as "kernel"; part of its name.
+        trained: Whether it becomes a parameter; else a buffer.
+
+    Returns:
+        The new node.
+    """
     value = value.detach().clone()
     name = _free_name(graph_module, f"{module_path(before) or before.name}_{role}".replace(".", "_"))
     if trained and value.is_floating_point():

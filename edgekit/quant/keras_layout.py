@@ -3,7 +3,7 @@
     permute(x, to last) -> relu -> permute(to first)    =    relu(x)
 
 A permute commutes with what looks at each number alone, and with reductions, sums, joins and pads once their axes are
-renamed. Sunk below those it meets the permute in front of the next convolution, and both are the identity. What
+renamed. Sunk below those, it meets the permute in front of the next convolution, and both are the identity. What
 remains is at the borders: the interface of the model, and a reshape that mixes axes.
 """
 
@@ -30,7 +30,7 @@ _EACH_NUMBER = {
 
 
 def channels_first(graph_module: GraphModule) -> None:
-    """Every permute sinks below what commutes with it, and cancels where it meets its inverse."""
+    """Sinks every permute below what commutes with it; it cancels where it meets its inverse."""
     for node in list(graph_module.graph.nodes):
         if node.op != "call_function":
             continue
@@ -51,7 +51,7 @@ def channels_first(graph_module: GraphModule) -> None:
 
 
 def permute_input_first(graph_module: GraphModule) -> None:
-    """What stands between an input and its permute (a pad, a rescaling) moves below it, and equal permutes become one.
+    """Moves what stands between an input and its permute (a pad, a rescaling) below it, and makes equal permutes one.
 
     A pad then stands before its convolution and may join it, and every exporter sees which layout the input has.
     """
@@ -68,7 +68,7 @@ def permute_input_first(graph_module: GraphModule) -> None:
 
 
 def flatten_channels_first(graph_module: GraphModule) -> None:
-    """x -> permute to last -> flatten -> linear(W) becomes x -> flatten -> linear(W with its columns reordered)."""
+    """Reorders the columns of W so that `x -> permute to last -> flatten -> linear(W)` needs no permute."""
     for linear in list(graph_module.graph.nodes):
         if linear.target is not ATEN.linear.default:
             continue
@@ -88,7 +88,17 @@ def flatten_channels_first(graph_module: GraphModule) -> None:
 
 
 def insert(before: Node, target: Any, args: tuple[Any, ...], origin: Node | None = None) -> Node:
-    """A call in front of `before`, with the value it has and the module of `origin` (else of `before`)."""
+    """Inserts a call in front of another node.
+
+    Args:
+        before: The node that the new call is put in front of.
+        target: The operator to call.
+        args: Its arguments.
+        origin: The node whose module the call belongs to; `before` where it is None.
+
+    Returns:
+        The new node, with the fake value that it has.
+    """
     with before.graph.inserting_before(before):
         node = before.graph.call_function(target, args)
     _fill(node, origin or before)
@@ -129,13 +139,13 @@ def _inverse(order: Order) -> Order:
 
 
 def _only_singletons_move(shape: Sequence[int], order: Order) -> bool:
-    """Whether permuting a tensor of `shape` keeps its numbers in their order, so that a reshape does the same."""
+    """Whether permuting a tensor of `shape` keeps its numbers in order, so that a reshape does the same."""
     wide = [axis for axis in order if shape[axis] > 1]
     return wide == sorted(wide)
 
 
 def _compose(node: Node) -> None:
-    """permute(permute(x)) is one permute or none; permute(reshape(x)) that moves only axes of size 1 is a reshape."""
+    """Makes permute(permute(x)) one permute or none; permute(reshape(x)) that moves only axes of size 1, a reshape."""
     source = node.args[0]
     if _is_permute(source):
         order = [_order(source)[axis] for axis in _order(node)]
@@ -151,7 +161,7 @@ def _compose(node: Node) -> None:
 
 
 def _reaches_input(graph_module: GraphModule, node: Node) -> bool:
-    """Whether only pads and arithmetic with constants, read by nobody else, lie between an input and `node`."""
+    """Whether only pads and arithmetic with constants, read by no other node, lie between an input and `node`."""
     while node.op != "placeholder":
         if len(node.users) > 1 or not (
             _is_pointwise(node) or (node.target in _PADS and _pads_constant(node))
@@ -169,7 +179,7 @@ def _reaches_input(graph_module: GraphModule, node: Node) -> bool:
 
 
 def _lift(graph_module: GraphModule, permute: Node) -> Node:
-    """permute(f(x)) becomes f(permute(x)); returns the new permute."""
+    """Turns permute(f(x)) into f(permute(x)); returns the new permute."""
     source, order = permute.args[0], _order(permute)
     moved = insert(permute, ATEN.permute.default, (source.args[0], order))
     if source.target in _PADS:
@@ -185,7 +195,7 @@ def _lift(graph_module: GraphModule, permute: Node) -> Node:
 
 
 def _drop_permute(reshape: Node) -> None:
-    """reshape(permute(x)) is reshape(x) where only axes of size 1 move."""
+    """Turns reshape(permute(x)) into reshape(x) where only axes of size 1 move."""
     source = reshape.args[0]
     if _is_permute(source) and _only_singletons_move(source.args[0].meta["val"].shape, _order(source)):
         reshape.args = (source.args[0], *reshape.args[1:])
@@ -198,13 +208,16 @@ def _is_pointwise(node: Node) -> bool:
 
 
 def _common_order(nodes: Sequence[Any]) -> Order | None:
-    """The order of all permutes among `nodes`; None if there is none or they differ."""
+    """Returns the order of all permutes among `nodes`; None if there is none or they differ."""
     orders = [_order(node) for node in nodes if _is_permute(node)]
     return orders[0] if orders and all(order == orders[0] for order in orders) else None
 
 
 def _unmoved(graph_module: GraphModule, value: Any, order: Order, before: Node) -> Node | None:
-    """The node u with permute(u, order) = `value`, broadcast to the rank of `order`; None where it would cost a permute."""
+    """Returns the node u with permute(u, order) = `value`, broadcast to the rank of `order`.
+
+    None where that would cost a permute.
+    """
     if _is_permute(value) and _order(value) == order:
         return value.args[0]
     shape = [1] * (len(order) - value.meta["val"].ndim) + [int(size) for size in value.meta["val"].shape]
@@ -218,7 +231,7 @@ def _unmoved(graph_module: GraphModule, value: Any, order: Order, before: Node) 
 
 
 def _below(node: Node, order: Order) -> None:
-    """All readers of `node`, which now gives the unmoved tensor, read its permute."""
+    """Makes all readers of `node`, which now gives the unmoved tensor, read its permute."""
     moved = _insert_after(node, ATEN.permute.default, (node, order))
     node.replace_all_uses_with(moved, delete_user_cb=lambda user: user is not moved)
 
@@ -292,13 +305,13 @@ def _sink_pad(node: Node) -> None:
 
 
 def _pads_constant(pad: Node) -> bool:
-    """Whether it writes a constant: only that may go on any axis."""
+    """Whether the pad writes a constant: only such a pad may go on any axis."""
     mode = pad.args[2] if len(pad.args) > 2 else pad.kwargs.get("mode", "constant")
     return pad.target is ATEN.constant_pad_nd.default or mode == "constant"
 
 
 def _pads_of(pad: Node, order: Order) -> list[int]:
-    """Its pairs, the last axis first, for the tensor whose axis order[i] is the axis i of the one it pads."""
+    """Returns the pad's pairs, last axis first, for the tensor whose axis order[i] is axis i of the padded one."""
     given = [int(p) for p in pad.args[1]]
     of_axis = {order[len(order) - 1 - i // 2]: given[i : i + 2] for i in range(0, len(given), 2)}
     pads = [p for axis in reversed(range(len(order))) for p in of_axis.get(axis, [0, 0])]
@@ -308,7 +321,7 @@ def _pads_of(pad: Node, order: Order) -> list[int]:
 
 
 def _is_flatten(node: Any) -> bool:
-    """A reshape of a permuted feature map to [N, all], which nothing else reads."""
+    """Whether `node` reshapes a permuted feature map, which nothing else reads, to [N, all]."""
     if not isinstance(node, Node) or node.target is not ATEN.reshape.default or len(node.users) != 1:
         return False
     source = node.args[0]

@@ -22,8 +22,13 @@ TIME_LIMIT_S = 20.0
 
 
 class Costs(Record):
-    """What float costs more than integers. layers: by name, negative where float is faster. border_per_element: one
-    number of a tensor converted between the two. unit: "s" measured, or shares estimated."""
+    """What float costs more than integers.
+
+    Attributes:
+        layers: The added cost of each layer in float, by name; negative where float is faster.
+        border_per_element: The cost of converting one number of a tensor between float and integers.
+        unit: "s" where the costs were measured; otherwise what they are estimated shares of.
+    """
 
     layers: dict[str, float]
     border_per_element: float
@@ -31,8 +36,14 @@ class Costs(Record):
 
 
 class Choice(Record):
-    """float_layers: names in the order of the network. quiet: indices of the tensors that are float with them. noise:
-    predicted noise / signal that stays. cost: in the unit of the costs, against all layers in integers."""
+    """The layers that stay float.
+
+    Attributes:
+        float_layers: The names of these layers, in the order of the network.
+        quiet: Indices of the tensors that are float with them.
+        noise: The predicted noise / signal that remains.
+        cost: The added cost against all layers in integers, in the unit of the costs.
+    """
 
     float_layers: tuple[str, ...]
     quiet: tuple[int, ...]
@@ -41,7 +52,17 @@ class Choice(Record):
 
 
 def solve(network: IntegerRegions, harm: Harm, costs: Costs, limit: float = math.inf) -> Choice | None:
-    """The cheapest choice with noise of at most `limit`; None where no choice has."""
+    """Finds the cheapest layers to keep in float.
+
+    Args:
+        network: The layers and tensors to choose from.
+        harm: The noise that each of them adds when it is rounded.
+        costs: What float costs more than integers.
+        limit: The most noise / signal that may remain.
+
+    Returns:
+        The cheapest choice; None where no choice keeps to the limit.
+    """
     program = _Program(network, harm, costs)
     program.rules()
     program.limit_noise(limit)
@@ -50,7 +71,10 @@ def solve(network: IntegerRegions, harm: Harm, costs: Costs, limit: float = math
 
 
 class _Program:
-    """Variables: x a layer is float; v a tensor is made in float; y it is float; z it is converted; one of each."""
+    """The integer linear program; its variables are 0 or 1.
+
+    x: a layer is float; v: a tensor is made in float; y: the tensor is float; z: the tensor is converted.
+    """
 
     def __init__(self, network: IntegerRegions, harm: Harm, costs: Costs) -> None:
         self.network, self.harm, self.costs = network, harm, costs
@@ -89,7 +113,7 @@ class _Program:
                     self._at_most(0, {self._at("v", other): 1, v: -1, z: -1})
 
     def _made(self, maker: str | None, sources: tuple[int, ...], v: int) -> None:
-        """Ties v to the layer, or to the operands: float as soon as one of them is."""
+        """Ties v to the layer, or to the operands: the tensor is float as soon as one of them is."""
         if maker is not None:
             self._below(v, self.place[maker])
             self._below(self.place[maker], v)
@@ -100,7 +124,7 @@ class _Program:
         self._at_most(0 if operands else -1, {v: 1 if operands else -1, **dict.fromkeys(operands, -1)})
 
     def limit_noise(self, limit: float) -> None:
-        """sum of harm * (1 - float) <= limit."""
+        """Adds the row: sum of harm * (1 - float) <= limit."""
         if math.isinf(limit):
             return
         row = {self.place[name]: -noise for name, noise in self.harm.weights.items()}

@@ -1,10 +1,11 @@
-"""How much each layer and each tensor harms the outputs when it alone is rounded to integers.
+"""How much each layer and each tensor degrades the outputs when it alone is rounded to integers.
 
 The calibrated graph runs once in float. Then one observer at a time rounds to its grid, everything else stays
-float, and what that adds to the outputs is its harm: noise power over signal power of each channel of each output, over a few
-calibration samples (`edgekit.quant.slices` says how they become one number). Only what lies behind the observer is run again. Harms of different places are nearly independent, so that they
-add: the noise of a set is the sum of its members (the additivity that Zhou et al. 2018, "Adaptive Quantization
-for Deep Neural IntegerRegions", AAAI, section 3, measure and use).
+float, and what that adds to the outputs is its harm, the sensitivity of the outputs to it: noise power over signal
+power of each channel of each output, over a few calibration samples (`edgekit.quant.slices` says how they become one
+number). Only what lies behind the observer is run again. The sensitivities to different places are nearly
+independent, so that they add: the noise of a set is the sum of its members (the additivity that Zhou et al. 2018,
+"Adaptive Quantization for Deep Neural Network", AAAI, section 3, measure and use).
 
 Cost: about half a float inference for each observer and sample; 110 observers and 8 samples of EfficientNet-Lite0
 take some ten seconds.
@@ -31,7 +32,13 @@ SAMPLES = 8
 
 
 class Harm(Record):
-    """Noise power / signal power at the outputs, of a mean channel. weights: by layer name; tensors: in the order of the network."""
+    """The sensitivity of the outputs to each rounding: noise power / signal power of a mean channel.
+
+    Attributes:
+        weights: By layer name.
+        tensors: In the order of the network.
+        samples: How many calibration samples it was measured on.
+    """
 
     weights: dict[str, float]
     tensors: tuple[float, ...]
@@ -39,16 +46,22 @@ class Harm(Record):
 
     @property
     def total(self) -> float:
+        """The noise / signal with everything rounded, as the sum of its parts."""
         return sum(self.weights.values()) + sum(self.tensors)
 
 
 def db(noise_ratio: float) -> float:
-    """Noise over signal as a signal-to-noise ratio in decibels."""
+    """Converts noise over signal to a signal-to-noise ratio in decibels."""
     return -10 * math.log10(noise_ratio) if noise_ratio > 0 else math.inf
 
 
 class Part(Record):
-    """What rounds alone: observers, and the bias that was corrected for it."""
+    """What rounds alone.
+
+    Attributes:
+        observers: The observers that round.
+        bias: The path of the bias that was corrected for them, if there is one.
+    """
 
     observers: tuple[str, ...]
     bias: str | None = None
@@ -60,8 +73,17 @@ def measure(
     samples: Sequence[Batch],
     floats: Mapping[str, torch.Tensor] | None = None,
 ) -> Harm:
-    """The harm of every weight and tensor of `network` on `samples`. floats: biases before they were corrected, by path:
-    a layer whose weight is not rounded needs no correction."""
+    """Measures how sensitive the outputs are to every weight and tensor of a network.
+
+    Args:
+        prepared: The calibrated graph.
+        network: Its layers and tensors.
+        samples: Inputs of the model.
+        floats: Biases before they were corrected, by path: a layer whose weight is not rounded needs no correction.
+
+    Returns:
+        The degradation that each weight and tensor causes when it alone is rounded.
+    """
     parts = [Part(observers=(layer.weight,), bias=layer.bias) for layer in network.layers]
     parts += [Part(observers=tensor.observers) for tensor in network.tensors]
     module, at_once = widened(prepared)
@@ -97,7 +119,7 @@ class _Powers:
 
 
 class _Alone(Simulation):
-    """The float graph with one part rounding; what does not depend on it is not run again."""
+    """The float graph with one part rounding; what does not depend on that part is not run again."""
 
     def __init__(self, prepared: GraphModule, floats: Mapping[str, torch.Tensor]) -> None:
         super().__init__(prepared)
@@ -106,7 +128,7 @@ class _Alone(Simulation):
         self._kept: dict[Node, Any] = {}
 
     def reference(self, sample: Batch) -> list[torch.Tensor]:
-        """The float outputs; every value on the way is kept."""
+        """Returns the float outputs; every value on the way is kept."""
         self.roundings, self.stored, self._kept = dict.fromkeys(self._all), self._floats, {}
         (found,) = outputs(self, [sample])
         self._kept = {node: value for node, value in self.env.items() if node.op != "output"}
@@ -125,7 +147,7 @@ class _Alone(Simulation):
 
 
 def _behind(prepared: GraphModule, part: Part) -> set[Node]:
-    """What the part changes, and every node that depends on it."""
+    """Returns what the part changes, and every node that depends on it."""
     found: set[Node] = set()
     for node in prepared.graph.nodes:
         own = {"call_module": part.observers, "get_attr": (part.bias,)}.get(node.op, ())

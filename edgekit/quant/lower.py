@@ -18,7 +18,12 @@ ATEN = torch.ops.aten
 def lower_for_integers(graph_module: GraphModule, full: bool = False) -> GraphModule:
     """Runs every pass, in order; one that would change what the graph computes is undone, and logged.
 
-    full: for a runtime of whole networks in integers.
+    Args:
+        graph_module: The traced graph, rewritten in place.
+        full: Whether the target is a runtime that computes whole networks in integers.
+
+    Returns:
+        The same graph.
     """
     before = proven.of_graph(graph_module)
     proven.rewrite(graph_module, [*PASSES, *(FULL if full else [])], before)
@@ -26,7 +31,7 @@ def lower_for_integers(graph_module: GraphModule, full: bool = False) -> GraphMo
 
 
 def constants_in_place(graph_module: GraphModule) -> None:
-    """A literal that forward makes and shapes, `torch.tensor([...]).view(1, 4, 1)`, becomes one stored tensor."""
+    """Turns a literal that forward makes and shapes, `torch.tensor([...]).view(1, 4, 1)`, into one stored tensor."""
     for node in _calls(graph_module, *rules.RESHAPES):
         value = _stored(graph_module, node.args[0])
         if isinstance(value, torch.Tensor):
@@ -34,13 +39,14 @@ def constants_in_place(graph_module: GraphModule) -> None:
 
 
 def square_to_product(graph_module: GraphModule) -> None:
+    """Rewrites x ** 2 as x * x."""
     for node in _calls(graph_module, ATEN.pow.Tensor_Scalar):
         if node.args[1] == 2 and rules.is_float(node):
             node.target, node.args = ATEN.mul.Tensor, (node.args[0], node.args[0])
 
 
 def silu_to_sigmoid(graph_module: GraphModule) -> None:
-    """silu(x) = x * sigmoid(x): sigmoid and mul have int8 kernels, silu has none."""
+    """Rewrites silu(x) as x * sigmoid(x): sigmoid and mul have int8 kernels, silu has none."""
     for node in _calls(graph_module, ATEN.silu.default):
         with graph_module.graph.inserting_before(node):
             sigmoid = _call(graph_module, node, ATEN.sigmoid.default, (node.args[0],))
@@ -48,7 +54,7 @@ def silu_to_sigmoid(graph_module: GraphModule) -> None:
 
 
 def hardsigmoid_to_relu6(graph_module: GraphModule) -> None:
-    """hardsigmoid(x) = relu6(x + 3) / 6, in steps that are all int8."""
+    """Rewrites hardsigmoid(x) as relu6(x + 3) / 6, in steps that all have int8 kernels."""
     for node in _calls(graph_module, ATEN.hardsigmoid.default):
         with graph_module.graph.inserting_before(node):
             shifted = _call(graph_module, node, ATEN.add.Tensor, (node.args[0], 3.0))
@@ -57,7 +63,7 @@ def hardsigmoid_to_relu6(graph_module: GraphModule) -> None:
 
 
 def clamp_to_hardtanh(graph_module: GraphModule) -> None:
-    """clamp(x, low, high) is a hardtanh, clamp(x, 0) a relu: what layers take in."""
+    """Rewrites clamp(x, low, high) as hardtanh and clamp(x, 0) as relu, which layers absorb."""
     for node in _calls(graph_module, ATEN.clamp.default, ATEN.clamp_min.default):
         low, high = [*node.args[1:], None, None][:2]
         low, high = node.kwargs.get("min", low), node.kwargs.get("max", high)
@@ -70,7 +76,7 @@ def clamp_to_hardtanh(graph_module: GraphModule) -> None:
 
 
 def constants_to_tensors(graph_module: GraphModule) -> None:
-    """x - c and x / c become x + (-c) and x * (1 / c); a scalar c becomes a tensor, which can be quantized."""
+    """Rewrites x - c and x / c as x + (-c) and x * (1 / c); a scalar c becomes a tensor, which can be quantized."""
     inverse = {ATEN.sub.Tensor: ATEN.add.Tensor, ATEN.div.Tensor: ATEN.mul.Tensor}
     for node in _calls(graph_module, ATEN.add.Tensor, ATEN.mul.Tensor, *inverse):
         value = _stored(graph_module, node.args[1])
@@ -87,14 +93,14 @@ def constants_to_tensors(graph_module: GraphModule) -> None:
 
 
 def _stored(graph_module: GraphModule, value: Any) -> torch.Tensor | float | None:
-    """A constant operand, as numbers."""
+    """Returns a constant operand, as numbers."""
     if isinstance(value, Node):
         return tensors.read(graph_module, str(value.target)) if rules.is_constant(value) else None
     return float(value) if isinstance(value, (int, float)) else None
 
 
 def chunk_to_slices(graph_module: GraphModule) -> None:
-    """The parts of a chunk or split become slices, which share the range of what they cut."""
+    """Rewrites the parts of a chunk or split as slices, which share the range of what they cut."""
     for node in _calls(graph_module, ATEN.chunk.default, ATEN.split.Tensor, ATEN.split_with_sizes.default):
         dim = node.args[2] if len(node.args) > 2 else node.kwargs.get("dim", 0)
         parts = node.meta["val"]
@@ -108,7 +114,7 @@ def chunk_to_slices(graph_module: GraphModule) -> None:
 
 
 def stack_to_cat(graph_module: GraphModule) -> None:
-    """A stack is a concatenation of tensors with one more dimension, and has its rules."""
+    """Rewrites a stack as a concatenation of tensors with one more dimension, which follows the rules of cat."""
     for node in _calls(graph_module, ATEN.stack.default):
         dim = (node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)) % node.meta["val"].dim()
         with graph_module.graph.inserting_before(node):
@@ -119,7 +125,7 @@ def stack_to_cat(graph_module: GraphModule) -> None:
 
 
 def rsub_to_sub(graph_module: GraphModule) -> None:
-    """1 - x, with the 1 as a tensor."""
+    """Rewrites 1 - x with the 1 as a tensor."""
     for node in _calls(graph_module, ATEN.rsub.Scalar):
         if rules.is_float(node) and [*node.args[2:], node.kwargs.get("alpha", 1)][0] == 1:
             constant = _constant(graph_module, node, float(node.args[1]))
@@ -127,7 +133,10 @@ def rsub_to_sub(graph_module: GraphModule) -> None:
 
 
 def softmax_last(graph_module: GraphModule) -> None:
-    """A softmax has a kernel over the last dimension, and over the channels of an image, which are last in TFLite."""
+    """Moves the dimension of a softmax to the last place, where its kernels need it.
+
+    An image's softmax over channels needs no move: channels are last in TFLite.
+    """
     for node in _calls(graph_module, ATEN.softmax.int):
         rank = node.meta["val"].dim()
         dim = node.args[1] % rank
@@ -146,9 +155,9 @@ def _transposed(graph_module: GraphModule, node: Node, dim: int) -> Node:
 
 
 def norm_to_layer(graph_module: GraphModule) -> None:
-    """A batch norm that no layer takes in is a depthwise convolution of one pixel; of [N, C], x * a + b.
+    """Turns a batch norm that no layer absorbs into a depthwise convolution of one pixel; of [N, C], into x * a + b.
 
-    So it has a scale for each channel, which a product with a constant has not.
+    So it has a scale for each channel, which a product with a constant does not have.
     """
     for node in _calls(graph_module, *rules.NORM):
         if node.args[5] or not _is_made_in_integers(node.args[0]):
@@ -169,7 +178,7 @@ def norm_to_layer(graph_module: GraphModule) -> None:
 
 
 def _is_made_in_integers(source: Node) -> bool:
-    """An input, or what the quantizer may make integers; a layer takes in the norm behind it."""
+    """Whether `source` is an input, or what the quantizer may make integers; a layer absorbs the norm behind it."""
     known = rules.UNARY | rules.BINARY_FULL | rules.SHARE | rules.FIXED.keys() | {ATEN.cat.default}
     return (
         source.op == "placeholder"
@@ -179,7 +188,7 @@ def _is_made_in_integers(source: Node) -> bool:
 
 
 def _affine(graph_module: GraphModule, norm: Node) -> tuple[torch.Tensor, torch.Tensor]:
-    """A batch norm as x * factor + shift, per channel."""
+    """Returns a batch norm as x * factor + shift, per channel."""
     weight, bias, mean, variance = (_stored(graph_module, value) for value in norm.args[1:5])
     assert isinstance(mean, torch.Tensor) and isinstance(variance, torch.Tensor)
     factor = torch.rsqrt(variance + norm.args[7]) * (1.0 if weight is None else weight)
@@ -207,7 +216,7 @@ def _calls(graph_module: GraphModule, *targets: Any) -> list[Node]:
 
 
 def _call(graph_module: GraphModule, like: Node, target: Any, args: tuple[Any, ...]) -> Node:
-    """A call with the shape, type and origin of `like`."""
+    """Inserts a call with the shape, type and origin of `like`."""
     node = graph_module.graph.call_function(target, args)
     node.meta = {key: value for key, value in like.meta.items() if key != "quantization_annotation"}
     return node
@@ -219,7 +228,7 @@ def _replace(old: Node, new: Node) -> None:
 
 
 def _constant(graph_module: GraphModule, before: Node, value: torch.Tensor | float) -> Node:
-    """A tensor as an attribute of the module; of a number, [1, ..., 1] of the rank of `before`."""
+    """Stores a tensor as an attribute of the module; a number becomes [1, ..., 1] of the rank of `before`."""
     number = 0
     while hasattr(graph_module, f"_constant_{number}"):
         number += 1

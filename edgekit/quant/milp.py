@@ -14,7 +14,7 @@ GAP = 1e-4
 
 
 class Row(NamedTuple):
-    """low <= sum of coefficient * variable <= high; variables are numbered from 0."""
+    """A constraint: low <= sum of coefficient * variable <= high; variables are numbered from 0."""
 
     coefficients: Mapping[int, float]
     low: float
@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
 
 def at_most(high: float, coefficients: Mapping[int, float]) -> Row:
-    """A row without a lower limit."""
+    """Returns a row without a lower limit."""
     return Row(coefficients, -np.inf, high)
 
 

@@ -28,19 +28,34 @@ _STRING_PADDING = {
 
 
 def prepare_graph(graph_module: GraphModule) -> GraphModule:
-    """`prepared` for a graph as it is."""
+    """Runs `prepared` with the answers of the graph as it is.
+
+    Returns:
+        The same graph, rewritten in place.
+    """
     prepared(graph_module, proven.of_graph(graph_module))
     return graph_module
 
 
 def prepared(graph_module: GraphModule, before: proven.Reference) -> tuple[str, ...]:
-    """Runs every pass of PASSES, in order, on the graph of an exported program's `module()`, which answers as `before`
-    does. Returns a sentence for each pass that would have changed what it computes, and was undone."""
+    """Runs every pass of PASSES, in order, in place.
+
+    Args:
+        graph_module: The graph of an exported program's `module()`.
+        before: The answers that the graph must keep.
+
+    Returns:
+        A sentence for each pass that would have changed what the graph computes, and was undone.
+    """
     return proven.rewrite(graph_module, PASSES, before)
 
 
 def check_norms(graph_module: GraphModule) -> None:
-    """Raises TaskError for a batch norm that forward runs as in training: each sample is answered by its whole batch."""
+    """Checks that no batch norm uses the statistics of its batch.
+
+    Raises:
+        TaskError: forward runs a batch norm as in training, so that each sample's answer depends on its whole batch.
+    """
     for node in calls(graph_module):
         mean = node.args[3] if node.target in rules.NORM and node.args[5] else None
         if isinstance(mean, Node):
@@ -52,7 +67,7 @@ def check_norms(graph_module: GraphModule) -> None:
 
 
 def explicit_padding(graph_module: GraphModule) -> None:
-    """`padding="valid"` and a symmetric `padding="same"` become numbers, so that later passes know one form."""
+    """Turns `padding="valid"` and a symmetric `padding="same"` into numbers, so that later passes know one form."""
     for node in list(graph_module.graph.nodes):
         if node.target not in _STRING_PADDING:
             continue
@@ -88,13 +103,16 @@ PASSES: list[Callable[[GraphModule], None]] = [functionalize, fold_constants, ex
 
 
 def _spread(value: Any, rank: int) -> list[int]:
-    """A scalar or a one-element list stands for every spatial dimension."""
+    """Repeats a scalar or a one-element list for every spatial dimension."""
     values = list(value) if isinstance(value, (list, tuple)) else [value]
     return [int(v) for v in (values * rank if len(values) == 1 else values)]
 
 
 def _both_sides(pad: list[int], rank: int) -> list[int] | None:
-    """[left, right, top, bottom, ...] -> [..., top, left] where both sides are equal and only space is padded."""
+    """Turns [left, right, top, bottom, ...] into [..., top, left].
+
+    None unless both sides are equal and only space is padded.
+    """
     if len(pad) % 2 or not all(isinstance(p, int) and p >= 0 for p in pad) or any(pad[2 * rank :]):
         return None
     pairs = [(pad[i], pad[i + 1]) for i in range(0, min(len(pad), 2 * rank), 2)]

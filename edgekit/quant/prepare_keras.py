@@ -7,7 +7,7 @@ been part of the convolution's weights. MobileNetV2, 52 convolutions: 104 permut
 needs, [1, H, W, C] to the first convolution (`tests/quant/test_prepare_keras.py`).
 
 Each pass rewrites the graph in place and keeps its function, as those of `edgekit.quant.prepare` do. Weights become
-parameters of the graph in torch's layout, so that quantization-aware training goes on with them; the statistics of
+parameters of the graph in torch's layout, so that quantization-aware training continues with them; the statistics of
 batch norms become buffers. `edgekit.quant.keras_layout` moves the permutes.
 
 tensorflow-model-optimization is not used for training Keras models with fake quantization: it knows the legacy
@@ -50,23 +50,34 @@ _POOLS = {ATEN.max_pool1d.default: 1, ATEN.max_pool2d.default: 2}
 
 
 def prepare_keras(graph_module: GraphModule) -> GraphModule:
-    """`prepared` for a graph as it is."""
+    """Runs `prepared` with the answers of the graph as it is.
+
+    Returns:
+        The same graph, rewritten in place.
+    """
     prepared(graph_module, proven.of_graph(graph_module))
     return graph_module
 
 
 def prepared(graph_module: GraphModule, before: proven.Reference) -> tuple[str, ...]:
-    """Runs every pass of PASSES, in order, on the graph of an exported Keras model's `module()`, which answers as `before`
-    does. Returns a sentence for each pass that would have changed what it computes, and was undone."""
+    """Runs every pass of PASSES, in order, in place.
+
+    Args:
+        graph_module: The graph of an exported Keras model's `module()`.
+        before: The answers that the graph must keep.
+
+    Returns:
+        A sentence for each pass that would have changed what the graph computes, and was undone.
+    """
     undone = proven.rewrite(graph_module, PASSES, before)
     drop_unused(graph_module)
     return undone
 
 
 def drop_bookkeeping(graph_module: GraphModule) -> None:
-    """Drops conversions to the type that a tensor has, copies, and checks; operators get the name that rules know.
+    """Drops copies, checks and conversions to the type that a tensor already has; operators get names that rules know.
 
-    Left alone where something is still written in place: a copy might then protect a value.
+    Nothing is dropped where something is still written in place: a copy might then protect a value.
     """
     nodes = [node for node in graph_module.graph.nodes if node.op == "call_function"]
     for node in nodes:
@@ -81,7 +92,7 @@ def drop_bookkeeping(graph_module: GraphModule) -> None:
 
 
 def batch_norms(graph_module: GraphModule) -> None:
-    """(x - mean) * (rsqrt(variance + epsilon) * gamma) + beta becomes batch_norm, between two permutes if need be."""
+    """Makes a batch_norm of (x - mean) * (rsqrt(variance + epsilon) * gamma) + beta, between two permutes if need be."""
     for shift in list(graph_module.graph.nodes):
         found = _match_batch_norm(shift)
         if found is None:
@@ -115,7 +126,7 @@ def batch_norms(graph_module: GraphModule) -> None:
 
 
 def dense_layers(graph_module: GraphModule) -> None:
-    """matmul(x, W) + b becomes linear(x, W transposed, b)."""
+    """Rewrites matmul(x, W) + b as linear(x, W transposed, b)."""
     for node in list(graph_module.graph.nodes):
         if node.target is not ATEN.matmul.default or node.args[0].meta["val"].ndim < 2:
             continue
@@ -130,7 +141,7 @@ def dense_layers(graph_module: GraphModule) -> None:
 
 
 def conv_biases(graph_module: GraphModule) -> None:
-    """A constant for each channel, added to what a convolution without a bias gives, becomes its bias."""
+    """Makes a constant per channel, added to the output of a convolution without a bias, the bias of that convolution."""
     for node in list(graph_module.graph.nodes):
         rank = _CONV_RANK.get(node.target)
         if rank is None or (len(node.args) > 2 and node.args[2] is not None):
@@ -145,7 +156,7 @@ def conv_biases(graph_module: GraphModule) -> None:
 
 
 def global_means(graph_module: GraphModule) -> None:
-    """A mean over height and width keeps its axes, as pooling in torch does, and a reshape drops them.
+    """Keeps the axes of a mean over height and width, as pooling in torch does, and drops them by a reshape.
 
     ONNX Runtime has an integer kernel for that form alone.
     """
@@ -160,10 +171,10 @@ def global_means(graph_module: GraphModule) -> None:
 
 
 def pool_pads(graph_module: GraphModule) -> None:
-    """Max pooling over a border that repeats the edge becomes pooling with its own padding, which never wins.
+    """Turns max pooling over a border that repeats the edge into pooling with its own padding, which never wins.
 
-    The repeated edge of TensorFlow's "same" lies in the window anyway, so the largest value stays. A side that is
-    padded at its end alone, as with stride 2 and an even size, is what `ceil_mode` means.
+    The repeated edge of TensorFlow's "same" lies in the window anyway, so the largest value stays the same. A side that is
+    padded only at its end, as with stride 2 and an even size, is what `ceil_mode` means.
     """
     for pool in list(graph_module.graph.nodes):
         rank = _POOLS.get(pool.target)
@@ -208,14 +219,18 @@ def _same_type(node: Node, source: Any) -> bool:
 
 
 def _operands(value: Any, target: Any) -> tuple[Any, Any] | None:
-    """The two arguments of a call of `target`, None for anything else or a call with an alpha."""
+    """Returns the two arguments of a call of `target`; None for anything else or a call with an alpha."""
     if not isinstance(value, Node) or value.target is not target or value.kwargs or len(value.args) != 2:
         return None
     return value.args[0], value.args[1]
 
 
 def _match_batch_norm(shift: Node) -> tuple[Node, dict[str, Node], float] | None:
-    """(x, the nodes of mean, variance, gamma and beta, epsilon) where `shift` is the last sum of a batch norm."""
+    """Matches the last sum of a batch norm.
+
+    Returns:
+        (x, the nodes of mean, variance, gamma and beta, epsilon); None where `shift` is not such a sum.
+    """
     outer = _operands(shift, ATEN.add.Tensor)
     scaled = _operands(outer[0], ATEN.mul.Tensor) if outer else None
     centred = _operands(scaled[0], ATEN.sub.Tensor) if scaled else None
@@ -237,14 +252,14 @@ def _match_batch_norm(shift: Node) -> tuple[Node, dict[str, Node], float] | None
 
 
 def _channel_axis(mean: Node) -> int | None:
-    """The axis of [1, 1, 1, C] that is not 1; the last one where C is 1 as well."""
+    """Returns the axis of [1, 1, 1, C] that is not 1; the last one where C is 1 as well."""
     shape = mean.meta["val"].shape
     wide = [i for i, size in enumerate(shape) if size > 1]
     return None if len(wide) > 1 or not shape else (wide or [len(shape) - 1])[0]
 
 
 def _added(graph_module: GraphModule, node: Node, shape: tuple[int, ...]) -> tuple[Node, torch.Tensor | None]:
-    """The sum of `node` and a constant of `shape`, and that constant; `node` itself where nothing such follows."""
+    """Returns the sum of `node` and a constant of `shape`, and that constant; `node` and None where no such sum follows."""
     user = next(iter(node.users)) if len(node.users) == 1 else None
     pair = _operands(user, ATEN.add.Tensor)
     if user is None or pair is None or pair[0] is not node:

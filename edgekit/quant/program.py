@@ -7,6 +7,7 @@ A quantized program is always saved with its weights in float behind a quantize 
 them so. `fold_weights` replaces them with stored integers for the formats that want those (ONNX, Core ML).
 """
 
+import operator
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,11 @@ _QUANTIZE = ("quantize_per_tensor.default", "quantize_per_channel.default")
 
 
 def load(path: str | Path) -> ExportedProgram:
-    """Reads a saved program. Raises UserError where there is none or the file is something else."""
+    """Reads a saved program.
+
+    Raises:
+        UserError: There is no such file, or it holds something else.
+    """
     if not Path(path).is_file():
         raise UserError(
             f"no exported program at {path}; expected a file that edgekit.quant.program.save wrote"
@@ -40,20 +45,20 @@ def load(path: str | Path) -> ExportedProgram:
 
 
 def save(program: ExportedProgram, path: str | Path) -> None:
-    """Writes the program so that a reader meets the whole file or none."""
+    """Writes the program so that a reader sees either the whole file or none."""
     with _partial(Path(path)) as partial:
         torch.export.save(program, partial)
 
 
 def write(path: str | Path, data: bytes | memoryview) -> None:
-    """As `save`, for bytes."""
+    """Writes bytes as `save` does: a reader sees either the whole file or none."""
     with _partial(Path(path)) as partial:
         partial.write_bytes(data)
 
 
 @contextmanager
 def _partial(path: Path) -> Iterator[Path]:
-    """A file beside `path` that takes its place at the end; gone after an error."""
+    """Yields a file beside `path` that takes its place at the end, and is removed after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
@@ -67,18 +72,27 @@ def _partial(path: Path) -> Iterator[Path]:
 
 
 def export(module: torch.nn.Module, like: ExportedProgram | tuple[torch.Tensor, ...]) -> ExportedProgram:
-    """Exports `module` for the inputs that `like` takes, or for inputs as these (static shapes)."""
+    """Exports a module with static shapes.
+
+    Args:
+        module: The module.
+        like: A program that takes the same inputs, or example inputs.
+    """
     return torch.export.export(module, like if isinstance(like, tuple) else user_inputs(like), strict=False)
 
 
 def user_inputs(program: ExportedProgram) -> tuple[torch.Tensor, ...]:
-    """Zeros in the shape and type of every input, in the order of the program."""
+    """Returns zeros in the shape and type of every input, in the order of the program."""
     values = _values(program, program.graph_signature.user_inputs)
     return tuple(torch.zeros([int(d) for d in value.shape], dtype=value.dtype) for value in values)
 
 
 def specs(program: ExportedProgram) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """(inputs, outputs) as artifacts declare them: inputs by the model's argument names, outputs as output_i."""
+    """Returns the inputs and outputs of a program as artifacts declare them.
+
+    Returns:
+        (inputs, outputs): inputs by the model's argument names, outputs as output_i.
+    """
     signature = program.graph_signature
     named = [(str(name), str(name)) for name in signature.user_inputs]
     made = [(f"output_{i}", str(name)) for i, name in enumerate(signature.user_outputs)]
@@ -93,20 +107,23 @@ def specs(program: ExportedProgram) -> tuple[tuple[TensorSpec, ...], tuple[Tenso
 
 
 def layout(program: ExportedProgram) -> Literal["NCHW", "as the model"]:
-    """How the inputs of a file are laid out that takes them as `program` does."""
+    """Returns the input layout of a file that takes its inputs as `program` does."""
     images = any(value.ndim == 4 for value in _values(program, program.graph_signature.user_inputs))
     return "NCHW" if images and not takes_channels_last(program) else "as the model"
 
 
 def takes_channels_last(program: ExportedProgram) -> bool:
-    """Whether images come as [N, H, W, C], as in Keras: some input of rank 4 is read by permutes to [N, C, H, W] alone."""
+    """Whether images come as [N, H, W, C], as in Keras.
+
+    True where some input of rank 4 is read only by permutes to [N, C, H, W].
+    """
     names = set(program.graph_signature.user_inputs)
     inputs = [n for n in program.graph.nodes if n.name in names and n.meta["val"].ndim == 4]
     return any(readers and all(map(_is_to_first, readers)) for readers in map(_readers, inputs))
 
 
 def _readers(node: Node) -> list[Node]:
-    """What reads a tensor, behind its quantize and dequantize."""
+    """Lists what reads a tensor, behind its quantize and dequantize."""
     found: list[Node] = []
     for user in node.users:
         found += _readers(user) if "quantized_decomposed" in str(user.target) else [user]
@@ -128,18 +145,26 @@ def _values(program: ExportedProgram, names: Sequence[object]) -> tuple[torch.Te
 
 
 def is_quantized(program: ExportedProgram) -> bool:
+    """Whether the program has any quantize or dequantize operator."""
     return any("quantized_decomposed" in str(node.target) for node in program.graph.nodes)
 
 
 def fold_weights(program: ExportedProgram) -> ExportedProgram:
-    """The same program with every quantized constant stored as integers: constant -> q -> dq becomes int -> dq."""
+    """Returns the same program with every quantized constant stored as integers: constant -> q -> dq becomes int -> dq."""
     module = program.module()
     constant_fold(module, lambda node: node.op == "call_function" and str(node.target).endswith(_QUANTIZE))
     return export(module, program)
 
 
+def operator_of(node: Node) -> str:
+    """Returns the operator, such as "aten.lstm_cell.default"; for one of several results, the operator that has them."""
+    while node.target is operator.getitem and isinstance(node.args[0], Node):
+        node = node.args[0]
+    return str(node.target)
+
+
 def origin(node: Node) -> str:
-    """The module a node came from, as `features.0.1 (BatchNorm2d)`; empty where nothing is known."""
+    """Returns the module a node came from, as `features.0.1 (BatchNorm2d)`; empty where nothing is known."""
     stack = node.meta.get("nn_module_stack") or {}
     for path, kind in reversed(list(stack.values())):
         name = kind if isinstance(kind, str) else kind.__name__
@@ -149,17 +174,25 @@ def origin(node: Node) -> str:
 
 
 def module_path(node: Node) -> str:
-    """The dotted path alone: `features.0.1`."""
+    """Returns only the dotted path of the module a node came from: `features.0.1`."""
     return origin(node).partition(" (")[0]
 
 
 def calls(graph_module: GraphModule) -> list[Node]:
-    """The operator calls of a graph, in order."""
+    """Lists the operator calls of a graph, in order."""
     return [node for node in graph_module.graph.nodes if node.op == "call_function"]
 
 
 def callers(program: ExportedProgram, operator: str) -> str:
-    """` from blocks.0.norm (MyNorm)`: up to three modules that call `operator` ("aten.erfinv.default", "erfinv")."""
+    """Names up to three modules that call an operator.
+
+    Args:
+        program: The program.
+        operator: The operator, as "aten.erfinv.default" or "erfinv".
+
+    Returns:
+        A phrase for the end of a sentence, such as ` from blocks.0.norm (MyNorm)`.
+    """
     wanted = operator.replace("::", ".").split(".")[-2:]
     found = [origin(node) for node in calls(program.graph_module) if _is_call_of(str(node.target), wanted)]
     names = list(dict.fromkeys(name for name in found if name))
@@ -168,6 +201,6 @@ def callers(program: ExportedProgram, operator: str) -> str:
 
 
 def _is_call_of(target: str, wanted: list[str]) -> bool:
-    """Whether "aten.special_erf.default" is called by what converters print: "special_erf.default", "prims.erf"."""
+    """Whether "aten.special_erf.default" is a call of what converters print: "special_erf.default", "prims.erf"."""
     operator = (target.split(".")[-2:])[0]
     return any(operator == name or operator.endswith(f"_{name}") for name in wanted if name != "default")

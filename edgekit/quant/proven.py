@@ -33,14 +33,14 @@ _SPARE_DB = 20.0  # rounding happens in every layer, the nudge in the first alon
 
 
 class Reference:
-    """What a model answers to one sample, to be asked again after each rewrite."""
+    """What a model answers to one sample, to be compared after each rewrite."""
 
     def __init__(self, run: Run, sample: Sample) -> None:
         self.sample = sample
         self.outputs = _answers(run, sample)
 
     def difference(self, run: Run) -> str:
-        """ "" where `run` answers the same, else what became of the first output that is another."""
+        """Returns an empty string where `run` answers the same, else what became of the first output that differs."""
         outputs = _answers(run, self.sample)
         if len(outputs) != len(self.outputs):
             return f"it has {len(outputs)} outputs where it had {len(self.outputs)}"
@@ -55,7 +55,15 @@ class Reference:
         return ""
 
     def demand(self, run: Run, what: str) -> None:
-        """Raises ConversionError that names `what` was done, where `run` answers something else."""
+        """Checks that `run` answers the same.
+
+        Args:
+            run: The rewritten model.
+            what: What was done to it, for the error message.
+
+        Raises:
+            ConversionError: `run` answers something else.
+        """
         found = self.difference(run)
         if found:
             raise ConversionError(
@@ -64,7 +72,10 @@ class Reference:
 
 
 def reference(run: Run, examples: Sample) -> Reference:
-    """Of noise in place of the floats of `examples`; of the examples themselves where noise gives no numbers."""
+    """Asks a model about noise in place of the floats of `examples`.
+
+    The examples themselves are used where noise gives no numbers.
+    """
     try:
         found = Reference(run, sample_of(examples))
     except Exception as error:  # whatever the user's forward raises for values that it does not expect
@@ -74,12 +85,12 @@ def reference(run: Run, examples: Sample) -> Reference:
 
 
 def of_graph(graph_module: GraphModule) -> Reference:
-    """Of noise in the shape of the graph's inputs."""
+    """Asks a graph about noise in the shape of its inputs."""
     return reference(graph_module, inputs_of(graph_module))
 
 
 def sample_of(examples: Sequence[torch.Tensor]) -> Sample:
-    """Noise from a fixed seed in place of floats; whole numbers stay, since they may be indices."""
+    """Returns noise from a fixed seed in place of floats; whole numbers stay, since they may be indices."""
     generator = torch.Generator().manual_seed(0)
     return tuple(
         torch.randn(x.shape, generator=generator).to(x.dtype) if x.is_floating_point() else x
@@ -88,7 +99,7 @@ def sample_of(examples: Sequence[torch.Tensor]) -> Sample:
 
 
 def of_metric(run: Run, examples: Sample, traced: Traced | None) -> Reference:
-    """Of a sample of the metric, where there is one that is like `examples`; else as `reference`."""
+    """Asks a model about a sample of the metric, where there is one like `examples`; otherwise as `reference` does."""
     if traced is None or not Path(traced.samples_file).is_file():
         return reference(run, examples)
     with np.load(traced.samples_file, allow_pickle=False) as kept:
@@ -100,15 +111,23 @@ def of_metric(run: Run, examples: Sample, traced: Traced | None) -> Reference:
 
 
 def inputs_of(graph_module: GraphModule) -> Sample:
-    """Zeros as a graph takes them."""
+    """Returns zeros in the shapes and types of a graph's inputs."""
     values = [node.meta["val"] for node in graph_module.graph.nodes if node.op == "placeholder"]
     return tuple(torch.zeros([int(d) for d in v.shape], dtype=v.dtype) for v in values)
 
 
 def rewrite(graph_module: GraphModule, passes: Sequence[Pass], before: Reference) -> tuple[str, ...]:
-    """Runs all passes, in order, on a graph that answers as `before` does; returns a sentence for each that is undone.
+    """Runs all passes, in order, and undoes each that changes what the graph computes.
 
-    One run proves them all. Only where it fails, each is run and proven by itself.
+    One run proves them all. Only where it fails is each run and proven by itself.
+
+    Args:
+        graph_module: The graph, rewritten in place.
+        passes: The passes.
+        before: The answers that the graph must keep.
+
+    Returns:
+        A sentence for each pass that was undone.
     """
     start = _Kept(graph_module)
     for step in passes:
@@ -140,7 +159,7 @@ def _run(graph_module: GraphModule, step: Pass) -> None:
 
 
 class _Kept:
-    """A graph and which tensors it holds, to go back to. The tensors are shared: no pass writes into one."""
+    """A graph and the tensors it holds, to go back to. The tensors are shared: no pass writes into one."""
 
     def __init__(self, graph_module: GraphModule) -> None:
         self._module, self._graph = graph_module, copy.deepcopy(graph_module.graph)
@@ -169,7 +188,7 @@ class _Kept:
 
 @torch.no_grad()
 def _answers(run: Run, sample: Sample) -> list[torch.Tensor]:
-    """All outputs; a model that draws random numbers draws the same ones each time."""
+    """Returns all outputs; a model that draws random numbers draws the same ones each time."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         outputs = run(*(x.clone() for x in sample))
@@ -177,7 +196,7 @@ def _answers(run: Run, sample: Sample) -> list[torch.Tensor]:
 
 
 def _noise(was: torch.Tensor, now: torch.Tensor) -> str:
-    """ "" where both are the same within rounding."""
+    """Returns an empty string where both are the same within rounding, else the difference."""
     if was.shape != now.shape or was.dtype != now.dtype:
         return f"is {_kind(now)} where it was {_kind(was)}"
     if not was.is_floating_point():
@@ -188,7 +207,7 @@ def _noise(was: torch.Tensor, now: torch.Tensor) -> str:
 
 
 def _is_rounding(was: torch.Tensor, now: torch.Tensor, moved: torch.Tensor) -> bool:
-    """Whether the model makes as much of a change in the last bits of its input."""
+    """Whether a change in the last bits of the input moves the output of the model as much."""
     if was.shape != now.shape or was.dtype != now.dtype:
         return False
     if not was.is_floating_point():
@@ -197,7 +216,7 @@ def _is_rounding(was: torch.Tensor, now: torch.Tensor, moved: torch.Tensor) -> b
 
 
 def snr_db(was: torch.Tensor, now: torch.Tensor) -> float:
-    """Signal to noise; NaN and infinities must be in the same places, else it is minus infinity."""
+    """Returns signal to noise in dB; minus infinity unless NaN and infinities are in the same places."""
     finite = torch.isfinite(was)
     same = (was == now) | (was.isnan() & now.isnan())
     if not same[~finite].all() or not _is_finite(now[finite]):

@@ -10,7 +10,7 @@ Rules, in the order of the graph (`rules.py` has the operators):
 3. add and mul: where one operand is quantized, and the other is too, or a constant, or an input that a layer reads as
    integers. A relu behind takes the range.
 4. cat: where all operands are quantized (`concat.py` has the exceptions), all and the output share one range; what is on
-   a fixed grid is rounded to that range anew.
+   a fixed grid is rounded again to that range.
 5. Unary activations, pools and reshapes: only behind something quantized; pools and reshapes share its range.
 6. With `integer_io`, an input is quantized where nothing but layers and outputs lies behind it, and so is what has
    integer kernels in runtimes of whole networks in integers: softmax, log_softmax, sub, L2 normalization.
@@ -47,10 +47,13 @@ KEY = "quantization_annotation"  # the meta key that pt2e reads
 class ProfileQuantizer(Quantizer):
     """Annotates an exported graph.
 
-    quant: the arithmetic of the target. estimator: a name of `estimators.names()`. qat: fake quantization in place
-    of observers; needs "moving_average". skip: what stays float, by node name or by module path ("conv2d_3",
-    "features.0"; a path covers what is below it). weights: "minmax" or "mse", the ranges of weights that do not train.
-    samples: gives a few inputs, asked for only where the ranges of a concatenation must be known beforehand.
+    Args:
+        quant: The arithmetic of the target.
+        estimator: A name of `estimators.names()`.
+        qat: Whether fake quantization takes the place of observers; needs "moving_average".
+        skip: What stays float, by node name or by module path ("conv2d_3", "features.0"; a path covers what is below it).
+        weights: "minmax" or "mse", the ranges of weights that do not train.
+        samples: Gives a few inputs; called only where the ranges of a concatenation must be known beforehand.
     """
 
     def __init__(
@@ -76,12 +79,14 @@ class ProfileQuantizer(Quantizer):
         self.pairs = rules.BINARY_FULL if self.full else rules.BINARY
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        """Returns the model as it is: passes ran before."""
         return lower_for_integers(model, self.full)
 
     def validate(self, model: GraphModule) -> None:
-        """Nothing to refuse: what the rules do not know stays float."""
+        """Refuses nothing: what the rules do not know stays float."""
 
     def annotate(self, model: GraphModule) -> GraphModule:
+        """Marks the edges that become integers, by the rules in the head of this module."""
         joins = any(node.target is concat.CAT for node in calls(model))
         ranges = concat.Ranges(model, self.samples() if joins else ())
         for node in calls(model):
@@ -151,7 +156,7 @@ class ProfileQuantizer(Quantizer):
         _annotate(node, {**dict.fromkeys(others, shared), first: common}, shared)
 
     def _round_anew(self, operand: Node, reader: Node) -> None:
-        """Puts a copy between the two, so that each has a grid."""
+        """Puts a copy between the two, so that each has a grid of its own."""
         with reader.graph.inserting_before(reader):
             copy = reader.graph.call_function(rules.ATEN.clone.default, (operand,))
         copy.meta = {key: value for key, value in operand.meta.items() if key != KEY}
@@ -176,7 +181,7 @@ class ProfileQuantizer(Quantizer):
             _annotate(node, {source: self._grid(source)}, _grid.fixed(self.integers, *rules.L2_GRID))
 
     def _chain(self, node: Node) -> list[Node]:
-        """The unit that starts at a layer: [layer, batch norm?, activation?]."""
+        """Returns the unit that starts at a layer: [layer, batch norm?, activation?]."""
         chain = [node]
         norm = rules.only_user(node)
         if norm is not None and norm.target in rules.NORM:
@@ -191,7 +196,7 @@ class ProfileQuantizer(Quantizer):
         return user
 
     def _grid(self, source: Node) -> QuantizationSpecBase:
-        """How `source` is read: on the fixed grid it has, else on an observed one."""
+        """Returns how `source` is read: on the fixed grid it has, else on an observed one."""
         found = source.meta[KEY].output_qspec if KEY in source.meta else None
         while isinstance(found, SharedQuantizationSpec):
             origin, reader = found.edge_or_node
@@ -221,7 +226,11 @@ class ProfileQuantizer(Quantizer):
 
 
 def count_layers(model: GraphModule) -> tuple[int, list[Node]]:
-    """(layers with a quantized weight, layers left float) of a converted graph; a layer multiplies and adds."""
+    """Counts the layers, which multiply and add, of a converted graph.
+
+    Returns:
+        How many have a quantized weight, and the layers that were left float.
+    """
     macs = [node for node in calls(model) if node.target in rules.MAC]
     quantized = [node for node in macs if "dequantize" in str(getattr(node.args[1], "target", ""))]
     others = [node for node in calls(model) if node.target in rules.FLOAT_MAC]
@@ -237,6 +246,6 @@ def _is_fixed(grid: QuantizationSpecBase | None) -> TypeGuard[FixedQParamsQuanti
 
 
 def _is_quantized_input(node: Node) -> bool:
-    """An input of the model that a layer before this node already reads as integers."""
+    """Whether `node` is an input of the model that a layer before it already reads as integers."""
     readers = (user.meta[KEY].input_qspec_map.get(node) for user in node.users if KEY in user.meta)
     return node.op == "placeholder" and any(reader is not None for reader in readers)

@@ -1,7 +1,7 @@
-"""Rounding that minds the output: which integer each weight becomes is chosen by the inputs it will meet.
+"""Rounding that takes the output into account: which integer each weight becomes is chosen by the inputs it will meet.
 
 Nearest rounding is best for a weight alone, not for a layer: inputs are correlated, so that one weight's rounding error
-can be made good by its neighbours. Let x be the inputs of a layer in the float program and x' those it gets in the quantized
+can be compensated by its neighbours. Let x be the inputs of a layer in the float program and x' those it gets in the quantized
 one, behind layers already rounded. With the bias free, the integers Q at scale s should minimise
 
     E |W (x - E x) - s Q (x' - E x')|^2 = tr((s Q - T) H (s Q - T)^T) + const,    H = cov(x'),
@@ -45,7 +45,7 @@ SAMPLES = 64
 FEWEST = 8
 MEMORY_BYTES = 512 << 20  # what the activations between two layers may take: it limits the samples
 POSITIONS = 256  # patches taken of one sample, evenly spread
-DAMPING = 0.1  # of H's mean diagonal, added to it when rounding: few samples do not know the small directions
+DAMPING = 0.1  # times the mean diagonal of H, added when rounding: few samples leave small directions open
 DAMPINGS = (0.01, 0.1, 1.0, 10.0)  # tried for T
 BLOCK = 64  # columns that are rounded before the error moves on to the rest
 
@@ -55,7 +55,13 @@ LINEAR = torch.ops.aten.linear.default
 
 
 class Rounded(Record):
-    """layers: how many were rounded. changed: integers that are not the nearest ones. weights: all of them."""
+    """The outcome of `round_weights`.
+
+    Attributes:
+        layers: How many layers were rounded.
+        changed: How many integers are not the nearest ones.
+        weights: How many integers there are.
+    """
 
     layers: int
     changed: int
@@ -70,6 +76,7 @@ class Moments:
         self.sum_x = self.sum_y = self.sum_yy = self.sum_ey = torch.zeros(())
 
     def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        """Adds the patches of a few samples, [G, D, n] each."""
         self.count += x.shape[2]
         self.sum_x, self.sum_y = self.sum_x + x.sum(2), self.sum_y + y.sum(2)
         self.sum_yy = self.sum_yy + y @ y.transpose(1, 2)
@@ -82,10 +89,18 @@ class Moments:
         return total
 
     def means(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the means of x and y, [G, D] each."""
         return self.sum_x.double() / self.count, self.sum_y.double() / self.count
 
     def spread(self, centred: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """(H, C) [G, D, D]: the second moment of y, and of (x - y) with y; around the means if `centred`."""
+        """Returns the second moments of y, and of (x - y) with y.
+
+        Args:
+            centred: Whether they are taken around the means.
+
+        Returns:
+            (H, C), [G, D, D] each.
+        """
         hessian, cross = self.sum_yy.double() / self.count, self.sum_ey.double() / self.count
         if centred:
             x, y = self.means()
@@ -101,10 +116,15 @@ def round_weights(
     originals: Mapping[str, torch.Tensor] | None = None,
     biases: bool = True,
 ) -> Rounded:
-    """Moves every weight of a calibrated graph onto its grid, in place, and adjusts the biases if `biases`.
+    """Moves every weight of a calibrated graph onto its grid, in place.
 
-    samples: inputs of the model. originals: float tensors by path, where the graph holds changed ones (biases that
-    were corrected). Convolutions in three dimensions and shared weights stay as they are: rounded to nearest.
+    Convolutions in three dimensions and shared weights stay as they are: rounded to nearest.
+
+    Args:
+        prepared: The calibrated graph.
+        samples: Inputs of the model.
+        originals: Float tensors by path, where the graph holds changed ones (biases that were corrected).
+        biases: Whether the biases are adjusted too.
     """
     layers = roundable(prepared)
     stored = {path: tensors.read(prepared, path) for layer in layers for path in stored_paths(layer)}
@@ -127,18 +147,18 @@ def round_weights(
 
 
 def progress(done: int, total: int) -> None:
-    """One line in ten of a long run."""
+    """Logs one line for every tenth of a long run."""
     if done % max(1, total // 10) == 0 or done == total:
         log.info("rounding: layer %d of %d", done, total)
 
 
 def samples_within(prepared: GraphModule) -> int:
-    """How many samples of the model's inputs `round_weights` may hold."""
+    """Returns how many samples of the model's inputs `round_weights` may hold."""
     return max(FEWEST, min(SAMPLES, MEMORY_BYTES // max(1, 2 * live_bytes(prepared.graph))))
 
 
 def roundable(prepared: GraphModule) -> list[Node]:
-    """Layers with an observed weight that is theirs alone, in the order of the graph."""
+    """Lists the layers with an observed weight that no other layer shares, in the order of the graph."""
     known = {LINEAR, torch.ops.aten.conv1d.default, torch.ops.aten.conv2d.default}
     macs = [node for node in calls(prepared) if node.target in rules.MAC]
     found = [node for node in macs if tensors.weight_observer(prepared, node.args[1]) is not None]
@@ -176,9 +196,17 @@ def _round(
 
 
 def repaired(weight: torch.Tensor, halves: Sequence[Pair], both: Pair) -> torch.Tensor:
-    """T, the least squares weight of `both`, at the damping with which each half of the samples predicts the other best.
+    """Computes T, the weight of least squares, at the best damping.
 
-    Where none does better than the weight itself, it is the weight.
+    That is the damping with which each half of the samples best predicts the other.
+
+    Args:
+        weight: The float weight, [G, O, D].
+        halves: The moments of each half of the samples.
+        both: The moments of all samples.
+
+    Returns:
+        T; the weight itself where no damping does better.
     """
     losses = {math.inf: 0.0}
     for damping in DAMPINGS:
@@ -197,13 +225,23 @@ def _change(weight: torch.Tensor, moments: Pair, damping: float) -> torch.Tensor
 
 
 def _loss(weight: torch.Tensor, change: torch.Tensor, moments: Pair) -> float:
-    """E |W x - (W + change) y|^2, less what no change would leave."""
+    """Returns E |W x - (W + change) y|^2, less what no change would leave."""
     hessian, cross = moments
     return float((change * (change @ hessian - 2 * weight @ cross)).sum())
 
 
 def gptq(target: torch.Tensor, hessian: torch.Tensor, low: int, high: int) -> torch.Tensor:
-    """Integers [G, O, D] near `target` (in steps of its scale) with a small tr((Q - target) H (Q - target)^T)."""
+    """Rounds `target` column by column, moving each error onto the columns that are not yet rounded.
+
+    Args:
+        target: The weight in steps of its scale, [G, O, D].
+        hessian: H, [G, D, D].
+        low: The lowest integer allowed.
+        high: The highest integer allowed.
+
+    Returns:
+        Integers Q [G, O, D] near `target` with a small tr((Q - target) H (Q - target)^T).
+    """
     order = hessian.diagonal(dim1=1, dim2=2).argsort(1, descending=True)
     rows = order[:, None].expand_as(target)
     hessian = hessian.gather(1, order[:, :, None].expand_as(hessian))
@@ -225,7 +263,16 @@ def gptq(target: torch.Tensor, hessian: torch.Tensor, low: int, high: int) -> to
 
 
 def patches(layer: Node, x: torch.Tensor, weight: torch.Size) -> torch.Tensor:
-    """What the layer multiplies its weight with: [G, D, n], n at most POSITIONS for each sample."""
+    """Returns what a layer multiplies its weight with.
+
+    Args:
+        layer: The node of the layer.
+        x: Its input.
+        weight: The shape of its weight.
+
+    Returns:
+        [G, D, n], with n at most POSITIONS for each sample.
+    """
     if layer.target is LINEAR:
         rows = x.reshape(-1, x.shape[-1])
         return rows[:: math.ceil(len(rows) / (POSITIONS * x.shape[0]))].T[None]
@@ -248,14 +295,14 @@ def patches(layer: Node, x: torch.Tensor, weight: torch.Size) -> torch.Tensor:
 
 
 def damped(hessian: torch.Tensor, damping: float) -> torch.Tensor:
-    """`hessian` [G, D, D] with `damping` times its mean diagonal on the diagonal; the identity where it is zero."""
+    """Adds `damping` times the mean diagonal of `hessian` [G, D, D] to its diagonal; the identity where it is zero."""
     mean = hessian.diagonal(dim1=1, dim2=2).mean(1)
     added = torch.where(mean > 0, damping * mean, torch.ones_like(mean))
     return hessian + added[:, None, None] * torch.eye(hessian.shape[1], dtype=hessian.dtype)
 
 
 def stored_paths(layer: Node) -> list[str]:
-    """The stored tensors of a layer: its weight, behind the observer, and its bias, where it has one."""
+    """Returns the paths of a layer's stored tensors: its weight, behind the observer, and its bias, if it has one."""
     bias = layer.args[2] if len(layer.args) > 2 else None
     found = [str(layer.args[1].args[0].target)]
     return [*found, str(bias.target)] if isinstance(bias, Node) and bias.op == "get_attr" else found

@@ -13,7 +13,7 @@ ATEN = torch.ops.aten
 
 
 def known(*names: str) -> set[Any]:
-    """The overloads called `op.overload` that this torch has."""
+    """Returns the overloads called `op.overload` that this torch has."""
     pairs = [name.split(".") for name in names]
     return {getattr(getattr(ATEN, op), over) for op, over in pairs if hasattr(getattr(ATEN, op, None), over)}
 
@@ -41,7 +41,7 @@ UNARY = FUSED | known(
     "elu.default",
     "silu.default",
 )
-#: output grid known beforehand, and demanded by TFLite: (scale, steps below zero)
+#: output grid known in advance, and demanded by TFLite: (scale, steps below zero)
 FIXED = {ATEN.sigmoid.default: (1 / 256, 0), ATEN.tanh.default: (1 / 128, 128)}
 #: the same, of operators that are made integers only for a profile with integer_io
 FIXED_FULL = {
@@ -86,11 +86,12 @@ def is_constant(value: object) -> bool:
 
 
 def only_user(node: Node) -> Node | None:
+    """Returns the one node that reads `node`; None if there are several or none."""
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
 def pad_value(node: Node) -> float | None:
-    """What a constant pad writes; None for reflect, replicate and circular, which repeat the input."""
+    """Returns what a constant pad writes; None for reflect, replicate and circular, which repeat the input."""
     args = dict(zip(("input", "pad", "mode", "value"), node.args, strict=False)) | node.kwargs
     if node.target is ATEN.constant_pad_nd.default:
         return float(args.get("mode", args.get("value", 0)) or 0)  # its third argument is the value
@@ -98,6 +99,7 @@ def pad_value(node: Node) -> float | None:
 
 
 def is_zero_pad(value: object) -> bool:
+    """Whether `value` is a node that pads with zeros."""
     return isinstance(value, Node) and value.target in PADS and pad_value(value) == 0
 
 
@@ -107,6 +109,7 @@ def averages(node: Node) -> bool:
 
 
 def pad_of_layer(node: Node) -> bool:
+    """Whether `node` is a zero pad that only a layer reads, as its input."""
     user = only_user(node)
     return is_zero_pad(node) and user is not None and user.target in MAC and user.args[0] is node
 
@@ -117,7 +120,7 @@ def keeps_grid(node: Node) -> bool:
 
 
 def only_feeds_layers(node: Node) -> bool:
-    """A reshape of the model's input, read by quantized layers alone: then the whole way can be integers."""
+    """Whether `node` reshapes the model's input and only quantized layers read it: then the whole path can be integers."""
     source = node.args[0] if node.args else None
     if not (isinstance(source, Node) and source.op == "placeholder" and is_float(source)):
         return False
@@ -125,7 +128,7 @@ def only_feeds_layers(node: Node) -> bool:
 
 
 def normalized(node: Node) -> tuple[Node, Node] | None:
-    """(x, its norm) where `node` is x / max(|x|, eps), F.normalize, over the last dimension."""
+    """Returns (x, its norm) where `node` is x / max(|x|, eps), F.normalize, over the last dimension; else None."""
     if node.target is not ATEN.div.Tensor or not all(isinstance(a, Node) for a in node.args[:2]):
         return None
     norm = node.args[1]
@@ -139,15 +142,15 @@ def normalized(node: Node) -> tuple[Node, Node] | None:
 
 
 def _same_value(one: Node, other: Node) -> bool:
-    """A converted graph widens a tensor anew for each who reads it."""
+    """Whether both hold the same value; a converted graph dequantizes a tensor separately for each reader."""
     return one is other or (one.target is other.target and one.args == other.args)
 
 
 def is_unit_clamp(node: Node) -> bool:
-    """A clamp to [0, 1], which TFLite has as an operator (RELU_0_TO_1) and not as a part of a layer."""
+    """Whether `node` clamps to [0, 1], which TFLite has as an operator (RELU_0_TO_1) and not as a part of a layer."""
     return node.target is ATEN.hardtanh.default and [*node.args[1:], -1, 1][:2] == [0, 1]
 
 
 def conv_rank(node: Node) -> int:
-    """Spatial dimensions of a convolution; 0 for anything else."""
+    """Returns the number of spatial dimensions of a convolution; 0 for anything else."""
     return {ATEN.conv1d.default: 1, ATEN.conv2d.default: 2, ATEN.conv3d.default: 3}.get(node.target, 0)

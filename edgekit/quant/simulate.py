@@ -29,7 +29,14 @@ Rounding = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Compared(Record):
-    """One choice, judged: signal to noise of the outputs with it and without it, over `samples` calibration inputs."""
+    """The verdict on one choice.
+
+    Attributes:
+        choice: What was tried.
+        with_db: Signal to noise of the outputs with it, in dB.
+        without_db: Signal to noise of the outputs without it, in dB.
+        samples: How many calibration inputs it was judged on.
+    """
 
     choice: str
     with_db: float
@@ -38,6 +45,7 @@ class Compared(Record):
 
     @property
     def helps(self) -> bool:
+        """Whether the choice gains at least GAIN_DB."""
         return self.with_db >= self.without_db + GAIN_DB
 
     def __str__(self) -> str:
@@ -47,9 +55,12 @@ class Compared(Record):
 
 
 class Simulation(Interpreter):
-    """Runs a prepared graph as integers will; with `rounds=False` as the float graph that it is, observing nothing.
+    """Runs a prepared graph as integers will.
 
-    stored: tensors by path that stand in for those of the graph, as long as this run lasts.
+    Args:
+        prepared: The prepared graph.
+        rounds: Whether observers round; if not, the graph runs in float, and nothing is observed.
+        stored: Tensors by path that stand in for those of the graph, as long as this run lasts.
     """
 
     def __init__(
@@ -61,9 +72,11 @@ class Simulation(Interpreter):
         self.stored = stored or {}
 
     def fetch_attr(self, target: str) -> Any:
+        """Returns the stored tensor, or what stands in for it."""
         return self.stored[target] if target in self.stored else super().fetch_attr(target)
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Rounds where the module is an observer."""
         if target not in self.roundings:
             return super().call_module(target, args, kwargs)
         rounding = self.roundings[target]
@@ -75,8 +88,11 @@ def layer_by_layer(
 ) -> Iterator[tuple[Node, list[list[torch.Tensor]]]]:
     """Runs interpreters of one graph side by side, each call for all samples before the next call.
 
-    Before a call yields it and its first operands, by model and sample; what the caller then writes into the
-    graph's tensors (the weight of this very call) already counts. Holds `live_bytes` for each model and sample.
+    What the caller writes into the graph's tensors when a call is yielded (its weight, say) already counts for that call.
+    Holds `live_bytes` for each model and sample.
+
+    Yields:
+        Each call before it runs, and its first operands by model and sample.
     """
     graph = models[0].graph
     runs = [[_started(model, sample) for sample in samples] for model in models]
@@ -98,7 +114,7 @@ def layer_by_layer(
 
 
 def live_bytes(graph: Graph) -> int:
-    """The most that the intermediate values of one run take at a time."""
+    """Returns the most memory that the intermediate values of one run take at any time."""
     constants, live, most = _constants(graph), 0, 0
     left = {node: len(node.users) for node in graph.nodes}
     for node in graph.nodes:
@@ -121,7 +137,7 @@ def _started(model: Interpreter, sample: Batch) -> dict[Node, Any]:
 
 
 def _constants(graph: Graph) -> set[Node]:
-    """Nodes that depend on no input of the model: stored tensors and what is computed of them."""
+    """Returns the nodes that depend on no input of the model: stored tensors and what is computed from them."""
     found: set[Node] = set()
     for node in graph.nodes:
         if node.op not in ("placeholder", "output") and all(
@@ -138,7 +154,7 @@ def _evaluate(model: Interpreter, constant: Node) -> Any:
 
 
 def _bytes(node: Node) -> int:
-    """An observer has no value of its own on record; it passes one on."""
+    """Returns the size of a value; an observer has none of its own on record, since it passes one on."""
     value = node.meta.get("val")
     if value is None and node.op == "call_module" and node.args and isinstance(node.args[0], Node):
         value = node.args[0].meta.get("val")
@@ -150,7 +166,7 @@ def _bytes(node: Node) -> int:
 
 
 def observers(prepared: GraphModule) -> dict[str, torch.nn.Module]:
-    """The observers that the graph calls, by the name it calls them."""
+    """Returns the observers that the graph calls, by the names it calls them."""
     names = {str(node.target) for node in prepared.graph.nodes if node.op == "call_module"}
     found = {name: prepared.get_submodule(name) for name in names}
     return {name: module for name, module in found.items() if hasattr(module, "calculate_qparams")}
@@ -167,7 +183,7 @@ def _rounding(observer: Any) -> Rounding:
 
 
 def spread(batches: Iterable[object], like: Batch, runs: int, count: int = SAMPLES) -> list[Batch]:
-    """`count` of the first `runs` calibration inputs, evenly spread."""
+    """Returns `count` of the first `runs` calibration inputs, evenly spread."""
     wanted = {index * runs // min(count, runs) for index in range(min(count, runs))}
     cut = (piece for number, batch in enumerate(batches) for piece in pieces(batch, like, number))
     return [piece for index, piece in enumerate(islice(cut, runs)) if index in wanted]
@@ -175,18 +191,18 @@ def spread(batches: Iterable[object], like: Batch, runs: int, count: int = SAMPL
 
 @torch.no_grad()
 def answers(model: Interpreter, samples: Sequence[Batch]) -> list[torch.Tensor]:
-    """All float outputs of each sample, flat."""
+    """Returns all float outputs of each sample, flattened into one tensor."""
     return [_flat(model.run(*sample)) for sample in samples]
 
 
 @torch.no_grad()
 def outputs(model: Interpreter, samples: Sequence[Batch]) -> list[list[torch.Tensor]]:
-    """The float outputs of each sample."""
+    """Returns the float outputs of each sample."""
     return [_floats(model.run(*sample)) for sample in samples]
 
 
 def balanced_db(reference: Sequence[Sequence[torch.Tensor]], got: Sequence[Sequence[torch.Tensor]]) -> float:
-    """`snr_db` of one output; of several, that of the mean of their noise / signal: the worst of them weighs most."""
+    """Returns `snr_db` of one output; of several, that of the mean of their noise / signal, where the worst weighs most."""
     pairs = list(zip(zip(*reference, strict=True), zip(*got, strict=True), strict=True))
     found = [snr_db(a, b) for a, b in pairs]
     if len(found) < 2:
@@ -196,7 +212,7 @@ def balanced_db(reference: Sequence[Sequence[torch.Tensor]], got: Sequence[Seque
 
 
 def snr_db(reference: Sequence[torch.Tensor], got: Sequence[torch.Tensor]) -> float:
-    """Signal to noise over all samples, within +-CEILING_DB; a result that is no number is the worst."""
+    """Returns signal to noise over all samples, within +-CEILING_DB; a result that is not a number counts as the worst."""
     signal = sum(float(a.square().sum()) for a in reference)
     noise = sum(float((a - b).square().sum()) for a, b in zip(reference, got, strict=True))
     if noise == 0:

@@ -1,4 +1,4 @@
-"""Where a constant that was folded is stored: under what name, and whether training goes on with it.
+"""Where a constant that was folded is stored: under what name, and whether training continues with it.
 
 A weight of a layer that was parametrized is stored under the name that torch gives it without the parametrization, so that it fits
 the module without it, too (`edgekit.prune.plain`). Anything else gets a name that begins with FOLDED.
@@ -23,7 +23,14 @@ _OLDER = ("g", "v", "orig", "u")
 
 
 class Place(NamedTuple):
-    """Where a constant is stored. owner: path of a module. trained: a parameter."""
+    """The place where a constant is stored.
+
+    Attributes:
+        owner: The path of a module.
+        name: The name of the tensor in it.
+        trained: Whether it is a parameter.
+        saved: Whether a buffer is part of the state dict.
+    """
 
     owner: str
     name: str
@@ -32,7 +39,17 @@ class Place(NamedTuple):
 
 
 def store(graph_module: GraphModule, node: Node, value: torch.Tensor, made_of: Sequence[Node]) -> Node:
-    """A node in front of `node` that reads `value`, which is made of the stored tensors `made_of`."""
+    """Stores a constant.
+
+    Args:
+        graph_module: The graph, changed in place.
+        node: The node that computed the constant.
+        value: The constant.
+        made_of: The stored tensors that it is made of.
+
+    Returns:
+        A node in front of `node` that reads `value`.
+    """
     place = _place(graph_module, node, made_of)
     owner, name, number = graph_module.get_submodule(place.owner), place.name, 0
     while hasattr(owner, name):
@@ -50,7 +67,7 @@ def store(graph_module: GraphModule, node: Node, value: torch.Tensor, made_of: S
 
 
 def operand(node: Node) -> tuple[Node, str] | None:
-    """The layer or norm that reads it, and what it is there."""
+    """Returns the layer or norm that reads `node`, and what the node is to it; None where there is none."""
     for user in node.users:
         is_layer = user.target in rules.MAC | rules.FLOAT_MAC
         roles = _LAYER if is_layer else _NORM if user.target in rules.NORM else {}

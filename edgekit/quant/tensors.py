@@ -5,18 +5,19 @@ from torch.fx import GraphModule, Node
 
 
 def held(module: torch.nn.Module, path: str) -> torch.Tensor:
-    """The very object: a parameter, a buffer or a plain tensor."""
+    """Returns the very object at `path`: a parameter, a buffer or a plain tensor."""
     *parents, name = path.split(".")
     tensor: torch.Tensor = getattr(module.get_submodule(".".join(parents)), name)
     return tensor
 
 
 def read(module: torch.nn.Module, path: str) -> torch.Tensor:
+    """Returns the tensor at `path`, without gradients."""
     return held(module, path).detach()
 
 
 def write(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
-    """A tensor of its own in place of the old one, which the user's model may share."""
+    """Puts a new tensor in place of the one at `path`, which the user's model may share."""
     *parents, name = path.split(".")
     owner = module.get_submodule(".".join(parents))
     is_parameter = name in owner._parameters
@@ -24,7 +25,7 @@ def write(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
 
 
 def drop_unread(module: GraphModule) -> None:
-    """Forgets stored tensors that no node reads any more, which an export would go on storing."""
+    """Removes stored tensors that no node reads any more, which an export would otherwise store."""
     read_paths = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
     called = tuple(f"{node.target}." for node in module.graph.nodes if node.op == "call_module")
     for path in [*dict(module.named_parameters()), *dict(module.named_buffers())]:
@@ -34,7 +35,7 @@ def drop_unread(module: GraphModule) -> None:
 
 
 def weight_observer(prepared: GraphModule, node: object) -> torch.nn.Module | None:
-    """The observer of a weight, where `node` is one that reads a stored tensor."""
+    """Returns the observer of a weight; None unless `node` is an observer of a stored tensor."""
     if not isinstance(node, Node) or node.op != "call_module":
         return None
     source = node.args[0]

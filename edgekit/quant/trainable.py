@@ -22,7 +22,11 @@ ATEN = rules.ATEN
 
 
 class Norm(nn.Module):
-    """A batch norm; its tensors stay where the graph has them. frozen: uses its statistics also while training."""
+    """A batch norm whose tensors stay where the graph has them.
+
+    Attributes:
+        frozen: Whether it uses its stored statistics also while training.
+    """
 
     def __init__(self, momentum: float, eps: float) -> None:
         super().__init__()
@@ -36,18 +40,20 @@ class Norm(nn.Module):
         mean: torch.Tensor,
         var: torch.Tensor,
     ) -> torch.Tensor:
+        """Normalizes `x`, by the statistics of the batch while training."""
         fresh = self.training and not self.frozen
         return F.batch_norm(x, mean, var, weight, bias, fresh, self.momentum, self.eps)
 
 
 class OneByOne(nn.Module):
-    """A graph that takes one sample, given several."""
+    """A graph that takes one sample, run for each of several."""
 
     def __init__(self, graph: GraphModule) -> None:
         super().__init__()
         self.graph = graph
 
     def forward(self, *inputs: torch.Tensor) -> Any:
+        """Runs the samples one by one and concatenates the results."""
         rows = [self.graph(*(x[i : i + 1] for x in inputs)) for i in range(len(inputs[0]))]
         if isinstance(rows[0], torch.Tensor):
             return torch.cat(rows)
@@ -55,7 +61,10 @@ class OneByOne(nn.Module):
 
 
 def trainable(graph: GraphModule) -> GraphModule | OneByOne:
-    """A module on the same tensors that trains. It shares modules with `graph`; parameters it may have to make anew."""
+    """Makes a module that trains, on the same tensors.
+
+    It shares modules with `graph`; parameters may have to be new objects.
+    """
     module = batching.copied(graph)
     apart = batching.free(module)
     for number, node in enumerate(calls(module)):
@@ -73,7 +82,7 @@ def trainable(graph: GraphModule) -> GraphModule | OneByOne:
 
 
 def weights(module: GraphModule) -> list[str]:
-    """Paths of the stored tensors that training changes: weights and biases of layers and norms, other parameters."""
+    """Returns the paths of the tensors that training changes: weights and biases of layers and norms, other parameters."""
     parameters = {name for name, p in module.named_parameters() if p.is_floating_point()}
     read = {str(n.target): n for n in module.graph.nodes if n.op == "get_attr"}
     found = [path for path, node in read.items() if path in parameters or _is_weight(node)]
@@ -90,7 +99,7 @@ def give_back(trained: GraphModule | OneByOne, graph: GraphModule) -> None:
 
 
 def _is_weight(node: Node) -> bool:
-    """Read by a layer as its weight or bias, with or without an observer between."""
+    """Whether a layer reads `node` as its weight or bias, with or without an observer between."""
     if not rules.is_float(node):
         return False
     users = [

@@ -17,7 +17,7 @@ _MAY_COPY = {ATEN.reshape.default, ATEN.flatten.using_ints, ATEN.contiguous.defa
 
 
 def is_mutable(node: Node) -> bool:
-    """Whether it writes into what it reads."""
+    """Whether the node writes into what it reads."""
     return (
         node.op == "call_function"
         and isinstance(node.target, torch._ops.OpOverload)
@@ -26,6 +26,7 @@ def is_mutable(node: Node) -> bool:
 
 
 def is_view(node: Node) -> bool:
+    """Whether the result of the node may share the memory of its first argument."""
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return False
     aliased = any(result.alias_info is not None for result in node.target._schema.returns)
@@ -33,7 +34,7 @@ def is_view(node: Node) -> bool:
 
 
 def is_alias(node: Node) -> bool:
-    """Whether it surely is the memory of its first argument: `reshape` and `to` copy where they must."""
+    """Whether the node surely is the memory of its first argument: `reshape` and `to` copy where they must."""
     if not is_view(node) or not isinstance(node.args[0], Node):
         return False
     base, value = node.args[0].meta.get("val"), node.meta.get("val")
@@ -43,14 +44,14 @@ def is_alias(node: Node) -> bool:
 
 
 def root_of(node: Node) -> Node:
-    """The tensor whose memory it is: through views and through operators that return what they wrote."""
+    """Returns the tensor whose memory it is: through views and through operators that return what they wrote."""
     while (is_view(node) or is_mutable(node)) and node.all_input_nodes:
         node = node.all_input_nodes[0]
     return node
 
 
 def written(node: Node) -> list[Node]:
-    """The arguments that a node writes into."""
+    """Lists the arguments that a node writes into."""
     if not is_mutable(node):
         return []
     schema = node.target._schema.arguments  # type: ignore[union-attr]

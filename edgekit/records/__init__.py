@@ -6,6 +6,7 @@ quotients, `_db` decibels. Paths are strings, so that a record stays JSON.
 """
 
 from edgekit.records._base import Record
+from edgekit.records._options import Settings
 from edgekit.records.artifacts import (
     Artifact,
     Candidate,
@@ -82,6 +83,7 @@ __all__ = [
     "Saturation",
     "Scalar",
     "Scheme",
+    "Settings",
     "Shortfall",
     "Skipped",
     "StageTime",

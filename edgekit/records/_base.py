@@ -6,7 +6,10 @@ import msgspec
 
 
 class _KeywordOnly(msgspec.StructMeta):
-    """msgspec does not pass kw_only on to subclasses: each would take its fields by position."""
+    """Makes every subclass keyword-only.
+
+    msgspec does not pass kw_only on to subclasses: each would take its fields by position.
+    """
 
     def __new__(mcls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **config: Any) -> Any:
         return super().__new__(mcls, name, bases, namespace, kw_only=True, **config)

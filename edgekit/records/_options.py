@@ -103,7 +103,11 @@ def options_of(kind: type[Settings]) -> tuple[Option, ...]:
 
 
 class _Declared(NamedTuple):
-    """An annotation taken apart. hint: the annotation itself."""
+    """An annotation taken apart.
+
+    Attributes:
+        hint: The annotation itself.
+    """
 
     hint: Any
     kind: str
@@ -140,7 +144,7 @@ def _taken_apart(hint: Any, field: inspect.Field) -> _Declared:
 
 
 def _checked(kind: type[Settings], name: str, given: Any, strict: bool) -> Any:
-    """The value in its declared type."""
+    """Returns the value in its declared type."""
     plain = (
         float(given) if isinstance(given, float) else given
     )  # numpy's float64 is a float too, but not to msgspec

@@ -7,14 +7,23 @@ from edgekit.records.inputs import Precision, Preprocessing, Quant, Recipe, Sche
 
 
 class Traced(Record):
-    """The float model as one exported program, with what it answers: the reference for everything after it.
+    """The float model as one exported program, with its answers: the reference for everything after it.
 
-    program: a torch.export file. predictions: an .npz that maps the hash of each input of the metric to the
-    float model's output. classes: the first output holds class scores. questions: an .npz of inputs of the metric, some of
-    them, by the same hash. samples_file: an .npz with input_i and output_i, the first samples of the metric and what the float model answered.
-    fingerprint: what the model, the data and the task's code are -> a hash of their content. weights: numbers in the
-    weight tensors that the program uses, without biases and the like. tensorflow: the `.keras` file or SavedModel folder
-    that TensorFlow's converter can start from. program and tensorflow are "" where there is none.
+    Attributes:
+        facts: What the plan must know of the task.
+        preprocessing: What the app must do to an input.
+        program: A torch.export file, "" where there is none.
+        predictions: An .npz that maps the hash of each input of the metric to the float model's output.
+        samples_file: An .npz with input_i and output_i: the first samples of the metric and the float model's answers.
+        metric: The metric of the float model.
+        samples: How many samples the metric saw.
+        parameters: How many parameters the model has.
+        fingerprint: What the model, the data and the task's code are -> a hash of their content.
+        weights: How many numbers are in the weight tensors that the program uses, without biases and the like.
+        tensorflow: The `.keras` file or SavedModel folder that TensorFlow's converter can start from, "" where there is
+            none.
+        classes: Whether the first output holds class scores.
+        questions: An .npz of some inputs of the metric, by the same hash.
     """
 
     facts: TaskFacts
@@ -47,8 +56,11 @@ class Figure(Record):
 class FloatLayer(Record):
     """A layer that an integer candidate computes in float, and why.
 
-    name: its node in the program. origin: the torch module, "features.0 (Conv2d)". macs_ratio: its share of the
-    multiply-accumulates of all layers, where that was counted.
+    Attributes:
+        name: Its node in the program.
+        origin: The torch module, "features.0 (Conv2d)".
+        macs_ratio: Its share of the multiply-accumulates of all layers, where that was counted.
+        reason: Why it stays float.
     """
 
     name: str
@@ -58,7 +70,7 @@ class FloatLayer(Record):
 
 
 class LayerTime(Record):
-    """Seconds of one layer, with what follows it up to the next layer, in the integer and in the float file."""
+    """Seconds of one layer, including what follows it up to the next layer, in the integer and in the float file."""
 
     name: str
     int8_s: float
@@ -66,9 +78,13 @@ class LayerTime(Record):
 
 
 class LayerTimes(Record):
-    """What the runtime's own profiler says of each layer; no layers and the reason where that cannot be told.
+    """What the runtime's own profiler says of each layer; no layers and the reason where that cannot be measured.
 
-    border_s_per_element: one number of a tensor turned from float into an integer or back.
+    Attributes:
+        border_s_per_element: Seconds to turn one number of a tensor from float into an integer or back.
+        runs: How many runs were timed.
+        measured_on: The machine.
+        reason: Why there are no layers.
     """
 
     layers: tuple[LayerTime, ...]
@@ -79,7 +95,13 @@ class LayerTimes(Record):
 
 
 class WidthRow(Record):
-    """CPU seconds of some layers by the width of the group of channels between them. micro: the layers, in words."""
+    """CPU seconds of some layers by the width of the group of channels between them.
+
+    Attributes:
+        micro: The layers, in words.
+        widths: The widths that were timed.
+        cpu_s: The seconds at each width.
+    """
 
     micro: str
     widths: tuple[int, ...]
@@ -87,11 +109,15 @@ class WidthRow(Record):
 
 
 class WidthTable(Record):
-    """What widths cost on a target, and what the whole network takes; no rows and the reason where that cannot be told.
+    """What widths cost on a target, and what the whole network takes; no rows where that cannot be measured.
 
-    conditions: runtime, version, machine and the like: where the figures hold. base_s: of the whole network in the
-    precision of the rows, float_s: in float. entries: figures measured for this table, the others were kept from
-    before. correction: measured over foretold of an earlier plan by this table.
+    Attributes:
+        conditions: Where the figures hold: runtime, version, machine and the like.
+        base_s: Seconds of the whole network in the precision of the rows.
+        float_s: Seconds of the whole network in float.
+        entries: How many figures were measured for this table; the others were kept from before.
+        correction: What was measured over what was predicted, for an earlier plan by this table.
+        reason: Why there are no rows.
     """
 
     conditions: dict[str, str]
@@ -107,12 +133,17 @@ class WidthTable(Record):
 class Candidate(Record):
     """A model after the steps of a recipe: an exported program on disk, ready to be lowered.
 
-    scheme: where an integer candidate gets its ranges, from the program ("static") or from the runtime, inference by
-    inference ("dynamic": the program is still float). float_layers: those of an integer candidate that stay float.
-    saved_model: the folder that TensorFlow's converter lowers in place of the program, with the inputs in the file
-    `calibration` for its ranges. pruned: the folder that rebuilds the task's module in the shapes of the program, where
-    one was pruned; unpruned: the program that this pruning started from. student: the reference of the module that the program is of,
-    where it took the place of the task's.
+    Attributes:
+        scheme: Where an integer candidate gets its ranges: from the program ("static"), or from the runtime at every
+            inference ("dynamic": the program is still float).
+        saved_model: The folder that TensorFlow's converter lowers in place of the program.
+        calibration: The file of inputs from which that converter takes its ranges.
+        pruned: The folder that rebuilds the task's module in the shapes of the program, where it was pruned.
+        unpruned: The program that this pruning started from.
+        student: The reference of the module that the program was exported from, where it took the place of the task's.
+        promised_db: What each output of a quantized program keeps to its float program, in dB; the file is held to it
+            (`edgekit.trace.promise`).
+        float_layers: The layers of an integer candidate that stay float.
     """
 
     program: str
@@ -124,20 +155,24 @@ class Candidate(Record):
     pruned: str = ""
     unpruned: str = ""
     student: str = ""
+    promised_db: tuple[float | None, ...] = ()
     float_layers: tuple[FloatLayer, ...] = ()
     figures: tuple[Figure, ...] = ()
     doubts: tuple[str, ...] = ()
 
 
 class Artifact(Record):
-    """The exported file (a folder for Core ML). `sha256` covers the content, see edgekit_runner.hashing.
+    """The exported file (a folder for Core ML).
 
-    scheme: as the candidate's. float_layers: how many layers of an integer file compute in float, by choice or for want
-    of a kernel. compressed_bytes: what a download takes, "gzip" and "zstd" -> bytes; empty where nobody looked.
+    Attributes:
+        sha256: The hash of the content, see edgekit_runner.artifact.
+        scheme: The scheme of the candidate.
+        float_layers: How many layers of an integer file compute in float, by choice or for want of a kernel.
+        compressed_bytes: What a download takes, "gzip" and "zstd" -> bytes; empty where it was not measured.
     """
 
     path: str
-    format: Literal["onnx", "tflite", "coreml"]
+    format: str
     precision: Precision
     size_bytes: int
     sha256: str

@@ -14,18 +14,26 @@ Kind = Literal["convolution", "linear", "recurrent", "attention"]
 
 
 class OutOfRange(UserError, ValueError):
-    """A limit that no artifact could meet, or that is no number."""
+    """A limit that no artifact could meet, or that is not a number."""
 
 
 class Budget(Record):
     """What an artifact must keep to be accepted. `None` means: not limited.
 
-    max_drop: the metric may fall by so much below the float model's, in the metric's own unit; 0 = not at all.
-    min_speedup: float time / artifact time in the same runtime must reach this; 1.0 = not slower than float,
-    0 = speed does not count. min_agreement: the share of samples that must get the float model's answer, for a model
-    whose first output holds class scores. min_snr_db: what every output must keep to float, in place of the floor's own limit
-    (`edgekit.ladder.floor`); floor "off": nothing below the metric is looked at. The other limits must be above 0. Raises
-    OutOfRange, a UserError.
+    Attributes:
+        max_drop: How far the metric may fall below the float model's, in the metric's own unit; 0 is not at all.
+        min_speedup: Float time / artifact time in the same runtime must reach this; 1.0 is not slower than float, 0 means
+            that speed does not count.
+        max_size_bytes: The largest file, above 0.
+        max_latency_s: The longest inference, above 0.
+        max_memory_bytes: The highest peak of memory, above 0.
+        min_agreement: The share of samples that must get the float model's answer, for a model whose first output holds
+            class scores.
+        min_snr_db: What every output must keep to float, in dB, in place of the floor's own limit (`edgekit.ladder.floor`).
+        floor: "off" means that nothing but the metric is looked at.
+
+    Raises:
+        OutOfRange: A limit is out of range, or is not a number; it is a UserError.
     """
 
     max_drop: float = 0.01
@@ -59,7 +67,12 @@ class Budget(Record):
 
 
 class TensorSpec(Record):
-    """One input or output. `scale` and `zero_point` only where the file holds integers: real = (q - zero_point) * scale."""
+    """One input or output.
+
+    Attributes:
+        scale: Only where the file holds integers: real = (q - zero_point) * scale.
+        zero_point: Only where the file holds integers.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -69,10 +82,12 @@ class TensorSpec(Record):
 
 
 class Quant(Record):
-    """The arithmetic of an integer target, what the quantizer reads.
+    """The arithmetic of an integer target, as the quantizer reads it.
 
-    integer_io: input and output are to be integers too. What stands there is quantized, with the integer kernels that a
-    runtime of whole networks in integers has: softmax, log_softmax, L2 normalization, sub, clamp, resize.
+    Attributes:
+        integer_io: Whether inputs and outputs are to be integers too. What stands at them is then quantized, with the
+            integer kernels that a runtime of whole networks in integers has: softmax, log_softmax, L2 normalization, sub,
+            clamp, resize.
     """
 
     activation_dtype: Literal["int8", "uint8"]
@@ -121,10 +136,12 @@ class Plan(Record):
 
 
 class Preprocessing(Record):
-    """What the app must do to an image before the model sees it; lands in the manifest.
+    """What the app must do to an image before the model sees it; it is written into the manifest.
 
-    mean, std: per channel or one number for all, on pixels scaled to [0, 1]. labels: class names in the order
-    of the outputs.
+    Attributes:
+        mean: Per channel, or one number for all, on pixels scaled to [0, 1].
+        std: As `mean`.
+        labels: The class names in the order of the outputs.
     """
 
     mean: tuple[float, ...] = (0.0,)
@@ -134,10 +151,16 @@ class Preprocessing(Record):
 
 
 class Macs(Record):
-    """What the multiply-accumulates of one inference are made of: `count` of them, and the share of each kind.
+    """What the multiply-accumulates of one inference are made of.
 
-    linear: products with stored weights outside cells. recurrent: LSTM, GRU and RNN cells. attention: products of two
-    activations. A model without any has count 0 and no shares.
+    A model without any has count 0 and no shares.
+
+    Attributes:
+        count: How many there are.
+        convolution: The share of convolutions.
+        linear: The share of products with stored weights outside cells.
+        recurrent: The share of LSTM, GRU and RNN cells.
+        attention: The share of products of two activations.
     """
 
     count: int
@@ -147,14 +170,17 @@ class Macs(Record):
     attention: float = 0.0
 
     def share(self, kinds: Iterable[Kind]) -> float:
+        """Returns the share of these kinds together."""
         return sum(getattr(self, kind) for kind in set(kinds))
 
 
 class TaskFacts(Record):
     """What the plan must know of a task, without its code or data.
 
-    torch: whether the model becomes a torch program; a SavedModel does not. tensorflow: whether TensorFlow's own
-    converter has something to start from, a Keras model or a SavedModel. macs: None where the model was not traced.
+    Attributes:
+        torch: Whether the model becomes a torch program; a SavedModel does not.
+        tensorflow: Whether TensorFlow's own converter has something to start from, a Keras model or a SavedModel.
+        macs: None where the model was not traced.
     """
 
     name: str

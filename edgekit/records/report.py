@@ -8,9 +8,11 @@ from edgekit.records.results import Blame, Measurement, Verdict
 
 
 class Shortfall(Record):
-    """A limit that an attempt broke. limit: a field of Budget, or what has no number (precision lint, saturation).
+    """A limit that an attempt broke.
 
-    excess: by how much of the limit it was missed, 0.5 = by half; None where that has no number.
+    Attributes:
+        limit: A field of Budget, or something without a number (precision lint, saturation).
+        excess: How far it was missed, as a share of the limit: 0.5 is by half; None where it has no number.
     """
 
     limit: str
@@ -20,8 +22,13 @@ class Shortfall(Record):
 
 
 class Decision(Record):
-    """The gate's word on one attempt. `reasons` holds every limit that failed, or why it was accepted; `doubts` what a limit
-    that the budget lowered let pass."""
+    """The gate's decision on one attempt.
+
+    Attributes:
+        reasons: Every limit that failed, or why the attempt was accepted.
+        not_measured: Limits that could not be judged.
+        doubts: What a limit that the budget lowered let pass.
+    """
 
     accepted: bool
     reasons: tuple[str, ...]
@@ -33,7 +40,8 @@ class Decision(Record):
 class StageTime(Record):
     """What a stage cost: wall seconds and the peak memory of its own process.
 
-    reused: a finished stage of an earlier, stopped run; the figures are those of that run.
+    Attributes:
+        reused: Whether it was finished by an earlier, stopped run; the figures are those of that run.
     """
 
     stage: str
@@ -43,8 +51,13 @@ class StageTime(Record):
 
 
 class Attempt(Record):
-    """One rung of the ladder, as far as it got. error: the sentence of a stage that failed. blame: where it leaves
-    the float model, looked for when the answers are wrong and at the first that misses the accuracy budget."""
+    """One rung of the ladder, as far as it got.
+
+    Attributes:
+        blame: Where it departs from the float model; looked for when the answers are wrong, and at the first attempt that
+            misses the accuracy budget.
+        error: The sentence of a stage that failed.
+    """
 
     recipe: Recipe
     decision: Decision
@@ -58,10 +71,12 @@ class Attempt(Record):
 
 
 class ParetoPoint(Record):
-    """One executed artifact among those of its target. attempt: its index, None for the float file.
+    """One executed artifact among those of its target.
 
-    on_front: no other is at least as good in size, time and accuracy and better in one. missing: the figures it
-    lacks; it is compared by the others.
+    Attributes:
+        attempt: The index of the attempt, None for the float file.
+        on_front: Whether no other is at least as good in size, time and accuracy, and better in one.
+        missing: The figures it lacks; it is compared by the others.
     """
 
     name: str
@@ -74,11 +89,13 @@ class ParetoPoint(Record):
 
 
 class TargetReport(Record):
-    """One target: the ladder as walked.
+    """One target: the ladder as it was walked.
 
-    shipped: the index of the attempt that was placed in the folder. nearest: of the refused one that missed its limits by the
-    least. explored: every recipe was tried, and the best
-    of the accepted ones is shipped. points: all executed artifacts, and which of them are on the Pareto front.
+    Attributes:
+        shipped: The index of the attempt that was placed in the folder.
+        nearest: The index of the refused attempt that missed its limits by the least.
+        explored: Whether every recipe was tried; the best of the accepted ones is then shipped.
+        points: All executed artifacts, and which of them are on the Pareto front.
     """
 
     target: str
@@ -103,12 +120,12 @@ class TargetReport(Record):
 
     @property
     def chosen(self) -> Attempt | None:
-        """The attempt that is shipped."""
+        """The attempt that is shipped, None where there is none."""
         return None if self.shipped is None else self.attempts[self.shipped]
 
 
 class Report(Record):
-    """What `deploy` returns and `report.json` holds. `print(report)` shows the table, one line a target."""
+    """What `deploy` returns and `report.json` holds. `print(report)` shows the table, one line per target."""
 
     schema_version: int
     edgekit_version: str
@@ -125,10 +142,15 @@ class Report(Record):
 
     @property
     def accepted(self) -> bool:
+        """Whether every target has an accepted artifact."""
         return all(target.accepted for target in self.targets)
 
     def raise_for_budget(self) -> None:
-        """Raises BudgetError naming every target without an accepted artifact, with the reasons."""
+        """Raises an error where a target was refused.
+
+        Raises:
+            BudgetError: A target has no accepted artifact; the error names every such target, with the reasons.
+        """
         failed = [f"{t.target}: {t.summary}" for t in self.targets if not t.accepted]
         if failed:
             raise BudgetError("no artifact meets the budget for " + "; ".join(failed))

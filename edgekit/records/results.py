@@ -9,11 +9,16 @@ from edgekit.records.inputs import Precision
 class OutputParity(Record):
     """One output of an artifact beside the float model's, over all samples compared, and its weakest slice.
 
-    A slice is one channel of the output, all samples and positions together. snr_db: signal power over error power, None
-    where there is no error. correlation: Pearson's, over all values; None where either side is constant. stuck_ratio: the
-    share of values that lie on the artifact's own lowest or highest value where float has another, in the slice that has most.
-    equal_ratio: the share of equal values of an output of integers, None for other outputs.
-    slices: how many there are; lost: the channels whose variation is hidden by one scale for all (`edgekit.verify.outputs`).
+    A slice is one channel of the output, all samples and positions together.
+
+    Attributes:
+        snr_db: Signal power over error power, None where there is no error.
+        correlation: Pearson's correlation over all values; None where either side is constant.
+        stuck_ratio: The share of values that lie on the artifact's own lowest or highest value where float has another,
+            in the slice that has most of them.
+        slices: How many slices there are.
+        lost: The channels whose variation is hidden by one scale for all (`edgekit.verify.outputs`).
+        equal_ratio: The share of equal values for an output of integers, None for other outputs.
     """
 
     name: str
@@ -28,12 +33,13 @@ class OutputParity(Record):
 
 
 class Parity(Record):
-    """Artifact against float model on the samples of the metric (or the golden input when `samples` is 1).
+    """The artifact against the float model on the samples of the metric, or the golden input when `samples` is 1.
 
-    samples: how many were compared. agreement: share of samples with the same top-1, None where the first output holds no
-    class scores.
-    snr_db: 10 log10(signal power / error power) over all outputs; None when there is no error at all.
-    outputs: each output by itself, in the order of the artifact.
+    Attributes:
+        samples: How many were compared.
+        snr_db: 10 log10(signal power / error power) over all outputs; None when there is no error at all.
+        agreement: The share of samples with the same top-1, None where the first output holds no class scores.
+        outputs: Each output by itself, in the order of the artifact.
     """
 
     samples: int
@@ -45,7 +51,12 @@ class Parity(Record):
 
 
 class Work(Record):
-    """What the operators of one kind do in one arithmetic: kind "CONV_2D", dtype "int8->int8"."""
+    """What the operators of one kind do in one arithmetic.
+
+    Attributes:
+        kind: The kind, "CONV_2D".
+        dtype: The arithmetic, "int8->int8".
+    """
 
     kind: str
     dtype: str
@@ -55,12 +66,17 @@ class Work(Record):
 
 
 class Lint(Record):
-    """What the runtime really executes. `ops` maps "OP:dtype" to a count, after the runtime's own optimizer.
+    """What the runtime really executes.
 
-    work: the multiply-accumulates, by kind of operator. share: of them, the part that runs in the promised precision; of
-    operators where nothing multiplies, None where nothing computes. weight_share: the part of the stored weight bytes that
-    is held in it. called: what the file is, "int8", or "mixed, 38 % of the work in integers" below the profile's share.
-    notes: what a user must know though nothing is broken. findings: what is.
+    Attributes:
+        ops: "OP:dtype" -> a count, after the runtime's own optimizer.
+        findings: What is broken.
+        work: The multiply-accumulates, by kind of operator.
+        share: The part of them that runs in the promised precision; of operators where nothing multiplies, None where
+            nothing computes.
+        weight_share: The part of the stored weight bytes that is held in it.
+        called: What the file is: "int8", or "mixed, 38 % of the work in integers" below the profile's share.
+        notes: What a user must know though nothing is broken.
     """
 
     promised: Precision
@@ -83,8 +99,11 @@ class Lint(Record):
 class Saturation(Record):
     """u8 x s8 products in 16-bit sums (x86 without VNNI): fused kernels against the same file unfused.
 
-    bound_holds: 255 * (largest sum of two adjacent |weights|) fits int16, so that no pair of products can
-    saturate on any machine. agreement and max_abs_error compare the two runs on this machine.
+    Attributes:
+        bound_holds: Whether 255 * (largest sum of two adjacent |weights|) fits int16, so that no pair of products can
+            saturate on any machine.
+        agreement: The share of equal answers of the two runs on this machine.
+        max_abs_error: The largest difference of the two runs on this machine.
     """
 
     bound_holds: bool
@@ -98,8 +117,13 @@ class Saturation(Record):
 class Verdict(Record):
     """What executing the artifact in its runtime proved.
 
-    samples: those that the metric saw, 0 where nobody counted; `parity` may be of fewer. parity: with the float model. program_parity: with the float program that pruning, training and the like left of it, on the samples
-    kept (32 at most): what quantizing and converting did to that; None where no such step was taken.
+    Attributes:
+        parity: The comparison with the float model.
+        program_parity: The comparison with the float program that pruning, training and the like left, on the samples kept
+            (32 at most): what quantizing and converting did to it. None where no such step was taken.
+        samples: How many samples the metric saw, 0 where they were not counted; `parity` may be of fewer.
+        promised_db: What each output of the quantized program keeps to float, in dB.
+        kept_db: What each output of the file keeps on the same samples, in dB.
     """
 
     runtime: str
@@ -112,24 +136,32 @@ class Verdict(Record):
     doubts: tuple[str, ...] = ()
     program_parity: Parity | None = None
     samples: int = 0
+    promised_db: tuple[float | None, ...] = ()
+    kept_db: tuple[float | None, ...] = ()
 
     @property
     def drop(self) -> float:
+        """How far the metric fell below the float model's."""
         return self.float_metric - self.metric
 
     @property
     def scored(self) -> int:
-        """n of the metric."""
+        """How many samples the metric saw."""
         return self.samples or self.parity.samples
 
 
 class LayerDegradation(Record):
     """One operator of the candidate's program, and how far its output is from what it is compared with.
 
-    node: its name in the program. module: the torch module it came from. tensor: what it is called in the file.
-    snr_db: signal to error with everything before it as it really ran; local_snr_db: the operator alone, given the
-    right inputs. Both are None where there is no error at all, -200 where the tensor holds infinity or NaN; other
-    figures are None there. Steps are quantization steps of an integer tensor.
+    Where the tensor holds infinity or NaN, both ratios are -200 and the other figures None. Steps are quantization steps of
+    an integer tensor.
+
+    Attributes:
+        node: Its name in the program.
+        module: The torch module it came from.
+        tensor: What it is called in the file.
+        snr_db: Signal to error with everything before it as it really ran; None where there is no error at all.
+        local_snr_db: Signal to error of the operator alone, given the right inputs; None where there is no error at all.
     """
 
     node: str
@@ -147,9 +179,11 @@ class LayerDegradation(Record):
 
 
 class ChannelDegradation(Record):
-    """The channel of an output that keeps least of its signal, beside what it is compared with.
+    """The channel of an output that keeps the least of its signal, beside what it is compared with.
 
-    channel: its index, None where the output has no channels. lost: how many of all `channels` are below `limit_db`.
+    Attributes:
+        channel: Its index, None where the output has no channels.
+        lost: How many of all `channels` are below `limit_db`.
     """
 
     output: str
@@ -161,12 +195,18 @@ class ChannelDegradation(Record):
 
 
 class Blame(Record):
-    """Where an artifact leaves the float model: in the file or its runtime (conversion), or in the numbers (compression).
+    """Where an artifact departs from the float model.
 
-    conversion: the artifact against the candidate's program; compression: that program against float. Rows are in the
-    order of execution. wrong_operator, harmful_layer: the first row out of tolerance, if any. skip: the option that
-    leaves the harmful layer in float. matched: how tensors of the file were found to be those of the program. weakest: the
-    channel of the candidate's program that keeps least to float, None where nothing was quantized.
+    It is in the file or its runtime (conversion), or in the numbers (compression).
+
+    Attributes:
+        conversion: The artifact against the candidate's program, in the order of execution.
+        compression: That program against float, in the order of execution.
+        wrong_operator: The first row of `conversion` out of tolerance, if any.
+        harmful_layer: The first row of `compression` out of tolerance, if any.
+        skip: The option that leaves the harmful layer in float.
+        matched: How tensors of the file were found to be those of the program.
+        weakest: The channel of the candidate's program that keeps the least to float, None where nothing was quantized.
     """
 
     runtime: str
@@ -183,12 +223,17 @@ class Blame(Record):
 
 
 class Measurement(Record):
-    """The runner's interleaved A/B of the artifact against the float file of the same runtime, one thread.
+    """The runner's interleaved A/B of the artifact against the float file of the same runtime, on one thread.
 
-    ratio: CPU time of the artifact / CPU time of float; interval: 95 % interval of that median over rounds.
-    peak_memory_bytes: VmHWM of a fresh process; model_memory_bytes: the same less what the process held before
-    it imported the runtime. on_target: whether the machine that measured is one the target admits. faster_than_serving_isa:
-    it is, but it multiplies int8 faster than the level that will serve, so that it can refuse but not vouch.
+    Attributes:
+        cpu_ratio: CPU time of the artifact / CPU time of float: the median over rounds.
+        cpu_ratio_low: The lower end of the 95 % interval of that median.
+        cpu_ratio_high: The upper end of the 95 % interval of that median.
+        peak_memory_bytes: VmHWM of a fresh process.
+        on_target: Whether the machine that measured is one that the target admits.
+        faster_than_serving_isa: Whether it is, but multiplies int8 faster than the level that will serve, so that it can
+            refuse but not vouch.
+        model_memory_bytes: VmHWM less what the process held before it imported the runtime.
     """
 
     cpu_ratio: float | None

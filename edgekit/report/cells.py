@@ -1,4 +1,4 @@
-"""One figure in words: its value, its unit, its interval or n, its reason if it is missing, its doubts."""
+"""One figure in words: its value, its unit, its interval or n, the reason if it is missing, its doubts."""
 
 from typing import Literal
 
@@ -9,9 +9,14 @@ MISSING = "not measured"
 
 
 class Cell(Record, frozen=True):
-    """A figure with what it needs to be understood: unit, interval or n in `note`, `reason` if it is missing.
+    """A figure with what it takes to understand it.
 
-    state: measured, elsewhere (on a machine the target does not admit) or missing.
+    Attributes:
+        value: The figure with its unit.
+        note: Its interval, its n, or what it is compared with.
+        reason: Why it is missing.
+        doubts: What its own record doubts about it.
+        state: measured, elsewhere (on a machine the target does not admit) or missing.
     """
 
     value: str
@@ -22,6 +27,7 @@ class Cell(Record, frozen=True):
 
     @property
     def figure(self) -> str:
+        """The value, with a star where it is doubted."""
         return f"{self.value}*" if self.doubts else self.value
 
     def __str__(self) -> str:
@@ -30,6 +36,7 @@ class Cell(Record, frozen=True):
 
 
 def size_cell(artifact: Artifact | None, baseline: Artifact | None, reason: str) -> Cell:
+    """The size of the artifact, and its ratio to the float file."""
     if artifact is None:
         return Cell(value=MISSING, reason=reason, state="missing")
     note = "(no float file to compare)"
@@ -39,6 +46,7 @@ def size_cell(artifact: Artifact | None, baseline: Artifact | None, reason: str)
 
 
 def metric_cell(verdict: Verdict | None, reason: str) -> Cell:
+    """The metric of the artifact, its change from float, and n."""
     if verdict is None:
         return Cell(value=MISSING, reason=reason, state="missing")
     note = f"({text.change(-verdict.drop)}), n={verdict.scored}"
@@ -46,7 +54,7 @@ def metric_cell(verdict: Verdict | None, reason: str) -> Cell:
 
 
 def agreement_cell(verdict: Verdict | None, reason: str) -> Cell:
-    """Share of samples with the float model's top-1."""
+    """The share of samples with the float model's top-1."""
     if verdict is None:
         return Cell(value=MISSING, reason=reason, state="missing")
     if verdict.parity.agreement is None:
@@ -57,7 +65,7 @@ def agreement_cell(verdict: Verdict | None, reason: str) -> Cell:
 
 
 def latency_cell(measurement: Measurement | None, reason: str) -> Cell:
-    """CPU time of the artifact / CPU time of float, with the 95 % interval."""
+    """The CPU time of the artifact / that of float, with the 95 % interval."""
     if measurement is None or measurement.cpu_ratio is None:
         return _not_here(measurement, reason)
     note = f"{text.interval(measurement.cpu_ratio_low, measurement.cpu_ratio_high)}, "
@@ -66,7 +74,7 @@ def latency_cell(measurement: Measurement | None, reason: str) -> Cell:
 
 
 def memory_cell(measurement: Measurement | None, reason: str) -> Cell:
-    """Peak memory of a fresh process that runs the artifact."""
+    """The peak memory of a fresh process that runs the artifact."""
     if measurement is None or measurement.peak_memory_bytes is None:
         return _not_here(measurement, reason)
     note = "(no float figure)"

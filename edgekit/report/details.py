@@ -1,4 +1,4 @@
-"""The particulars of one target and of each attempt, as headed groups of facts that any page can print."""
+"""The details of one target and of each attempt, as groups of facts with headings that any page can print."""
 
 from edgekit.records import (
     Artifact,
@@ -19,7 +19,13 @@ from edgekit.report.table import why
 
 
 class Fact(Record, frozen=True):
-    """One line: what it is, its figure with unit, and what to know about it."""
+    """One line: what it is, its figure with unit, and what to know about it.
+
+    Attributes:
+        label: What it is.
+        value: The figure with its unit.
+        note: What to know about it.
+    """
 
     label: str
     value: str
@@ -34,7 +40,17 @@ class Group(Record, frozen=True):
 
 
 class Card(Record, frozen=True):
-    """One attempt in full."""
+    """One attempt in full.
+
+    Attributes:
+        recipe: The name of the recipe.
+        precision: What the file is.
+        accepted: Whether the gate accepted it.
+        why: The gate's reasons.
+        groups: The facts about it.
+        ops: Operator and dtype -> how many, as pairs.
+        doubts: Everything that its records doubt.
+    """
 
     recipe: str
     precision: str
@@ -46,7 +62,7 @@ class Card(Record, frozen=True):
 
 
 def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
-    """Everything known about one attempt."""
+    """Collects everything known about one attempt."""
     groups = (
         _decision(attempt),
         _figures(attempt),
@@ -75,7 +91,7 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
 
 
 def _blame(attempt: Attempt) -> Group:
-    """Where it leaves the float model, if that was looked for."""
+    """Where the artifact leaves the float model, if that was looked for."""
     found = attempt.blame
     facts = [] if found is None else [Fact(label="conclusion", value=found.conclusion, note=found.matched)]
     facts += [Fact(label=MISSING, value=doubt) for doubt in (found.doubts if found else ())]
@@ -241,7 +257,7 @@ def _parity(parity: Parity, other: str) -> Group:
 
 
 def _output(output: OutputParity) -> Fact:
-    """One output by itself: what the floor looks at."""
+    """One output by itself, which is what the floor is judged by."""
     if output.equal_ratio is not None:
         return Fact(
             label=f"output {output.name}", value=text.share(output.equal_ratio), note="equal integers"
@@ -285,7 +301,7 @@ def _part(share: float | None) -> str:
 
 
 def _kinds(lint: Lint) -> str:
-    """`QLinearConv uint8 98.2 %, MatMul float32 1.8 %`."""
+    """The work by kind: `QLinearConv uint8 98.2 %, MatMul float32 1.8 %`."""
     total = sum(row.macs for row in lint.work)
     return ", ".join(f"{row.kind} {row.dtype} {100 * row.macs / total:.1f} %" for row in lint.work)
 

@@ -10,7 +10,8 @@ from edgekit.errors import UserError
 def write_whole(path: Path, text: str) -> None:
     """Writes beside `path` and renames: a reader sees the old file or the new one, never half of one.
 
-    Raises UserError if the place cannot be written (no folder, no permission, disk full).
+    Raises:
+        UserError: The place cannot be written (no folder, no permission, disk full).
     """
     beside: Path | None = None
     try:

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no network, no script, readable on paper and in the dark."""
+"""The report as one HTML file: no network, no script, readable on paper and in dark mode."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,13 +49,14 @@ class _Section(Record, frozen=True):
 def write(reports: Report | Sequence[Report], path: Path) -> None:
     """Writes one page with a section for each report, whole or not at all.
 
-    Raises UserError if `path` cannot be written.
+    Raises:
+        UserError: `path` cannot be written.
     """
     write_whole(path, page((reports,) if isinstance(reports, Report) else reports))
 
 
 def page(reports: Sequence[Report]) -> str:
-    """The page as text."""
+    """Renders the page as text."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -105,5 +106,5 @@ def _target(target: TargetReport, report: Report) -> _Target:
 
 
 def _words(cell: Cell) -> str:
-    """What stands in small type under a figure."""
+    """The small type under a figure."""
     return f"{cell.note}{': ' if cell.note and cell.reason else ''}{cell.reason}"

@@ -1,4 +1,4 @@
-"""`report.json`: the record on disk, closed and canonical."""
+"""`report.json`: the record on disk, in canonical form and without unknown fields."""
 
 import json
 import math
@@ -21,9 +21,13 @@ class _Head(msgspec.Struct):
 
 
 def read(path: Path) -> Report:
-    """The report in `path`, a file or the folder that holds `report.json`.
+    """Reads a report.
 
-    Raises UserError if it is missing, no JSON, of another schema version or not what the schema allows.
+    Args:
+        path: The file, or the folder that holds `report.json`.
+
+    Raises:
+        UserError: It is missing, not JSON, of another schema version, or not what the schema allows.
     """
     file = path / NAME if path.is_dir() else path
     try:
@@ -60,7 +64,8 @@ def _check_version(file: Path, data: bytes) -> None:
 def dump(report: Report, path: Path) -> None:
     """Writes `report` as sorted, indented JSON with a trailing newline, whole or not at all.
 
-    Raises ValueError if a number in it is no finite one: JSON would silently turn it into null.
+    Raises:
+        ValueError: A number in it is not finite; JSON would silently turn it into null.
     """
     plain = msgspec.to_builtins(report)
     bad = _not_finite(plain, "report")

@@ -9,7 +9,7 @@ from edgekit.report.table import HEADINGS, Row, footnotes, refusals, rows
 
 
 def text(report: Report) -> str:
-    """A heading, the table, refused recipes and footnotes."""
+    """Renders a heading, the table, refused recipes and footnotes."""
     table = rows(report)
     float_metric = f"Float metric {words.metric(report.float_metric)}, n={report.samples}."
     parts = [
@@ -50,6 +50,6 @@ def _line(cells: list[str]) -> str:
 
 
 def _escaped(value: str) -> str:
-    """Text that Markdown prints as it is: no markup, no HTML, no new line."""
+    """Escapes text so that Markdown prints it as it is: no markup, no HTML, no new line."""
     flat = " ".join(value.split()).replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*_|\[\]])", r"\\\1", flat)

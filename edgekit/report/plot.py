@@ -15,16 +15,30 @@ from edgekit.report.table import why
 
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 20, 50
-OFF_SCALE = 8  # the axis shows drops up to this many budgets; what is worse is drawn at its edge
+OFF_SCALE = 8  # the axis shows drops up to this many times the budget; worse ones are drawn at its edge
 
 
 class Tick(Record, frozen=True):
+    """A mark on an axis: its place in pixels, and its label."""
+
     at: float
     label: str
 
 
 class Point(Record, frozen=True):
-    """One artifact. number: its place in the list below; off_scale: drawn at the edge, worse than shown."""
+    """One artifact.
+
+    Attributes:
+        number: Its place in the list below the plot.
+        x: Pixels from the left.
+        y: Pixels from the top.
+        shape: The mark.
+        colour: The index of its target's colour.
+        kind: Whether it was accepted or refused, or is a float file.
+        off_scale: Whether it is drawn at the edge, worse than shown.
+        title: What it is, in words.
+        front: Whether it is on the Pareto front of its target.
+    """
 
     number: int
     x: float
@@ -38,7 +52,13 @@ class Point(Record, frozen=True):
 
 
 class Front(Record, frozen=True):
-    """The Pareto front of one target, its points joined in the order of their size. points: as SVG takes them."""
+    """The Pareto front of one target, its points joined in the order of their size.
+
+    Attributes:
+        colour: The index of the target's colour.
+        points: The points as SVG takes them.
+        title: What it is, in words.
+    """
 
     colour: int
     points: str
@@ -46,7 +66,13 @@ class Front(Record, frozen=True):
 
 
 class Label(Record, frozen=True):
-    """The numbers of the points that lie on one spot."""
+    """The numbers of the points that lie on one spot.
+
+    Attributes:
+        x: Pixels from the left.
+        y: Pixels from the top.
+        words: The numbers.
+    """
 
     x: float
     y: float
@@ -54,7 +80,14 @@ class Label(Record, frozen=True):
 
 
 class Line(Record, frozen=True):
-    """A limit of the budget or the float model's metric. at: pixels on its axis."""
+    """A limit of the budget, or the float model's metric.
+
+    Attributes:
+        axis: The axis that it crosses.
+        at: Pixels on that axis.
+        label: What it is, in words.
+        kind: Whether it is a limit or the float model's metric.
+    """
 
     axis: Literal["x", "y"]
     at: float
@@ -63,7 +96,23 @@ class Line(Record, frozen=True):
 
 
 class Plot(Record, frozen=True):
-    """Everything the template needs to draw, in pixels. left_out: attempts without a size or a metric."""
+    """Everything the template needs to draw, in pixels.
+
+    Attributes:
+        width: The width of the drawing.
+        height: The height of the drawing.
+        left: The left edge of the axes.
+        right: Their right edge.
+        top: Their top edge.
+        bottom: Their bottom edge.
+        x_ticks: The marks of the size axis.
+        y_ticks: The marks of the metric axis.
+        points: The artifacts.
+        labels: Their numbers.
+        lines: The limits, and the float model's metric.
+        left_out: Attempts without a size or a metric, one line each.
+        fronts: The Pareto fronts.
+    """
 
     width: int
     height: int
@@ -92,7 +141,7 @@ class _Spot(Record, frozen=True):
 
 
 class _Scale(Record, frozen=True):
-    """Values to pixels."""
+    """Maps values to pixels."""
 
     low: float
     high: float
@@ -104,7 +153,7 @@ class _Scale(Record, frozen=True):
 
 
 def plot(report: Report) -> Plot | None:
-    """The plot of `report`; None where no artifact has both a size and a metric."""
+    """Lays out the plot of a report; None where no artifact has both a size and a metric."""
     spots, left_out = _spots(report)
     if not any(spot.kind != "float" for spot in spots):
         return None
@@ -139,7 +188,10 @@ def _fronts(report: Report, spots: list[_Spot], points: tuple[Point, ...]) -> tu
 
 
 def _on_front(target: TargetReport, attempt: int | None) -> bool:
-    """Only where every recipe was tried: elsewhere the front is that of what happened to come first."""
+    """Whether an attempt is on the front of its target.
+
+    Only where every recipe was tried: elsewhere the front is that of whatever happened to come first.
+    """
     return target.explored and any(p.on_front for p in target.points if p.attempt == attempt)
 
 
@@ -189,7 +241,7 @@ def _attempted(index: int, target: TargetReport, number: int) -> _Spot | None:
 
 
 def _limits(report: Report) -> dict[tuple[Literal["x", "y"], float], list[str]]:
-    """Every limit of size and metric -> the targets it holds for."""
+    """Maps every limit of size and metric to the targets it holds for."""
     found: dict[tuple[Literal["x", "y"], float], list[str]] = {}
     for target in report.targets:
         budget = report.budget or target.plan.budget
@@ -278,14 +330,14 @@ def _labels(points: tuple[Point, ...]) -> tuple[Label, ...]:
 
 
 def _metric_ticks(y: _Scale) -> tuple[Tick, ...]:
-    """As many decimals as the finest tick needs, the same for all."""
+    """The marks with as many decimals as the finest one needs, the same for all."""
     values = _nice(y.low, y.high)
     digits = max((len(f"{at:.10f}".rstrip("0").partition(".")[2]) for at in values), default=0)
     return tuple(Tick(at=y(at), label=f"{at:.{digits}f}") for at in values)
 
 
 def _round_size(value: float) -> str:
-    """`5 MB` where a figure would say `5.00 MB`."""
+    """Formats `5 MB` where a figure would be `5.00 MB`."""
     return re.sub(r"\.0+ ", " ", text.size(round(value))) if value else "0"
 
 

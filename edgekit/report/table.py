@@ -13,7 +13,20 @@ from edgekit.report.cells import Cell, agreement_cell, latency_cell, memory_cell
 
 
 class Row(Record, frozen=True):
-    """One target of the table."""
+    """One target of the table.
+
+    Attributes:
+        target: Its name.
+        verdict: Whether an artifact was accepted for it.
+        precision: What the file is.
+        recipe: How it was made.
+        size: Its size.
+        metric: Its metric.
+        agreement: The share of samples with the float model's top-1.
+        latency: Its CPU time relative to float.
+        peak_memory: Its peak memory.
+        why: Why the target is as it is.
+    """
 
     target: str
     verdict: Literal["accepted", "refused"]
@@ -77,7 +90,7 @@ def row(target: TargetReport, report: Report) -> Row:
 
 
 def _precision(attempt: Attempt | None) -> str:
-    """What the file is; its recipe's precision where it was not looked into."""
+    """What the file is; its recipe's precision where the file was not examined."""
     if attempt is None:
         return "none"
     called = attempt.verdict.lint.called if attempt.verdict is not None else ""
@@ -85,7 +98,7 @@ def _precision(attempt: Attempt | None) -> str:
 
 
 def shown(target: TargetReport) -> Attempt | None:
-    """What stands for `target`: the shipped attempt, else the one that came nearest, the last executed, the last."""
+    """The attempt that represents a target: the shipped one, else the one that came nearest, the last executed, the last."""
     if target.chosen is not None:
         return target.chosen
     if target.nearest is not None:
@@ -105,7 +118,7 @@ def refusals(report: Report) -> tuple[Refusal, ...]:
 
 
 def why(attempt: Attempt) -> str:
-    """The gate's reasons, with the error of a stage that failed unless they say it already."""
+    """The gate's reasons, with the error of a failed stage unless they contain it already."""
     said = "; ".join(attempt.decision.reasons)
     if attempt.error and attempt.error not in said:
         said = f"{said}; {attempt.error}" if said else attempt.error
@@ -148,7 +161,7 @@ def _stopped(attempt: Attempt | None) -> str:
 
 
 def _unmeasured(attempt: Attempt | None) -> str:
-    """Why an attempt has no measurement: the gate's own words go first."""
+    """Why an attempt has no measurement; the gate's own words come first."""
     if attempt is None:
         return "no recipe was tried"
     return "; ".join(attempt.decision.not_measured) or attempt.error or "the runner was not asked"

@@ -19,7 +19,7 @@ _VERDICTS = {"accepted": "bold green", "refused": "bold red"}
 
 
 def render(report: Report) -> RenderableType:
-    """The headline, the table, why each target is as it is, refused recipes, footnotes."""
+    """Lays out the headline, the table, why each target is as it is, refused recipes and footnotes."""
     table = rows(report)
     parts: list[RenderableType] = [_headline(report)]
     if table:
@@ -40,7 +40,7 @@ def render(report: Report) -> RenderableType:
 
 
 def text(report: Report, width: int = 100) -> str:
-    """The same without colour, for logs and for `print(report)`."""
+    """Renders the same without colour, for logs and for `print(report)`."""
     console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
     with console.capture() as captured:
         console.print(render(report))

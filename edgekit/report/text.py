@@ -1,4 +1,4 @@
-"""How numbers, units and budgets are spelled in every report. Nothing here decides what is shown."""
+"""How numbers, units and budgets are written in every report. Nothing here decides what is shown."""
 
 import math
 
@@ -9,7 +9,7 @@ _SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 def size(value: int) -> str:
-    """`5.16 MB`: decimal units, three significant digits at least."""
+    """Formats bytes as `5.16 MB`: decimal units, at least three significant digits."""
     for factor, unit in _BYTES:
         if value >= factor:
             digits = 0 if value >= 100 * factor else 1 if value >= 10 * factor else 2
@@ -18,7 +18,7 @@ def size(value: int) -> str:
 
 
 def seconds(value: float) -> str:
-    """`12.3 ms`."""
+    """Formats a time as `12.3 ms`."""
     for factor, unit in _SECONDS:
         if value >= factor:
             return f"{value / factor:.3g} {unit}" if value < 1000 * factor else f"{value / factor:.0f} {unit}"
@@ -26,7 +26,7 @@ def seconds(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """Whole numbers as they are, four decimals where that says something, else four significant digits."""
+    """Formats whole numbers as they are, others with four decimals where those suffice, else four significant digits."""
     if not math.isfinite(value):
         return f"{value}"
     if value == round(value) and abs(value) < 1e15:
@@ -35,12 +35,12 @@ def number(value: float) -> str:
 
 
 def metric(value: float) -> str:
-    """`0.8900`."""
+    """Formats a metric as `0.8900`."""
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.6g}"
 
 
 def change(value: float) -> str:
-    """`-0.0025`, always with its sign; a change too small to print is not called zero."""
+    """Formats a difference as `-0.0025`, always with its sign; a change too small to print is not called zero."""
     if value == 0:
         return "±0"
     if abs(value) < 5e-5:
@@ -49,23 +49,23 @@ def change(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """`98.50 %`; what is not all never prints as 100."""
+    """Formats a share as `98.50 %`; what is less than all is never printed as 100."""
     written = f"{100 * value:.2f} %"
     return "below 100 %" if written == "100.00 %" and value < 1 else written
 
 
 def times(value: float) -> str:
-    """A plain quotient: `0.65`; three digits where two would hide the value."""
+    """Formats a plain quotient, `0.65`; three digits where two would hide the value."""
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def interval(low: float | None, high: float | None) -> str:
-    """`[0.64, 0.67]`, or the words that it is missing."""
+    """Formats `[0.64, 0.67]`, or says that the interval is missing."""
     return "without an interval" if low is None or high is None else f"[{times(low)}, {times(high)}]"
 
 
 def count(value: int, one: str, many: str = "") -> str:
-    """`1 recipe`, `3 recipes`."""
+    """Formats `1 recipe`, `3 recipes`."""
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
@@ -90,7 +90,7 @@ def budget(value: Budget) -> tuple[str, ...]:
 
 
 def tensor(value: TensorSpec) -> str:
-    """`input int8 [1, 224, 224, 3], real = (q - -128) * 0.0078`."""
+    """Formats a tensor as `input int8 [1, 224, 224, 3], real = (q - -128) * 0.0078`."""
     written = f"{value.name} {value.dtype} [{', '.join(str(n) for n in value.shape)}]"
     if value.scale is None:
         return written

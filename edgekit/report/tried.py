@@ -1,4 +1,4 @@
-"""Every recipe of an explored target in one table, with a mark on those of the Pareto front."""
+"""Every recipe of an explored target in one table, with a mark on those on the Pareto front."""
 
 from typing import Literal
 
@@ -32,7 +32,7 @@ class Tried(Record, frozen=True):
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """In the order of HEADINGS."""
+        """The columns, in the order of HEADINGS."""
         return tuple(getattr(self, name) for name in HEADINGS)
 
 

@@ -2,18 +2,16 @@
 
 from torch.fx import GraphModule
 
+from edgekit import technique
 from edgekit.quant.trainable import OneByOne
 from edgekit.records import Candidate
 from edgekit.sparse import layers
 from edgekit.sparse.masks import Masks
 
-#: techniques that make zeros on purpose
-STEPS = frozenset({"sparsify", "lottery"})
-
 
 def is_sparse(candidate: Candidate) -> bool:
-    """Returns whether a step of the recipe made weights zero on purpose."""
-    return any(figure.step in STEPS for figure in candidate.figures)
+    """Whether a step of the recipe made weights zero on purpose."""
+    return any(technique.of(figure.step).makes_zeros for figure in candidate.figures)
 
 
 def masks_of_zeros(candidate: Candidate, model: GraphModule | OneByOne) -> Masks | None:

@@ -18,8 +18,8 @@ from edgekit.quant import calibrate
 from edgekit.quant import program as programs
 from edgekit.records import Candidate
 from edgekit.task import build, describe
+from edgekit.trace.model import model_of
 from edgekit.trace.sources import keras
-from edgekit.trace.stage import model_of
 from edgekit.train.data import Batch, Stream
 from edgekit.train.first_batch import check
 

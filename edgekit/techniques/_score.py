@@ -11,7 +11,7 @@ from edgekit.arrays import as_arrays
 from edgekit.quant.batched import widened
 from edgekit.quant.trainable import OneByOne
 from edgekit.task import Task
-from edgekit.trace.stage import score
+from edgekit.trace.metric import score
 from edgekit.train.history import Trained
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
+from edgekit import technique
 from edgekit.engine.specs import CompressSpec, Steps
 from edgekit.errors import UserError
 from edgekit.records import Candidate, Step
 from edgekit.records._options import read
-from edgekit.techniques import AT_EXPORT
-from edgekit.trace.stage import seed_everything
+from edgekit.trace.metric import seed_everything
+from edgekit.trace.promise import promised
 
 
 def compress(spec: CompressSpec) -> Candidate:
@@ -23,8 +24,12 @@ def compress(spec: CompressSpec) -> Candidate:
     options = _options(spec.step, _where(spec))
     seed_everything(spec.context.seed)
     task = spec.source.load()
-    technique = importlib.import_module(f"edgekit.techniques.{spec.step.technique}")
-    return technique.apply(spec.candidate, task, options, spec.context)  # type: ignore[no-any-return]
+    module = importlib.import_module(f"edgekit.techniques.{spec.step.technique}")
+    made: Candidate = module.apply(spec.candidate, task, options, spec.context)
+    traced = spec.context.traced
+    if traced is None or technique.of(spec.step).gives != "quantized program" or made.scheme != "static":
+        return made
+    return promised(made, spec.candidate, traced)
 
 
 def check(spec: Steps) -> Steps:
@@ -34,7 +39,7 @@ def check(spec: Steps) -> Steps:
         UserError: A technique has no such option, or does not allow its value.
     """
     for step in spec.steps:
-        if step.technique not in AT_EXPORT:
+        if not technique.of(step).at_export:
             _options(step, "")
         elif step.options:
             raise UserError(f"{step.technique} has no options; {', '.join(step.options)} was given")

@@ -17,7 +17,7 @@ from edgekit.quant.fold import fold_batch_norms
 from edgekit.quant.trainable import OneByOne, trainable
 from edgekit.records import Candidate
 from edgekit.task import build
-from edgekit.trace.stage import program_of
+from edgekit.trace.model import program_of
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context

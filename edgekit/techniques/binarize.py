@@ -43,8 +43,7 @@ from edgekit.errors import TaskError
 from edgekit.quant import program as programs
 from edgekit.quant import proven, tensors
 from edgekit.quant.trainable import OneByOne, give_back, trainable
-from edgekit.records import Candidate
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Settings
 from edgekit.techniques._figures import noted
 from edgekit.techniques._score import figures_of, metric_of
 from edgekit.techniques._teachers import teacher

@@ -55,8 +55,7 @@ from edgekit.distill.unlabelled import Interleaved
 from edgekit.engine.stages import CHECKPOINT
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
-from edgekit.records import Candidate
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Settings
 from edgekit.task import Training
 from edgekit.techniques import _guard, _teachers
 from edgekit.techniques._distill_training import hits, shares_of, train_student

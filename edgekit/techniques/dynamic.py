@@ -31,8 +31,7 @@ import msgspec
 from edgekit.errors import NotApplicable, UserError
 from edgekit.quant import graph_macs
 from edgekit.quant import program as programs
-from edgekit.records import Candidate, Figure, FloatLayer, Kind
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Figure, FloatLayer, Kind, Settings
 
 if TYPE_CHECKING:
     from torch.fx import Node

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgekit.records import Candidate, Figure
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Figure, Settings
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context

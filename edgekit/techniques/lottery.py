@@ -33,8 +33,7 @@ from edgekit.engine.stages import CHECKPOINT
 from edgekit.errors import TaskError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import give_back
-from edgekit.records import Candidate
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Settings
 from edgekit.sparse import dead_channels, patterns, tickets
 from edgekit.sparse import layers as weights
 from edgekit.sparse.layers import Ignore, Keep

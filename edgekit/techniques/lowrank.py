@@ -33,8 +33,7 @@ from torch.fx import GraphModule, Node
 from edgekit.errors import NotApplicable
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
-from edgekit.records import Candidate
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Settings
 from edgekit.techniques._figures import noted
 from edgekit.techniques._lowrank_layers import BLOCK, Layer, bias_of, layers_of
 from edgekit.techniques._score import metric_of

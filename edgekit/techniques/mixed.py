@@ -36,11 +36,10 @@ from edgekit.quant import knapsack, layer_sensitivity, simulate
 from edgekit.quant.integer_regions import IntegerRegions, network
 from edgekit.quant.knapsack import Choice, Costs
 from edgekit.quant.layer_sensitivity import Harm, db
-from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes, Settings
 from edgekit.techniques import ptq
 from edgekit.techniques._mixed_judge import Judge
-from edgekit.trace.stage import score
+from edgekit.trace.metric import score
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context

@@ -24,10 +24,9 @@ from edgekit.quant import program as programs
 from edgekit.quant.calibrate import Batch
 from edgekit.quant.half import HalfSimulation
 from edgekit.quant.program import calls, origin
-from edgekit.records import Candidate, Figure, FloatLayer
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Figure, FloatLayer, Settings
 from edgekit.techniques._score import predictor
-from edgekit.trace.stage import score
+from edgekit.trace.metric import score
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context

@@ -27,8 +27,7 @@ from edgekit.errors import NotApplicable
 from edgekit.quant import program as programs
 from edgekit.quant import proven, tensors
 from edgekit.quant.fold import fold_batch_norms
-from edgekit.records import Candidate
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Settings
 from edgekit.sparse import layers as weights
 from edgekit.sparse import patterns
 from edgekit.sparse.layers import Ignore, Keep

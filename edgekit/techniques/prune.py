@@ -39,15 +39,16 @@ from edgekit.prune.latency.width_plan import Planner, seconds_for
 from edgekit.prune.shrink import Request, Shrunk, shrink
 from edgekit.quant import program as programs
 from edgekit.quant.recalibrate import recalibrate
-from edgekit.records import Candidate, Step
-from edgekit.records._options import Settings, read
+from edgekit.records import Candidate, Settings, Step
+from edgekit.records._options import read
 from edgekit.techniques._figures import noted
 from edgekit.techniques._pruned_module import batches_of, joined, sizes_of
 from edgekit.techniques._pruned_module import inputs_of as inputs_of
 from edgekit.techniques._pruned_module import loaded as loaded
 from edgekit.techniques._pruned_module import module_of as module_of
 from edgekit.techniques._score import predictor
-from edgekit.trace.stage import examples_of, export, score
+from edgekit.trace.metric import score
+from edgekit.trace.model import examples_of, export
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context

@@ -39,8 +39,7 @@ from edgekit.quant.fold import observed
 from edgekit.quant.program import origin
 from edgekit.quant.quantizer import ProfileQuantizer, count_layers
 from edgekit.quant.simulate import Simulation
-from edgekit.records import Candidate, FloatLayer, Traced
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, FloatLayer, Settings, Traced
 from edgekit.sparse.masks_of_program import is_sparse
 from edgekit.techniques._figures import noted
 from edgekit.techniques._ptq_trials import MOVED, Calibrated, Trial, choose

@@ -20,8 +20,7 @@ from msgspec import Meta
 
 from edgekit.errors import NotApplicable, TaskError
 from edgekit.quant import calibrate
-from edgekit.records import Candidate, Figure
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Figure, Settings
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context

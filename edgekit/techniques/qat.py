@@ -38,8 +38,7 @@ from edgekit.engine.stages import CHECKPOINT
 from edgekit.errors import TaskError
 from edgekit.quant import fake
 from edgekit.quant.trainable import Norm, give_back, trainable
-from edgekit.records import Candidate
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Settings
 from edgekit.sparse.masks_of_program import masks_of_zeros
 from edgekit.techniques import ptq
 from edgekit.techniques._figures import noted

@@ -43,8 +43,7 @@ from edgekit.quant import tensors
 from edgekit.quant.calibrate import checked, yielded
 from edgekit.quant.recalibrate import recalibrate
 from edgekit.quant.trainable import OneByOne, give_back
-from edgekit.records import Candidate
-from edgekit.records._options import Settings
+from edgekit.records import Candidate, Settings
 from edgekit.sparse import dead_channels, patterns
 from edgekit.sparse import layers as weights
 from edgekit.sparse.layers import Ignore, Keep, Layer

@@ -1,4 +1,4 @@
-"""Do the calibration inputs look like the ones that are scored? Other preprocessing is the commonest silent mistake.
+"""Do the calibration inputs look like the ones that are scored? Different preprocessing is the commonest silent mistake.
 
 Ranges come from the calibration inputs. If those are pixels of 0 to 255 where the model is evaluated on normalized
 ones, every range is wrong and nothing fails: only the metric falls, and nobody knows why. So mean and standard
@@ -17,7 +17,7 @@ KEEP_VALUES = 200_000  # per channel, for the range
 # Other preprocessing moves a mean by a standard deviation or halves the spread; other samples do neither. Of the
 # limits below, 100 photos beside 400 reach 0.61, groups of 8 photos at most 0.83, 100 digits beside 600 0.59; pixels
 # of [0, 1] for [-1, 1] reach 1.5, torchvision's normalization for that 4.5. Channels in another order are not seen.
-MAX_SHIFT = 0.7  # of the evaluation's standard deviation
+MAX_SHIFT = 0.7  # of the standard deviation of the evaluation values
 MAX_SPREAD_RATIO = 1.7
 MAX_OUTSIDE = 0.1
 RANGE = (0.001, 0.999)
@@ -30,6 +30,7 @@ class Statistics:
         self.inputs: dict[int, Channels] = {}
 
     def add(self, arrays: Sequence[np.ndarray]) -> None:
+        """Adds one batch: one array per input, [N, ...]; inputs that are not floating are left out."""
         for index, array in enumerate(arrays):
             if array.dtype.kind == "f" and array.size:
                 values = _by_channel(array)
@@ -37,7 +38,7 @@ class Statistics:
 
 
 class Channels:
-    """One input. mean, std, low and high hold one figure a channel."""
+    """Statistics of one input; mean, std, low and high hold one number per channel."""
 
     def __init__(self, count: int) -> None:
         self._number = 0
@@ -46,7 +47,7 @@ class Channels:
         self._stride = 1
 
     def add(self, values: np.ndarray) -> None:
-        """values: [channels, N]."""
+        """Adds values, [channels, N]."""
         self._number += values.shape[1]
         self._sum += values.sum(axis=1, dtype=np.float64)
         self._squares += np.square(values, dtype=np.float64).sum(axis=1)
@@ -57,21 +58,34 @@ class Channels:
 
     @property
     def mean(self) -> np.ndarray:
+        """The mean of each channel."""
         return self._sum / self._number
 
     @property
     def std(self) -> np.ndarray:
+        """The standard deviation of each channel."""
         return np.sqrt(np.maximum(self._squares / self._number - self.mean**2, 0))
 
     @property
     def values(self) -> np.ndarray:
-        """A thinned sample, [channels, N]."""
+        """A thinned sample of the values, [channels, N]."""
         return np.concatenate(self._kept, axis=1)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One channel of calibration beside the evaluation's; `far` if no two halves of one data set differ so."""
+    """One channel of the calibration inputs beside the same channel of the evaluation inputs.
+
+    Attributes:
+        index: The position of the input.
+        channel: The position of the channel.
+        mean: The mean of the calibration values.
+        std: The standard deviation of the calibration values.
+        scored_mean: The mean of the values that are scored.
+        scored_std: The standard deviation of the values that are scored.
+        outside: The share of calibration values outside the range of those that are scored.
+        amount: How much they differ, in units of what two halves of one data set may differ by.
+    """
 
     index: int
     channel: int
@@ -84,6 +98,7 @@ class Difference:
 
     @property
     def far(self) -> bool:
+        """Whether they differ by more than two halves of one data set do."""
         return self.amount > 1
 
     def __str__(self) -> str:
@@ -95,13 +110,13 @@ class Difference:
 
 
 def doubts(calibration: Statistics, scored: Statistics) -> tuple[str, ...]:
-    """For every input whose calibration is far from what is scored, the channel that differs most."""
+    """Describes, for every input whose calibration is far from what is scored, the channel that differs most."""
     worst = [max(found, key=lambda d: d.amount) for found in differences(calibration, scored).values()]
     return tuple(str(difference) for difference in worst if difference.far)
 
 
 def differences(calibration: Statistics, scored: Statistics) -> dict[int, list[Difference]]:
-    """Input -> what each of its channels differs by."""
+    """Returns, by input, how each of its channels differs."""
     both = calibration.inputs.keys() & scored.inputs.keys()
     return {i: _compare(i, calibration.inputs[i], scored.inputs[i]) for i in sorted(both)}
 
@@ -122,7 +137,7 @@ def _compare(index: int, found: Channels, scored: Channels) -> list[Difference]:
 
 
 def _by_channel(array: np.ndarray) -> np.ndarray:
-    """[N, C, ...] -> [C, values]; anything without channels -> [1, values]."""
+    """Reshapes [N, C, ...] to [C, values], and anything without channels to [1, values]."""
     if array.ndim >= 3 and array.shape[1] <= MAX_CHANNELS:
         return np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)
     return array.reshape(1, -1)

@@ -33,21 +33,41 @@ MAX_CHANNEL_OUTPUTS = 2
 
 
 class Replayed(NamedTuple):
-    """The metric asked a second time. doubts: that it is not deterministic."""
+    """The metric, computed a second time.
+
+    Attributes:
+        seconds: How long that took.
+        doubts: That the metric is not deterministic, if so.
+    """
 
     seconds: float
     doubts: tuple[str, ...]
 
 
 class Seen(NamedTuple):
-    """classes: whether the first output holds class scores."""
+    """What the metric looks at.
+
+    Attributes:
+        classes: Whether the first output holds class scores.
+        doubts: Sentences about what the metric does not see.
+    """
 
     classes: bool
     doubts: tuple[str, ...]
 
 
 def replay(name: str, recorder: Recorder, score: Score, metric: float) -> Replayed:
-    """Scores the recorded answers again. Raises TaskError where the metric asks for nothing that it asked before."""
+    """Scores the recorded answers again.
+
+    Args:
+        name: The name of the task, for messages.
+        recorder: What the model answered.
+        score: Computes the metric of a predict function.
+        metric: The metric of the first time.
+
+    Raises:
+        TaskError: The metric asks for nothing that it asked before.
+    """
     again_of, start = Replay(recorder), time.perf_counter()
     again = score(again_of)
     seconds = time.perf_counter() - start
@@ -73,7 +93,16 @@ def replay(name: str, recorder: Recorder, score: Score, metric: float) -> Replay
 def look(
     recorder: Recorder, score: Score, metric: float, replayed: Replayed, names: Sequence[str], labels: int
 ) -> Seen:
-    """What the metric sees of the outputs `names`. labels: how many class names the task gives."""
+    """Finds out what the metric sees of the outputs.
+
+    Args:
+        recorder: What the model answered.
+        score: Computes the metric of a predict function.
+        metric: The metric of the unchanged answers.
+        replayed: What `replay` found.
+        names: The names of the outputs.
+        labels: How many class names the task gives.
+    """
     answers = recorder.answers()
     if not answers:
         return Seen(False, ())
@@ -113,7 +142,7 @@ class _Look:
         return (*(self._unseen(i) for i in ignored), *self._channels([i for i in free if i not in ignored]))
 
     def _outputs(self) -> tuple[list[int], list[int]]:
-        """(outputs that are not fed back, those of them that may be anything)."""
+        """Returns the outputs that are not fed back, and those of them that may be anything."""
         free, ignored = [], []
         for i in range(min(len(self._names), MAX_OUTPUTS)):
             try:
@@ -125,7 +154,7 @@ class _Look:
         return free, ignored
 
     def _shuffles(self, free: list[int]) -> str:
-        """The doubt that answers count at all, or ""."""
+        """Returns the doubt that answers count at all, or ""."""
         metric, found = self._trials.metric, list[float]()
         for seed in range(2 * SHUFFLES):
             value = self._trials.shuffled(free, seed)
@@ -164,7 +193,7 @@ class _Look:
         return found
 
     def _ignored(self, output: int, axis: int, count: int, last: bool) -> int:
-        """How many of the first (or last) channels may be anything: by bisection, since all of them may not."""
+        """Returns how many of the first (or last) channels may be anything: by bisection, since not all of them may."""
 
         def matters(number: int) -> bool:
             part = slice(count - number, count) if last else slice(0, number)

@@ -21,6 +21,7 @@ Change = Callable[[str, list[np.ndarray]], list[np.ndarray]]
 
 
 def same(a: float, b: float) -> bool:
+    """Whether two values of the metric are equal up to the order of summing."""
     return abs(a - b) <= SAME_METRIC * max(abs(b), 1e-9)
 
 
@@ -29,7 +30,7 @@ class FedBack(Exception):
 
 
 class Trials:
-    """The metric of changed answers."""
+    """Computes the metric of changed answers."""
 
     def __init__(self, answers: Answers, score: Score, metric: float) -> None:
         self.answers, self._score, self.metric = answers, score, metric
@@ -37,7 +38,14 @@ class Trials:
         self.rows = len(self._places)
 
     def of(self, change: Change) -> float | None:
-        """None where the metric cannot be computed of them. Raises FedBack where an answer is fed back."""
+        """Computes the metric of the answers that `change` makes.
+
+        Returns:
+            The metric; None where it cannot be computed of them.
+
+        Raises:
+            FedBack: The metric feeds an answer back.
+        """
         predict = _Changed(self.answers, change)
         try:
             value = self._score(predict)
@@ -48,11 +56,12 @@ class Trials:
         return value
 
     def changes(self, change: Change) -> bool:
+        """Whether `change` changes the metric, or makes it impossible to compute."""
         value = self.of(change)
         return value is None or not same(value, self.metric)
 
     def shuffled(self, outputs: Sequence[int], seed: int) -> float | None:
-        """Every row gets the answer of another one, the same for all of `outputs`."""
+        """Computes the metric with every row given the answer of another one, the same for all of `outputs`."""
         order = np.random.default_rng(seed).permutation(self.rows)
         sources = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))
         given: dict[str, list[tuple[str, int]]] = {key: [] for key in self.answers}
@@ -85,7 +94,7 @@ class _Changed:
 
 
 def one_hot(turn: int) -> Change:
-    """Output 0 as 1 at its largest number, `turn` columns further, and 0 elsewhere."""
+    """Returns a change of output 0: each row becomes 1 at `turn` columns beyond its largest number, and 0 elsewhere."""
 
     def change(_key: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
         first, *others = arrays
@@ -96,7 +105,15 @@ def one_hot(turn: int) -> Change:
 
 
 def noise(output: int, axis: int = 0, part: slice = slice(None)) -> Change:
-    """Some channels of an output, or all of it, as noise far beyond its numbers; integers in another order."""
+    """Returns a change of some channels of an output, or all of it, into noise far beyond its numbers.
+
+    Integers are put in another order instead.
+
+    Args:
+        output: The position of the output.
+        axis: The axis of its channels.
+        part: The channels to change.
+    """
 
     def change(key: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
         changed, generator = arrays[output].copy(), np.random.default_rng(int(key, 16))

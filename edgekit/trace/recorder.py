@@ -19,7 +19,7 @@ KEEP_SAMPLES = 32  # kept for golden pairs and the saturation check
 
 
 class Questions:
-    """What the metric asked, evenly spread over its questions and at most KEEP_QUESTION_BYTES.
+    """Keeps some of what the metric asked: evenly spread over its questions, at most KEEP_QUESTION_BYTES.
 
     A metric that feeds answers back asks an artifact other questions from the second step on; these are what the
     artifact is then compared on.
@@ -30,6 +30,7 @@ class Questions:
         self.inputs: dict[str, list[np.ndarray]] = {}
 
     def add(self, key: str, arrays: list[np.ndarray]) -> None:
+        """Adds the inputs of one question, by its hash."""
         fits = _size(arrays) <= KEEP_QUESTION_BYTES
         if self._seen % self._stride == 0 and fits and key not in self.inputs:
             self.inputs[key] = [a.copy() for a in arrays]
@@ -45,7 +46,11 @@ class Questions:
 
 
 class Recorder:
-    """A predict function that remembers what it answered, by the hash of what it was asked."""
+    """A predict function that remembers what it answered, by the hash of what it was asked.
+
+    Args:
+        call: The model, on a whole batch of arrays.
+    """
 
     def __init__(self, call: Callable[..., list[np.ndarray]]) -> None:
         self._call = call
@@ -59,6 +64,7 @@ class Recorder:
         self._questions = Questions()
 
     def __call__(self, *inputs: Any) -> Any:
+        """Answers the metric's question and remembers the answer."""
         arrays = as_arrays(inputs)
         outputs = self._call(*arrays)
         self.samples += len(arrays[0])
@@ -80,26 +86,27 @@ class Recorder:
             self._skipped += samples
 
     def asked(self, arrays: list[np.ndarray]) -> bool:
+        """Whether the metric asked for these inputs."""
         return digest(arrays) in self._asked
 
     def questions(self) -> list[str]:
-        """The hashes of what the metric asked for, in order."""
+        """Returns the hashes of what the metric asked for, in order."""
         return list(self._asked)
 
     def answers(self) -> dict[str, list[np.ndarray]]:
-        """What was answered to each question, in order; nothing where some answers were too large to keep."""
+        """Returns what was answered to each question, in order; nothing where some answers were too large to keep."""
         if self._skipped:
             return {}
         return {key: [self.predictions[f"{key}_{i}"] for i in range(n)] for key, n in self._asked.items()}
 
     def kept_questions(self) -> dict[str, np.ndarray]:
-        """Inputs by the hash of the question, evenly spread over all of them: `<hash>_<input>`."""
+        """Returns inputs by the hash of their question, `<hash>_<input>`, evenly spread over all questions."""
         return {
             f"{key}_{i}": a for key, arrays in self._questions.inputs.items() for i, a in enumerate(arrays)
         }
 
     def answer(self, arrays: list[np.ndarray]) -> Any:
-        """What was answered to these inputs; the model is asked where that was not kept."""
+        """Returns what was answered to these inputs; the model is asked where that was not kept."""
         key = digest(arrays)
         kept = [self.predictions[f"{key}_{i}"] for i in range(self._asked.get(key, 0))]
         return _single(kept or self._call(*arrays))
@@ -111,7 +118,11 @@ class Recorder:
             )
 
     def kept(self) -> dict[str, np.ndarray]:
-        """The first samples: input_i and output_i, arrays [N, ...]."""
+        """Returns the first samples, [N, ...] each, as input_i and output_i.
+
+        Raises:
+            TaskError: The metric never called predict.
+        """
         if not self._samples:
             raise TaskError("the metric never called predict; it must score the function it is given")
         inputs, outputs = zip(*self._samples, strict=True)
@@ -123,6 +134,7 @@ class Recorder:
         }
 
     def doubts(self) -> tuple[str, ...]:
+        """Returns a sentence where some answers were too large to keep."""
         if not self._skipped:
             return ()
         return (
@@ -139,13 +151,18 @@ def _single(outputs: list[np.ndarray]) -> Any:
 
 
 class Replay:
-    """A predict function that answers as the recorder did. unknown: samples that it was never asked."""
+    """A predict function that answers as the recorder did.
+
+    Attributes:
+        unknown: How many samples the recorder was never asked for.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self.samples = self.unknown = 0
 
     def __call__(self, *inputs: Any) -> Any:
+        """Answers as the recorder did, and counts the samples that it was never asked for."""
         arrays = as_arrays(inputs)
         self.samples += len(arrays[0])
         if not self._recorder.asked(arrays):

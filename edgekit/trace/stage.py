@@ -5,11 +5,10 @@ other weights. The float model's predictions are kept by the hash of their input
 compared with it on the very samples the metric asked for.
 """
 
-import math
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,23 +18,28 @@ import torchvision  # noqa: F401  before any converter: see edgekit.engine.proce
 from edgekit.arrays import check_shapes, digest, save_arrays
 from edgekit.engine import fingerprint
 from edgekit.engine.specs import TraceSpec
-from edgekit.errors import ConversionError, EdgekitError, MissingRuntime, TaskError
-from edgekit.quant import calibrate, graph_macs, prepare, prepare_keras, program, proven
+from edgekit.errors import MissingRuntime, TaskError
+from edgekit.quant import calibrate, graph_macs, program
 from edgekit.records import TaskFacts, TensorSpec, Traced
-from edgekit.task import Task, describe
+from edgekit.task import Task
 from edgekit.trace import calibration_check, metric_check
+from edgekit.trace.metric import score, seed_everything
+from edgekit.trace.model import checked, count_weights, examples_of, export_with_doubts, model_of
 from edgekit.trace.recorder import Recorder
-from edgekit.trace.sources import keras, state
+from edgekit.trace.sources import keras
 from edgekit.trace.sources.subject import Subject
 
 CALIBRATION_BATCHES = 100  # as many as a technique reads
-METRIC_SEED = 0
 
 
 def trace(spec: TraceSpec) -> Traced:
-    """Loads the task, checks the model, exports it and scores it. Writes program, predictions and inputs to `work`.
+    """Loads the task, checks the model, exports it and scores it.
 
-    Raises TaskError for anything wrong with the task, ConversionError if torch.export cannot trace the model.
+    Program, predictions and inputs are written to the spec's `work`.
+
+    Raises:
+        TaskError: Something is wrong with the task.
+        ConversionError: torch.export cannot trace the model.
     """
     seed_everything(spec.seed)
     task, work = spec.source.load(), Path(spec.work)
@@ -82,7 +86,11 @@ def trace(spec: TraceSpec) -> Traced:
 
 
 def look(spec: TraceSpec) -> TaskFacts:
-    """Only what the plan must know: the model is built and exported, nothing is scored. Raises what `trace` raises."""
+    """Finds only what the plan must know: the model is built and exported, nothing is scored.
+
+    Raises:
+        EdgekitError: Whatever `trace` raises.
+    """
     seed_everything(spec.seed)
     task = spec.source.load()
     return _facts(task, _subject(task, examples_of(task), Path(spec.work)))
@@ -95,12 +103,12 @@ def _facts(task: Task, subject: Subject) -> TaskFacts:
 
 
 def _subject(task: Task, examples: tuple[torch.Tensor, ...], work: Path) -> Subject:
-    """The model, checked and exported; its files go to `work`."""
+    """Checks and exports the model; its files go to `work`."""
     if isinstance(task.model, str | Path) and (Path(task.model).is_dir() or not Path(task.model).suffix):
         return _saved_model(Path(task.model), examples)
     model = model_of(task)
-    outputs, kept = _checked(model, examples)
-    exported, undone = _export(model, examples)
+    outputs, kept = checked(model, examples)
+    exported, undone = export_with_doubts(model, examples)
     program.save(exported, work / "program.pt2")
     keras_file, doubts = keras.keep(model, work / "model.keras")
     return Subject(
@@ -109,7 +117,7 @@ def _subject(task: Task, examples: tuple[torch.Tensor, ...], work: Path) -> Subj
         program=str(work / "program.pt2"),
         tensorflow=keras_file,
         parameters=sum(p.numel() for p in model.parameters()),
-        weights=_weights(exported),
+        weights=count_weights(exported),
         content={
             "the model's graph": fingerprint.of_text(exported.graph_module.code),
             "the model's weights": fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
@@ -138,14 +146,23 @@ def _seen(
 
 
 class Read(NamedTuple):
-    """The calibration data as far as any technique reads it."""
+    """The calibration data, as far as any technique reads it.
+
+    Attributes:
+        content: The hash of the data.
+        statistics: What its values are like.
+    """
 
     content: str
     statistics: calibration_check.Statistics
 
 
 def _read_calibration(task: Task, examples: tuple[torch.Tensor, ...]) -> Read:
-    """Checks the batches before any work is spent on them. Raises TaskError as calibrating would."""
+    """Checks the batches before any work is spent on them.
+
+    Raises:
+        TaskError: A batch does not fit, as when calibrating.
+    """
     statistics, hashes = calibration_check.Statistics(), []
     if task.calibration is None:
         return Read("none", statistics)
@@ -158,163 +175,10 @@ def _read_calibration(task: Task, examples: tuple[torch.Tensor, ...]) -> Read:
     return Read(fingerprint.of_text(*hashes), statistics)
 
 
-def seed_everything(seed: int) -> None:
-    import random
-
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def score(task: Task, predict: Callable[..., Any]) -> float:
-    """The task's metric of `predict`. Raises TaskError if it raises or returns anything but a finite number.
-
-    It draws the same random numbers each time, whatever was drawn before: it samples the same for every artifact.
-    """
-    seed_everything(METRIC_SEED)
-    try:
-        value = task.metric(predict)
-    except TaskError:
-        raise
-    except Exception as error:
-        raise TaskError(f"the metric of task {task.name!r} raised {describe(error)}") from error
-    if isinstance(value, np.ndarray | torch.Tensor) and np.prod(value.shape) == 1:
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TaskError(
-            f"the metric of task {task.name!r} returned a {type(value).__name__}; it must return a float"
-        )
-    if not math.isfinite(value):
-        raise TaskError(
-            f"the metric of task {task.name!r} returned {value}; it must be a finite number, higher is better"
-        )
-    return float(value)
-
-
-def program_of(task: Task) -> torch.export.ExportedProgram:
-    """The task's model exported as `trace` does it. Raises what `trace` raises for the model."""
-    examples, model = examples_of(task), model_of(task)
-    _checked(model, examples)
-    return export(model, examples)
-
-
-def model_of(task: Task) -> torch.nn.Module:
-    """The user's model in eval mode; a Keras model with the call of a torch module."""
-    model = task.model
-    if isinstance(model, str | Path):
-        model = keras.load(Path(model))
-    elif not isinstance(model, torch.nn.Module):
-        try:
-            model = model()
-        except EdgekitError:
-            raise
-        except Exception as error:
-            raise TaskError(f"the model function of task {task.name!r} raised {describe(error)}") from error
-    if not isinstance(model, torch.nn.Module):
-        raise TaskError(
-            f"the model of task {task.name!r} is a {type(model).__name__}; it must be a torch.nn.Module or a Keras model"
-            f"{keras.other_backend(model)}"
-        )
-    if keras.is_model(model):
-        model = keras.KerasModule(model)
-    return model.eval().float()
-
-
-def examples_of(task: Task) -> tuple[torch.Tensor, ...]:
-    """The example inputs as tensors, floats in float32. Raises TaskError for others than tensors of batch 1."""
-    examples = []
-    for i, value in enumerate(task.example_inputs):
-        if not isinstance(value, torch.Tensor | np.ndarray):
-            raise TaskError(f"example_inputs[{i}] is a {type(value).__name__}; give torch tensors")
-        tensor = torch.as_tensor(value)
-        if tensor.dim() == 0 or tensor.shape[0] != 1:
-            raise TaskError(
-                f"example_inputs[{i}] has shape {list(tensor.shape)}; the first dimension is the batch and must be 1"
-            )
-        if not (tensor.is_floating_point() or tensor.dtype in (torch.int64, torch.int32)):
-            raise TaskError(f"example_inputs[{i}] is {tensor.dtype}; allowed are float32, int32 and int64")
-        examples.append(tensor.float() if tensor.is_floating_point() else tensor)
-    return tuple(examples)
-
-
-def _checked(
-    model: torch.nn.Module, examples: tuple[torch.Tensor, ...]
-) -> tuple[list[torch.Tensor], tuple[str, ...]]:
-    """What forward answers to the examples, and doubts about it. Raises TaskError for a forward that keeps a state."""
-    return state.check(lambda *inputs: _forward(model, inputs), examples, lambda: state.of_module(model))
-
-
-def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-    shapes = ", ".join(f"{list(e.shape)} {str(e.dtype).removeprefix('torch.')}" for e in examples)
-    try:
-        with torch.no_grad(), keras.layers_named(model):
-            outputs = model(*examples)
-    except ConversionError:
-        raise
-    except Exception as error:
-        raise TaskError(
-            f"the model's forward, called with example_inputs ({shapes}), raised {describe(error)}"
-        ) from error
-    found = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-    if (
-        not isinstance(found, list | tuple)
-        or not all(isinstance(t, torch.Tensor) for t in found)
-        or not found
-    ):
-        raise TaskError(
-            f"the model's forward returned a {type(outputs).__name__}; it must return a tensor or a tuple of tensors. "
-            "Wrap the model in a module that picks them"
-        )
-    if not all(torch.isfinite(t).all() for t in found if t.is_floating_point()):
-        raise TaskError(f"the model's forward returned NaN or infinity for example_inputs ({shapes})")
-    return list(found)
-
-
-def export(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
-    """torch.export, then the graph preparation that every target profits from, proven to answer as the model does."""
-    return _export(model, examples)[0]
-
-
-def _export(
-    model: torch.nn.Module, examples: tuple[torch.Tensor, ...]
-) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
-    """The program, and a sentence for each pass that was undone because it would have changed what it computes."""
-    before = proven.reference(model, examples)
-    try:
-        with keras.layers_named(model):
-            graph = torch.export.export(model, examples).module()
-        prepare.check_norms(graph)
-        undone: tuple[str, ...] = ()
-        if keras.has_layers(model):
-            keras.note_origins(graph)
-            undone = prepare_keras.prepared(graph, before)
-        undone += prepare.prepared(graph, before)
-        if undone:  # by no pass, it may be
-            before.demand(graph, "torch.export")
-        return torch.export.export(graph, examples), undone
-    except (ConversionError, TaskError):
-        raise
-    except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise ConversionError(
-            f"torch.export cannot trace the model: {type(error).__name__}: {first}. "
-            "Data-dependent control flow and non-tensor state are the usual causes"
-        ) from error
-
-
-def _weights(exported: torch.export.ExportedProgram) -> int:
-    """Numbers that a file cannot do without: the tensors of two or more dimensions that some operator reads."""
-    names = exported.graph_signature.inputs_to_parameters
-    read = {
-        names[n.name] for n in exported.graph.nodes if n.op == "placeholder" and n.name in names and n.users
-    }
-    return sum(t.numel() for name in read if (t := exported.state_dict[name]).dim() >= 2)
-
-
 def _call(
     subject: Subject, arrays: tuple[np.ndarray, ...], examples: tuple[torch.Tensor, ...]
 ) -> list[np.ndarray]:
-    """The user's own model on a whole batch of arrays."""
+    """Runs the user's own model on a whole batch of arrays."""
     check_shapes(arrays, [tuple(e.shape) for e in examples])
     return subject.call(*(np.ascontiguousarray(a) for a in arrays))
 

@@ -30,7 +30,8 @@ from edgekit.engine import process
 from edgekit.errors import EdgekitError, TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import trainable
-from edgekit.records._options import Settings, read
+from edgekit.records import Settings
+from edgekit.records._options import read
 from edgekit.task import Task, Training, attribute, load_task
 from edgekit.train import checkpoint, distributed
 from edgekit.train.data import seed_step

@@ -11,8 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from edgekit.errors import UserError
-from edgekit.records import Record
-from edgekit.records._options import Settings
+from edgekit.records import Record, Settings
 
 #: what techniques that train have in common
 SHARED = ("images", "learning_rate", "accumulate", "ema")

@@ -3,8 +3,8 @@
 An "int8" file full of float operators, with conversions around each of them, is the most common silent failure
 of converters. The lint reads what the runtime executes, weighs it by multiply-accumulates, and gives the file the name
 that it has earned: "int8" where the profile's share of the work runs in integers, else "mixed, 38 % of the work in integers".
-A file in which nothing runs in what it promises, and nothing is stored in it, breaks its promise; what competes under a lesser
-name is the gate's to judge.
+A file breaks its promise when nothing in it runs, and nothing is stored, in the promised precision. Whether a file with a
+lesser name may compete is left to the gate.
 """
 
 import re
@@ -17,7 +17,7 @@ INTEGER = ("int8", "uint8")
 CONVERSION = re.compile(
     r"^(QUANTIZE|DEQUANTIZE|CAST|QuantizeLinear|DequantizeLinear|Cast|cast|quantize|dequantize|DynamicQuantizeLinear)$"
 )
-# Operators that move or reindex data and compute nothing
+# Operators that move or reindex data, and compute nothing
 MOVES = re.compile(
     r"^(TRANSPOSE|RESHAPE|SQUEEZE|EXPAND_DIMS|SLICE|STRIDED_SLICE|SPLIT|SPLIT_V|PACK|UNPACK|GATHER|SHAPE|DELEGATE|"
     r"Transpose|Reshape|Squeeze|Unsqueeze|Flatten|Slice|Split|Shape|Gather|Expand|Identity|Concat|CONCATENATION|PAD|Pad|"
@@ -26,12 +26,12 @@ MOVES = re.compile(
 )
 # An operator with float inputs and integer weights, which rounds its input itself: the promise of a dynamic file alone
 HYBRID = "hybrid"
-#: of the multiply-accumulates run in the promised precision, or the file is called mixed; profiles may ask for another share
+#: a file with a smaller share of its multiply-accumulates in the promised precision is called mixed; profiles may set another
 MIN_SHARE = 0.8
-#: less is nothing: a file with this share of its work in the promised precision is another kind of file
+#: a file with a smaller share of its work in the promised precision is a file of another kind
 NOTHING = 0.01
-MANY_FLOAT = 0.5  # of the operators that compute: worth a word, whatever they weigh
-STORED = 0.9  # of the weight bytes, where the promise is one of storage
+MANY_FLOAT = 0.5  # a share of the computing operators that is worth a finding, whatever they weigh
+STORED = 0.9  # the share of the weight bytes to expect where the promise is one of storage
 SHOWN = 4
 
 
@@ -45,7 +45,16 @@ def build_lint(
 ) -> Lint:
     """Judges what the runtime executes against what the artifact promises.
 
-    stored_only: the precision is one of storage (float16 weights widened at load); arithmetic is not judged.
+    Args:
+        artifact: The file, with the precision that it promises.
+        graph: What the runtime executes of it.
+        findings: Findings of the backend, which come first in the result.
+        min_share: The share of the multiply-accumulates that must run in the promised precision.
+        stored_only: Whether the precision is one of storage only (float16 weights widened at load); arithmetic is
+            not judged then.
+
+    Returns:
+        The findings, the share of the work in the promised precision, and the name that the file has earned.
     """
     compute = [op for op in graph.operators if not CONVERSION.match(op.kind) and not MOVES.match(op.kind)]
     left = [op for op in compute if not _kept(op.dtype, artifact)]
@@ -85,7 +94,7 @@ def _kept(dtype: str, artifact: Artifact) -> bool:
 
 
 def _share(compute: Sequence[Operator], artifact: Artifact) -> float | None:
-    """Of the multiply-accumulates; of the operators in a file that has none. None where nothing computes."""
+    """The share of the multiply-accumulates, or of the operators in a file that has none; None where nothing computes."""
     weighs = any(op.macs for op in compute)
     weights = [(op.macs if weighs else 1, _kept(op.dtype, artifact)) for op in compute]
     total = sum(weight for weight, _ in weights)
@@ -102,7 +111,7 @@ def _weight_share(weight_bytes: dict[str, int], artifact: Artifact) -> float | N
 
 
 def _work(compute: Sequence[Operator], artifact: Artifact) -> tuple[Work, ...]:
-    """By kind and dtype, the largest first."""
+    """The work by kind and dtype, the largest first."""
     groups: dict[tuple[str, str], list[Operator]] = {}
     for op in compute:
         if op.macs:
@@ -135,7 +144,7 @@ def _called(artifact: Artifact, share: float | None, weight_share: float | None,
 def _nothing_kept(
     compute: Sequence[Operator], share: float | None, weight_share: float | None, artifact: Artifact
 ) -> list[str]:
-    """Nothing runs in the precision, nor is anything stored in it."""
+    """The finding that nothing runs in the promised precision, nor is stored in it."""
     if share is None or share >= NOTHING or (weight_share is not None and weight_share >= NOTHING):
         return []
     macs = sum(op.macs for op in compute)
@@ -152,7 +161,7 @@ def _not_stored(weight_share: float | None, artifact: Artifact) -> list[str]:
 
 
 def _left_over(compute: Sequence[Operator], share: float | None, artifact: Artifact) -> list[str]:
-    """What part of the work runs in another precision, by kind."""
+    """Which part of the work runs in another precision, by kind."""
     total = sum(op.macs for op in compute)
     if not total or share is None or share > 1 - NOTHING / 10:
         return []
@@ -165,7 +174,7 @@ def _left_over(compute: Sequence[Operator], share: float | None, artifact: Artif
 
 
 def _mostly_float(compute: Sequence[Operator], artifact: Artifact) -> list[str]:
-    """Operators that weigh little may still cost time: conversions stand around each of them."""
+    """The finding on operators that weigh little but may still cost time: conversions stand around each of them."""
     others = [op.kind for op in compute if not _kept(op.dtype, artifact)]
     if artifact.precision != "int8" or len(others) <= MANY_FLOAT * len(compute):
         return []

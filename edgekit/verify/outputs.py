@@ -1,4 +1,4 @@
-"""One output of an artifact beside the float model's: in all, and channel by channel, streamed over the samples.
+"""One output of an artifact beside the float model's: as a whole, and channel by channel, streamed over the samples.
 
 A metric may look at one part of what a model answers; this looks at all of it. Three figures tell three faults apart:
 
@@ -8,7 +8,9 @@ A metric may look at one part of what a model answers; this looks at all of it. 
 
 A channel is lost where its own variation is gone and the grid that it shares with the others is why: the noise is
 above half of its variance while it is far below that of the whole output (scores of 0 to 1 beside boxes of 0 to 640).
-Memory is a few numbers a channel.
+Channels that form one distribution (none negative, their sum 1) share a unit: what is below the grid there is a class that
+the samples do not hold, not a signal that another unit hides.
+Memory is a few numbers per channel.
 """
 
 import math
@@ -18,18 +20,23 @@ import numpy as np
 from edgekit.arrays import slice_axis
 from edgekit.records import OutputParity
 
-LOWEST_DB = -200.0  # stands for noise without any signal: a record is JSON
-NOTHING = 1e-6  # of an output that is zero in float: rounding
-STUCK_TOLERANCE = 0.05  # of the artifact's range, or of the value: nearer to the end is no other value
-LOST_DB = 3.0  # of a channel's variation to its noise: half of it is noise
-SMALL_RATIO = 0.05  # of the widest channel's variation: a channel of another unit
-DEAD_RATIO = 1e-5  # of it: nothing that an 8-bit file, or a person, would miss
-FEW_SLICES = 32  # in an output of more, channels that hardly ever fire may round to nothing
-QUIET_RATIO = 0.01  # of the median channel's variation: one that hardly fires
+LOWEST_DB = -200.0  # stands for noise without any signal: JSON has no infinity
+NOTHING = 1e-6  # an error below this, where the float output is zero, is rounding
+STUCK_TOLERANCE = 0.05  # of the range, or of the value: what is this near to the end counts as the end
+LOST_DB = 3.0  # the ratio of a channel's variation to its noise where half of it is noise
+SMALL_RATIO = 0.05  # a channel below this share of the widest channel's variation has another unit
+DEAD_RATIO = 1e-5  # below this share of it there is nothing that an 8-bit file, or a person, would miss
+FEW_SLICES = 32  # in an output with more channels, those that hardly ever fire may round to nothing
+SUM_TOLERANCE = 1e-3  # how far the sum of the float model's own softmax may be from 1
+QUIET_RATIO = 0.01  # a channel below this share of the median channel's variation hardly ever fires
 
 
 class OutputStatistics:
-    """Sums over all samples of one output. name: what the artifact calls it."""
+    """Sums over all samples of one output.
+
+    Args:
+        name: What the artifact calls the output.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -39,9 +46,15 @@ class OutputStatistics:
         self._high = _End(1)
         self._equal = self._elements = 0
         self._is_integer = False
+        self._is_distribution = True
 
     def add(self, reference: np.ndarray, got: np.ndarray) -> None:
-        """One batch: two arrays [N, ...] of one shape."""
+        """Adds one batch.
+
+        Args:
+            reference: The float model's answers, [N, ...].
+            got: The artifact's answers, of the same shape.
+        """
         self._is_integer = reference.dtype.kind in "iub"
         self._elements += reference.size
         self._equal += int((reference == got).sum())
@@ -49,6 +62,7 @@ class OutputStatistics:
             return
         right, found = (_by_channel(a) for a in (reference, got))
         self._count += right.shape[1]
+        self._is_distribution = self._is_distribution and _sums_to_one(right)
         sums = {
             "right": right.sum(1),
             "found": found.sum(1),
@@ -62,6 +76,7 @@ class OutputStatistics:
             end.add(right, found, spread)
 
     def parity(self) -> OutputParity:
+        """The figures of this output over all samples so far."""
         if not self._count:
             return OutputParity(name=self._name, snr_db=None, correlation=None, stuck_ratio=0.0, slices=0)
         error, right2 = self._sums["error2"], self._sums["right2"]
@@ -76,7 +91,7 @@ class OutputStatistics:
             slices=len(slices),
             worst_slice=worst,
             worst_slice_snr_db=None if worst is None else slices[worst],
-            lost=self._lost(),
+            lost=() if self._is_distribution else self._lost(),
             equal_ratio=self._equal / self._elements if self._is_integer else None,
         )
 
@@ -85,13 +100,13 @@ class OutputStatistics:
         return None if not signal and noise < NOTHING**2 * self._count else decibels(signal, noise)
 
     def _variances(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each channel: float's variance around its own mean, and the power of the error."""
+        """For each channel: float's variance around its own mean, and the power of the error."""
         mean = self._sums["right"] / self._count
         variance = np.maximum(self._sums["right2"] / self._count - mean**2, 0.0)
         return variance, self._sums["error2"] / self._count
 
     def _correlation(self) -> float | None:
-        """Pearson's over all values: (E[xy] - E[x] E[y]) / (s_x s_y), with E[xy] from the power of the difference."""
+        """Pearson's correlation over all values: (E[xy] - E[x] E[y]) / (s_x s_y), with E[xy] from the power of the difference."""
         n = self._count * len(self._sums["right"])
         x, y, xx, yy, ee = (
             float(self._sums[k].sum()) / n for k in ("right", "found", "right2", "found2", "error2")
@@ -112,7 +127,7 @@ class OutputStatistics:
 
 
 class _End:
-    """How often, by channel, the artifact has its lowest (side -1) or highest (1) value where float has another."""
+    """Counts, by channel, how often the artifact has its lowest (side -1) or highest (1) value where float has another."""
 
     def __init__(self, side: int) -> None:
         self._side = side
@@ -131,19 +146,24 @@ class _End:
 
 
 def decibels(signal: float, noise: float) -> float | None:
-    """Signal to noise, not below LOWEST_DB; None where there is no noise."""
+    """The signal-to-noise ratio in dB, not below LOWEST_DB; None where there is no noise."""
     if noise <= 0:
         return None
     return max(10 * math.log10(signal / noise), LOWEST_DB) if signal > 0 else LOWEST_DB
 
 
 def _by_channel(array: np.ndarray) -> np.ndarray:
-    """[N, ...] -> [channels, values] of float64."""
+    """Turns [N, ...] into [channels, values] of float64."""
     axis = slice_axis(array.shape)
     values = array.astype(np.float64, copy=False)
     return (
         values.reshape(1, -1) if axis is None else np.moveaxis(values, axis, 0).reshape(array.shape[axis], -1)
     )
+
+
+def _sums_to_one(values: np.ndarray) -> bool:
+    """Whether each position of [channels, values] is a distribution over the channels."""
+    return bool(len(values) > 1 and (values >= 0).all() and (np.abs(values.sum(0) - 1) < SUM_TOLERANCE).all())
 
 
 def _power(values: np.ndarray) -> np.ndarray:

@@ -16,8 +16,9 @@ from edgekit.verify.predict import Predictor
 class Comparison:
     """Accumulates the error of one output stream against a reference; memory does not grow with the samples.
 
-    names: what the outputs are called. classes: whether output 0 holds class scores, so that the share of equal answers
-    says something.
+    Args:
+        names: What the outputs are called.
+        classes: Whether output 0 holds class scores, so that the share of equal answers means something.
     """
 
     def __init__(self, names: Sequence[str] = (), classes: bool = True) -> None:
@@ -27,7 +28,7 @@ class Comparison:
         self.max_abs = self.error_power = self.signal_power = 0.0
 
     def add(self, reference: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> None:
-        """One batch: lists of [N, ...] arrays. Raises VerificationError where the shapes differ."""
+        """Adds one batch: one [N, ...] array for each output. Raises VerificationError where the shapes differ."""
         for i, (a, b) in enumerate(zip(reference, got, strict=True)):
             if a.shape != b.shape:
                 raise VerificationError(
@@ -59,6 +60,7 @@ class Comparison:
             self.agreed += int((reference.argmax(1) == got.argmax(1)).sum())
 
     def parity(self) -> Parity:
+        """The figures over all samples so far."""
         rms, snr = math.inf, None
         if not math.isfinite(self.max_abs):
             snr = -math.inf
@@ -79,7 +81,10 @@ class Comparison:
 class ComparingPredictor:
     """A predict function that also compares what it returns with the float model's kept predictions.
 
-    asked: samples of the metric. unknown: those that the float model was never asked.
+    Attributes:
+        asked: How many samples the metric asked for.
+        unknown: How many of them the float model was never asked.
+        forced: How many samples were compared by `force`.
     """
 
     def __init__(
@@ -92,6 +97,7 @@ class ComparingPredictor:
         self.asked = self.unknown = self.forced = 0
 
     def __call__(self, *inputs: Any) -> Any:
+        """Answers for the metric, and compares the answer where the float model's is known."""
         arrays = as_arrays(inputs)
         outputs = self._predictor.run(arrays)
         self.asked += len(arrays[0])
@@ -100,10 +106,14 @@ class ComparingPredictor:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def force(self, questions: Mapping[str, Sequence[np.ndarray]], most: int) -> None:
-        """Compares at most `most` samples of questions that the metric did not ask this time, each fed to both models.
+        """Compares samples of questions that the metric did not ask this time, each fed to both models.
 
         A metric that feeds answers back leaves the float model's path with the first error; here every step starts on
         it again ("teacher forcing"), so that each is judged by its own error.
+
+        Args:
+            questions: Key -> the inputs that the float model was asked, each [N, ...].
+            most: How many samples to compare at most.
         """
         left = {key: arrays for key, arrays in questions.items() if key not in self._compared}
         samples = sum(len(arrays[0]) for arrays in left.values())

@@ -1,4 +1,4 @@
-"""`predict` of an artifact: called like the torch model, whatever the file's dtype, layout and fixed batch."""
+"""An artifact as a predict function: called like the torch model, whatever the file's dtype, layout and fixed batch."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,18 @@ from edgekit.records import Artifact, TensorSpec
 class Session(Protocol):
     """An opened artifact: a backend of the runner, or the Core ML interpreter."""
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]: ...
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Answers one sample: input name -> array in the file's layout and dtype, to output name -> array."""
 
 
 class Predictor:
-    """Feeds a session sample by sample; takes and returns float32 arrays [N, ...] in the torch model's layout."""
+    """Feeds a session sample by sample; takes and returns float32 arrays [N, ...] in the torch model's layout.
+
+    Args:
+        session: The opened artifact.
+        artifact: Its record, with the dtypes, grids and layout of the file.
+        model_inputs: The inputs of the torch model, in the order of its arguments.
+    """
 
     def __init__(self, session: Session, artifact: Artifact, model_inputs: Sequence[TensorSpec]) -> None:
         self._session = session
@@ -27,17 +34,25 @@ class Predictor:
         self.output_names = [spec.name for spec in artifact.outputs]
 
     def __call__(self, *inputs: Any) -> Any:
+        """Answers as the torch model does: one array, or a tuple of arrays where there are several outputs."""
         outputs = self.run(as_arrays(inputs))
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """All outputs for a batch of any size, as a list of [N, ...] arrays."""
+        """Runs a batch of any size.
+
+        Args:
+            arrays: One [N, ...] array for each input of the model.
+
+        Returns:
+            One float32 [N, ...] array for each output.
+        """
         check_shapes(arrays, self._shapes)
         rows = [self._one([a[i : i + 1] for a in arrays]) for i in range(len(arrays[0]))]
         return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
     def feeds(self, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """One sample as the file wants it: its names, layout and dtype."""
+        """One sample under the names, and in the layout and dtype, that the file expects."""
         return {
             spec.name: np.ascontiguousarray(encode(to_layout(array, self._artifact.layout), spec))
             for spec, array in zip(self._artifact.inputs, arrays, strict=True)
@@ -52,7 +67,7 @@ class Predictor:
 
 
 def encode(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
-    """Real values -> the file's dtype: q = clip(round(x / scale) + zero_point)."""
+    """Turns real values into the file's dtype: q = clip(round(x / scale) + zero_point)."""
     if spec.scale is None:
         return array.astype(spec.dtype, copy=False)
     limits = np.iinfo(spec.dtype)
@@ -61,7 +76,7 @@ def encode(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
 
 def decode(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
-    """The file's dtype -> float32: (q - zero_point) * scale. Integers without a scale stay."""
+    """Turns the file's dtype into float32: (q - zero_point) * scale. Integers without a scale stay as they are."""
     if spec.scale is not None:
         return (array.astype(np.float32) - (spec.zero_point or 0)) * np.float32(spec.scale)
     if array.dtype.kind not in "fiub":
@@ -70,5 +85,5 @@ def decode(array: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
 
 def usable_cpus() -> int:
-    """The processors this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

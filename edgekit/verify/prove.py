@@ -1,7 +1,7 @@
 """The verify stage: opens an artifact in its runtime, scores it with the user's metric, lints it. One child process.
 
-Back ends are found by module name: edgekit/verify/<runtime>.py has `open_session(path, exact)` and
-`lint(artifact)`; one whose kernels may saturate also has `saturation(...)`.
+Backends are found by module name: edgekit/verify/backends/<runtime>.py has `open_session(path, exact)` and
+`lint(artifact, min_share)`; one whose kernels may saturate also has `saturation(...)`.
 """
 
 import importlib
@@ -18,10 +18,12 @@ from edgekit_runner.artifact import sha256
 
 from edgekit.engine.specs import ProveSpec, Recheck, RecheckSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
+from edgekit.formats import RUNTIMES
 from edgekit.golden import snr_db, write_golden
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
-from edgekit.trace.stage import score, seed_everything
+from edgekit.trace import promise
+from edgekit.trace.metric import score, seed_everything
 from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 
@@ -30,7 +32,13 @@ FLOAT_SNR_DB = 50.0  # a float32 file below this does not compute the same funct
 
 
 def prove(spec: ProveSpec) -> Verdict:
-    """Executes the artifact on every sample the metric asks for. Raises VerificationError, TaskError, MissingRuntime."""
+    """Executes the artifact on every sample that the metric asks for.
+
+    Raises:
+        VerificationError: The file was altered, answers NaN, or is a float file that does not compute the model's function.
+        TaskError: The metric fails, or is not deterministic.
+        MissingRuntime: The runtime is not installed.
+    """
     check_content(spec.artifact)
     backend = load_backend(spec.runtime)
     seed_everything(spec.seed)
@@ -59,11 +67,18 @@ def prove(spec: ProveSpec) -> Verdict:
         doubts=(*_mode_doubts(spec), *_sample_doubts(comparing), *lint.notes),
         program_parity=program_parity,
         samples=comparing.asked,
+        promised_db=spec.promised_db,
+        kept_db=_kept_db(spec, predictor, inputs, answers),
     )
 
 
 def recheck(spec: RecheckSpec) -> Recheck:
-    """Re-proves an exported file against its golden pair. Raises VerificationError with the figures if it fails."""
+    """Re-proves an exported file against its golden pair.
+
+    Raises:
+        VerificationError: An answer differs by more than is allowed; the sentence gives the figures.
+        MissingRuntime: The runtime is not installed.
+    """
     backend = load_backend(spec.runtime)
     golden = np.load(spec.golden, allow_pickle=False)
     session = backend.open_session(spec.artifact.path, exact=False)
@@ -74,7 +89,7 @@ def recheck(spec: RecheckSpec) -> Recheck:
     count = len(spec.artifact.outputs)
     got = predictor.run([golden[f"input_{i}"] for i in range(len(spec.artifact.inputs))])
     errors = [np.abs(g - golden[f"output_{i}"]).max() for i, g in zip(range(count), got, strict=True)]
-    worst = float(np.max(errors))  # unlike max(), keeps a NaN wherever it stands
+    worst = float(np.max(errors))  # unlike max(), keeps a NaN in any position
     if not worst <= spec.golden_atol:
         raise VerificationError(
             f"{spec.artifact.path} differs from its golden output by {worst:.6g}; allowed is {spec.golden_atol:.6g}"
@@ -90,8 +105,13 @@ def recheck(spec: RecheckSpec) -> Recheck:
 def _near_float(
     artifact: Artifact, golden: Mapping[str, np.ndarray], got: Sequence[np.ndarray]
 ) -> float | None:
-    """The least that an output keeps to the float model's answer; None where there is no error, or the export kept no
-    answer. Raises VerificationError where it is less than when the file was proven."""
+    """The lowest signal-to-noise ratio of an output to the float model's answer, in dB.
+
+    None where there is no error, or the export kept no answer.
+
+    Raises:
+        VerificationError: It is lower than when the file was proven.
+    """
     if "float_min_snr_db" not in golden:
         return None
     found = [snr_db(golden[f"float_{i}"], answer) for i, answer in enumerate(got)]
@@ -104,7 +124,7 @@ def _near_float(
 
 
 def check_content(artifact: Artifact) -> None:
-    """Raises VerificationError if the file is gone or not what was exported."""
+    """Raises VerificationError if the file is gone or is not what was exported."""
     if not Path(artifact.path).exists():
         raise VerificationError(f"the artifact {artifact.path} does not exist")
     found = sha256(artifact.path)
@@ -115,13 +135,18 @@ def check_content(artifact: Artifact) -> None:
 
 
 def load_backend(runtime: str) -> ModuleType:
-    packages = {"onnxruntime": "onnxruntime", "litert": "ai-edge-litert", "coreml": "coremltools"}
+    """Imports the backend of a runtime.
+
+    Raises:
+        MissingRuntime: A package that it needs is not installed.
+    """
     try:
         return importlib.import_module(f"edgekit.verify.backends.{runtime}")
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("edgekit"):
             raise
-        raise MissingRuntime.of(packages.get(runtime, runtime), f"verifying {runtime} artifacts") from error
+        packages = " ".join(RUNTIMES[runtime].packages.values())
+        raise MissingRuntime.of(packages, f"verifying {runtime} artifacts") from error
 
 
 def _kept(traced: Traced) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -135,7 +160,7 @@ def _kept(traced: Traced) -> tuple[list[np.ndarray], list[np.ndarray]]:
 def _write_golden(
     spec: ProveSpec, predictor: Predictor, sample: list[np.ndarray], answer: list[np.ndarray]
 ) -> None:
-    """The first sample of the metric, what the artifact answers to it here, and what the float model answered."""
+    """Writes the first sample of the metric, the artifact's answer to it on this machine, and the float model's."""
     outputs = predictor.run(sample)
     if not all(np.isfinite(o).all() for o in outputs):
         raise VerificationError(
@@ -159,14 +184,26 @@ def _parity(comparing: ComparingPredictor, spec: ProveSpec) -> Parity:
 
 
 def _questions(traced: Traced) -> dict[str, list[np.ndarray]]:
-    """What the metric asked the float model, as far as it was kept."""
+    """What the metric asked the float model, as far as it was kept: key -> inputs."""
     kept = np.load(traced.questions, allow_pickle=False)
     keys = dict.fromkeys(name.rpartition("_")[0] for name in kept.files)
     return {key: [kept[f"{key}_{i}"] for i in range(len(traced.inputs))] for key in keys}
 
 
+def _kept_db(
+    spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray], answers: list[np.ndarray]
+) -> tuple[float | None, ...]:
+    """The ratio to float, in dB per output, on the samples that its program was judged by; () where it promised nothing."""
+    if not spec.promised_db:
+        return ()
+    few = [part[: promise.SAMPLES] for part in inputs]
+    kept = [part[: promise.SAMPLES] for part in answers]
+    right = promise.answers_of(spec.program, few) if spec.program else kept
+    return tuple(promise.kept_db(a, b) for a, b in zip(right, predictor.run(few), strict=True))
+
+
 def _program_parity(spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray]) -> Parity:
-    """The artifact beside the float program that it was made of, sample by sample."""
+    """Compares the artifact with the float program that it was made from, sample by sample."""
     module = programs.load(spec.program).module()
     comparison = Comparison(predictor.output_names, spec.traced.classes)
     for row in zip(*inputs, strict=True):
@@ -179,7 +216,7 @@ def _program_parity(spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarr
 
 
 def _faithful(artifact: Artifact, parity: Parity) -> None:
-    """Raises VerificationError where an output of a float file is something else than what it was exported from."""
+    """Raises VerificationError where an output of a float file differs from what it was exported from."""
     for output in parity.outputs:
         if output.snr_db is not None and output.equal_ratio is None and output.snr_db < FLOAT_SNR_DB:
             raise VerificationError(
@@ -217,6 +254,5 @@ def _mode_doubts(spec: ProveSpec) -> tuple[str, ...]:
         return (
             f"scored with graph optimizations off: the int8 kernels of this {spec.host_isa} machine saturate, the target's do not",
         )
-    if spec.runtime == "coreml":
-        return ("executed by edgekit's ML Program interpreter in ideal float16, not on an Apple device",)
-    return ()
+    proof = RUNTIMES[spec.runtime].proof
+    return (proof,) if proof else ()

@@ -4,21 +4,13 @@
 """
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from .arguments import affinities, options, parser
-from .errors import RunnerError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from .record import Record
-    from .sweep import Combination
+from edgekit_runner.cli import commands, tools
+from edgekit_runner.cli.arguments import parser
+from edgekit_runner.errors import RunnerError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,9 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _end_as_interrupted()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # the marks of a sparkline, a path that is no text
-    arguments = parser(_VERBS).parse_args(argv)
+    arguments = parser(commands.VERBS | tools.VERBS).parse_args(argv)
     try:
-        return int(arguments.verb(arguments))
+        return int(arguments.verb.run(arguments))
     except RunnerError as error:
         print(f"error: {error}", file=sys.stderr)
         _answer(arguments, error)
@@ -43,233 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _answer(arguments: argparse.Namespace, error: RunnerError) -> None:
     """With --json a measuring verb answers with a record, also when nothing could begin."""
-    from . import record as records
+    from edgekit_runner import record as records
 
-    verb = arguments.verb.__name__
-    if verb in _MEASURING and arguments.json:
-        print(records.to_line(records.fail_with(records.blank(verb), error)))
-
-
-def bench(arguments: argparse.Namespace) -> int:
-    """Proves, times and weighs one artifact, in several fresh processes. Several values of --threads, --batch or
-    --affinity, and --sweep, give a row for each combination; the exit code is then the worst.
-    """
-    from . import sweep
-
-    spec = _one(arguments) | _given(arguments, min_runs_count="runs", min_duration_s="seconds")
-    spec |= _given(arguments, protocol="protocol") | {"profile": arguments.profile}
-    axes = _given(arguments, threads_count="threads", batch_count="batch")
-    if arguments.affinity:
-        axes["affinity"] = affinities(arguments.affinity)
-    combinations = sweep.product(spec, axes, sweep.choices(spec, arguments.sweep))
-    found = sweep.run(combinations, _progress())
-    if len(combinations) == 1 and not arguments.csv:
-        return _show(next(found), arguments.json)
-    return _show_all(combinations, found, arguments)
-
-
-def compare(arguments: argparse.Namespace) -> int:
-    """Times two artifacts in turns; the ratio is A over B, under 1 when A is the faster.
-
-    Exit code 0 when A is faster, 1 when it is slower, 4 when the interval allows no verdict.
-    """
-    from . import api
-
-    spec = _shared(arguments) | _placed(arguments)
-    spec |= _given(arguments, artifact="a", baseline="b", rounds_count="rounds")
-    spec |= _given(arguments, tolerance_ratio="tolerance", protocol="protocol")
-    spec |= _given(arguments, baseline_golden="golden", baseline_golden_atol="atol")
-    return _show(api.compare(spec, _progress()), arguments.json)
-
-
-def sustain(arguments: argparse.Namespace) -> int:
-    """Runs one artifact back to back for minutes and says whether and when it becomes slower."""
-    from . import api
-
-    plot = _writable(arguments.plot) if arguments.plot else None
-    spec = _one(arguments) | _placed(arguments) | {"duration_s": 60 * arguments.minutes}
-    _progress()(f"running for {60 * arguments.minutes:.4g} s")
-    record = api.sustain(spec)
-    code = _show(record, arguments.json)
-    if plot and record["status"] == "ok":
-        from .plot import svg
-
-        try:
-            plot.write_text(svg(record), encoding="utf-8")
-        except OSError as error:
-            raise _usage(f"{plot} cannot be written: {error.strerror}; give another file.") from None
-    return code
-
-
-def throughput(arguments: argparse.Namespace) -> int:
-    """Counts the inferences a second of several processes that run the artifact at the same time."""
-    from . import api
-
-    spec = (
-        _one(arguments)
-        | _placed(arguments)
-        | {"duration_s": arguments.seconds, "instances_count": arguments.instances}
-    )
-    return _show(api.throughput(spec, _progress()), arguments.json)
-
-
-def loadgen(arguments: argparse.Namespace) -> int:
-    """Lets MLCommons' LoadGen run a scenario of MLPerf; needs pip install edgekit-runner[loadgen]."""
-    from . import api
-
-    spec = (
-        _one(arguments)
-        | _placed(arguments)
-        | {"duration_s": arguments.seconds, "scenario": arguments.scenario}
-    )
-    return _show(api.loadgen(spec | _given(arguments, min_runs_count="samples")), arguments.json)
-
-
-def check(arguments: argparse.Namespace) -> int:
-    """Says whether a bench record is worse than a baseline's, as a gate in a pipeline.
-
-    Exit code 0 when no figure is worse, 1 for a regression, 4 when the two records allow no verdict.
-    """
-    from . import regress
-
-    pair = (regress.read(arguments.record), regress.read(arguments.against))
-    found = regress.check(*pair, arguments.tolerance)
-    print(json.dumps(found) if arguments.json else regress.render(found))
-    return regress.EXIT_CODES[found["verdict"]]
-
-
-def schema(arguments: argparse.Namespace) -> int:
-    """Prints the JSON Schema (2020-12) of what --json prints."""
-    from importlib import resources
-
-    from .record import SCHEMA_VERSION
-
-    file = resources.files("edgekit_runner") / "schema" / f"record-{SCHEMA_VERSION}.schema.json"
-    print(file.read_text(encoding="utf-8"), end="")
-    return 0
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """Runs a spec, a JSON object as `spec.py` describes it, and prints the record as one line of JSON; with --csv
-    a record of kind bench as CSV.
-    """
-    from pathlib import Path
-
-    from . import api
-    from . import record as records
-
-    try:
-        text = sys.stdin.read() if arguments.spec == "-" else Path(arguments.spec).read_text("utf-8")
-        spec = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise _usage(f"the spec {arguments.spec} cannot be read: {error}.") from None
-    if not isinstance(spec, dict):
-        raise _usage(f"a spec is a JSON object, not {type(spec).__name__}.")
-    if arguments.csv and spec.get("kind", "bench") != "bench":
-        raise _usage(f"--csv is for kind bench, not {spec['kind']!r}; leave it out for the record as JSON.")
-    record = api.run(spec, _progress())
-    if arguments.csv:
-        _print_csv([record])
-    else:
-        print(records.to_line(record))
-    return records.exit_code(record)
-
-
-def info(arguments: argparse.Namespace) -> int:
-    """Says what can run here."""
-    from . import info as about
-
-    found = about.describe()
-    print(json.dumps(found) if arguments.json else about.table(found))
-    return 0
-
-
-def selftest(arguments: argparse.Namespace) -> int:
-    """Checksums and golden output of an exported folder."""
-    from . import selftest as bundle
-
-    found = bundle.run(arguments.bundle, 1 if arguments.threads is None else arguments.threads)
-    return max(_show(record, arguments.json) for record in found)
-
-
-def _show(record: dict[str, Any], as_json: bool) -> int:
-    from . import record as records
-    from . import table
-
-    if record["status"] != "ok":
-        print(f"error: {record['reason']}", file=sys.stderr)
-    print(records.to_line(record) if as_json else table.render(record))
-    return records.exit_code(record)
-
-
-def _show_all(
-    combinations: "Sequence[Combination]", found: "Iterator[Record]", arguments: argparse.Namespace
-) -> int:
-    """The worst exit code. JSON goes out as soon as it is there: an interrupted sweep keeps what it has."""
-    from . import record as records
-    from . import sweep
-
-    done = []
-    for one, record in zip(combinations, found, strict=True):
-        done.append(record)
-        if record["status"] != "ok":
-            print(f"error: {one.label}{record['reason']}", file=sys.stderr)
-        if arguments.json:
-            print(records.to_line(record), flush=True)
-    if arguments.csv:
-        _print_csv(done)
-    elif not arguments.json:
-        print(sweep.table(combinations, done))
-    return max(map(records.exit_code, done))
-
-
-def _print_csv(found: "list[Record]") -> None:
-    from . import csv_out
-
-    print(csv_out.render(found))
-
-
-def _shared(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What every measuring verb takes."""
-    return _given(arguments, golden="golden", golden_atol="atol")
-
-
-def _placed(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What every measuring verb takes once; `bench` takes several of each, `compare` no batch."""
-    names = {"threads_count": "threads", "affinity": "affinity", "batch_count": "batch"}
-    return _given(arguments, **{key: name for key, name in names.items() if name in arguments})
-
-
-def _one(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What every verb that measures one artifact takes."""
-    spec = _shared(arguments) | _given(arguments, artifact="file", format="format")
-    return spec | {"options": options(arguments.option)}
-
-
-def _progress() -> Callable[[str], None]:
-    """Progress on stderr for a person at a terminal."""
-
-    def show(text: str) -> None:
-        if sys.stderr.isatty():
-            print(text, file=sys.stderr)
-
-    return show
-
-
-def _given(arguments: argparse.Namespace, **names: str) -> dict[str, Any]:
-    """Spec keys from the options that were given; the rest keep the spec's defaults."""
-    values = {key: getattr(arguments, name) for key, name in names.items()}
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _writable(path: str) -> "Path":
-    """The path of a file to write later. What can be wrong with it is said before minutes of measuring."""
-    from pathlib import Path
-
-    file = Path(path)
-    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
-        raise _usage(f"{path} cannot be written; give a file in a folder that exists.")
-    return file
+    if arguments.verb.measures and arguments.json:
+        print(records.to_line(records.fail_with(records.blank(arguments.name), error)))
 
 
 def _end_as_interrupted() -> None:
@@ -279,16 +48,6 @@ def _end_as_interrupted() -> None:
 
     with contextlib.suppress(ValueError):  # another thread than the main one may not set it
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def _usage(message: str) -> RunnerError:
-    from .errors import UserError
-
-    return UserError(message)
-
-
-_MEASURING = {verb.__name__: verb for verb in (bench, compare, sustain, throughput, loadgen)}
-_VERBS = _MEASURING | {verb.__name__: verb for verb in (check, run, info, schema, selftest)}
 
 
 if __name__ == "__main__":

@@ -2,100 +2,112 @@
 
     record = bench({"artifact": "model.onnx", "golden": "golden.npz", "golden_atol": 0.1})
 
-`schema_version` and `kind` may be left out of the dict. A spec that is malformed raises `UserError`; what
-happens after that is in the record (`status`, `reason`, `error_kind`), and `record.exit_code` maps it.
+`schema_version` and `kind` may be left out of the dict; its other keys are the fields of `Spec` in kinds/KIND.py, and
+those of the record are the keys of `Record` there. A spec that is malformed raises `UserError`; what happens after that
+is in the record (`status`, `reason`, `error_kind`), and `record.exit_code` maps it.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
-from . import comparison, repeat, spawn
-from . import record as records
-from .errors import UserError
-from .spec import KINDS, SCHEMA_VERSION, Spec, from_dict
-
-Listener = Callable[[str], None]
+from edgekit_runner import spec as specs
+from edgekit_runner.errors import UserError
+from edgekit_runner.record import AnyRecord, Listener, quiet
 
 
-def quiet(text: str) -> None:
-    """The listener that says nothing."""
+def bench(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
+    """Proves, times and weighs one artifact, in several processes one after the other.
 
+    Args:
+        spec: Keys of kind bench.
+        listener: Called with a text whenever there is progress.
 
-def bench(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
-    """Proves, times and weighs one artifact, in several processes one after the other. With `profile` another
-    process follows, whose times per operator are in `profile` and whose nodes in `runtime.placement`.
+    Raises:
+        UserError: The spec is malformed.
     """
-    read = _spec(spec, "bench")
-    record = repeat.run(read, listener)
-    if read.profile and record["status"] == "ok":
-        listener("profile")
-        _add_profile(record, spawn.run(replace(read, kind="check")))
-    return record
+    return _run("bench", spec, listener)
 
 
-def check(spec: Mapping[str, Any]) -> records.Record:
-    """Proves and weighs one artifact without timing it (about `warmup_s` seconds)."""
-    return spawn.run(_spec(spec, "check"))
+def check(spec: Mapping[str, Any]) -> AnyRecord:
+    """Proves and weighs one artifact without timing it (about `warmup_s` seconds).
+
+    Raises:
+        UserError: The spec is malformed.
+    """
+    return _run("check", spec)
 
 
-def compare(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
+def compare(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
     """Proves and weighs both artifacts, each in its own process, then times them in turns in several more.
 
     When either does not pass, nothing is timed.
+
+    Args:
+        spec: Keys of kind compare.
+        listener: Called with a text whenever there is progress.
+
+    Raises:
+        UserError: The spec is malformed.
     """
-    return comparison.run(_spec(spec, "compare"), listener)
+    return _run("compare", spec, listener)
 
 
-def sustain(spec: Mapping[str, Any]) -> records.Record:
-    """Proves one artifact and watches its latency over `duration_s`, in one process."""
-    return spawn.run(_spec(spec, "sustain"))
+def sustain(spec: Mapping[str, Any]) -> AnyRecord:
+    """Proves one artifact and watches its latency over `duration_s`, in one process.
+
+    Raises:
+        UserError: The spec is malformed.
+    """
+    return _run("sustain", spec)
 
 
-def throughput(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
-    """Inferences a second of each of `instances_count` processes that run for `duration_s` together."""
-    from . import throughput as several  # it loads threads and temporary files, which nothing else needs
+def throughput(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
+    """Counts the inferences a second of each of `instances_count` processes that run for `duration_s` at once.
 
-    return several.run(_spec(spec, "throughput"), listener)
+    Args:
+        spec: Keys of kind throughput.
+        listener: Called with a text whenever there is progress.
 
-
-def loadgen(spec: Mapping[str, Any]) -> records.Record:
-    """One `scenario` of MLPerf for `duration_s`, by the optional package mlcommons-loadgen."""
-    return spawn.run(_spec(spec, "loadgen"))
-
-
-def turns(spec: Mapping[str, Any]) -> records.Record:
-    """CPU seconds of the artifact and of each of `others`, in turns, in one process; none is proven or weighed."""
-    return spawn.run(_spec(spec, "turns"))
+    Raises:
+        UserError: The spec is malformed.
+    """
+    return _run("throughput", spec, listener)
 
 
-def run(spec: Mapping[str, Any], listener: Listener = quiet) -> records.Record:
-    """Whatever the `kind` of the spec asks for ("bench" where it says nothing)."""
-    kind = spec.get("kind", "bench")
-    calls: dict[object, Callable[[], records.Record]] = {
-        "bench": lambda: bench(spec, listener),
-        "check": lambda: check(spec),
-        "compare": lambda: compare(spec, listener),
-        "sustain": lambda: sustain(spec),
-        "throughput": lambda: throughput(spec, listener),
-        "loadgen": lambda: loadgen(spec),
-        "turns": lambda: turns(spec),
-    }
-    if kind not in calls:
-        raise UserError(f"spec key 'kind' is {kind!r}; allowed: {', '.join(KINDS)}.")
-    return calls[kind]()
+def loadgen(spec: Mapping[str, Any]) -> AnyRecord:
+    """Runs one `scenario` of MLPerf for `duration_s`, by the optional package mlcommons-loadgen.
+
+    Raises:
+        UserError: The spec is malformed.
+    """
+    return _run("loadgen", spec)
 
 
-def _add_profile(record: records.Record, found: records.Record) -> None:
-    """The latency stays as it is, whatever becomes of the profile."""
-    if found["status"] != "ok":
-        record["doubts"].append(f"There is no profile: {found['reason']}")
-        return
-    record["profile"] = found["profile"]
-    record["runtime"]["placement"] = found["runtime"]["placement"]
+def turns(spec: Mapping[str, Any]) -> AnyRecord:
+    """CPU seconds of the artifact and of each of `others`, in turns, in one process; none is proven or weighed.
+
+    Raises:
+        UserError: The spec is malformed.
+    """
+    return _run("turns", spec)
 
 
-def _spec(data: Mapping[str, Any], kind: str) -> Spec:
+def run(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
+    """Runs whatever the `kind` of the spec asks for ("bench" where it says nothing).
+
+    Args:
+        spec: Keys of that kind.
+        listener: Called with a text whenever there is progress.
+
+    Raises:
+        UserError: The spec is malformed.
+    """
+    return _run(spec.get("kind", specs.DEFAULT_KIND), spec, listener)
+
+
+def _run(kind: Any, data: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
     if data.get("kind", kind) != kind:
         raise UserError(f"this call runs kind {kind!r}, the spec says {data['kind']!r}; leave the key out.")
-    return from_dict({"schema_version": SCHEMA_VERSION, **data, "kind": kind})
+    spec = specs.from_dict({"schema_version": specs.SCHEMA_VERSION, **data, "kind": kind})
+    record: AnyRecord = specs.load_kind(kind).run(spec, listener)
+    return record

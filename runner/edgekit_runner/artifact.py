@@ -7,16 +7,15 @@ would hold beside the model. It hashes some 350 MB a second, a fifth of what Ope
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-from .errors import UserError
+from edgekit_runner.errors import UserError
 
 _CHUNK_BYTES = 1 << 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArtifactInfo:
-    """One artifact: `path` as given, `format` ("onnx", ...), total size, content hash."""
+class ArtifactSection(TypedDict):
+    """One artifact as records name it."""
 
     path: str
     format: str
@@ -24,8 +23,42 @@ class ArtifactInfo:
     sha256: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ArtifactInfo:
+    """One artifact.
+
+    Attributes:
+        path: As it was given.
+        format: The name of its format, such as "onnx".
+        size_bytes: Of all its files.
+        sha256: The hash of its content, see `sha256`.
+    """
+
+    path: str
+    format: str
+    size_bytes: int
+    sha256: str
+
+    def section(self) -> ArtifactSection:
+        """The `artifact` of a record."""
+        return {
+            "path": self.path,
+            "format": self.format,
+            "size_bytes": self.size_bytes,
+            "sha256": self.sha256,
+        }
+
+
 def describe(path: str | Path, format_name: str) -> ArtifactInfo:
-    """Reads the artifact once. Raises `UserError` when it is absent, empty or unreadable."""
+    """Reads the artifact once.
+
+    Args:
+        path: A file, or the folder of a .mlpackage.
+        format_name: The name of its format, which is taken over.
+
+    Raises:
+        UserError: It is absent, empty or unreadable.
+    """
     place = Path(path)
     if not place.exists():
         raise UserError(f"no artifact at {path}; give the path of a .onnx, .tflite or .mlpackage.")
@@ -42,9 +75,12 @@ def describe(path: str | Path, format_name: str) -> ArtifactInfo:
 
 
 def sha256(path: str | Path) -> str:
-    """Content hash, hex. A file: sha256 of its bytes. A folder (.mlpackage): sha256 over the sorted lines
-    "relative path + space + sha256 + newline" of the files under Data/. Manifest.json is left out, because
-    its keys are random for every save of one and the same program.
+    """The content hash, in hexadecimal digits.
+
+    Args:
+        path: A file: its bytes are hashed. Or a folder (.mlpackage): the sorted lines "relative path + space +
+            sha256 + newline" of the files under Data/ are. Manifest.json is left out, because its keys are random
+            for every save of one and the same program.
     """
     place = Path(path)
     if place.is_file():

@@ -14,26 +14,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Session, TensorInfo
-from .errors import UserError, VerificationError
-from .quantize import as_feed, dequantize
-
-if TYPE_CHECKING:
-    from .backends import Arrays
+from edgekit_runner.backends import Arrays, Session, TensorInfo
+from edgekit_runner.errors import UserError, VerificationError
+from edgekit_runner.feeds import as_feed, dequantize
+from edgekit_runner.stats import deviation
 
 Array = NDArray[Any]
 LIMITS = "float_min_snr_db"
-RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE, QUANTIZATION_STEPS = 1e-3, 1e-5, 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Golden:
-    """Inputs and expected outputs, in the artifact's order."""
+    """Inputs and expected outputs, in the artifact's order.
+
+    Attributes:
+        inputs: Arrays of any dtype.
+        outputs: Real values.
+        floats: The float model's answers, as many as outputs, or none.
+        float_min_snr_db: What each output must keep to them; NaN where that was not asked.
+    """
 
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
@@ -43,9 +47,15 @@ class Golden:
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenResult:
-    """What the check found; `max_abs_error` and `atol` of the output that came closest to its tolerance,
-    in that output's own unit. `status` is "passed", "failed" or "absent". `float_snr_db`: the least that an output keeps
-    to the float model's answer; None without an error or without that answer.
+    """What the check found.
+
+    Attributes:
+        status: "passed", "failed" or "absent".
+        output: The output that came closest to its tolerance.
+        max_abs_error: The largest error of that output, in its own unit.
+        atol: Its tolerance, in the same unit; `atol_source` says where it comes from.
+        samples_count: How many batches of the artifact were compared.
+        float_snr_db: The least that an output keeps to the float model's answer; None without error or answer.
     """
 
     status: str
@@ -61,7 +71,11 @@ ABSENT = GoldenResult(status="absent")
 
 
 def load(path: str) -> Golden:
-    """Reads the .npz. Raises `UserError` when it is none, or its keys do not count up from 0."""
+    """Reads the .npz.
+
+    Raises:
+        UserError: It is none, or its keys do not count up from 0.
+    """
     zipfile = _zipfile()
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -88,8 +102,9 @@ def load(path: str) -> Golden:
 
 
 def _zipfile() -> ModuleType:
-    """The standard module without the bz2 and lzma that it brings along: 0.4 MB beside the model, and an .npz needs
-    neither.
+    """The standard module without the bz2 and lzma that it brings along.
+
+    They are 0.4 MB beside the model, and an .npz needs neither.
     """
     absent = [name for name in ("bz2", "lzma") if name not in sys.modules]
     sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]
@@ -100,44 +115,14 @@ def _zipfile() -> ModuleType:
             del sys.modules[name]
 
 
-def random_inputs(inputs: tuple[TensorInfo, ...], seed: int) -> "Arrays":
-    """Seeded inputs in the artifact's dtype: floats uniform in [0, 1), bytes over their whole range, wider
-    integers 0 or 1 (they tend to be indices). A free dimension becomes 1.
-    """
-    feeds: Arrays = {}
-    used = 0
-    for info in inputs:
-        shape, dtype = tuple(1 if d < 0 else d for d in info.shape), np.dtype(info.dtype)
-        count = math.prod(shape)
-        noise = _noise(seed, used, count).reshape(shape)
-        used += count
-        if dtype.kind == "f":
-            feeds[info.name] = ((noise >> np.uint64(40)).astype(np.float32) / np.float32(1 << 24)).astype(
-                dtype
-            )
-        elif dtype.itemsize > 1 or dtype.kind == "b":
-            feeds[info.name] = (noise >> np.uint64(63)).astype(dtype)
-        else:
-            feeds[info.name] = (noise >> np.uint64(56)).astype(np.uint8).view(dtype)
-    return feeds
+def slices(golden: Golden, session: Session) -> Iterator[tuple[Arrays, tuple[Array, ...]]]:
+    """Cuts the golden arrays into batches of the artifact.
 
+    Yields:
+        Feeds in the artifact's dtype, and the expected outputs.
 
-def _noise(seed: int, start: int, count: int) -> NDArray[np.uint64]:
-    """Values `start` to `start + count` of splitmix64 (Steele, Lea and Flood 2014). `numpy.random` would add
-    7 MB to what the model seems to need, because it is imported when the model is already loaded.
-    """
-    state = np.arange(start + 1, start + count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    state += np.uint64(seed % (1 << 64))
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        state ^= state >> np.uint64(shift)
-        state *= np.uint64(factor)
-    return state ^ (state >> np.uint64(31))
-
-
-def slices(golden: Golden, session: Session) -> Iterator[tuple["Arrays", tuple[Array, ...]]]:
-    """Feeds in the artifact's dtype and the expected outputs, one slice of the artifact's batch at a time.
-
-    Raises `VerificationError` when number or shapes do not fit the artifact.
+    Raises:
+        VerificationError: Number or shapes do not fit the artifact.
     """
     _fit_counts(golden, session)
     parts = {_parts(array, info) for array, info in zip(golden.inputs, session.inputs, strict=True)}
@@ -154,8 +139,16 @@ def slices(golden: Golden, session: Session) -> Iterator[tuple["Arrays", tuple[A
 
 
 def check(session: Session, golden: Golden, atol: float | None) -> GoldenResult:
-    """Runs every slice and compares real values. Raises `VerificationError` at the first output beyond its
-    tolerance, with NaN or infinity where the reference has none, or of another shape.
+    """Runs every slice and compares real values.
+
+    Args:
+        session: The opened artifact.
+        golden: What to feed and what to expect.
+        atol: The tolerance of every output; None for that of `deviation.default_atol`.
+
+    Raises:
+        VerificationError: An output is beyond its tolerance, holds NaN or infinity where the reference has none, or
+            has another shape.
     """
     worst, margin, count = ABSENT, -1.0, 0
     answers: list[list[tuple[str, Array]]] = []
@@ -165,8 +158,10 @@ def check(session: Session, golden: Golden, atol: float | None) -> GoldenResult:
         answers.append([(info.name, dequantize(results[info.name], info)) for info in session.outputs])
         for info, reference in zip(session.outputs, expected, strict=True):
             real = dequantize(results[info.name], info)
-            tolerance, source = (atol, "given") if atol is not None else default_atol(info, reference)
-            error = _max_error(info.name, real, reference)
+            tolerance, source = (
+                (atol, "given") if atol is not None else deviation.default_atol(info, reference)
+            )
+            error = deviation.max_error(info.name, real, reference)
             if error > tolerance:
                 raise VerificationError(
                     f"output {info.name!r} differs from golden by {error:.4g}; allowed: {tolerance:.4g} "
@@ -180,13 +175,19 @@ def check(session: Session, golden: Golden, atol: float | None) -> GoldenResult:
 
 
 def near_float(answers: Sequence[Sequence[tuple[str, Array]]], golden: Golden) -> float | None:
-    """The least that an output keeps to the float model's answer, over all slices. Raises `VerificationError` where
-    that is less than the export was proven with: the file itself is wrong, whatever the device.
+    """The least that an output keeps to the float model's answer, in decibels, over all slices.
+
+    Args:
+        answers: Name and real values of each output, for each slice.
+        golden: The float model's answers and what to keep to them.
+
+    Raises:
+        VerificationError: It is less than the export was proven with: the file itself is wrong, whatever the device.
     """
     lowest: float | None = None
     for index, (reference, least) in enumerate(zip(golden.floats, golden.float_min_snr_db, strict=True)):
         name, got = answers[0][index][0], np.concatenate([row[index][1] for row in answers])
-        db = _snr_db(reference, got)
+        db = deviation.snr_db(reference, got)
         if not math.isnan(least) and not db >= least:
             raise VerificationError(
                 f"output {name!r} keeps {db:.1f} dB to the float model's answer; it was exported with at least {least:.1f}. "
@@ -196,27 +197,8 @@ def near_float(answers: Sequence[Sequence[tuple[str, Array]]], golden: Golden) -
     return lowest
 
 
-def _snr_db(reference: Array, got: Array) -> float:
-    """Infinite without an error, NaN without a signal."""
-    right = reference.astype(np.float64)
-    signal, noise = float(np.square(right).sum()), float(np.square(got - right).sum())
-    if not signal or not math.isfinite(signal) or not math.isfinite(noise):
-        return math.nan
-    return 10 * math.log10(signal / noise) if noise else math.inf
-
-
-def default_atol(info: TensorInfo, reference: Array) -> tuple[float, str]:
-    """Two quantization steps of a quantized output, else 1e-3 of the largest reference value + 1e-5."""
-    if info.scale is not None:
-        return QUANTIZATION_STEPS * info.scale, f"{QUANTIZATION_STEPS} quantization steps"
-    finite = np.abs(reference[np.isfinite(reference)], dtype=np.float64)
-    return RELATIVE_TOLERANCE * float(
-        finite.max(initial=0.0)
-    ) + ABSOLUTE_TOLERANCE, "1e-3 of max |golden| + 1e-5"
-
-
-def refuse_nan(outputs: "Arrays") -> None:
-    """Raises `VerificationError` when any output holds NaN."""
+def refuse_nan(outputs: Arrays) -> None:
+    """Raises `VerificationError` when an output holds NaN."""
     for name, array in outputs.items():
         if array.dtype.kind == "f" and bool(np.isnan(array).any()):
             raise VerificationError(
@@ -226,20 +208,6 @@ def refuse_nan(outputs: "Arrays") -> None:
 
 def _passed(name: str, error: float, atol: float, source: str) -> GoldenResult:
     return GoldenResult(status="passed", output=name, max_abs_error=error, atol=atol, atol_source=source)
-
-
-def _max_error(name: str, real: Array, reference: Array) -> float:
-    if real.shape != reference.shape:
-        raise VerificationError(
-            f"output {name!r} has shape {list(real.shape)}, golden has {list(reference.shape)}."
-        )
-    a, b = real.astype(np.float64), reference.astype(np.float64)
-    finite = np.isfinite(b)
-    if not np.array_equal(a[~finite], b[~finite], equal_nan=True) or not np.isfinite(a[finite]).all():
-        raise VerificationError(
-            f"output {name!r} holds NaN or infinity where golden does not; it is not timed."
-        )
-    return float(np.abs(a[finite] - b[finite]).max(initial=0.0))
 
 
 def _numbered(arrays: dict[str, Array], name: str) -> tuple[Array, ...]:
@@ -259,7 +227,7 @@ def _fit_counts(golden: Golden, session: Session) -> None:
 
 
 def _parts(array: Array, info: TensorInfo) -> int:
-    """How many of the artifact's batches the array holds. Raises `VerificationError` when none fits."""
+    """How many of the artifact's batches the array holds; `VerificationError` when none fits."""
     fits = array.ndim == len(info.shape) and all(
         w in (-1, h) for h, w in zip(array.shape[1:], info.shape[1:], strict=True)
     )

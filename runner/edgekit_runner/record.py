@@ -1,42 +1,84 @@
 """The record: what the runner hands back, one JSON object on one line; `schema/` describes it.
 
-Every key is always there; what was not reached is null. Numbers carry their unit in the key: `_s`, `_ns`,
-`_bytes`, `_ratio`, `_count`, `_hz`, `_celsius`, `_j`. The exceptions are in the unit of the tensor itself:
-`atol`, `max_abs_error`, `scale`, `zero_point`, and `seed`, `schema_version` and `shape` that have none.
+Every key is always there; what was not reached is null. Each kind has a TypedDict over `Head`: its own keys are the
+sections. Numbers carry their unit in the key: `_s`, `_ns`, `_bytes`, `_ratio`, `_count`, `_hz`, `_celsius`, `_j`. The
+exceptions are in the unit of the tensor itself: `atol`, `max_abs_error`, `scale`, `zero_point`, and `seed`,
+`schema_version` and `shape` that have none.
 """
 
 import json
 import math
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
-from . import __version__
-from .errors import EXIT_CODES, RunnerError, UserError
+from edgekit_runner import __version__
+from edgekit_runner.artifact import ArtifactSection
+from edgekit_runner.errors import EXIT_CODES, RunnerError, UserError
+from edgekit_runner.spec import kinds, load_kind
+from edgekit_runner.stats.validity import ValiditySection
 
 SCHEMA_VERSION = 2
 STATUSES = ("ok", "refused", "failed")
 READY = "ready"  # the line before the record of a worker that has to begin together with others
-Record = dict[str, Any]
 VERDICT_EXIT_CODES = {"faster": 0, "slower": 1, "inconclusive": 4}
 
-_ONE = ("artifact", "runtime", "inputs", "outputs", "golden", "phases", "memory", "validity")
-_SECTIONS: dict[str, tuple[str, ...]] = {
-    "bench": (*_ONE, "latency", "processes", "energy", "profile", "samples"),
-    "check": (*_ONE, "profile"),
-    "sustain": (*_ONE, "sustained", "energy"),
-    "throughput": (*_ONE, "throughput"),
-    "loadgen": (*_ONE, "loadgen"),
-    "turns": ("artifact", "runtime", "validity", "turns"),
-    "compare": (
-        "artifact", "baseline", "artifact_runtime", "baseline_runtime", "artifact_golden", "baseline_golden",
-        "comparison", "processes", "validity", "artifact_memory", "baseline_memory",
-    ),
-}  # fmt: skip
+Table = dict[str, Any]  # figures by name; the JSON Schema lists the names
+AnyRecord = dict[str, Any]  # of any kind, as decoded JSON; the `Record` of its kind names the keys
+Listener = Callable[[str], None]
 
 
-def blank(kind: str) -> Record:
+class Head(TypedDict):
+    """What every record begins with."""
+
+    schema_version: int
+    kind: str
+    runner_version: str
+    started_utc: str
+    status: str
+    reason: str | None
+    error_kind: str | None
+    doubts: list[str]
+    environment: Table | None
+    protocol: Table | None
+
+
+class RuntimeSection(TypedDict):
+    """What ran the artifact, and where the work went by its own report."""
+
+    name: str
+    version: str
+    placement: Table | None
+
+
+class OneArtifact(Head):
+    """What follows the head in every record about one artifact."""
+
+    artifact: ArtifactSection | None
+    runtime: RuntimeSection | None
+    inputs: list[Table] | None
+    outputs: list[Table] | None
+    golden: Table | None
+    phases: Table | None
+    memory: Table | None
+    validity: ValiditySection | None
+
+
+R = TypeVar("R", bound=Head)
+
+
+def quiet(text: str) -> None:
+    """The listener that says nothing."""
+
+
+def sections(kind: str) -> tuple[str, ...]:
+    """The keys of a kind behind the head."""
+    return tuple(key for key in load_kind(kind).Record.__annotations__ if key not in Head.__annotations__)
+
+
+def blank(kind: str) -> Any:
     """A record with every key of its kind, still without a result (status "failed" until it is reached)."""
-    head: Record = {
+    head: Head = {
         "schema_version": SCHEMA_VERSION,
         "kind": kind,
         "runner_version": __version__,
@@ -48,42 +90,62 @@ def blank(kind: str) -> Record:
         "environment": None,
         "protocol": None,
     }
-    return head | dict.fromkeys(_SECTIONS[kind])
+    return head | dict.fromkeys(sections(kind))  # type: ignore[operator]
 
 
-def succeed(record: Record) -> Record:
-    """Marks the record ok."""
-    record.update(status="ok", reason=None, error_kind=None)
+def succeed(record: R) -> R:
+    """Marks the record ok and returns it."""
+    record["status"], record["reason"], record["error_kind"] = "ok", None, None
     return record
 
 
-def fail(record: Record, reason: str, error_kind: str, status: str = "failed") -> Record:
-    """Marks the record failed or refused, with one sentence and a kind of `errors.EXIT_CODES`."""
-    record.update(status=status, reason=reason, error_kind=error_kind)
+def fail(record: R, reason: str, error_kind: str, status: str = "failed") -> R:
+    """Marks the record failed or refused and returns it.
+
+    Args:
+        record: The record, which is changed.
+        reason: One sentence.
+        error_kind: A key of `errors.EXIT_CODES`.
+        status: One of `STATUSES`.
+    """
+    record["status"], record["reason"], record["error_kind"] = status, reason, error_kind
     return record
 
 
-def fail_with(record: Record, error: RunnerError) -> Record:
-    """Marks the record with an error of the tree."""
+def fail_with(record: R, error: RunnerError) -> R:
+    """Marks the record with an error of the tree and returns it."""
     return fail(record, str(error), error.kind, error.status)
 
 
-def exit_code(record: Record) -> int:
-    """0 ok, 1 refused or failed, 2 user error, 3 missing runtime; a comparison that came to an end gives
-    0 faster, 1 slower, 4 inconclusive.
+def exit_code(record: Mapping[str, Any]) -> int:
+    """The exit code that a record stands for.
+
+    Returns:
+        0 ok, 1 refused or failed, 2 user error, 3 missing runtime; for a comparison that came to an end 0 faster, 1
+        slower, 4 inconclusive.
     """
     if record["kind"] == "compare" and record["status"] == "ok":
         return VERDICT_EXIT_CODES.get(str((record["comparison"] or {}).get("verdict")), 1)
     return EXIT_CODES.get(record["error_kind"], 1)
 
 
-def to_line(record: Record) -> str:
+def to_line(record: Mapping[str, Any]) -> str:
     """One line of strict JSON in ASCII, for any pipe; a number that is not finite becomes null."""
     return json.dumps(_finite(record), allow_nan=False)
 
 
-def read(text: str) -> Record:
-    """Reads a record back. Raises `UserError` on another schema version: it is never misread."""
+def read(text: str) -> AnyRecord:
+    """Reads a record of any kind.
+
+    Args:
+        text: One JSON object.
+
+    Returns:
+        The object, which has every key of its kind; what is in the sections is not looked at.
+
+    Raises:
+        UserError: It is not JSON, incomplete, or of another schema version: it is never misread.
+    """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -96,16 +158,21 @@ def read(text: str) -> Record:
             f"record schema_version is {version!r}; this one reads {SCHEMA_VERSION}; measure again."
         )
     kind = data.get("kind")
-    if not isinstance(kind, str) or kind not in _SECTIONS:
-        raise UserError(f"record kind is {kind!r}; allowed: {', '.join(sorted(_SECTIONS))}.")
-    missing = [key for key in blank(kind) if key not in data]
-    if not missing:
-        missing = [key for key in _SECTIONS[kind] if not isinstance(data[key], dict | list | None)]
-        missing += [] if data["status"] in STATUSES else ["status"]
-        missing += [] if data["error_kind"] in list(EXIT_CODES) else ["error_kind"]
-    if missing:
-        raise UserError(f"the record is incomplete: missing or wrong {', '.join(missing)}.")
+    if not isinstance(kind, str) or kind not in kinds():
+        raise UserError(f"record kind is {kind!r}; allowed: {', '.join(kinds())}.")
+    wrong = _incomplete(data, sections(kind))
+    if wrong:
+        raise UserError(f"the record is incomplete: missing or wrong {', '.join(wrong)}.")
     return data
+
+
+def _incomplete(data: Mapping[str, Any], names: tuple[str, ...]) -> list[str]:
+    missing = [key for key in (*Head.__annotations__, *names) if key not in data]
+    if missing:
+        return missing
+    wrong = [key for key in names if not isinstance(data[key], dict | list | None)]
+    wrong += [] if data["status"] in STATUSES else ["status"]
+    return wrong + ([] if data["error_kind"] in list(EXIT_CODES) else ["error_kind"])
 
 
 def _finite(value: Any) -> Any:

@@ -10,10 +10,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from . import record as records
-from .errors import UserError
-from .spec import Spec
+from edgekit_runner import record as records
+from edgekit_runner.errors import UserError
+from edgekit_runner.spec import Spec
 
 # -I drops PYTHONPATH, the user site and the current folder, which must not shadow anything; so the package
 # itself is imported from where the caller has it (a checkout, site-packages or a zipapp), and the caller's
@@ -36,13 +37,17 @@ sys.exit(main())
 _NO_ECHO_COUNT = 500
 
 
-def run(spec: Spec) -> records.Record:
-    """Runs one spec in a fresh worker. A crash, a time-out or silence ends in a record too."""
+def run(spec: Spec) -> Any:
+    """Runs one spec in a fresh worker.
+
+    Returns:
+        The `Record` of its kind. A crash, a time-out or silence ends in one too.
+    """
     command = [sys.executable, "-I", "-c", BOOTSTRAP, *parent(), paths(), "-"]
     text = json.dumps(spec.to_dict())
     try:
         done = subprocess.run(
-            command, input=text.encode(), capture_output=True, timeout=spec.timeout_s, env=environment(spec)
+            command, input=text.encode(), capture_output=True, timeout=spec.timeout_s, env=variables(spec)
         )
     except subprocess.TimeoutExpired:
         reason = f"the worker was ended after timeout_s = {spec.timeout_s} s; raise it, or give fewer runs."
@@ -63,8 +68,18 @@ def describe_exit(code: int) -> str:
     return f"the worker was killed by {name}{hint}: the runtime crashed on this artifact."
 
 
-def interpret(spec: Spec, code: int, stdout: str, stderr: str) -> records.Record:
-    """The record on the last line of stdout, or one that says how the worker ended."""
+def interpret(spec: Spec, code: int, stdout: str, stderr: str) -> Any:
+    """Reads what a worker left behind.
+
+    Args:
+        spec: What it was asked for.
+        code: Its exit status as `subprocess` gives it.
+        stdout: What it wrote to stdout.
+        stderr: What it wrote to stderr, which is passed on where the runner has a bug.
+
+    Returns:
+        The record on the last line of stdout, or one that says how the worker ended.
+    """
     lines = stdout.strip().splitlines()
     try:
         record = records.read(lines[-1] if lines else "")
@@ -91,6 +106,6 @@ def paths() -> str:
     return json.dumps([parent, extra])
 
 
-def environment(spec: Spec) -> dict[str, str]:
-    """The caller's, with the thread pools of numerical libraries bounded unless the caller set them."""
+def variables(spec: Spec) -> dict[str, str]:
+    """The caller's environment variables, with the thread pools of numerical libraries bounded unless it set them."""
     return {"OMP_NUM_THREADS": str(spec.threads_count), "OPENBLAS_NUM_THREADS": "1", **os.environ}

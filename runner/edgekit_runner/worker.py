@@ -7,11 +7,11 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from . import record as records
-from . import spec as specs
-from .errors import RunnerError, UserError
+from edgekit_runner import record as records
+from edgekit_runner import spec as specs
+from edgekit_runner.errors import RunnerError, UserError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,13 +25,21 @@ def main(argv: list[str] | None = None) -> int:
     return records.exit_code(record)
 
 
-def run(arguments: list[str], parent: TextIO) -> records.Record:
-    """Executes the spec; every error ends in the record. `parent` is where a `throughput` says "ready"."""
-    record = records.blank("bench")
+def run(arguments: list[str], parent: TextIO) -> Any:
+    """Executes the spec; every error ends in the record.
+
+    Args:
+        arguments: Where the spec is.
+        parent: Where a kind that begins together with others says "ready".
+
+    Returns:
+        The `Record` of the kind of the spec.
+    """
+    record = records.blank(specs.DEFAULT_KIND)
     try:
         spec = _read(arguments)
         record = records.blank(spec.kind)
-        _execute(spec, record, parent)
+        specs.load_kind(spec.kind).work(spec, record, parent)
         return records.succeed(record)
     except RunnerError as error:
         return records.fail_with(record, error)
@@ -40,24 +48,6 @@ def run(arguments: list[str], parent: TextIO) -> records.Record:
     except Exception as error:
         traceback.print_exc()
         return records.fail(record, f"a bug in the runner: {type(error).__name__}: {error}", "internal")
-
-
-def _execute(spec: specs.Spec, record: records.Record, parent: TextIO) -> None:
-    if spec.kind == "throughput":
-        from . import instance
-
-        return instance.run(spec, record, parent)
-    if spec.kind == "compare":
-        from . import interleave as task
-    elif spec.kind == "sustain":
-        from . import sustain as task  # type: ignore[no-redef]
-    elif spec.kind == "loadgen":
-        from . import loadgen as task  # type: ignore[no-redef]
-    elif spec.kind == "turns":
-        from . import turns as task  # type: ignore[no-redef]
-    else:
-        from . import measure as task  # type: ignore[no-redef]
-    return task.run(spec, record)
 
 
 def _read(arguments: list[str]) -> specs.Spec:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import write_manifest
 from edgekit_runner import record as records
 from edgekit_runner.artifact import sha256
 
@@ -20,19 +21,7 @@ def export(folder: Path, model: Path, atol: float = 0.25) -> Path:
     (folder / "model.onnx").write_bytes(model.read_bytes())
     zeros = np.zeros((1, 64), np.float32)
     np.savez(folder / "golden.npz", input_0=zeros, output_0=zeros)
-    size, digest = (folder / "model.onnx").stat().st_size, sha256(folder / "model.onnx")
-    tensor = {"name": "x", "shape": [1, 64], "dtype": "float32"}
-    manifest = {
-        "schema_version": 1,
-        "artifacts": [
-            {"path": "model.onnx", "role": "model", "format": "onnx", "bytes": size, "sha256": digest, "precision": "float32"}
-        ],
-        "golden": {"path": "golden.npz", "atol": atol, "sha256": sha256(folder / "golden.npz")},
-        "signature": {"inputs": [tensor], "outputs": [tensor]},
-        "target": {"name": folder.name, "runtime": "onnxruntime"},
-        "toolchain": {},
-    }  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    write_manifest(folder, atol)
     return folder
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from edgekit import api
 from edgekit.engine import fingerprint
 from edgekit.task import Task, Training
 
@@ -47,6 +49,19 @@ def test_a_package_is_its_python_files(tmp_path: Path) -> None:
     assert fingerprint.of_folder(tmp_path) == first
     (tmp_path / "deep" / "a.py").write_text("2")
     assert fingerprint.of_folder(tmp_path) != first
+    (tmp_path / "deep" / "a.py").write_text("1")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "deep" / "a.py").rename(tmp_path / "other" / "a.py")
+    assert fingerprint.of_folder(tmp_path) != first, "a file of that name elsewhere is another package"
+
+
+def test_a_run_rests_on_the_code_of_edgekit_and_of_the_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(fingerprint, "of_folder", lambda folder: str(read.append(folder)))
+    traced = SimpleNamespace(fingerprint={"the model": "m"})
+    found = api._fingerprint(SimpleNamespace(traced=traced, seed=3))  # type: ignore[arg-type]
+    assert [folder.name for folder in read] == ["edgekit", "edgekit_runner"]
+    assert found["the model"] == "m" and found["the seed"] == "3"
 
 
 # -- the task

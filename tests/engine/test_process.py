@@ -18,19 +18,23 @@ from child_functions import Answer, Order
 
 from edgekit import errors
 from edgekit.engine import process
+from edgekit.engine.catalogue import Stage
 from edgekit.errors import ChildCrash, EdgekitError
 from edgekit.records import StageTime
 
 
 def run(name: str, folder: Path, **order: object) -> tuple[Answer, StageTime]:
-    return process.run("the stage", f"child_functions:{name}", Order(**order), Answer, folder)  # type: ignore[arg-type]
+    stage = Stage(name="the stage", function=f"child_functions:{name}", spec=Order, result=Answer)
+    return process.run(stage, Order(**order), folder)  # type: ignore[arg-type]
 
 
 def crash(name: str, folder: Path, **order: object) -> str:
     with pytest.raises(ChildCrash) as caught:
         run(name, folder, **order)
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    said, _, how = str(caught.value).partition("; to debug it: ")
+    assert how == f"python -m edgekit.engine.replay {folder} (--keep-work keeps the folder)"
+    return said
 
 
 def test_a_record_goes_and_another_comes_back(tmp_path: Path) -> None:
@@ -147,8 +151,10 @@ import sys
 from pathlib import Path
 from child_functions import Answer, Order
 from edgekit.engine import process
+from edgekit.engine.catalogue import Stage
 folder = Path(sys.argv[1])
-process.run("s", "child_functions:sleep", Order(folder=str(folder)), Answer, folder)
+stage = Stage(name="s", function="child_functions:sleep", spec=Order, result=Answer)
+process.run(stage, Order(folder=str(folder)), folder)
 """
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from child_functions import Answer, Order
 
-from edgekit.engine.stages import Event, EventLog, Slots, Stages
+from edgekit.engine.catalogue import Stage
+from edgekit.engine.events import Event, EventLog
+from edgekit.engine.stages import Slots, Stages
 from edgekit.errors import Stopped, UserError
 from edgekit.records import Recipe, StageTime
 
@@ -135,13 +137,25 @@ def told(events: list[Event]) -> list[tuple[str, str, str]]:
     return [(e.target, e.stage, e.state) for e in events]
 
 
+RAISES = Stage(name="s", function="child_functions:raise_ours", spec=Order, result=Answer)
+SLEEPS = Stage(name="s", function="child_functions:sleep", spec=Order, result=Answer)
+ECHOES = Stage(name="trace", function="child_functions:echo", spec=Order, result=Answer)
+
+
+@pytest.fixture
+def traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first stage is a light one here."""
+    monkeypatch.setattr("edgekit.engine.stages.TRACE", ECHOES)
+
+
 def echo(stages: Stages, target: str = "x86", alone: bool = False, **order: Any) -> tuple[Answer, StageTime]:
     """One stage whose spec names its folder, as real ones do."""
 
     def spec(folder: Path) -> Order:
         return Order(**{"folder": str(folder), **order})
 
-    return stages.run(target, "the stage", "child_functions:write", spec, Answer, name="write", alone=alone)
+    stage = Stage(name="write", function="child_functions:write", spec=Order, result=Answer, alone=alone)
+    return stages.run(stage, spec, target=target, label="the stage")
 
 
 def test_a_child_and_its_events(tmp_path: Path) -> None:
@@ -155,9 +169,7 @@ def test_a_child_and_its_events(tmp_path: Path) -> None:
 def test_a_failed_child_tells_its_sentence_and_frees_the_machine(tmp_path: Path) -> None:
     stages, events = make(tmp_path, jobs=1)
     with pytest.raises(UserError):
-        stages.run(
-            "t", "s", "child_functions:raise_ours", lambda _: Order(text="UserError:no"), Answer, name="n"
-        )
+        stages.run(RAISES, lambda _: Order(text="UserError:no"), target="t")
     assert told(events)[-1] == ("t", "s", "failed")
     assert events[-1].message == "no"
     assert echo(stages, alone=True)[0].text == ""
@@ -227,24 +239,24 @@ def test_a_failure_is_not_kept(tmp_path: Path) -> None:
     for _ in range(2):
         stages, events = make(tmp_path)
         with pytest.raises(UserError):
-            stages.run(
-                "t", "s", "child_functions:raise_ours", lambda _: Order(text="UserError:no"), Answer, name="n"
-            )
+            stages.run(RAISES, lambda _: Order(text="UserError:no"), target="t")
         assert told(events) == [("t", "s", "started"), ("t", "s", "failed")]
 
 
+@pytest.mark.usefixtures("traces")
 def test_the_trace_is_always_run(tmp_path: Path) -> None:
     processes = set()
     for _ in range(2):
-        found, time_ = make(tmp_path)[0].trace("child_functions:echo", lambda _: Order(text="a"), Answer)
+        found, time_ = make(tmp_path)[0].trace(lambda _: Order(text="a"))  # type: ignore[arg-type, return-value]
         assert time_.reused is False
         processes.add(found.process)
     assert len(processes) == 2
 
 
+@pytest.mark.usefixtures("traces")
 def test_logs_are_numbered_in_the_order_of_use(tmp_path: Path) -> None:
     stages, _ = make(tmp_path)
-    stages.trace("child_functions:echo", lambda _: Order(), Answer)
+    stages.trace(lambda _: Order())  # type: ignore[arg-type, return-value]
     echo(stages, "x86")
     echo(stages, "arm")
     echo(stages, "x86")
@@ -262,9 +274,7 @@ def test_stopping_ends_the_child_and_starts_no_other(tmp_path: Path) -> None:
 
     def sleep() -> None:
         try:
-            stages.run(
-                "t", "s", "child_functions:sleep", lambda f: Order(folder=str(f)), Answer, name="sleep"
-            )
+            stages.run(SLEEPS, lambda f: Order(folder=str(f)), target="t")
         except Stopped as error:
             ended.append(error)
 

@@ -89,7 +89,7 @@ def test_not_resuming_removes_them_and_says_so(tmp_path: Path) -> None:
     with work_folder(tmp_path / "out", False, said.append) as work:
         assert [p.name for p in work.iterdir()] == [LOCK]
     assert said == [
-        "removed 1 finished stages of a run that was stopped; --resume would have gone on from them"
+        "removed 1 finished stages of a run that was stopped; --resume would have continued with them"
     ]
 
 
@@ -97,7 +97,7 @@ def test_resuming_nothing_is_said(tmp_path: Path) -> None:
     said: list[str] = []
     with work_folder(tmp_path / "out", True, said.append):
         pass
-    assert said == ["nothing to resume: no finished stage was left; everything is done anew"]
+    assert said == ["nothing to resume: no finished stage was left; everything starts from the beginning"]
 
 
 @pytest.mark.parametrize(

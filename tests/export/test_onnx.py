@@ -1,5 +1,6 @@
 """The ONNX exporter: the arithmetic of the program, whole fusion by onnxruntime, the same bytes every time."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -23,6 +24,7 @@ from edgekit.export import onnx as exporter
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Artifact, Candidate, Precision, Quant, Recipe
+from edgekit.target import load_target
 from edgekit.techniques import ptq
 
 SHAPE = (1, 3, 17, 17)
@@ -248,3 +250,55 @@ if __name__ == "__main__":  # the child of test_another_process_writes_the_same_
     cases = msgspec.json.decode((folder / "candidates.json").read_bytes(), type=dict[str, Candidate])
     for name, case in cases.items():
         exporter.export(case, None, folder / f"{name}.onnx")  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------- the oldest runtime named
+
+OLDEST = ("onnxruntime==1.17.3", "numpy==1.26.4", "protobuf==4.25.3", "flatbuffers==24.3.25", "coloredlogs==15.0.1", "humanfriendly==10.0", "packaging==24.1")  # fmt: skip
+IN_THE_OLDEST = """
+import sys
+import numpy as np
+import onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
+print(onnxruntime.__version__)
+np.save(sys.argv[3], session.run(None, {session.get_inputs()[0].name: np.load(sys.argv[2])})[0])
+"""
+
+
+@pytest.fixture(scope="module")
+def oldest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The oldest onnxruntime that profiles name, installed beside the present one."""
+    if sys.version_info >= (3, 13):
+        pytest.skip("onnxruntime 1.17 has no wheel for Python 3.13")
+    place = tmp_path_factory.mktemp("oldest")
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(place), *OLDEST]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        pytest.skip(f"pip cannot fetch onnxruntime 1.17.3: {done.stderr.strip()[-200:]}")
+    return place
+
+
+@pytest.mark.parametrize("name", ["float32", "float16", "int8"])
+def test_the_oldest_runtime_that_profiles_name_answers_the_same(
+    made, oldest: Path, tmp_path: Path, name: str
+) -> None:
+    for profile in ("x86-server", "arm-mobile"):
+        assert load_target(profile).deployment.min_runtime == "onnxruntime 1.17"
+    artifact = next(artifact for key, (_, artifact) in made.items() if key.startswith(name))
+    photo = samples(1)[0].numpy()
+    np.save(tmp_path / "x.npy", photo)
+    command = [
+        sys.executable,
+        "-c",
+        IN_THE_OLDEST,
+        artifact.path,
+        str(tmp_path / "x.npy"),
+        str(tmp_path / "y.npy"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(oldest)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-500:]
+    assert done.stdout.strip() == "1.17.3"
+    present = session(artifact.path).run(None, {"photo": photo})[0]
+    step = output_scale(artifact.path) if name == "int8" else 1e-4
+    assert np.abs(np.load(tmp_path / "y.npy") - present).max() <= step * 1.001

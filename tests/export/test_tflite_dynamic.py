@@ -72,7 +72,7 @@ def child(folder: Path) -> dict[str, Any]:
     import torchvision  # noqa: F401
 
     torch.set_num_threads(1)
-    sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "techniques"))
     return {name: convert(name, folder / name) for name in NETS}
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 
 import edgekit as ek
 from edgekit.engine.machine import machine_facts

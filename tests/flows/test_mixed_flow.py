@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from edgekit_runner.environment import local_isa
+from edgekit_runner.host.environment import local_isa
 
 import edgekit as ek
 from edgekit.records import Report, TargetReport

@@ -5,13 +5,18 @@ Each goes through the real stages in this process: traced, quantized, exported, 
 
 import importlib
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import onnx
 import pytest
 import torch
 import torchvision  # noqa: F401  before any converter
+from edgekit_runner.artifact import describe
+from onnx import numpy_helper
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -23,6 +28,7 @@ from edgekit.records import Artifact, Budget, Candidate, Decision, Precision, Re
 from edgekit.target import load_target
 from edgekit.task import Task, pickle_task
 from edgekit.techniques import ptq
+from edgekit.trace.promise import promised
 from edgekit.trace.stage import trace
 from edgekit.verify.prove import prove
 
@@ -43,7 +49,12 @@ class Tried:
 
 
 def tried(
-    task: Task, target_name: str, work: Path, precision: Precision = "int8", budget: Budget | None = None
+    task: Task,
+    target_name: str,
+    work: Path,
+    precision: Precision = "int8",
+    budget: Budget | None = None,
+    damage: Callable[[Artifact], Artifact] = lambda artifact: artifact,
 ) -> Tried:
     target, source = load_target(target_name), pickle_task(task, work / "task.pkl")
     traced = trace(TraceSpec(source=source, work=str(work)))
@@ -54,10 +65,14 @@ def tried(
     baseline = exporter.export(plain, target, work / f"float{exporter.SUFFIX}")
     made = Candidate(program=traced.program, recipe=recipe, quant=target.quant_for(target.default_isa))
     if precision == "int8":
-        made = ptq.apply(made, source.load(), ptq.Options(), Context(work=str(work), traced=traced))
+        (work / "ptq").mkdir()
+        context = Context(work=str(work / "ptq"), traced=traced)
+        made = ptq.apply(made, source.load(), ptq.Options(), context)
+        made = promised(made, plain, traced)
     artifact = (
         exporter.export(made, target, work / f"model{exporter.SUFFIX}") if precision == "int8" else baseline
     )
+    artifact = damage(artifact)
     spec = ProveSpec(
         artifact=artifact,
         traced=traced,
@@ -67,6 +82,7 @@ def tried(
         host_isa=target.default_isa,
         golden=str(work / "golden.npz"),
         precision_share=target.precision_share,
+        promised_db=made.promised_db,
     )
     verdict = prove(spec)
     decision = gate.decide(budget or Budget(max_drop=0.1), artifact, baseline, verdict, NOT_MEASURED)
@@ -289,3 +305,44 @@ def test_a_net_at_chance_is_a_doubt(tmp_path: Path) -> None:
     )
     traced = trace(TraceSpec(source=pickle_task(task, tmp_path / "task.pkl"), work=str(tmp_path)))
     assert any("cannot see errors" in doubt for doubt in traced.doubts)
+
+
+def two_heads() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 24, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(24, 24, 3, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(384, 8),
+    )
+
+
+def without_a_bias(artifact: Artifact) -> Artifact:
+    """The ONNX file as a converter leaves it that forgets the bias of the first layer."""
+    model = onnx.load(artifact.path)
+    bias = next(n.input[2] for n in model.graph.node if n.op_type == "Conv")
+    for tensor in model.graph.initializer:
+        if tensor.name == bias:
+            zeros = np.zeros_like(numpy_helper.to_array(tensor))
+            tensor.CopyFrom(numpy_helper.from_array(zeros, tensor.name))
+    onnx.save(model, artifact.path)
+    info = describe(artifact.path, "onnx")
+    return msgspec.structs.replace(artifact, size_bytes=info.size_bytes, sha256=info.sha256)
+
+
+def test_what_was_lost_in_converting_is_refused_where_neither_metric_nor_floor_would_see_it(
+    tmp_path: Path,
+) -> None:
+    """Without that bias the file keeps more than the floor asks, and the metric allows it."""
+    budget = Budget(max_drop=0.5)
+    (tmp_path / "right").mkdir()
+    right = tried(task_of(two_heads, 3, 16, 16), "arm-mobile", tmp_path / "right", budget=budget)
+    assert right.decision.accepted, right.decision.reasons
+    (promise,), (kept,) = right.verdict.promised_db, right.verdict.kept_db
+    assert promise is not None and kept == pytest.approx(promise, abs=1)
+    wrong = tried(task_of(two_heads, 3, 16, 16), "arm-mobile", tmp_path, budget=budget, damage=without_a_bias)
+    (output,) = wrong.verdict.parity.outputs
+    assert output.snr_db is not None and output.snr_db > 7 and wrong.verdict.drop < 0.5
+    assert not wrong.decision.accepted
+    assert "something was lost in converting" in "; ".join(wrong.decision.reasons)

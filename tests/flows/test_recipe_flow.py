@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import edgekit as ek
-from edgekit.engine.stages import Event
+from edgekit.engine.events import Event
 from edgekit.errors import UserError
 
 COARSE = str(Path(__file__).parents[1] / "task_files" / "coarse.py")

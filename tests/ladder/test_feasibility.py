@@ -97,6 +97,6 @@ def test_a_technique_that_removes_weights_has_no_such_bound() -> None:
 
 
 def test_every_profile_is_met_by_its_own_budget() -> None:
-    for path in (Path(__file__).parents[2] / "targets").glob("*.toml"):
+    for path in (Path(__file__).parents[2] / "targets").glob("[!_]*.toml"):
         target = load_target(path.stem)
         feasibility.check(target.budget, target)

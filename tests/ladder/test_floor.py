@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from attempts import LINT
+from builders import GOOD
 
 from edgekit.ladder import floor
 from edgekit.records import Budget, OutputParity, Parity, Verdict
@@ -18,9 +18,7 @@ def parity(**changed: Any) -> Parity:
 
 
 def verdict(found: Parity, own: Parity | None = None) -> Verdict:
-    return Verdict(
-        runtime="litert", metric=1.0, float_metric=1.0, parity=found, lint=LINT, program_parity=own
-    )
+    return msgspec.structs.replace(GOOD, runtime="litert", parity=found, program_parity=own)
 
 
 @pytest.mark.parametrize(
@@ -75,3 +73,21 @@ def test_a_network_that_was_changed_answers_for_itself() -> None:
     assert found[0] == "output y keeps 2.0 dB to its own float program; the floor is 7 dB (n=9)"
     (found,) = floor.broken(Budget(), verdict(parity(snr_db=0.0, correlation=0.1), parity()))
     assert "the floor after steps that change the network is 0.5" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("promised", "kept", "broken"),
+    [(37.0, 11.6, True), (37.0, 27.1, False), (60.0, 32.0, False), (60.0, 29.0, True), (None, 3.0, False), (12.0, 2.1, False)],
+)  # fmt: skip
+def test_a_file_is_held_to_its_quantized_program(promised: float | None, kept: float, broken: bool) -> None:
+    """10 dB are for kernels that round otherwise; above 30 dB nothing counts."""
+    found = [why for why, _ in floor.judge_promise("y", promised, kept)]
+    assert bool(found) is broken
+    if broken:
+        assert found[0].startswith(f"output y keeps {kept:.1f} dB to float where the quantized program")
+
+
+def test_a_verdict_with_a_lost_promise_is_refused() -> None:
+    lost = msgspec.structs.replace(verdict(parity()), promised_db=(30.0,), kept_db=(12.0,))
+    assert [s.limit for _, s in floor.broken(Budget(), lost)] == ["floor"]
+    assert floor.broken(Budget(floor="off"), lost) == []

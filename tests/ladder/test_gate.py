@@ -6,68 +6,19 @@ from typing import Any
 
 import msgspec
 import pytest
+from builders import FAST, FLOAT, GOOD, HERE, INT8, LINT
 
 from edgekit.errors import UserError
 from edgekit.ladder import gate
 from edgekit.records import (
-    Artifact,
     Budget,
     Decision,
     Lint,
-    Measurement,
     OutputParity,
     Parity,
     Saturation,
-    TensorSpec,
-    Verdict,
 )
 
-HERE = "x86_64 avx2"
-TENSOR = (TensorSpec(name="x", shape=(1, 4), dtype="float32"),)
-FLOAT = Artifact(
-    path="float.onnx",
-    format="onnx",
-    precision="float32",
-    size_bytes=4000,
-    sha256="0" * 64,
-    inputs=TENSOR,
-    outputs=TENSOR,
-    layout="as the model",
-    toolchain={},
-)
-INT8 = msgspec.structs.replace(FLOAT, path="int8.onnx", precision="int8", size_bytes=1000)
-LINT = Lint(
-    promised="int8",
-    ops={"QLinearConv:uint8": 3},
-    ops_in_precision=3,
-    ops_float=0,
-    conversions=2,
-    transposes=0,
-    input_dtypes=("float32",),
-    output_dtypes=("float32",),
-    passed=True,
-    findings=(),
-)
-GOOD = Verdict(
-    runtime="onnxruntime",
-    metric=0.892,
-    float_metric=0.894,
-    parity=Parity(samples=500, max_abs_error=0.1, rms_error=0.01, snr_db=30.0, agreement=0.99),
-    lint=LINT,
-)
-FAST = Measurement(
-    cpu_ratio=0.62,
-    cpu_ratio_low=0.60,
-    cpu_ratio_high=0.64,
-    rounds=40,
-    cpu_s=0.0062,
-    float_cpu_s=0.01,
-    peak_memory_bytes=50_000_000,
-    float_peak_memory_bytes=90_000_000,
-    measured_on=HERE,
-    on_target=True,
-    reason=f"measured on {HERE}",
-)
 ELSEWHERE = f"not measured on the target: {HERE} is not one of its machines"
 
 

@@ -27,9 +27,12 @@ PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)", "ptq(percentile)", "ptq
 INT8 = (*PTQ, "mixed(mse)", "mixed(mse, share=0.5)")
 KINDS = "linear layers, recurrent cells, attention"
 SLOW = {
-    "x86-server": "dynamic quantization of a CNN is 8x slower than float in ONNX Runtime",
-    "arm-mobile": "dynamic quantization of a CNN is 8x slower than float in ONNX Runtime",
-    "tflite-int8": "dynamic quantization of a CNN is 1.6x slower than float in LiteRT",
+    "x86-server": "dynamic quantization of a CNN took 8x float's time in ONNX Runtime (x86-64, EfficientNet-Lite0)",
+    "arm-mobile": "dynamic quantization of a CNN took 8x float's time in ONNX Runtime on x86-64; on ARM it was not measured",
+    "tflite-int8": (
+        "dynamic quantization of a CNN took 1.6x float's time in LiteRT on x86-64; on a Pixel 9 Pro a public board has 0.79x, "
+        "and 0.41x with ranges fixed beforehand (MobileNet-v2)"
+    ),
 }
 UNKNOWN = {
     name: {"dynamic": f"only for a network of {KINDS}, which is known once the model is traced: {why}"}
@@ -239,10 +242,8 @@ PRECISIONS: tuple[Precision, ...] = ("int8", "float16", "float32")
 rungs = st.builds(
     _rung,
     technique=st.sampled_from(["ptq", "qat", "prune", "distill", "fp16", "float32"]),
-    precision=st.sampled_from(PRECISIONS),
     reason=st.text(min_size=1, max_size=20),
     options=st.dictionaries(st.sampled_from(["estimator", "share"]), st.sampled_from(["a", 0.5]), max_size=2),
-    needs=st.lists(st.sampled_from(["calibration", "training"]), unique=True).map(tuple),
     networks=st.sampled_from([(), ("linear",), ("convolution", "linear"), ("recurrent", "attention")]),
     unfit=st.just("it is slower"),
 )

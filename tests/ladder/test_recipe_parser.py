@@ -10,10 +10,12 @@ from edgekit.target import load_target
 
 
 def test_steps_with_their_options() -> None:
-    rung = parse("ptq(estimator=mse, batches=1_0, skip='a,b (c)') > qat ( images = 5e3,learning_rate=1e-4 )")
+    rung = parse(
+        "lowrank(estimator=mse, batches=1_0, skip='a,b (c)') > qat ( images = 5e3,learning_rate=1e-4 )"
+    )
     first, last = rung.steps
     assert (first.technique, first.options) == (
-        "ptq",
+        "lowrank",
         {"estimator": "mse", "batches": 10, "skip": "a,b (c)"},
     )
     assert (last.technique, last.options) == ("qat", {"images": 5000.0, "learning_rate": 1e-4})
@@ -22,7 +24,7 @@ def test_steps_with_their_options() -> None:
 
 @pytest.mark.parametrize(
     ("text", "precision"),
-    [("ptq", "int8"), ("mixed_half", "float16"), ("ptq > float32", "float32"), (" dynamic ", "int8")],
+    [("ptq", "int8"), ("mixed_half", "float16"), ("prune > float32", "float32"), (" dynamic ", "int8")],
 )
 def test_the_last_step_tells_the_precision(text: str, precision: str) -> None:
     assert parse(text).precision == precision
@@ -54,6 +56,24 @@ def test_values(text: str, value: object) -> None:
         ("ptq qat", "cannot be read at 'ptq qat'"),
         ("ptq(mse)", r"options 'mse' are not key=value"),
         ("ptq > prune > qat", "prune needs a float program; put it before ptq"),
+        (
+            "fp16 > ptq",
+            "fp16 is done by the exporter and nothing can follow it; put it last, or leave it out",
+        ),
+        ("float32 > ptq", "float32 is done by the exporter and nothing can follow it"),
+        (
+            "ptq > fp16",
+            "fp16 takes a float program or a SavedModel, and ptq gives a quantized program; keep one",
+        ),
+        ("ptq > float32", "float32 takes a float program or a SavedModel, and ptq gives a quantized program"),
+        ("ptq > qat", "qat takes a float program, and ptq gives a quantized program; keep one of the two"),
+        ("mixed_half > fp16", "fp16 takes .*, and mixed_half gives a half-precision program"),
+        (
+            "distill > ptq_tensorflow",
+            "recipe 'distill > ptq_tensorflow': ptq_tensorflow converts the task's own Keras model or SavedModel, without what "
+            "distill did to it; leave distill out, or end with a technique that takes a float program, such as ptq",
+        ),
+        ("sparsify > ptq_tensorflow", "without what sparsify did to it"),
         ("ptq(a=1", r"cannot be read at 'ptq\(a=1'"),
     ],
 )
@@ -64,12 +84,12 @@ def test_a_text_that_is_no_recipe(text: str, message: str) -> None:
 
 def test_recipes_take_the_place_of_the_ladder_and_the_profile_still_decides() -> None:
     facts = TaskFacts(name="t", calibration=True, training=False)
-    asked = ("ptq(estimator=minmax)", "qat", "ptq > fp16")
+    asked = ("ptq(estimator=minmax)", "qat", "prune > fp16")
     made = plan(facts, with_recipes(load_target("coreml-fp16"), asked))
-    assert [r.name for r in made.recipes] == ["ptq > fp16"]
+    assert [r.name for r in made.recipes] == ["prune > fp16"]
     assert {s.technique: s.reason for s in made.skipped}["qat"] == "profile admits float16 and float32 only"
     served = plan(facts, with_recipes(load_target("x86-server"), asked))
-    assert [r.name for r in served.recipes] == ["ptq(minmax)", "ptq > fp16"]
+    assert [r.name for r in served.recipes] == ["ptq(minmax)", "prune > fp16"]
     assert {s.technique: s.reason for s in served.skipped}["qat"] == "no training data in the task"
     assert with_recipes(load_target("x86-server"), ()) == load_target("x86-server")
 

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from attempts import LINT, tried
+from builders import LINT, tried
 
 from edgekit.ladder import selection
 from edgekit.records import Attempt, Budget, Decision, Recipe

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from edgekit.engine.catalogue import Stage
 from edgekit.engine.specs import PlanTime, WidthFiles, WidthTableSpec
 from edgekit.ladder import timed_pruning
 from edgekit.ladder.timed_pruning import LatencyPruning
@@ -31,19 +32,17 @@ class RecipeContext:
         self.stages: list[str] = []
         self.notes: list[str] = []
 
-    def run(
-        self, stage: str, function: str, spec: Callable[[Path], Record], result: type, **more: Any
-    ) -> Any:
+    def run(self, stage: Stage[Any, Any], spec: Callable[[Path], Record], *, label: str) -> Any:
         made = spec(Path("work"))
         assert isinstance(made, WidthTableSpec)
         self.specs.append(made)
-        self.stages.append(stage)
-        assert more.get("alone", False) == (stage in ("time widths", "time plan"))
+        self.stages.append(label)
+        assert stage.alone == (label in ("time widths", "time plan"))
         return {
             WidthFiles: WidthFiles(whole=(), conditions={}, reason=self.reason),
             WidthTable: TABLE,
             PlanTime: PlanTime(pruned_s=self.share * 2, base_s=2.0),
-        }[result]
+        }[stage.result]
 
     def note(self, message: str) -> None:
         self.notes.append(message)

@@ -1,7 +1,7 @@
 """What the ladder leaves out, and what it looks into: pure parts, without a stage."""
 
 import msgspec
-from attempts import LINT, tried
+from builders import LINT, tried
 
 from edgekit.ladder.attempt import _is_all_integers
 from edgekit.ladder.walk import _in_time, _pointless
@@ -37,7 +37,8 @@ def test_a_mixed_file_competes_with_another_precision_alone() -> None:
     lint = msgspec.structs.replace(LINT, called="mixed, 36 % of the work in integers", share=0.36)
     mixed = tried("ptq", 2000, None, 0.0, lint=lint)
     assert mixed.decision.accepted
-    half, whole = (Recipe(name=n, precision=n, steps=(Step(technique=n),)) for n in ("float16", "float32"))
+    half = Recipe(name="fp16", precision="float16", steps=(Step(technique="fp16"),))
+    whole = Recipe(name="float32", precision="float32", steps=(Step(technique="float32"),))
     left_out = "ptq was accepted as what it is; only another kind of file can still be better"
     assert _pointless(recipe("ptq"), [mixed]) == _pointless(whole, [mixed]) == left_out
     assert _pointless(recipe("qat"), [mixed]) == left_out

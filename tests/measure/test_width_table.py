@@ -18,7 +18,7 @@ from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Recipe, Step, WidthTable
 from edgekit.target import load_target
 from edgekit.task import Task, pickle_task
-from edgekit.trace.stage import export
+from edgekit.trace.model import export
 
 HOST = {"machine": "x86_64", "isa": "avx2", "emulated": "no", "cpu_model": "a CPU"}
 

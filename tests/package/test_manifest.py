@@ -6,30 +6,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import msgspec
 import numpy as np
 import onnx
 import pytest
+from builders import FAST, accepted, target_report
 from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper
 
 from edgekit.errors import UserError, VerificationError
-from edgekit.package import manifest
+from edgekit.package import manifest_file, schemas
 from edgekit.records import (
     Artifact,
     Attempt,
-    Budget,
-    Decision,
-    Lint,
-    Measurement,
-    Parity,
-    Plan,
     Preprocessing,
-    Recipe,
-    Step,
-    TargetReport,
     TensorSpec,
-    Verdict,
 )
+from edgekit.records.manifest import Manifest
 from edgekit.target import load_target
 
 X = TensorSpec(name="x", shape=(1, 3, 2, 2), dtype="float32")
@@ -58,50 +52,14 @@ def attempt(folder: Path, **changes: Any) -> Attempt:
         compressed_bytes={"gzip": 90, "zstd": 95},
         doubts=("from the exporter",),
     )
-    lint = Lint(
-        promised="float32",
-        ops={"Relu:float32": 1},
-        ops_in_precision=1,
-        ops_float=0,
-        conversions=0,
-        transposes=0,
-        input_dtypes=("float32",),
-        output_dtypes=("float32",),
-        passed=True,
-        findings=(),
-    )
-    verdict = Verdict(
-        runtime="onnxruntime",
-        metric=0.9,
-        float_metric=0.91,
-        parity=Parity(samples=7, max_abs_error=0.1, rms_error=0.01, snr_db=None, agreement=1.0),
-        lint=lint,
-        doubts=("from the verifier",),
-    )
-    given: dict[str, Any] = {
-        "recipe": Recipe(name="float32", precision="float32", steps=(Step(technique="float32"),)),
-        "decision": Decision(accepted=True, reasons=("fine",), not_measured=("speed: nobody did",)),
-        "artifact": artifact,
-        "verdict": verdict,
-    }
-    return Attempt(**{**given, **changes})
+    return accepted(changes.pop("artifact", artifact), **changes)
 
 
-def build(folder: Path, **changes: Any) -> dict[str, Any]:
+def build(folder: Path, **changes: Any) -> Manifest:
     done = attempt(folder, **changes)
-    plan = Plan(
-        task="t", target="x86-server", isa="avx2", budget=Budget(), recipes=(done.recipe,), skipped=()
+    return manifest_file.build(
+        target_report(done), done, load_target("x86-server"), "my task", IMAGE, 0.125, folder
     )
-    report = TargetReport(
-        target="x86-server",
-        isa="avx2",
-        runtime="onnxruntime",
-        accepted=True,
-        shipped=0,
-        attempts=(done,),
-        plan=plan,
-    )
-    return manifest.build(report, done, load_target("x86-server"), "my task", IMAGE, 0.125, folder)
 
 
 @pytest.fixture
@@ -110,8 +68,8 @@ def folder(tmp_path: Path) -> Path:
     place = tmp_path / "build" / "x86-server"
     place.mkdir(parents=True)
     write_model(place / "model.onnx")
-    np.savez(place / manifest.GOLDEN, input_0=np.zeros(X.shape), output_0=np.zeros(Y.shape))
-    manifest.write(build(place), place)
+    np.savez(place / manifest_file.GOLDEN, input_0=np.zeros(X.shape), output_0=np.zeros(Y.shape))
+    manifest_file.write(build(place), place)
     return place
 
 
@@ -120,9 +78,9 @@ def edit(folder: Path) -> Callable[[Callable[[dict[str, Any]], Any]], None]:
     """Changes the manifest by hand."""
 
     def change(call: Callable[[dict[str, Any]], Any]) -> None:
-        data = json.loads((folder / manifest.NAME).read_text(encoding="utf-8"))
+        data = json.loads((folder / manifest_file.NAME).read_text(encoding="utf-8"))
         call(data)
-        (folder / manifest.NAME).write_text(json.dumps(data), encoding="utf-8")
+        (folder / manifest_file.NAME).write_text(json.dumps(data), encoding="utf-8")
 
     return change
 
@@ -130,9 +88,16 @@ def edit(folder: Path) -> Callable[[Callable[[dict[str, Any]], Any]], None]:
 # ---------------------------------------------------------------------------------------------- round trip
 
 
+def written(folder: Path) -> dict[str, Any]:
+    """As an app build reads it."""
+    found = json.loads((folder / manifest_file.NAME).read_text(encoding="utf-8"))
+    assert manifest_file.read(folder) == msgspec.convert(found, Manifest)
+    return found
+
+
 def test_what_an_app_build_reads(folder: Path) -> None:
-    data = manifest.read(folder)
-    assert data["schema_version"] == manifest.SCHEMA_VERSION
+    data = written(folder)
+    assert data["schema_version"] == manifest_file.SCHEMA_VERSION
     assert data["model"] == {"name": "my task", "content_version": sha256(folder / "model.onnx")}
     assert data["target"] == {
         "name": "x86-server",
@@ -156,11 +121,11 @@ def test_what_an_app_build_reads(folder: Path) -> None:
     assert data["doubts"] == ["from the exporter", "from the verifier"]
     assert data["not_measured"] == ["speed: nobody did"]
     assert data["measurement"] is None
-    assert (data["accuracy"]["metric"], data["accuracy"]["float_metric"]) == (0.9, 0.91)
+    assert (data["accuracy"]["metric"], data["accuracy"]["float_metric"]) == (0.892, 0.894)
 
 
 def test_the_artifact_comes_back(folder: Path) -> None:
-    found, data = manifest.artifact_of(folder)
+    found, data = manifest_file.artifact_of(folder)
     before = attempt(folder).artifact
     assert before is not None
     for name in (
@@ -175,57 +140,62 @@ def test_the_artifact_comes_back(folder: Path) -> None:
         "compressed_bytes",
     ):
         assert getattr(found, name) == getattr(before, name)
-    assert data == manifest.read(folder)
+    assert data == manifest_file.read(folder)
 
 
 def test_a_manifest_from_before_compressed_sizes_is_read(folder: Path, edit: Any) -> None:
     edit(lambda data: data["artifacts"][0].pop("compressed_bytes"))
-    assert manifest.artifact_of(folder)[0].compressed_bytes == {}
+    assert manifest_file.artifact_of(folder)[0].compressed_bytes == {}
 
 
 def test_the_text_is_canonical(folder: Path) -> None:
     """Two exports of the same thing differ in nothing; a person and a diff can read it."""
-    text = (folder / manifest.NAME).read_text(encoding="utf-8")
+    text = (folder / manifest_file.NAME).read_text(encoding="utf-8")
     assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     assert "dög" in text
-    manifest.write(build(folder), folder)
-    assert (folder / manifest.NAME).read_text(encoding="utf-8") == text
+    manifest_file.write(build(folder), folder)
+    assert (folder / manifest_file.NAME).read_text(encoding="utf-8") == text
 
 
 def test_nothing_in_it_names_the_machine_that_wrote_it(folder: Path, tmp_path: Path) -> None:
-    assert str(tmp_path) not in (folder / manifest.NAME).read_text(encoding="utf-8")
+    assert str(tmp_path) not in (folder / manifest_file.NAME).read_text(encoding="utf-8")
 
 
 def test_the_folder_can_be_moved(folder: Path, tmp_path: Path) -> None:
     shutil.move(folder, tmp_path / "elsewhere")
-    found, _ = manifest.artifact_of(tmp_path / "elsewhere")
+    found, _ = manifest_file.artifact_of(tmp_path / "elsewhere")
     assert found.path == str(tmp_path / "elsewhere" / "model.onnx")
 
 
 def test_a_measurement_and_its_doubts(folder: Path) -> None:
-    measured = Measurement(
-        cpu_ratio=0.5,
-        cpu_ratio_low=0.4,
-        cpu_ratio_high=0.6,
-        rounds=40,
-        cpu_s=0.01,
-        float_cpu_s=0.02,
-        peak_memory_bytes=1,
-        float_peak_memory_bytes=2,
-        measured_on="x86_64 avx2",
-        on_target=True,
-        reason="measured",
-        doubts=("from the runner",),
-    )
+    measured = msgspec.structs.replace(FAST, doubts=("from the runner",))
     data = build(folder, measurement=measured)
-    assert data["measurement"]["cpu_ratio"] == 0.5
-    assert data["doubts"][-1] == "from the runner"
+    assert data.measurement is not None and data.measurement.cpu_ratio == 0.62
+    assert data.doubts[-1] == "from the runner"
 
 
 def test_nan_is_never_written(folder: Path) -> None:
     """NaN is no JSON: every reader but Python's would choke on the file."""
     with pytest.raises(ValueError, match="JSON"):
-        manifest.write({**build(folder), "figure": float("nan")}, folder)
+        manifest_file.write(
+            msgspec.structs.replace(build(folder), toolchain={"figure": float("nan")}), folder
+        )  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_preprocessing_and_signature_never_disagree(folder: Path, layout: Any) -> None:
+    """A converter may have changed the layout of the input: the app must see one answer."""
+    artifact = attempt(folder).artifact
+    assert artifact is not None
+    data = build(folder, artifact=msgspec.structs.replace(artifact, layout=layout))
+    assert data.preprocessing.layout == data.signature.inputs[0].layout == layout
+
+
+def test_its_schema_accepts_what_is_written_and_refuses_the_rest(folder: Path) -> None:
+    schema = schemas.schema("manifest")
+    jsonschema.validate(written(folder), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**written(folder), "golden": {"path": "x"}}, schema)
 
 
 # ---------------------------------------------------------------------------------------------- altered
@@ -236,9 +206,9 @@ def test_one_flipped_bit_is_found(folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
-    expected = manifest.read(folder)["artifacts"][0]["sha256"]
+    expected = manifest_file.read(folder).file.sha256
     with pytest.raises(VerificationError) as caught:
-        manifest.artifact_of(folder)
+        manifest_file.artifact_of(folder)
     assert str(caught.value).startswith(f"{folder / name} was altered after export: its sha256 is ")
     if name == "model.onnx":
         assert str(caught.value).endswith(f"the manifest says {expected[:16]}...")
@@ -248,7 +218,7 @@ def test_one_flipped_bit_is_found(folder: Path, name: str) -> None:
 def test_a_file_that_is_gone(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(VerificationError) as caught:
-        manifest.artifact_of(folder)
+        manifest_file.artifact_of(folder)
     assert str(caught.value) == f"{folder / name} is missing; export again"
 
 
@@ -262,14 +232,14 @@ def test_a_path_that_leaves_the_folder(folder: Path, edit: Any, way_out: str) ->
     name = way_out.format(root=folder.parent)
     edit(lambda data: data["artifacts"][0].update(path=name))
     with pytest.raises(VerificationError) as caught:
-        manifest.artifact_of(folder)
-    assert str(caught.value) == f"{folder / manifest.NAME} points outside its folder: {name}"
+        manifest_file.artifact_of(folder)
+    assert str(caught.value) == f"{folder / manifest_file.NAME} points outside its folder: {name}"
 
 
 def test_the_golden_pair_may_not_leave_it_either(folder: Path, edit: Any) -> None:
     edit(lambda data: data["golden"].update(path="../golden.npz"))
     with pytest.raises(VerificationError, match=r"points outside its folder: \.\./golden\.npz"):
-        manifest.artifact_of(folder)
+        manifest_file.artifact_of(folder)
 
 
 # ---------------------------------------------------------------------------------------------- incomplete
@@ -279,9 +249,9 @@ def test_the_golden_pair_may_not_leave_it_either(folder: Path, edit: Any) -> Non
 def test_another_schema(folder: Path, edit: Any, version: Any) -> None:
     edit(lambda data: data.update(schema_version=version))
     with pytest.raises(UserError) as caught:
-        manifest.artifact_of(folder)
+        manifest_file.artifact_of(folder)
     assert str(caught.value) == (
-        f"{folder / manifest.NAME}: schema_version must be 1; export again with this edgekit"
+        f"{folder / manifest_file.NAME}: schema_version must be 1; export again with this edgekit"
     )
 
 
@@ -319,8 +289,8 @@ def test_a_manifest_that_was_damaged(
     """Everything that verify and bench will ask of it is looked at when it is read."""
     edit(damage)
     with pytest.raises(UserError) as caught:
-        manifest.artifact_of(folder)
-    assert str(caught.value).startswith(f"{folder / manifest.NAME} is incomplete: ")
+        manifest_file.artifact_of(folder)
+    assert str(caught.value).startswith(f"{folder / manifest_file.NAME} is incomplete: ")
     assert str(caught.value).endswith("; export again")
 
 
@@ -334,15 +304,15 @@ def test_a_manifest_that_was_damaged(
     ],
 )
 def test_what_is_no_manifest(folder: Path, content: bytes, expected: str) -> None:
-    (folder / manifest.NAME).write_bytes(content)
+    (folder / manifest_file.NAME).write_bytes(content)
     with pytest.raises(UserError) as caught:
-        manifest.artifact_of(folder)
-    assert str(caught.value).startswith(expected.format(path=folder / manifest.NAME))
+        manifest_file.artifact_of(folder)
+    assert str(caught.value).startswith(expected.format(path=folder / manifest_file.NAME))
 
 
 def test_no_manifest_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        manifest.read(tmp_path)
+        manifest_file.read(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path} holds no readable manifest.json; give a target's folder that `edgekit export` wrote"
     )
@@ -354,8 +324,8 @@ def test_no_manifest_at_all(tmp_path: Path) -> None:
 def test_target_folders(folder: Path, tmp_path: Path) -> None:
     (folder.parent / "refused").mkdir()
     second = shutil.copytree(folder, folder.parent / "arm-mobile")
-    assert manifest.target_folders(folder.parent) == [second, folder]
-    assert manifest.target_folders(folder) == [folder]
+    assert manifest_file.target_folders(folder.parent) == [second, folder]
+    assert manifest_file.target_folders(folder) == [folder]
     wrong = {
         tmp_path / "none": "does not exist; give a folder that `edgekit export` wrote",
         folder.parent / "refused": "holds no accepted artifact (no manifest.json); give a folder",
@@ -363,5 +333,5 @@ def test_target_folders(folder: Path, tmp_path: Path) -> None:
     }
     for place, expected in wrong.items():
         with pytest.raises(UserError) as caught:
-            manifest.target_folders(place)
+            manifest_file.target_folders(place)
         assert str(caught.value).startswith(f"{place} {expected}")

@@ -9,7 +9,7 @@ from edgekit.prune.criteria import Evidence
 from edgekit.prune.plain import plain
 from edgekit.prune.shrink import Request, shrink
 from edgekit.prune.weights import fill
-from edgekit.trace.stage import export
+from edgekit.trace.model import export
 
 FORMS = {
     "weight_norm": parametrizations.weight_norm,

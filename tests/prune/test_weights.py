@@ -7,7 +7,7 @@ from torch import nn
 
 from edgekit.errors import ConversionError
 from edgekit.prune.weights import fill
-from edgekit.trace.stage import export
+from edgekit.trace.model import export
 
 EXAMPLE = (torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)),)
 

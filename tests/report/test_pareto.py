@@ -4,7 +4,7 @@ import itertools
 
 import msgspec
 import pytest
-from attempts import FLOAT, tried
+from builders import FLOAT, tried
 
 from edgekit.ladder import pareto
 from edgekit.records import Artifact, Attempt, ParetoPoint, Report

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgekit_runner import affinity, batch, capacity
+from edgekit_runner import feeds
 from edgekit_runner.backends import TensorInfo
 from edgekit_runner.errors import RunnerError, UserError
+from edgekit_runner.host import affinity, capacity
 from runner_models import cli, last_record, write_onnx
 
 USABLE = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
@@ -70,16 +71,16 @@ def info(*shape: int) -> TensorInfo:
 
 
 def test_feeds_are_repeated_up_to_the_batch() -> None:
-    feeds = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
-    found = batch.with_batch((info(-1, 3),), feeds, 5)["x"]
-    assert found.shape == (5, 3) and np.array_equal(found[2:4], feeds["x"])
-    assert batch.with_batch((info(2, 3),), feeds, 2)["x"].shape == (2, 3)
+    given = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    found = feeds.with_batch((info(-1, 3),), given, 5)["x"]
+    assert found.shape == (5, 3) and np.array_equal(found[2:4], given["x"])
+    assert feeds.with_batch((info(2, 3),), given, 2)["x"].shape == (2, 3)
 
 
 @pytest.mark.parametrize("shape", [(1, 3), ()])
 def test_a_fixed_batch_is_said(shape: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"fixed batch of (1|none), asked was 4"):
-        batch.with_batch((info(*shape),), {"x": np.zeros(shape, np.float32)}, 4)
+        feeds.with_batch((info(*shape),), {"x": np.zeros(shape, np.float32)}, 4)
 
 
 def test_a_larger_batch_takes_longer(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from edgekit_runner import backends, golden
 from edgekit_runner.backends import NotReported, coreml, litert, onnxruntime
 from edgekit_runner.errors import MissingRuntime, UnsupportedPlatform, UserError
-from edgekit_runner.quantize import as_feed, dequantize
+from edgekit_runner.feeds import as_feed, dequantize
 from runner_models import RUNNER, tflite_reference, write_onnx, write_tflite_mixed
 
 # the C interface of tensorflow/lite/core/c/common.h and delegates/external; "asked" lands beside the library

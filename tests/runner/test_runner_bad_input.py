@@ -30,12 +30,12 @@ def bounded(size_bytes: int = ADDRESS_SPACE_BYTES) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def check(path: Path, **more: Any) -> record.Record:
+def check(path: Path, **more: Any) -> record.AnyRecord:
     with bounded():
         return api.check({**QUICK, "artifact": str(path), **more})
 
 
-def ended_well(found: record.Record) -> bool:
+def ended_well(found: record.AnyRecord) -> bool:
     """A sentence, unless it is fine, and an error that is neither a bug of the runner nor a runtime that hung."""
     said = found["reason"] is None if found["status"] == "ok" else len(found["reason"].splitlines()) == 1
     known = found["error_kind"] in EXIT_CODES and found["error_kind"] not in ("internal", "timeout")

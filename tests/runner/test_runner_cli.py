@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edgekit_runner import artifact
+from edgekit_runner.__main__ import main
 from runner_models import cli, last_record
 
 QUICKLY = ("--protocol", "quick", "--runs", "5", "--seconds", "0.01")
@@ -34,6 +35,16 @@ def test_compare_prints_a_verdict(onnx_model: Path, tflite_model: Path) -> None:
     done = cli("compare", onnx_model, tflite_model, "--rounds", "6", "--protocol", "quick")
     assert done.returncode in (0, 1, 4), done.stderr
     assert "verdict" in done.stdout and "95 % interval" in done.stdout
+
+
+VERBS = ("bench", "compare", "sustain", "throughput", "loadgen", "check", "run", "info", "schema", "selftest")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([verb, "--help"])
+    assert f"usage: edgekit-runner {verb}" in capsys.readouterr().out
 
 
 def test_info() -> None:

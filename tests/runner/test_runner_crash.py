@@ -177,7 +177,7 @@ def test_a_model_larger_than_the_memory_is_refused_before_it_is_opened(
     site: Path, model: Path, env: dict[str, str], tmp_path: Path
 ) -> None:
     shutil.copytree(site, tmp_path / "small")
-    capacity = tmp_path / "small" / "edgekit_runner" / "capacity.py"
+    capacity = tmp_path / "small" / "edgekit_runner" / "host" / "capacity.py"
     capacity.write_text(capacity.read_text() + "\n\ndef available_bytes(root=None):\n    return 4\n")
     small = env | {"PYTHONPATH": str(tmp_path / "small")}
     done = cli("bench", model, *QUICKLY, "--option", "do=segfault", "--option", "when=load", **small)

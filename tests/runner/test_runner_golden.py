@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgekit_runner import golden
+from edgekit_runner import feeds, golden
 from edgekit_runner.backends import Session, TensorInfo
 from edgekit_runner.errors import UserError, VerificationError
-from edgekit_runner.quantize import as_feed, dequantize, quantize
+from edgekit_runner.feeds import as_feed, dequantize, quantize
+from edgekit_runner.stats import deviation
 
 INT8 = TensorInfo(name="t", shape=(1, 4), dtype="int8", scale=0.5, zero_point=-3)
 
@@ -81,7 +82,7 @@ def test_infinity_is_fine_where_golden_has_it() -> None:
 
 
 def test_default_tolerance_is_two_steps_of_a_quantized_output() -> None:
-    assert golden.default_atol(INT8, np.zeros(1))[0] == 1.0
+    assert deviation.default_atol(INT8, np.zeros(1))[0] == 1.0
 
 
 def test_nan_without_golden_is_refused() -> None:
@@ -107,7 +108,7 @@ def test_files_that_are_no_golden(tmp_path: Path) -> None:
 def test_random_inputs_are_seeded_and_fit() -> None:
     kinds = {"a": ((-1, 3), "float16"), "b": ((2,), "uint8"), "c": ((4,), "int64"), "d": ((4,), "bool")}
     infos = tuple(TensorInfo(name=name, shape=shape, dtype=dtype) for name, (shape, dtype) in kinds.items())
-    one, two = golden.random_inputs(infos, 3), golden.random_inputs(infos, 3)
+    one, two = feeds.random_inputs(infos, 3), feeds.random_inputs(infos, 3)
     assert all(np.array_equal(one[name], two[name]) for name in one)
     assert one["a"].shape == (1, 3) and one["a"].dtype == np.float16
     assert set(one["c"].tolist()) <= {0, 1} and one["d"].dtype == np.bool_
@@ -115,17 +116,17 @@ def test_random_inputs_are_seeded_and_fit() -> None:
 
 def test_random_inputs_are_splitmix64_and_cover_their_range() -> None:
     known = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
-    assert golden._noise(1234567, 0, 4).tolist() == known
-    assert golden._noise(1234567, 2, 2).tolist() == known[2:]
+    assert feeds._noise(1234567, 0, 4).tolist() == known
+    assert feeds._noise(1234567, 2, 2).tolist() == known[2:]
     infos = tuple(
         TensorInfo(name=dtype, shape=(5000,), dtype=dtype) for dtype in ("float32", "int8", "int32")
     )
-    made = golden.random_inputs(infos, 0)
+    made = feeds.random_inputs(infos, 0)
     assert 0 <= made["float32"].min() < 0.01 and 0.99 < made["float32"].max() < 1
     assert abs(float(made["float32"].mean()) - 0.5) < 0.02
     assert (made["int8"].min(), made["int8"].max()) == (-128, 127)
     assert 0.45 < made["int32"].mean() < 0.55
-    assert not np.array_equal(made["float32"], golden.random_inputs(infos, 1)["float32"])
+    assert not np.array_equal(made["float32"], feeds.random_inputs(infos, 1)["float32"])
 
 
 def beside_float(answer: Any, least_db: float) -> golden.Golden:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from edgekit_runner import api, loadgen, loadgen_log, record, spawn
+from edgekit_runner import api, record, spawn
 from edgekit_runner.errors import RunnerError
-from edgekit_runner.spec import Spec
+from edgekit_runner.kinds import _loadgen_log, loadgen
 from runner_models import QUICK, cli, write_onnx
 from test_runner_process import keys_without_unit
 
@@ -31,7 +31,7 @@ INVALID = {
     "early_stopping_met": False, "early_stopping_result": " * Only processed 10 queries.",
     "result_invalid_reason": "Decrease the expected latency. ",
 }  # fmt: skip
-SPEC = Spec(artifact="m.onnx", kind="loadgen", duration_s=0.05, min_runs_count=10)
+SPEC = loadgen.Spec(artifact="m.onnx", duration_s=0.05, min_runs_count=10)
 
 
 def lines(entries: dict[str, Any], error: str | None = None) -> list[str]:
@@ -44,8 +44,8 @@ def lines(entries: dict[str, Any], error: str | None = None) -> list[str]:
 
 
 def test_the_log_is_read_as_it_stands() -> None:
-    found = loadgen_log.summarize(loadgen_log.parse(lines(SINGLE)), "SingleStream")
-    assert found["result_valid"] and found["invalid_reasons"] == [] and loadgen_log.of_result(found) == []
+    found = _loadgen_log.summarize(_loadgen_log.parse(lines(SINGLE)), "SingleStream")
+    assert found["result_valid"] and found["invalid_reasons"] == [] and _loadgen_log.of_result(found) == []
     assert (found["queries_count"], found["samples_count"]) == (201, 201)
     assert found["p50_s"] == pytest.approx(5.001571e-3) and found["p90_s"] == pytest.approx(5.004725e-3)
     assert found["early_stopping_p90_s"] == pytest.approx(5.007689e-3)
@@ -53,7 +53,7 @@ def test_the_log_is_read_as_it_stands() -> None:
 
 
 def test_a_percentile_that_loadgen_gives_of_too_few_queries_is_withheld() -> None:
-    found = loadgen_log.summarize(loadgen_log.parse(lines(SINGLE)), "SingleStream")
+    found = _loadgen_log.summarize(_loadgen_log.parse(lines(SINGLE)), "SingleStream")
     assert found["p95_s"] is not None and found["p99_s"] is None and "n=201 < 1000" in found["p99_reason"]
 
 
@@ -64,16 +64,16 @@ def test_offline_has_a_rate_and_no_latency_of_a_query() -> None:
         "generated_samples_per_query": 440,
         "result_samples_per_second": 88.0,
     }
-    found = loadgen_log.summarize(loadgen_log.parse(lines(log)), "Offline")
+    found = _loadgen_log.summarize(_loadgen_log.parse(lines(log)), "Offline")
     assert (found["samples_count"], found["samples_per_second_hz"]) == (440, 88.0)
     assert found["p50_s"] is found["p90_s"] is found["early_stopping_p90_s"] is None
     assert "Offline" in found["p90_reason"]
 
 
 def test_an_invalid_result_is_a_doubt_with_all_its_reasons() -> None:
-    log = loadgen_log.parse(lines({**SINGLE, **INVALID}, error="Ran out of generated queries."))
-    found = loadgen_log.summarize(log, "SingleStream")
-    doubt = loadgen_log.of_result(found)[0]
+    log = _loadgen_log.parse(lines({**SINGLE, **INVALID}, error="Ran out of generated queries."))
+    found = _loadgen_log.summarize(log, "SingleStream")
+    doubt = _loadgen_log.of_result(found)[0]
     assert not found["result_valid"] and doubt.startswith("LoadGen calls this result invalid: ")
     for part in ("least duration", "too few queries", "Only processed 10 queries", "Decrease", "Ran out"):
         assert part in doubt
@@ -83,7 +83,7 @@ def test_an_invalid_result_is_a_doubt_with_all_its_reasons() -> None:
 def test_a_log_without_a_result_is_none(key: str) -> None:
     rest = {name: value for name, value in SINGLE.items() if name != key}
     with pytest.raises(RunnerError, match="no result"):
-        loadgen_log.summarize(loadgen_log.parse(lines(rest)), "SingleStream")
+        _loadgen_log.summarize(_loadgen_log.parse(lines(rest)), "SingleStream")
 
 
 def test_an_error_of_the_runtime_does_not_cross_loadgen() -> None:
@@ -103,7 +103,7 @@ def left_in(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.name != ".ses"]
 
 
-def run(path: Path, **more: Any) -> record.Record:
+def run(path: Path, **more: Any) -> record.AnyRecord:
     return api.run({**QUICK, "artifact": str(path), "kind": "loadgen", "duration_s": 0.2, **more})
 
 

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from edgekit_runner import artifact, environment, isa, memory
+from edgekit_runner import artifact
 from edgekit_runner.errors import UserError
+from edgekit_runner.host import environment, isa, memory
 from runner_models import RUNNER
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -81,7 +82,7 @@ def test_cgroup_v1_quota(tmp_path: Path) -> None:
 def test_a_child_of_a_big_parent_reports_its_own_peak() -> None:
     """ru_maxrss is inherited through fork and exec; VmHWM is not."""
     child = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import resource; from edgekit_runner import memory; "
+        "import sys; sys.path.insert(0, sys.argv[1]); import resource; from edgekit_runner.host import memory; "
         "print(memory.sample().peak_bytes, resource.getrusage(0).ru_maxrss * 1024)"
     )
     parent = (

@@ -29,16 +29,16 @@ def keys_without_unit(value: Any, key: str = "") -> list[str]:
     return [key] if number and key not in UNITLESS and not key.endswith(UNIT_SUFFIXES) else []
 
 
-def bench(path: Path, **more: Any) -> record.Record:
+def bench(path: Path, **more: Any) -> record.AnyRecord:
     return api.bench({**QUICK, "artifact": str(path), **more})
 
 
 @pytest.fixture(scope="module")
-def good(onnx_model: Path, onnx_golden: Path) -> record.Record:
+def good(onnx_model: Path, onnx_golden: Path) -> record.AnyRecord:
     return bench(onnx_model, golden=str(onnx_golden))
 
 
-def test_bench_record(good: record.Record) -> None:
+def test_bench_record(good: record.AnyRecord) -> None:
     assert (good["status"], good["reason"], good["error_kind"]) == ("ok", None, None)
     assert good["golden"]["status"] == "passed" and good["golden"]["max_abs_error"] < 1e-4
     assert good["latency"]["runs_count"] >= 20 and 0 < good["latency"]["p50_s"] < 0.1
@@ -53,7 +53,7 @@ def test_bench_record(good: record.Record) -> None:
     assert record.read(record.to_line(good)) == good
 
 
-def test_every_number_carries_its_unit(good: record.Record, onnx_model: Path) -> None:
+def test_every_number_carries_its_unit(good: record.AnyRecord, onnx_model: Path) -> None:
     assert keys_without_unit(good) == []
     pair = api.compare({**QUICK, "artifact": str(onnx_model), "baseline": str(onnx_model), "rounds_count": 6})
     assert keys_without_unit(pair) == []
@@ -136,7 +136,7 @@ def test_compare_refuses_when_the_baseline_is_wrong(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and VmHWM")
-def test_a_big_caller_does_not_show_in_the_record(onnx_model: Path, good: record.Record) -> None:
+def test_a_big_caller_does_not_show_in_the_record(onnx_model: Path, good: record.AnyRecord) -> None:
     ballast = bytearray(b"x") * (256 << 20)
     found = bench(onnx_model)
     del ballast
@@ -217,7 +217,7 @@ for verb in ([], ['bench'], ['compare'], ['run'], ['info'], ['selftest']):
 
 @pytest.mark.parametrize(
     "statement",
-    ["import edgekit_runner", HELP, "import edgekit_runner.environment", "import edgekit_runner.api"],
+    ["import edgekit_runner", HELP, "import edgekit_runner.host.environment", "import edgekit_runner.api"],
 )
 def test_light_imports(statement: str) -> None:
     heavy = loaded_by(statement) - set(sys.stdlib_module_names)
@@ -225,7 +225,7 @@ def test_light_imports(statement: str) -> None:
 
 
 def test_the_worker_loads_only_numpy_before_the_runtime() -> None:
-    modules = "import edgekit_runner.worker, edgekit_runner.measure, edgekit_runner.interleave\n"
+    modules = "import edgekit_runner.worker, edgekit_runner.kinds._phases, edgekit_runner.kinds._ab_worker\n"
     modules += "from edgekit_runner import backends\nfor name in backends.names(): backends.load(name)"
     assert loaded_by(modules) - set(sys.stdlib_module_names) == {"edgekit_runner", "numpy"}
 

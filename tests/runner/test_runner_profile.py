@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgekit_runner import backends, profile
+from edgekit_runner import backends
 from edgekit_runner.backends import OpCall, litert, onnxruntime
 from edgekit_runner.errors import RunnerError, UserError
+from edgekit_runner.kinds import _operator_times
 from runner_models import write_onnx, write_onnx_int8, write_onnx_loop, write_tflite_mixed
 
 FEEDS = {"x": np.ones((1, 64), np.float32)}
@@ -14,7 +15,7 @@ FEEDS = {"x": np.ones((1, 64), np.float32)}
 
 def test_onnx_operators_with_their_share_and_place(tmp_path: Path) -> None:
     write_onnx(tmp_path / "m.onnx", repeat=3)
-    found = profile.profile(onnxruntime, str(tmp_path / "m.onnx"), 1, {}, FEEDS, 5)
+    found = _operator_times.profile(onnxruntime, str(tmp_path / "m.onnx"), 1, {}, FEEDS, 5)
     assert sorted(row["op"] for row in found["ops"]) == ["MatMul"] * 3 + ["Relu"] * 3
     assert {row["calls_count"] for row in found["ops"]} == {5} and found["runs_count"] == 5
     assert sum(row["share_ratio"] for row in found["ops"]) == pytest.approx(1)
@@ -26,8 +27,8 @@ def test_onnx_operators_with_their_share_and_place(tmp_path: Path) -> None:
 
 def test_an_int8_model_shows_the_kernels_that_ran_and_not_those_of_the_file(tmp_path: Path) -> None:
     write_onnx_int8(tmp_path / "m.onnx", repeat=2)
-    fused = profile.profile(onnxruntime, str(tmp_path / "m.onnx"), 1, {}, FEEDS, 3)
-    plain = profile.profile(onnxruntime, str(tmp_path / "m.onnx"), 1, {"optimize": False}, FEEDS, 3)
+    fused = _operator_times.profile(onnxruntime, str(tmp_path / "m.onnx"), 1, {}, FEEDS, 3)
+    plain = _operator_times.profile(onnxruntime, str(tmp_path / "m.onnx"), 1, {"optimize": False}, FEEDS, 3)
     ops = [[row["op"] for row in found["ops"]] for found in (fused, plain)]
     assert ops[0].count("QLinearMatMul") == 2 and "MatMul" not in ops[0]
     assert ops[1].count("MatMul") == 2 and "QLinearMatMul" not in ops[1]
@@ -36,7 +37,7 @@ def test_an_int8_model_shows_the_kernels_that_ran_and_not_those_of_the_file(tmp_
 def test_the_time_of_a_loop_is_its_own_and_that_of_its_body_counts_once(tmp_path: Path) -> None:
     write_onnx_loop(tmp_path / "m.onnx", turns=8, width=256)
     feeds = {"x": np.ones((256, 256), np.float32)}
-    found = profile.profile(onnxruntime, str(tmp_path / "m.onnx"), 1, {}, feeds, 5)
+    found = _operator_times.profile(onnxruntime, str(tmp_path / "m.onnx"), 1, {}, feeds, 5)
     rows = {row["name"]: row for row in found["ops"]}
     assert rows["inner"]["calls_count"] == 40 and rows["loop"]["calls_count"] == 5
     # with its body the loop would have more than all the products together
@@ -70,7 +71,7 @@ def test_a_model_that_does_not_run_is_a_failure_and_not_a_missing_profile(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(RunnerError, match="failed to run"):
-        profile.profile(onnxruntime, str(onnx_model), 1, {}, {"x": np.ones((1, 3), np.float32)}, 2)
+        _operator_times.profile(onnxruntime, str(onnx_model), 1, {}, {"x": np.ones((1, 3), np.float32)}, 2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,13 +80,13 @@ def test_profiling_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     monkeypatch.chdir(tmp_path)
-    profile.profile(onnxruntime, "m.onnx", 1, {}, FEEDS, 1)
+    _operator_times.profile(onnxruntime, "m.onnx", 1, {}, FEEDS, 1)
     assert list((tmp_path / "tmp").iterdir()) == [] and [p.name for p in tmp_path.glob("*.json")] == []
 
 
 def test_litert_has_no_profile_and_still_tells_the_placement(tmp_path: Path) -> None:
     write_tflite_mixed(tmp_path / "m.tflite", ("FULLY_CONNECTED", "CUMSUM", "FULLY_CONNECTED"))
-    found = profile.profile(litert, str(tmp_path / "m.tflite"), 1, {}, {}, 3)
+    found = _operator_times.profile(litert, str(tmp_path / "m.tflite"), 1, {}, {}, 3)
     assert found["source"] == "unavailable" and "benchmark_model" in found["reason"]
     assert found["ops"] == [] and found["total_s"] is None
     assert found["placement"]["nodes"] == {"delegate": 2, "built-in kernels": 1}
@@ -93,18 +94,18 @@ def test_litert_has_no_profile_and_still_tells_the_placement(tmp_path: Path) -> 
 
 
 def test_a_placement_that_nothing_tells_is_unknown_with_the_reason(onnx_model: Path) -> None:
-    found = profile.placement_by_node(onnxruntime, str(onnx_model), 1, {}, {}, None)
+    found = _operator_times.placement_by_node(onnxruntime, str(onnx_model), 1, {}, {}, None)
     assert found["source"] == "unknown" and found["nodes"] is None and "does not tell" in found["reason"]
 
 
 def test_wrong_options_are_not_taken_for_a_missing_profile(onnx_model: Path) -> None:
     with pytest.raises(UserError, match="no option"):
-        profile.profile(onnxruntime, str(onnx_model), 1, {"speed": 1}, FEEDS, 3)
+        _operator_times.profile(onnxruntime, str(onnx_model), 1, {"speed": 1}, FEEDS, 3)
 
 
 def test_rows_are_summed_by_node_and_place() -> None:
     calls = [OpCall(name="a", op="Conv", where=where, seconds=1.0) for where in ("gpu", "cpu", "gpu")]
-    found = profile.summarize(calls, "test", 3)
+    found = _operator_times.summarize(calls, "test", 3)
     assert [(row["where"], row["total_s"]) for row in found["ops"]] == [("gpu", 2.0), ("cpu", 1.0)]
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgekit_runner import api, record, regress, spec
+from edgekit_runner import api, record, spec
+from edgekit_runner.cli import regression
 from jsonschema import Draft202012Validator
 from runner_models import QUICK, RUNNER, cli, write_onnx
 from test_runner_process import UNITLESS, keys_without_unit
@@ -39,7 +40,7 @@ def validator(schema: dict[str, Any]) -> Draft202012Validator:
 
 
 @pytest.fixture(scope="module")
-def found(onnx_model: Path, onnx_golden: Path, tflite_model: Path) -> dict[str, record.Record]:
+def found(onnx_model: Path, onnx_golden: Path, tflite_model: Path) -> dict[str, record.AnyRecord]:
     """A real record of every kind, and some that did not come to an end."""
     one = {"artifact": str(onnx_model), "golden": str(onnx_golden)}
     pair = {**QUICK, **one, "baseline": str(tflite_model), "rounds_count": 4}
@@ -89,33 +90,33 @@ def objects(data: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_real_records_of_every_kind_are_valid(
-    validator: Draft202012Validator, found: dict[str, record.Record]
+    validator: Draft202012Validator, found: dict[str, record.AnyRecord]
 ) -> None:
-    assert {each["kind"] for each in found.values()} == set(spec.KINDS)
+    assert {each["kind"] for each in found.values()} == set(spec.kinds())
     assert {name: errors(validator, each) for name, each in found.items()} == {name: [] for name in found}
 
 
-def test_every_number_of_every_kind_carries_its_unit(found: dict[str, record.Record]) -> None:
+def test_every_number_of_every_kind_carries_its_unit(found: dict[str, record.AnyRecord]) -> None:
     assert {name: without_unit(each) for name, each in found.items()} == {name: [] for name in found}
 
 
 def test_a_blank_record_of_every_kind_is_valid(validator: Draft202012Validator) -> None:
-    for kind in spec.KINDS:
+    for kind in spec.kinds():
         assert errors(validator, record.blank(kind)) == []
 
 
 def test_the_verdict_of_check_is_valid(
-    validator: Draft202012Validator, found: dict[str, record.Record]
+    validator: Draft202012Validator, found: dict[str, record.AnyRecord]
 ) -> None:
     for pair in (("bench", "bench"), ("bench", "tflite"), ("absent", "bench")):
-        verdict = regress.check(*(found[name] for name in pair))
+        verdict = regression.check(*(found[name] for name in pair))
         assert errors(validator, json.loads(json.dumps(verdict))) == []
         assert keys_without_unit(verdict) == []
     assert errors(validator, {**verdict, "more": 1}) != []
 
 
 def test_an_unknown_key_is_refused_wherever_the_record_is_closed(
-    validator: Draft202012Validator, found: dict[str, record.Record]
+    validator: Draft202012Validator, found: dict[str, record.AnyRecord]
 ) -> None:
     """Only what others name is open: the options of a backend and its placement."""
     opened = set()
@@ -132,7 +133,7 @@ def test_an_unknown_key_is_refused_wherever_the_record_is_closed(
 
 @pytest.mark.parametrize("section", ["latency", "memory", "environment", "validity", "protocol", "artifact"])
 def test_a_missing_key_is_seen(
-    validator: Draft202012Validator, found: dict[str, record.Record], section: str
+    validator: Draft202012Validator, found: dict[str, record.AnyRecord], section: str
 ) -> None:
     always = found["tflite"][section]
     optional = ("peak_low_bytes", "peak_high_bytes", "converged", "converged_reason")  # of kind bench only
@@ -152,14 +153,14 @@ def test_a_missing_key_is_seen(
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_seen(
-    validator: Draft202012Validator, found: dict[str, record.Record], change: dict[str, Any]
+    validator: Draft202012Validator, found: dict[str, record.AnyRecord], change: dict[str, Any]
 ) -> None:
     assert errors(validator, {**found["bench"], **change}) != []
     assert errors(validator, {key: value for key, value in found["bench"].items() if key not in change}) != []
 
 
 def test_a_figure_of_another_type_is_seen(
-    validator: Draft202012Validator, found: dict[str, record.Record]
+    validator: Draft202012Validator, found: dict[str, record.AnyRecord]
 ) -> None:
     latency = found["bench"]["latency"]
     for key in latency:

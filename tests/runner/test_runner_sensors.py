@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from edgekit_runner import info, sensors
-from edgekit_runner.sensors import EnergyCounter, Reading
+from edgekit_runner.cli import tools
+from edgekit_runner.host import sensors
+from edgekit_runner.host.sensors import EnergyCounter, Reading
 from machine_tree import write_tree
 from runner_models import RUNNER
 
@@ -40,7 +41,7 @@ def test_what_a_tree_shows_is_called_readable(tmp_path: Path) -> None:
 
 
 def test_info_lists_the_sensors_of_this_machine() -> None:
-    found = info.describe()
+    found = tools.describe_machine()
     assert found["sensors"] == sensors.available()
     assert set(found["sensors"].values()) <= {"readable", "unknown"}
     json.dumps(found)
@@ -227,9 +228,18 @@ def test_window_validity_and_sensors_load_nothing_that_the_worker_does_without()
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import ctypes, dataclasses, os, pathlib, platform, typing\n"
         "before = set(sys.modules)\n"
-        "import edgekit_runner.window, edgekit_runner.validity, edgekit_runner.sensors\n"
+        "import edgekit_runner.stats.window, edgekit_runner.stats.validity, edgekit_runner.host.sensors\n"
         "print(*sorted(set(sys.modules) - before))"
     )
     out = subprocess.check_output([sys.executable, "-I", "-c", code, str(RUNNER)], text=True)
-    ours = {"", ".window", ".validity", ".sensors", ".environment", ".isa"}
+    ours = {
+        "",
+        ".stats",
+        ".stats.window",
+        ".stats.validity",
+        ".host",
+        ".host.sensors",
+        ".host.environment",
+        ".host.isa",
+    }
     assert set(out.split()) <= {"edgekit_runner" + name for name in ours}

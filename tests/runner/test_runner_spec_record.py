@@ -3,8 +3,9 @@
 import json
 
 import pytest
-from edgekit_runner import api, comparison, protocol, record, repeat, spec
+from edgekit_runner import api, record, spec
 from edgekit_runner.errors import EXIT_CODES, UserError
+from edgekit_runner.kinds import bench, compare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -43,8 +44,21 @@ def test_bad_values_name_the_key(key: str, value: object) -> None:
         spec.from_dict({**GOOD, key: value})
 
 
-def test_every_key_has_a_rule() -> None:
-    assert set(spec._RULES) == set(spec.Spec.__dataclass_fields__)
+SPECS = {kind: spec.load_kind(kind).Spec for kind in spec.kinds()}
+RULES = {name: rule for each in SPECS.values() for name, rule in spec.rules(each).items()}
+
+
+def test_a_kind_is_named_as_its_file_and_its_keys_have_one_rule_in_every_kind() -> None:
+    assert {kind: each.kind for kind, each in SPECS.items()} == {kind: kind for kind in SPECS}
+    for each in SPECS.values():
+        assert spec.rules(each) == {name: RULES[name] for name in spec.rules(each)}
+
+
+def test_a_key_of_another_kind_is_checked_and_left_out() -> None:
+    made = spec.from_dict({**GOOD, "kind": "check", "rounds_count": 5, "duration_s": 9.0})
+    assert made == spec.from_dict({**GOOD, "kind": "check"}) and "rounds_count" not in made.to_dict()
+    with pytest.raises(UserError, match=r"'rounds_count' is 0; allowed: a whole number, 1 to"):
+        spec.from_dict({**GOOD, "kind": "check", "rounds_count": 0})
 
 
 def test_unknown_key_lists_what_is_allowed() -> None:
@@ -80,7 +94,7 @@ def test_the_api_refuses_a_spec_of_another_kind() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.sampled_from([*spec.Spec.__dataclass_fields__, "other"]), json_values, max_size=4))
+@given(st.dictionaries(st.sampled_from([*RULES, "kind", "other"]), json_values, max_size=4))
 def test_fuzzed_specs_are_read_or_refused_in_one_sentence(extra: dict[str, object]) -> None:
     try:
         made = spec.from_dict({**GOOD, **extra})
@@ -114,7 +128,7 @@ def test_fuzzed_records_are_read_or_refused(key: str, value: object) -> None:
 
 
 def test_record_survives_a_round_trip_and_every_kind_has_an_exit_code() -> None:
-    for kind in spec.KINDS:
+    for kind in spec.kinds():
         blank = record.blank(kind)
         assert record.read(record.to_line(blank)) == blank
     for kind, code in EXIT_CODES.items():
@@ -143,28 +157,25 @@ def numbers(least: float, most: float) -> st.SearchStrategy[float]:
 @st.composite
 def valid_specs(draw: st.DrawFn) -> dict[str, object]:
     """Any spec within the rules, of any kind."""
-    made: dict[str, object] = dict(GOOD)
+    made: dict[str, object] = {**GOOD, "kind": draw(st.sampled_from(spec.kinds()))}
     values = {
-        spec.TEXT_OR_NONE: st.none() | st.text("ab/ .\u00e9", min_size=1, max_size=5),
-        spec.FLAG: st.booleans(), spec.TABLE: st.dictionaries(st.text(max_size=3), st.booleans(), max_size=2),
-        spec.COUNTS: st.lists(st.integers(1, 256), min_size=1, max_size=3),
-        spec.TEXTS: st.just(()),
+        "flag": st.booleans(), "object": st.dictionaries(st.text(max_size=3), st.booleans(), max_size=2),
+        "counts": st.lists(st.integers(1, 256), min_size=1, max_size=3), "texts": st.just(()),
     }  # fmt: skip
-    texts = {"kind": spec.KINDS, "protocol": tuple(spec.PROTOCOLS), "scenario": spec.SCENARIOS}
-    for name, (kind, least) in spec._RULES.items():
-        if name == "artifact" or draw(st.booleans()):
+    for name, rule in RULES.items():
+        if name in ("artifact", "baseline") or draw(st.booleans()):
             continue
-        most = max(spec.LONGEST_S, least) if name.endswith("_s") else 1e6
-        if name in texts:
-            made[name] = draw(st.sampled_from(texts[name]))
-        elif kind in (spec.COUNT, spec.COUNT_OR_NONE):
-            most_count = spec.THREADS_MOST_COUNT if name == "threads_count" else 10**6
-            made[name] = draw(st.integers(int(least), most_count))
-        elif kind in (spec.NUMBER, spec.NUMBER_OR_NONE):
-            made[name] = draw(numbers(least, most))
+        if rule.choices:
+            made[name] = draw(st.sampled_from(rule.choices))
+        elif rule.type == "text":
+            made[name] = draw(st.none() | st.text("ab/ .\u00e9", min_size=1, max_size=5))
+        elif rule.type == "count":
+            made[name] = draw(st.integers(int(rule.least), int(rule.most or 10**6)))
+        elif rule.type == "number":
+            made[name] = draw(numbers(rule.least, rule.most or 1e6))
         else:
-            made[name] = draw(values[kind])
-    made["baseline"] = "b.onnx" if made.get("kind") == "compare" else None
+            made[name] = draw(values[rule.type])
+    made["baseline"] = "b.onnx" if made["kind"] == "compare" else None
     for less, more in (("min_duration_s", "max_duration_s"), ("processes_min_count", "processes_max_count")):
         if more in made:
             made[less] = min(made.get(less, made[more]), made[more])  # type: ignore[type-var]
@@ -178,17 +189,21 @@ def test_every_spec_within_the_rules_is_read_and_can_be_divided_among_processes(
 ) -> None:
     made = spec.from_dict(data)
     assert spec.read(json.dumps(made.to_dict())) == made
-    assert set(protocol.describe(made)) <= set(made.to_dict())
-    if made.kind == "compare":
+    assert set(made.settings()) <= set(made.to_dict())
+    kept = made.to_dict()
+    for name, value in data.items():
+        assert name not in kept or kept[name] == (tuple(value) if isinstance(value, list) else value)
+    if isinstance(made, compare.Spec):
         assert made.swapped().swapped() == made
-        assert comparison._share(made).rounds_count * made.processes_min_count >= made.rounds_count
-    part = repeat._repetition(made)
-    assert part.min_runs_count * made.processes_min_count >= made.min_runs_count
-    assert part.min_duration_s <= part.max_duration_s
+        assert compare._share(made).rounds_count * made.processes_min_count >= made.rounds_count
+    if isinstance(made, bench.Spec):
+        part = bench._repetition(made)
+        assert part.min_runs_count * made.processes_min_count >= made.min_runs_count
+        assert part.min_duration_s <= part.max_duration_s
 
 
 @settings(max_examples=150, deadline=None)
-@given(valid_specs(), st.sampled_from(list(spec._RULES)), json_values)
+@given(valid_specs(), st.sampled_from(list(RULES)), json_values)
 def test_one_wrong_value_in_a_good_spec_is_refused_or_kept_as_it_is(
     data: dict[str, object], key: str, value: object
 ) -> None:
@@ -197,17 +212,16 @@ def test_one_wrong_value_in_a_good_spec_is_refused_or_kept_as_it_is(
     except UserError as error:
         assert len(str(error).splitlines()) == 1 or repr(value)[1:-1] in str(error)
     else:
-        kept = made.to_dict()[key]
-        assert kept == (tuple(value) if isinstance(value, list) else value)
+        kept = made.to_dict()
+        assert key not in kept or kept[key] == (tuple(value) if isinstance(value, list) else value)
 
 
 @pytest.mark.parametrize(
     "value", [True, "1", [], {}, None, float("nan"), float("inf"), -float("inf"), 10**400], ids=repr
 )
 def test_no_number_of_a_spec_takes_what_is_none(value: object) -> None:
-    for key, (kind, _) in spec._RULES.items():
-        optional = value is None and kind in (spec.NUMBER_OR_NONE, spec.COUNT_OR_NONE)
-        if kind in (spec.NUMBER, spec.COUNT, spec.NUMBER_OR_NONE, spec.COUNT_OR_NONE) and not optional:
+    for key, rule in RULES.items():
+        if rule.type in ("number", "count") and not (value is None and rule.optional):
             with pytest.raises(UserError, match=key):
                 spec.from_dict({**GOOD, key: value})
 
@@ -226,7 +240,7 @@ def damaged(text: str, data: st.DataObject) -> str:
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_damaged_text_is_read_or_refused_in_one_sentence(data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(spec.KINDS))
+    kind = data.draw(st.sampled_from(spec.kinds()))
     good_spec = json.dumps(spec.from_dict(GOOD).to_dict())
     for read, text in ((spec.read, good_spec), (record.read, record.to_line(record.blank(kind)))):
         try:
@@ -236,7 +250,9 @@ def test_damaged_text_is_read_or_refused_in_one_sentence(data: st.DataObject) ->
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(spec.KINDS), st.dictionaries(st.text(max_size=12), json_values, max_size=3), st.data())
+@given(
+    st.sampled_from(spec.kinds()), st.dictionaries(st.text(max_size=12), json_values, max_size=3), st.data()
+)
 def test_fuzzed_records_of_every_kind_are_read_as_they_are_or_refused(
     kind: str, extra: dict[str, object], data: st.DataObject
 ) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgekit_runner import api, plot, record, sustain, table, throttle
-from edgekit_runner.spec import Spec
+from edgekit_runner import api, record
+from edgekit_runner.cli import plot, table
+from edgekit_runner.kinds import _timing, sustain
+from edgekit_runner.stats import throttle
 from runner_models import QUICK, cli, last_record
 from test_runner_process import keys_without_unit
 
@@ -156,9 +158,10 @@ class Slowing:
 
 def test_a_session_that_slows_down_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     session = Slowing()
-    monkeypatch.setattr(sustain, "time", session)
+    for module in (sustain, _timing):
+        monkeypatch.setattr(module, "time", session)
     seen = sustain.watch(session, 20.0)  # type: ignore[arg-type]
-    found = sustain.summarize(seen, Spec(artifact="m.onnx", duration_s=20.0))
+    found = sustain.summarize(seen, 20.0, threads_count=1)
     assert len(seen) == 20 and found["throttle_point_s"] == pytest.approx(12.0, abs=0.1)
     assert found["slowdown_ratio"] == found["cpu_slowdown_ratio"] == pytest.approx(1.5)
     assert found["runs_count"] == pytest.approx(1200 + 8000 / 15, abs=2) and gc.isenabled()
@@ -170,11 +173,11 @@ def test_a_run_longer_than_the_duration_is_one_bucket() -> None:
 
 
 @pytest.fixture(scope="module")
-def real(onnx_model: Path, onnx_golden: Path) -> record.Record:
+def real(onnx_model: Path, onnx_golden: Path) -> record.AnyRecord:
     return api.sustain({**QUICK, "artifact": str(onnx_model), "golden": str(onnx_golden), "duration_s": 0.5})
 
 
-def test_a_real_run_covers_its_time_in_buckets(real: record.Record) -> None:
+def test_a_real_run_covers_its_time_in_buckets(real: record.AnyRecord) -> None:
     found = real["sustained"]
     assert real["status"] == "ok" and real["golden"]["status"] == "passed"
     assert 5 <= len(found["buckets"]) <= 11 and found["duration_s"] >= 0.5
@@ -203,7 +206,7 @@ def drawn(text: str) -> tuple[list[str], list[list[tuple[float, float]]]]:
     return [item.text or "" for item in root.iter(f"{space}text")], lines  # type: ignore[return-value]
 
 
-def test_the_plot_has_units_and_the_mark_and_survives_any_name(real: record.Record) -> None:
+def test_the_plot_has_units_and_the_mark_and_survives_any_name(real: record.AnyRecord) -> None:
     section = {"duration_s": 120.0, "buckets": buckets(STEP), **found_in(buckets(STEP))}
     artifact = {**real["artifact"], "path": '/a/<b>&"\x00.onnx'}
     words, lines = drawn(plot.svg({**real, "artifact": artifact, "sustained": section}))

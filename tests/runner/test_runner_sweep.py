@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgekit_runner import api, arguments, csv_out, record, spawn, sweep, table
+from edgekit_runner import api, record, spawn
 from edgekit_runner.backends import onnxruntime
+from edgekit_runner.cli import arguments, output, sweep, table
 from edgekit_runner.errors import UserError
 from edgekit_runner.spec import Spec
 from runner_models import QUICK, cli, write_onnx
@@ -31,7 +32,7 @@ def faked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """`api.bench` that measures nothing; the specs it was given."""
     seen: list[dict[str, Any]] = []
 
-    def bench(spec: dict[str, Any], listener: api.Listener) -> record.Record:
+    def bench(spec: dict[str, Any], listener: record.Listener) -> record.AnyRecord:
         seen.append(spec)
         return record.fail(record.blank("bench"), "it crashed.", "crash")
 
@@ -88,7 +89,7 @@ def test_options_are_swept_beside_those_that_were_given(faked: list[dict[str, An
         {"optimize": False, "providers": name} for name in ("A", "B", "A", "B")
     ]
     assert [each["protocol"]["threads_count"] for each in found] == [1, 1, 2, 2]  # stated for a crash too
-    shown = sweep.table(made, found).splitlines()
+    shown = sweep.render(made, found).splitlines()
     assert shown[0] == "nothing was measured" and shown[2].split()[:3] == ["1", "A", "failed:"]
 
 
@@ -149,26 +150,26 @@ def test_csv_of_a_spec(free: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def measured(free: Path) -> record.Record:
+def measured(free: Path) -> record.AnyRecord:
     found = api.bench({**QUICK, "artifact": str(free), "profile": True})
     assert found["status"] == "ok", found["reason"]
     return found
 
 
-def test_a_disturbed_median_is_neither_in_the_csv_nor_in_the_table(measured: record.Record) -> None:
+def test_a_disturbed_median_is_neither_in_the_csv_nor_in_the_table(measured: record.AnyRecord) -> None:
     spec = {"artifact": "m.onnx"}
     made = sweep.product(spec, {"threads_count": [1, 2]}, {})
     for valid in (True, False):
-        latency = {**measured["latency"], "p50_valid": valid, "p50_s": 0.123, "min_s": 0.0456}
+        latency = {**measured["latency"], "p50_valid": valid, "p50_s": 5.0, "min_s": 0.0456}
         found = {**measured, "latency": latency, "reason": 'a, b\n"c"'}
-        (row,) = rows_of(csv_out.render([found]))
-        assert row["latency.p50_s"] == ("0.123" if valid else "") and row["latency.min_s"] == "0.0456"
+        (row,) = rows_of(output.csv_text([found]))
+        assert row["latency.p50_s"] == ("5.0" if valid else "") and row["latency.min_s"] == "0.0456"
         assert (row["latency.mean_s"] == "") != valid and row["reason"] == found["reason"]
-        line = sweep.table(made, [found, found]).splitlines()[2]
-        assert ("123 ms" in line) == valid and ("at least 45.6 ms" in line) != valid
+        line = sweep.render(made, [found, found]).splitlines()[2]
+        assert ("5000 ms" in line) == valid and ("at least 45.6 ms" in line) != valid
 
 
-def test_a_profile_is_taken_after_the_timing_and_shown(measured: record.Record) -> None:
+def test_a_profile_is_taken_after_the_timing_and_shown(measured: record.AnyRecord) -> None:
     found = measured["profile"]
     assert {op["op"] for op in found["ops"]} == {"MatMul", "Relu"}
     assert sum(op["share_ratio"] for op in found["ops"]) == pytest.approx(1)
@@ -179,7 +180,7 @@ def test_a_profile_is_taken_after_the_timing_and_shown(measured: record.Record) 
     assert shown.count("on CPUExecutionProvider") == 2 and "MatMul" in shown
 
 
-def test_only_the_top_ten_operators_are_shown(measured: record.Record) -> None:
+def test_only_the_top_ten_operators_are_shown(measured: record.AnyRecord) -> None:
     op = {"name": "n", "op": "Add", "where": "CPU", "calls_count": 1, "total_s": 1.0, "share_ratio": 0.05}
     many = {**measured, "profile": {**measured["profile"], "ops": [op] * 25}}
     shown = table.render(many)
@@ -201,7 +202,7 @@ def test_a_profile_that_crashes_leaves_the_measurement_and_a_doubt(
 ) -> None:
     plain = spawn.run
 
-    def run(spec: Spec) -> record.Record:
+    def run(spec: Spec) -> record.AnyRecord:
         if spec.kind == "check":
             return record.fail(record.blank("check"), "the worker was killed by SIGSEGV.", "crash")
         return plain(spec)

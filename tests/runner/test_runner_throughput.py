@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from edgekit_runner import api, capacity, record, spawn, throughput
+from edgekit_runner import api, record, spawn
 from edgekit_runner.errors import UserError
-from edgekit_runner.spec import Spec, from_dict
+from edgekit_runner.host import capacity
+from edgekit_runner.kinds import throughput
+from edgekit_runner.spec import from_dict
 from runner_models import QUICK, cli
 from test_runner_process import keys_without_unit
 
@@ -31,13 +33,10 @@ def group(count: int, runs: int = 100, uss: int | None = 10, **window: Any) -> l
     return [{"throughput": dict(one)} for _ in range(count)]
 
 
-SPEC = Spec(artifact="m.onnx", kind="throughput")
-
-
 def test_a_row_adds_up_its_instances() -> None:
     pair = group(2)
     pair[1]["throughput"] |= {"start_s": 0.1, "end_s": 2.5, "runs_count": 50, "p50_s": 0.04}
-    row = throughput.summarize([pair], SPEC)[0]
+    row = throughput.summarize([pair], 1)[0]
     assert row["runs_count"] == 150 and row["window_s"] == 2.5
     assert row["inferences_per_second_hz"] == pytest.approx(60.0)
     assert (row["p50_low_s"], row["p50_high_s"]) == (0.02, 0.04) and row["p50_s"] == pytest.approx(0.03)
@@ -46,38 +45,38 @@ def test_a_row_adds_up_its_instances() -> None:
 
 
 def test_scaling_is_against_one_instance_and_null_without_it() -> None:
-    rows = throughput.summarize([group(4, runs=75), group(1)], SPEC)
+    rows = throughput.summarize([group(4, runs=75), group(1)], 1)
     assert rows[0]["scaling_ratio"] == pytest.approx(3.0)
     assert rows[0]["efficiency_ratio"] == pytest.approx(0.75) and rows[1]["scaling_ratio"] == 1.0
-    assert throughput.summarize([group(2)], SPEC)[0]["scaling_ratio"] is None
+    assert throughput.summarize([group(2)], 1)[0]["scaling_ratio"] is None
 
 
 def test_instances_are_not_work_of_others() -> None:
-    assert throughput.summarize([group(2)], SPEC)[0]["verdict"] == "ok"
-    row = throughput.summarize([group(2, other_busy_s=5.9)], SPEC)[0]  # 2 s of the sibling, 3.9 s of others
+    assert throughput.summarize([group(2)], 1)[0]["verdict"] == "ok"
+    row = throughput.summarize([group(2, other_busy_s=5.9)], 1)[0]  # 2 s of the sibling, 3.9 s of others
     assert row["verdict"] == "disturbed" and "1.95 CPUs of 4" in row["causes"][0]
     blind = dict.fromkeys(("other_busy_s", "steal_s", "cpu_pressure_s", "run_queue_wait_s"))
-    assert throughput.summarize([group(2, **blind)], SPEC)[0]["verdict"] == "unknown"
+    assert throughput.summarize([group(2, **blind)], 1)[0]["verdict"] == "unknown"
 
 
 def test_more_instances_than_cpus_wait_for_each_other_undisturbed() -> None:
     crowd = group(8, run_queue_wait_s=1.0, cpu_pressure_s=2.0, cpu_s=1.0, other_busy_s=7.0)
-    assert throughput.summarize([crowd], SPEC)[0]["verdict"] == "ok"
+    assert throughput.summarize([crowd], 1)[0]["verdict"] == "ok"
     few = group(2, run_queue_wait_s=1.0)
-    assert throughput.summarize([few], SPEC)[0]["verdict"] == "disturbed"
+    assert throughput.summarize([few], 1)[0]["verdict"] == "disturbed"
 
 
 def test_an_unreadable_uss_makes_no_sum() -> None:
-    assert throughput.summarize([group(2, uss=None)], SPEC)[0]["uss_sum_bytes"] is None
+    assert throughput.summarize([group(2, uss=None)], 1)[0]["uss_sum_bytes"] is None
 
 
 @pytest.fixture(scope="module")
-def real(onnx_model: Path, onnx_golden: Path) -> record.Record:
+def real(onnx_model: Path, onnx_golden: Path) -> record.AnyRecord:
     spec = {**QUICK, "artifact": str(onnx_model), "golden": str(onnx_golden), "duration_s": 0.3}
     return api.run({**spec, "kind": "throughput", "instances_count": [1, 2]})
 
 
-def test_real_instances_run_side_by_side(real: record.Record) -> None:
+def test_real_instances_run_side_by_side(real: record.AnyRecord) -> None:
     assert real["status"] == "ok", real["reason"]
     one, two = real["throughput"]["rows"]
     assert (
@@ -95,7 +94,7 @@ def test_real_instances_run_side_by_side(real: record.Record) -> None:
     assert real["golden"]["status"] == "passed" and any("sum" in doubt for doubt in real["doubts"])
 
 
-def test_the_record_keeps_its_rules(real: record.Record) -> None:
+def test_the_record_keeps_its_rules(real: record.AnyRecord) -> None:
     assert keys_without_unit(real) == []
     assert record.read(record.to_line(real))["throughput"] == real["throughput"]
     assert record.exit_code(real) == 0

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from edgekit_runner.validity import Verdict, judge
+from edgekit_runner.stats.validity import Verdict, judge
 
 QUIET: dict[str, Any] = {
     "wall_s": 2.0, "cpu_s": 1.998, "cpu_pressure_s": 0.01, "run_queue_wait_s": 0.002, "steal_s": 0.0,

@@ -12,12 +12,15 @@ from runner_models import RUNNER
 # what a worker runs before and after it loads a model, but for the runtime itself
 WORKER = """
 import sys
-sys.path.append(sys.argv[1])
-from edgekit_runner import artifact, environment, golden, measure, worker
+sys.path.insert(0, sys.argv[1])
+from edgekit_runner import artifact, feeds, golden, worker
+from edgekit_runner.host import environment
+from edgekit_runner.kinds import _phases, bench, check
+bench.work, check.work
 from edgekit_runner.backends import TensorInfo, litert, onnxruntime
 environment.describe()
 artifact.sha256(__import__("json").__file__)
-golden.random_inputs((TensorInfo(name="x", shape=(2, 3), dtype="float32"),), 0)
+feeds.random_inputs((TensorInfo(name="x", shape=(2, 3), dtype="float32"),), 0)
 print(*sys.modules)
 """
 
@@ -27,7 +30,7 @@ def test_a_worker_loads_neither_openssl_nor_random_numbers() -> None:
         [sys.executable, "-I", "-c", WORKER, str(RUNNER)], capture_output=True, text=True, check=True
     )
     loaded = set(done.stdout.split())
-    assert "edgekit_runner.measure" in loaded
+    assert "edgekit_runner.kinds._phases" in loaded
     heavy = {
         "_hashlib",
         "_ssl",

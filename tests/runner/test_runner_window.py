@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from edgekit_runner import window
-from edgekit_runner.validity import judge
-from edgekit_runner.window import Window
+from edgekit_runner.stats import window
+from edgekit_runner.stats.validity import judge
+from edgekit_runner.stats.window import Window
 from machine_tree import write_tree
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -131,7 +131,7 @@ def test_a_group_without_a_quota_has_no_throttling(tmp_path: Path) -> None:
 
 
 def test_clock_and_heat_are_taken_at_both_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgekit_runner.sensors.usable_cpus", lambda: (0,))
+    monkeypatch.setattr("edgekit_runner.host.sensors.usable_cpus", lambda: (0,))
     clock = "sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"
     heat = "sys/class/thermal/thermal_zone0/temp"
     found = between(tmp_path, {clock: "3000000", heat: "50000"}, {clock: "2000000", heat: "70000"})

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from edgekit import errors
 from edgekit.cli.main import main
 from edgekit.engine import process
+from edgekit.engine.catalogue import Stage
 from edgekit.records import StageTime
 
 TASKS = Path(__file__).parents[1] / "task_files"
@@ -25,19 +26,17 @@ def edgekit(*arguments: object) -> Result:
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages run here; everything crosses as JSON, as it would to a child."""
 
-    def run(
-        stage: str, function: str, spec: Any, result: Any, folder: Path, **_: Any
-    ) -> tuple[Any, StageTime]:
+    def run(stage: Stage[Any, Any], spec: Any, folder: Path, **more: Any) -> tuple[Any, StageTime]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").write_text("ran in the test's own process\n")
-        job = {"function": function, "spec": msgspec.to_builtins(spec)}
+        job = {"function": stage.function, "spec": msgspec.to_builtins(spec)}
         (folder / "spec.json").write_text(json.dumps(job))
         try:
-            answer = process._stage(folder / "spec.json")
+            answer = process.call(folder / "spec.json")
         except Exception as error:
             failure = process._failure(error)
             raise errors.by_name(failure["kind"])(failure["message"]) from error
-        found = msgspec.convert(json.loads(json.dumps(answer["result"])), result)
-        return found, StageTime(stage=stage, wall_s=0.0)
+        found = msgspec.convert(json.loads(json.dumps(answer["result"])), stage.result)
+        return found, StageTime(stage=more.get("label") or stage.name, wall_s=0.0)
 
     monkeypatch.setattr(process, "run", run)

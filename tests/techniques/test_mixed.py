@@ -19,7 +19,8 @@ from edgekit.records import Budget, Candidate, LayerTime, LayerTimes, Quant, Rec
 from edgekit.task import Task, TaskSource
 from edgekit.techniques import mixed, mixed_half, ptq
 from edgekit.techniques.mixed import Options
-from edgekit.trace.stage import score, trace
+from edgekit.trace.metric import score
+from edgekit.trace.stage import trace
 
 PLANTED = str(Path(__file__).parents[1] / "task_files" / "planted.py")
 MOST = 0.3  # the net tells its classes apart by little: plain rounding costs it a quarter

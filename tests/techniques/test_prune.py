@@ -21,8 +21,8 @@ from edgekit.quant import program as programs
 from edgekit.records import Candidate, Quant, Recipe
 from edgekit.target import load_target
 from edgekit.techniques import prune, ptq
+from edgekit.trace.model import export
 from edgekit.trace.sources import keras
-from edgekit.trace.stage import export
 
 PIXELS, LABELS = (torch.tensor(part) for part in load_digits(return_X_y=True))
 IMAGES = (PIXELS.float().reshape(-1, 1, 8, 8) - 8) / 8

@@ -14,7 +14,7 @@ from edgekit.quant import program as programs
 from edgekit.records import Candidate, Recipe, Step, WidthTable
 from edgekit.target import load_target
 from edgekit.techniques import prune
-from edgekit.trace.stage import export
+from edgekit.trace.model import export
 
 EXAMPLE = (torch.zeros(1, 1, 8, 8),)
 

@@ -17,7 +17,7 @@ from edgekit.quant import program as programs
 from edgekit.quant import proven
 from edgekit.records import Candidate, Quant, Recipe
 from edgekit.techniques import _teachers, palettize, ptq, qat
-from edgekit.trace.stage import export
+from edgekit.trace.model import export
 
 QUANT = Quant(activation_dtype="uint8", weight_bits=8, granularity="per_channel", symmetric_activations=False)
 EXAMPLE = (torch.zeros(1, 3, 12, 12),)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from edgekit.errors import TaskError
-from edgekit.trace import stage
+from edgekit.trace import model as tracing
 from edgekit.trace.sources.keras import KerasModule
 
 
@@ -31,7 +31,7 @@ class Noise(keras.layers.Layer):
 
 def checked(*layers: keras.layers.Layer, shape: tuple[int, ...] = (4,)) -> tuple[str, ...]:
     model = keras.Sequential([keras.Input(shape, batch_size=1), *layers], name="net")
-    return stage._checked(KerasModule(model).eval(), (torch.full((1, *shape), 0.3),))[1]
+    return tracing.checked(KerasModule(model).eval(), (torch.full((1, *shape), 0.3),))[1]
 
 
 @pytest.mark.parametrize(

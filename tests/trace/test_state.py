@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from edgekit.errors import TaskError
-from edgekit.trace import stage
+from edgekit.trace import model as tracing
 from edgekit.trace.sources import state
 
 ATEN = torch.ops.aten
@@ -47,7 +47,7 @@ def net(function) -> Net:
 
 
 def checked(function, x: torch.Tensor | None = None) -> tuple[str, ...]:
-    return stage._checked(net(function), (torch.full((1, 4), 0.3) if x is None else x,))[1]
+    return tracing.checked(net(function), (torch.full((1, 4), 0.3) if x is None else x,))[1]
 
 
 def copy_(s, x):
@@ -200,7 +200,7 @@ def test_shared_generators_are_no_state_and_go_on_as_if_nobody_had_drawn() -> No
     torch.manual_seed(1), np.random.seed(1), random.seed(1)
     expected = drawn()
     torch.manual_seed(1), np.random.seed(1), random.seed(1)
-    assert stage._checked(model, (torch.zeros(1, 4),))[1] == ()
+    assert tracing.checked(model, (torch.zeros(1, 4),))[1] == ()
     assert drawn() == expected
 
 
@@ -228,7 +228,7 @@ def test_a_counter_that_nothing_reads_is_a_doubt_and_not_in_the_program() -> Non
     assert checked(forward) == (
         "forward writes the buffer `n`, and no answer was seen to depend on it; artifacts do not keep it",
     )
-    program = stage.export(net(forward), (torch.zeros(1, 4),))
+    program = tracing.export(net(forward), (torch.zeros(1, 4),))
     assert [node.target for node in program.graph.nodes if node.op == "call_function"] == [
         ATEN.linear.default
     ]
@@ -250,7 +250,7 @@ def test_a_write_into_the_input_is_a_doubt_and_exported_right(forward) -> None:
         "forward writes its input 0 in place; an artifact leaves its inputs as they are",
     )
     model, x = net(forward), torch.randn(1, 4)
-    program = stage.export(model, (torch.zeros(1, 4),))
+    program = tracing.export(model, (torch.zeros(1, 4),))
     given = x.clone()
     torch.testing.assert_close(program.module()(given), model(x.clone()))
     assert torch.equal(given, x) and program.run_decompositions().graph_signature.user_inputs_to_mutate == {}
@@ -268,7 +268,7 @@ def by_hand(s, x):
 @pytest.mark.parametrize("forward", [turned_on, by_hand])
 def test_a_norm_that_runs_as_in_training_is_refused_by_the_buffer_that_it_writes(forward) -> None:
     with pytest.raises(TaskError, match=r"^forward writes the buffer `bn.running_mean`: .* as in training"):
-        stage.export(net(forward), (torch.ones(1, 4),))
+        tracing.export(net(forward), (torch.ones(1, 4),))
 
 
 def test_answers_of_nan_are_no_difference() -> None:

@@ -107,3 +107,13 @@ def test_integers_are_compared_as_integers() -> None:
 def test_nothing_finite_is_nothing_known() -> None:
     found = compared(np.full((3, 2), np.nan, np.float32), np.zeros((3, 2), np.float32))
     assert (found.slices, found.snr_db, found.correlation) == (0, None, None)
+
+
+def test_classes_below_the_grid_of_a_softmax_are_not_lost() -> None:
+    """40 of 64 classes that the samples hardly hold: 1/256 rounds them to nothing, and nothing is hidden by another unit."""
+    logits = RNG.normal(size=(200, 64)).astype(np.float32)
+    logits[:, 24:] -= 9
+    values = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert compared(values, rounded(values, 1 / 256)).lost == ()
+    boxes_too = np.concatenate([BOXES[:, :, 0], values[:40]], 1)
+    assert compared(boxes_too, rounded(boxes_too, 2.5)).lost != ()

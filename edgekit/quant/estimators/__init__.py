@@ -16,19 +16,27 @@ from edgekit.quant.estimators import _grid, _weights
 
 
 def names() -> tuple[str, ...]:
-    """The estimators there are."""
+    """Returns the names of the estimators."""
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
 
 
 def find(name: str) -> ModuleType:
-    """The estimator called `name`. Raises UserError with the allowed names."""
+    """Returns the estimator called `name`.
+
+    Raises:
+        UserError: There is no such estimator; the error lists the allowed names.
+    """
     if name not in names():
         raise UserError(f"unknown estimator {name!r}; allowed are {', '.join(names())}")
     return import_module(f"{__name__}.{name}")
 
 
 def weight(name: str, grid: _grid.Grid) -> QuantizationSpec:
-    """The spec of weights, "minmax" or "mse". Raises UserError with these names."""
+    """Returns the spec of weights for `name`, "minmax" or "mse".
+
+    Raises:
+        UserError: The name is neither.
+    """
     if name not in _weights.OBSERVERS:
         allowed = ", ".join(_weights.OBSERVERS)
         raise UserError(f"unknown estimator of weights {name!r}; allowed are {allowed}")

@@ -17,7 +17,15 @@ EPS = 2.0**-20
 
 
 class Grid(Record):
-    """`low` and `high` are the integers allowed; `bits8` names the storage type."""
+    """The integers that a tensor may be stored as.
+
+    Attributes:
+        storage: The type of the stored integers, "uint8" or "int8".
+        low: The lowest integer allowed.
+        high: The highest integer allowed.
+        symmetric: Whether the range is symmetric around zero.
+        per_channel: Whether each output channel has a scale of its own.
+    """
 
     storage: str
     low: int
@@ -27,28 +35,38 @@ class Grid(Record):
 
     @property
     def dtype(self) -> torch.dtype:
+        """The torch type of the stored integers."""
         return torch.uint8 if self.storage == "uint8" else torch.int8
 
     @property
     def qscheme(self) -> torch.qscheme:
+        """The torch scheme: affine or symmetric, per tensor or per channel."""
         if self.per_channel:
             return torch.per_channel_symmetric
         return torch.per_tensor_symmetric if self.symmetric else torch.per_tensor_affine
 
 
 def activation_grid(quant: Quant) -> Grid:
+    """Returns the grid of activations that a profile allows."""
     low, high = (0, 255) if quant.activation_dtype == "uint8" else (-128, 127)
     return Grid(storage=quant.activation_dtype, low=low, high=high, symmetric=quant.symmetric_activations)
 
 
 def weight_grid(quant: Quant) -> Grid:
+    """Returns the grid of weights that a profile allows: symmetric and narrow."""
     limit = 2 ** (quant.weight_bits - 1) - 1
     per_channel = quant.granularity == "per_channel"
     return Grid(storage="int8", low=-limit, high=limit, symmetric=True, per_channel=per_channel)
 
 
 def spec(grid: Grid, kind: Any, /, **choices: Any) -> QuantizationSpec:
-    """`kind` is a class of observers with torchao's `with_args`; `choices` are arguments of it."""
+    """Makes a pt2e spec of a grid and an observer.
+
+    Args:
+        grid: The integers allowed.
+        kind: A class of observers with torchao's `with_args`.
+        choices: Arguments of that class.
+    """
     return QuantizationSpec(
         dtype=grid.dtype,
         quant_min=grid.low,
@@ -60,7 +78,13 @@ def spec(grid: Grid, kind: Any, /, **choices: Any) -> QuantizationSpec:
 
 
 def fixed(grid: Grid, scale: float, zero: int) -> FixedQParamsQuantizationSpec:
-    """A grid that needs no observing; zero: how many steps it lies above the lowest integer."""
+    """Makes the spec of a grid that needs no observing.
+
+    Args:
+        grid: The integers allowed.
+        scale: The step of the grid.
+        zero: How many steps zero lies above the lowest integer.
+    """
     return FixedQParamsQuantizationSpec(
         dtype=grid.dtype,
         scale=scale,

@@ -23,7 +23,10 @@ ROUNDS = ((0.75, 31), (0.05, 11), (0.05, 11))
 
 
 class StreamingHistogram(UniformQuantizationObserverBase):
-    """Counts in BINS equal bins over [-limit, limit]; `limit` only ever doubles. `low` and `high` are what was seen."""
+    """Counts values in BINS equal bins over [-limit, limit].
+
+    `limit` only ever doubles; `low` and `high` are the smallest and the largest value seen.
+    """
 
     counts: torch.Tensor
 
@@ -34,6 +37,7 @@ class StreamingHistogram(UniformQuantizationObserverBase):
         self.seen = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Adds the values of `x` to the histogram and returns `x` unchanged."""
         if x.numel() == 0:
             return x
         self.seen += 1
@@ -57,11 +61,12 @@ class StreamingHistogram(UniformQuantizationObserverBase):
             self.limit *= 2
 
     def calculate_qparams(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the scale and zero point of the best range."""
         low, high = self.best_range()
         return self._calculate_qparams(low.float(), high.float())
 
     def best_range(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The (low, high) of least `errors`, low <= 0 <= high, within what was seen.
+        """Returns the (low, high) of least `errors` within what was seen, low <= 0 <= high.
 
         Each end is shrunk in turn, both at once on a symmetric grid; among equals the widest range wins.
         """
@@ -82,15 +87,15 @@ class StreamingHistogram(UniformQuantizationObserverBase):
         return low, high
 
     def errors(self, lows: torch.Tensor, highs: torch.Tensor) -> torch.Tensor:
-        """What the estimator minimises, [K], for the K ranges [lows[k], highs[k]]."""
+        """Returns what the estimator minimises, [K], for the K ranges [lows[k], highs[k]]."""
         raise NotImplementedError
 
     def centers(self) -> torch.Tensor:
-        """The middle of each bin [BINS]."""
+        """Returns the centre of each bin, [BINS]."""
         return (torch.arange(BINS, dtype=torch.float64) + 0.5) * (2 * self.limit / BINS) - self.limit
 
     def scales(self, low: torch.Tensor, high: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(scale, zero point) of ranges, as `calculate_qparams` will choose them."""
+        """Returns (scale, zero point) of ranges, as `calculate_qparams` will choose them."""
         steps = self.quant_max - self.quant_min
         if self.qscheme == torch.per_tensor_symmetric:
             scale = torch.maximum(-low, high) / (steps / 2)

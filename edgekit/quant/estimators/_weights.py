@@ -15,25 +15,28 @@ FINE = torch.linspace(0.04, -0.04, 9).tolist()
 
 
 class TensorOnce(MinMaxObserver):
-    """The largest magnitude of the whole tensor."""
+    """Keeps the largest magnitude of the whole tensor."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Observes `x` the first time only and returns it unchanged."""
         return x if torch.isfinite(self.min_val).all() else super().forward(x)
 
 
 class ChannelsOnce(PerChannelMinMaxObserver):
-    """The largest magnitude of each output channel [C]."""
+    """Keeps the largest magnitude of each output channel [C]."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Observes `x` the first time only and returns it unchanged."""
         return x if self.min_val.numel() else super().forward(x)
 
 
 class TensorLeastSquares(MinMaxObserver):
-    """The magnitude of least squared error of the whole tensor."""
+    """Keeps the magnitude of least squared error for the whole tensor."""
 
     min_val: torch.Tensor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Searches the magnitude the first time only and returns `x` unchanged."""
         if not torch.isfinite(self.min_val).all():
             super().forward(x)
             (limit,) = least_squares(x.detach().reshape(1, -1).float(), self.quant_max)
@@ -42,11 +45,12 @@ class TensorLeastSquares(MinMaxObserver):
 
 
 class ChannelsLeastSquares(PerChannelMinMaxObserver):
-    """The magnitude of least squared error of each output channel [C]."""
+    """Keeps the magnitude of least squared error for each output channel [C]."""
 
     min_val: torch.Tensor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Searches the magnitudes the first time only and returns `x` unchanged."""
         if not self.min_val.numel():
             super().forward(x)
             limits = least_squares(x.detach().movedim(self.ch_axis, 0).flatten(1).float(), self.quant_max)
@@ -55,7 +59,15 @@ class ChannelsLeastSquares(PerChannelMinMaxObserver):
 
 
 def least_squares(rows: torch.Tensor, steps: int) -> torch.Tensor:
-    """The magnitude [C] of each row [C, N] that `steps` integers on each side of zero represent best."""
+    """Finds the magnitude of each row that the grid represents best.
+
+    Args:
+        rows: Weights, [C, N].
+        steps: How many integers the grid has on each side of zero.
+
+    Returns:
+        The magnitudes, [C].
+    """
     largest = rows.abs().amax(1)
     ones = torch.ones_like(largest)
     best = _best_of([ones * factor for factor in COARSE], rows, largest, steps)
@@ -65,7 +77,7 @@ def least_squares(rows: torch.Tensor, steps: int) -> torch.Tensor:
 def _best_of(
     tried: list[torch.Tensor], rows: torch.Tensor, largest: torch.Tensor, steps: int
 ) -> torch.Tensor:
-    """For every row the factor of least squared error; of equals the first."""
+    """Returns for every row the factor of least squared error; the first among equals."""
     errors = torch.stack([_error(rows, factor * largest / steps, steps) for factor in tried])
     return torch.stack(tried).gather(0, errors.argmin(0, keepdim=True))[0]
 

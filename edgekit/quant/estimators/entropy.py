@@ -23,9 +23,10 @@ fake_quantize = False
 
 
 class LeastDivergence(StreamingHistogram):
-    """KL(P || Q) over the bins that hold anything."""
+    """Minimises KL(P || Q) over the bins that hold anything."""
 
     def errors(self, lows: torch.Tensor, highs: torch.Tensor) -> torch.Tensor:
+        """Returns the divergence [K] of each of the K ranges [lows[k], highs[k]]."""
         counts, centers = self._without_zeros()
         scale, zero_point = self.scales(lows.reshape(-1, 1), highs.reshape(-1, 1))
         integers = torch.round(centers / scale) + zero_point - self.quant_min  # [K, bins], 0 is the lowest
@@ -39,7 +40,7 @@ class LeastDivergence(StreamingHistogram):
         return divergence.where(inside.any(1), divergence.new_full((), torch.inf))
 
     def _without_zeros(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(counts, centres) of the bins that hold anything, the peak at zero levelled."""
+        """Returns (counts, centres) of the bins that hold anything, with the peak at zero levelled."""
         counts, middle = self.counts.clone(), BINS // 2
         counts[middle], counts[middle - 1] = self.counts[middle + 1], self.counts[middle - 2]
         if not counts.any():
@@ -49,7 +50,7 @@ class LeastDivergence(StreamingHistogram):
 
 
 def _spread(p: torch.Tensor, inside: torch.Tensor, integers: torch.Tensor, levels: int) -> torch.Tensor:
-    """Every integer's count, shared by the bins that round to it: [K, bins]."""
+    """Shares every integer's count among the bins that round to it: [K, bins]."""
     empty = p.new_zeros(len(p), levels)
     total, bins = empty.scatter_add(1, integers, p), empty.scatter_add(1, integers, inside.double())
     return (total / bins.clamp_min(1)).gather(1, integers) * inside
@@ -58,7 +59,7 @@ def _spread(p: torch.Tensor, inside: torch.Tensor, integers: torch.Tensor, level
 def _with_outliers(
     p: torch.Tensor, counts: torch.Tensor, below: torch.Tensor, above: torch.Tensor
 ) -> torch.Tensor:
-    """What is outside, added to the first and the last bin inside."""
+    """Adds what lies outside to the first and the last bin inside."""
     bins = p.shape[1] - 1
     p = p.scatter_add(1, below.sum(1, keepdim=True).clamp_max(bins), (counts * below).sum(1, keepdim=True))
     last = (bins - above.sum(1, keepdim=True)).clamp_min(0)
@@ -66,4 +67,5 @@ def _with_outliers(
 
 
 def activation(grid: Grid) -> QuantizationSpec:
+    """Returns the spec of activations on `grid`."""
     return spec(grid, LeastDivergence)

@@ -14,12 +14,14 @@ fake_quantize = False
 
 
 class FullRange(MinMaxObserver):
-    """torchao's, for tensors in any layout."""
+    """torchao's MinMaxObserver, for tensors in any layout."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Widens the range by the values of `x` and returns `x` unchanged."""
         super().forward(flat(x))
         return x
 
 
 def activation(grid: Grid) -> QuantizationSpec:
+    """Returns the spec of activations on `grid`."""
     return spec(grid, FullRange)

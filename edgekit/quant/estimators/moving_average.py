@@ -21,12 +21,13 @@ fake_quantize = True
 
 
 class MeanRange(MovingAverageMinMaxObserver):
-    """The mean over all batches: the n-th one counts 1 / n."""
+    """Keeps the mean over all batches: the n-th batch counts 1 / n."""
 
     one_by_one = True  # what counts as a batch changes the mean
     seen = 0
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Adds the range of `x` to the mean and returns `x` unchanged."""
         if x.numel():
             self.seen += 1
             self.averaging_constant = 1 / self.seen
@@ -35,13 +36,16 @@ class MeanRange(MovingAverageMinMaxObserver):
 
 
 def activation(grid: Grid) -> QuantizationSpec:
+    """Returns the spec of activations on `grid` while calibrating."""
     return spec(grid, MeanRange)
 
 
 def training_activation(grid: Grid) -> QuantizationSpec:
+    """Returns the spec of activations on `grid` for quantization-aware training."""
     return spec(grid, FusedMovingAvgObsFakeQuantize, observer=MovingAverageMinMaxObserver)
 
 
 def training_weight(grid: Grid) -> QuantizationSpec:
+    """Returns the spec of weights on `grid` for quantization-aware training."""
     observer = MovingAveragePerChannelMinMaxObserver if grid.per_channel else MovingAverageMinMaxObserver
     return spec(grid, FusedMovingAvgObsFakeQuantize, observer=observer)

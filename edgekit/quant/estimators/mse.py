@@ -15,9 +15,10 @@ fake_quantize = False
 
 
 class LeastSquares(StreamingHistogram):
-    """The squared error of rounding every bin's centre."""
+    """Minimises the squared error of rounding every bin's centre."""
 
     def errors(self, lows: torch.Tensor, highs: torch.Tensor) -> torch.Tensor:
+        """Returns the squared error [K] of each of the K ranges [lows[k], highs[k]]."""
         used = self.counts > 0
         centers = self.centers()[used]
         scale, zero_point = self.scales(lows.reshape(-1, 1), highs.reshape(-1, 1))
@@ -26,4 +27,5 @@ class LeastSquares(StreamingHistogram):
 
 
 def activation(grid: Grid) -> QuantizationSpec:
+    """Returns the spec of activations on `grid`."""
     return spec(grid, LeastSquares)

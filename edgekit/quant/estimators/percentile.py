@@ -18,9 +18,10 @@ CLIPPED_RATIO = 1e-4  # at each end
 
 
 class Percentile(StreamingHistogram):
-    """Ends where the counts beyond them are CLIPPED_RATIO of all, interpolated within a bin."""
+    """Ends the range where the counts beyond it are CLIPPED_RATIO of all, interpolated within a bin."""
 
     def best_range(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the (low, high) that leaves CLIPPED_RATIO of the counts outside at each end."""
         ends = torch.tensor([self.low, self.high], dtype=torch.float64)
         if self.limit > 0:
             beyond = [-self._where_beyond(self.counts), self._where_beyond(self.counts.flip(0))]
@@ -29,7 +30,7 @@ class Percentile(StreamingHistogram):
         return low.clamp(max=0.0), high.clamp(min=0.0)
 
     def _where_beyond(self, counts: torch.Tensor) -> float:
-        """How far from zero the clipped share begins, for counts that come from the end inwards."""
+        """Returns how far from zero the clipped share begins, for counts that come from the end inwards."""
         clipped = CLIPPED_RATIO * counts.sum()
         beyond = counts.cumsum(0)
         first = int(torch.searchsorted(beyond, clipped, right=True))
@@ -38,4 +39,5 @@ class Percentile(StreamingHistogram):
 
 
 def activation(grid: Grid) -> QuantizationSpec:
+    """Returns the spec of activations on `grid`."""
     return spec(grid, Percentile)

@@ -36,12 +36,13 @@ def has_layers(model: object) -> bool:
 
 
 def is_layer(module: object) -> bool:
+    """Whether `module` is a Keras layer; imports nothing."""
     keras = sys.modules.get("keras")
     return keras is not None and isinstance(module, keras.layers.Layer)
 
 
 def variables(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """What the Keras layers of `model` hold, by the path that Keras gives it: seeds of random layers and states too."""
+    """Returns what the Keras layers of `model` hold, by Keras path; seeds of random layers and states are included."""
     tops = [module for module in model.modules() if is_layer(module)] if has_layers(model) else []
     layers = dict.fromkeys(layer for top in tops for layer in top._flatten_layers())
     held = [
@@ -57,19 +58,24 @@ def variables(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 def is_model(model: object) -> bool:
+    """Whether `model` is a Keras model; imports nothing."""
     keras = sys.modules.get("keras")
     return keras is not None and isinstance(model, keras.Model)
 
 
 def other_backend(model: object) -> str:
-    """The end of the sentence about a model that is no nn.Module because Keras runs on something else."""
+    """Returns the end of the sentence about a model that is not an nn.Module because Keras runs on another backend."""
     if not is_model(model):
         return ""
     return f" of the torch backend; Keras runs on {import_keras().backend.backend()}: do not set KERAS_BACKEND in the task file"
 
 
 def load(path: Path) -> Any:
-    """The model in a `.keras` file. Raises TaskError: no such file, not one, a layer that cannot be built here."""
+    """Loads the model in a `.keras` file.
+
+    Raises:
+        TaskError: There is no such file, it is not a Keras file, or a layer cannot be built here.
+    """
     check_file(path)
     keras = import_keras()
     try:
@@ -82,7 +88,11 @@ def load(path: Path) -> Any:
 
 
 def check_file(path: Path) -> None:
-    """Raises TaskError unless `path` is a zip archive with the suffix of Keras 3."""
+    """Checks that a file can be a Keras 3 model.
+
+    Raises:
+        TaskError: `path` is not a zip archive with the suffix of Keras 3.
+    """
     if not path.is_file():
         raise TaskError(f"the Keras model {path} does not exist")
     if path.suffix != SUFFIX:
@@ -95,6 +105,11 @@ def check_file(path: Path) -> None:
 
 
 def import_keras() -> Any:
+    """Imports Keras.
+
+    Raises:
+        MissingRuntime: It is not installed.
+    """
     try:
         import keras
     except ModuleNotFoundError as error:
@@ -103,7 +118,11 @@ def import_keras() -> Any:
 
 
 def keep(model: torch.nn.Module, path: Path) -> tuple[str, tuple[str, ...]]:
-    """Writes a Keras model for TensorFlow's converter; (its path or "", why it could not be written)."""
+    """Writes a Keras model for TensorFlow's converter.
+
+    Returns:
+        Its path, "" if it was not written; and the reasons where it could not be.
+    """
     if not isinstance(model, KerasModule):
         return "", ()
     try:
@@ -114,20 +133,25 @@ def keep(model: torch.nn.Module, path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 class KerasModule(torch.nn.Module):
-    """A Keras model with the call of a torch module: one tensor an argument, `training=False`, a flat result."""
+    """A Keras model with the call of a torch module: one tensor per argument, `training=False`, a flat result."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, *inputs: torch.Tensor) -> Any:
+        """Runs the model in inference mode; a list of outputs becomes a tuple."""
         given = inputs[0] if len(inputs) == 1 else list(inputs)
         outputs = self.model(given, training=False)
         return outputs if isinstance(outputs, torch.Tensor | dict) else tuple(outputs)
 
 
 class Running:
-    """The Keras layers that are being called, outermost first, and the innermost one that raised."""
+    """The Keras layers that are being called, outermost first, and the innermost one that raised.
+
+    Attributes:
+        failed: The layer that raised, "" where none did.
+    """
 
     def __init__(self) -> None:
         self._stack: list[str] = []
@@ -135,6 +159,7 @@ class Running:
 
     @contextmanager
     def call(self, layer: Any) -> Iterator[None]:
+        """Marks `layer` as being called; operators traced in the meantime carry its name."""
         self._stack.append(f"{layer.name} ({type(layer).__name__})")
         try:
             with annotate({_KEY: self._stack[-1]}):
@@ -149,9 +174,10 @@ class Running:
 
 @contextmanager
 def layers_named(model: torch.nn.Module) -> Iterator[None]:
-    """Each operator traced meanwhile carries the name of its Keras layer, where `model` has such layers.
+    """Names the Keras layer of each operator that is traced in the meantime, where `model` has such layers.
 
-    Raises ConversionError that names the layer, for what a layer raises.
+    Raises:
+        ConversionError: A layer raised; the error names the layer.
     """
     if not has_layers(model):
         yield
@@ -185,6 +211,6 @@ def note_origins(graph_module: GraphModule) -> None:
 
 
 def _sentence(error: Exception) -> str:
-    """What Keras says, without its colours, the layer that the sentence names anyway, and the arguments of the call."""
+    """Returns what Keras says, without colours, the layer that the sentence names anyway, and the arguments of the call."""
     text = re.sub(r"\x1b\[\d*m|Exception encountered when calling \S+ ", "", describe(error))
     return text.split(" Arguments received by")[0].rstrip(". ")

@@ -1,8 +1,8 @@
-"""What a model keeps from call to call, which no artifact can: refused by its name before anything is exported.
+"""What a model keeps from call to call, which no artifact can keep: refused by its name before anything is exported.
 
-torch.export tells of little: a buffer that forward writes stays in the graph as an operator, a parameter written under
+torch.export reports little of this: a buffer that forward writes stays in the graph as an operator, a parameter written under
 no_grad or an attribute that forward assigns (`self.h = ...`, a list, a number) is dropped or frozen without a word. So the model
-is asked the same twice, another input between, and what it holds is compared before and after: for the examples, and for noise,
+is asked the same twice, with another input in between, and what it holds is compared before and after: for the examples, and for noise,
 since a state that multiplies an input of zeros does not show. Where the answers are the same, whatever was written matters to
 none of them (a counter, a cache of shapes).
 
@@ -37,9 +37,18 @@ _REGISTRIES = ("_parameters", "_buffers", "_modules")
 def check(
     call: Call, examples: tuple[torch.Tensor, ...], held: Callable[[], Held]
 ) -> tuple[list[torch.Tensor], tuple[str, ...]]:
-    """What the model answers to the examples, and doubts about what it writes to no effect. held: what it holds, by the name a user knows.
+    """Checks that a model keeps nothing from call to call that its answers depend on.
 
-    Raises TaskError that names what is written, where an answer depends on it, and what `call` raises.
+    Args:
+        call: The model.
+        examples: Its example inputs.
+        held: Returns what the model holds, by the name that a user knows.
+
+    Returns:
+        What the model answers to the examples, and doubts about what it writes to no effect.
+
+    Raises:
+        TaskError: An answer depends on what forward writes; the error names it. What `call` raises passes through.
     """
     start, given = held(), [x.clone() for x in examples]
     first = _asked(call, given)
@@ -62,7 +71,7 @@ def check(
 
 
 def of_module(model: nn.Module) -> Held:
-    """Everything that a module holds, as "buffer `state`" -> a checksum or a number."""
+    """Returns everything that a module holds, as "buffer `state`" -> a checksum or a number."""
     found: dict[str, object] = {}
     variables = keras.variables(model)
     for name, value in variables.items():
@@ -79,7 +88,7 @@ def of_module(model: nn.Module) -> Held:
 
 
 def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
-    """The tensors and numbers in an attribute, in lists, dicts and plain objects too."""
+    """Yields the tensors and numbers in an attribute, in lists, dicts and plain objects too."""
     if isinstance(value, torch.Tensor | np.ndarray):
         yield f"attribute `{path}`", _checksum(torch.as_tensor(value))
     elif value is None or isinstance(value, bool | int | float | complex):
@@ -96,7 +105,7 @@ def _walk(path: str, value: Any, depth: int) -> Iterator[tuple[str, object]]:
 
 
 def _is_plain(value: Any) -> bool:
-    """An object of the user's own that may hold tensors."""
+    """Whether it is an object of the user's own that may hold tensors."""
     foreign = type(value).__module__.partition(".")[0] in (
         "torch",
         "keras",
@@ -123,13 +132,13 @@ def _asked(call: Call, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _asked_later(call: Call, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """The answer to the same, another input between."""
+    """Returns the answer to the same input, after another input in between."""
     _ask_another(call, tuple(inputs))
     return _asked(call, [x.clone() for x in inputs])
 
 
 def _apart_for_noise(call: Call, examples: tuple[torch.Tensor, ...]) -> float:
-    """As for the examples, which may be zeros: a state that multiplies the input does not show there."""
+    """Does the same as for the examples, which may be zeros: a state that multiplies the input does not show there."""
     noise = [_noise(x) for x in examples]
     try:
         first = _asked(call, [x.clone() for x in noise])
@@ -146,7 +155,7 @@ def _noise(like: torch.Tensor) -> torch.Tensor:
 
 
 def _ask_another(call: Call, examples: tuple[torch.Tensor, ...]) -> None:
-    """Something larger, and then something smaller; a model may refuse them."""
+    """Asks for something larger, and then something smaller; a model may refuse them."""
     for size in (10.0, 0.1):
         try:
             with same_chance():
@@ -160,7 +169,7 @@ def _ask_another(call: Call, examples: tuple[torch.Tensor, ...]) -> None:
 
 @contextmanager
 def same_chance() -> Iterator[None]:
-    """Whoever draws random numbers meanwhile draws the same ones each time; those after are as if nothing was drawn."""
+    """Makes the code inside draw the same random numbers each time; the generators are restored afterwards."""
     kept, numbers = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=()):
         random.seed(0)
@@ -174,13 +183,13 @@ def same_chance() -> Iterator[None]:
 
 
 def _changed(before: Held, after: Held) -> list[str]:
-    """Names of what was there and is another now, registered tensors first."""
+    """Returns the names of what was there and has changed, registered tensors first."""
     names = [name for name in before if name not in after or before[name] != after[name]]
     return sorted(names, key=lambda name: name.startswith("attribute"))
 
 
 def _apart(first: Sequence[torch.Tensor], again: Sequence[torch.Tensor]) -> float:
-    """The largest difference, relative to the largest answer of its output."""
+    """Returns the largest difference, relative to the largest answer of its output."""
     worst = 0.0
     for a, b in zip(first, again, strict=True):
         if a.shape != b.shape:

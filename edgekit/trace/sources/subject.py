@@ -9,10 +9,18 @@ from edgekit.records import Macs, TensorSpec
 
 
 class Subject(NamedTuple):
-    """call: a whole batch of arrays -> the model's answers. program: the exported program, "" where there is none.
+    """What the trace stage knows of a float model.
 
-    tensorflow: the `.keras` file or the SavedModel that TensorFlow's converter can start from, "" where there is none.
-    content: what the model is -> a hash. macs: None where nothing can be counted.
+    Attributes:
+        call: Maps a whole batch of arrays to the model's answers.
+        outputs: The outputs as the artifact declares them.
+        program: The exported program, "" where there is none.
+        tensorflow: The `.keras` file or the SavedModel that TensorFlow's converter can start from, "" where there is none.
+        parameters: How many parameters the model has.
+        weights: How many numbers are in the weight tensors that the program uses.
+        content: What the model consists of -> a hash.
+        macs: Its multiply-accumulates, None where they cannot be counted.
+        doubts: Sentences about the model.
     """
 
     call: Callable[..., list[np.ndarray]]

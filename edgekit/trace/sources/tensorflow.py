@@ -27,7 +27,11 @@ DEFAULT = "serving_default"
 
 
 def read(path: Path, examples: Sequence[torch.Tensor]) -> Subject:
-    """The SavedModel as the trace stage wants it. Raises TaskError: no SavedModel, no signature, other inputs."""
+    """Reads a SavedModel as the trace stage wants it.
+
+    Raises:
+        TaskError: It is not a SavedModel, has no signature, or takes other inputs.
+    """
     loaded, function = load(path)
     names, shapes = _inputs(function), [tuple(e.shape) for e in examples]
     if len(names) != len(examples):
@@ -68,7 +72,14 @@ def read(path: Path, examples: Sequence[torch.Tensor]) -> Subject:
 
 
 def load(path: Path) -> tuple[Any, Any]:
-    """The loaded object, which must stay alive, and its signature. Raises TaskError."""
+    """Loads a SavedModel.
+
+    Returns:
+        The loaded object, which must be kept alive, and its signature.
+
+    Raises:
+        TaskError: It cannot be loaded, or its signature is missing.
+    """
     if not path.is_dir():
         raise TaskError(f"the SavedModel folder {path} does not exist")
     if not (path / "saved_model.pb").is_file():
@@ -91,7 +102,10 @@ def load(path: Path) -> tuple[Any, Any]:
 
 
 def fixed(function: Any, shapes: Sequence[Sequence[int]]) -> Any:
-    """The signature as one concrete function for inputs of just these shapes, outputs in the order of their names."""
+    """Returns the signature as one concrete function for inputs of just these shapes.
+
+    Its outputs are in the order of their names.
+    """
     names, given = _inputs(function), function.structured_input_signature[1]
     wanted = [
         tf.TensorSpec(list(shape), given[name].dtype, name=f"input_{i}")
@@ -107,7 +121,7 @@ def fixed(function: Any, shapes: Sequence[Sequence[int]]) -> Any:
 
 
 def input_shapes(function: Any) -> list[list[int]]:
-    """Of the signature's inputs, with batch 1 for an open first dimension."""
+    """Returns the shapes of the signature's inputs, with batch 1 for an open first dimension."""
     given = function.structured_input_signature[1]
     return [[1 if d is None else int(d) for d in given[name].shape] for name in _inputs(function)]
 
@@ -119,7 +133,7 @@ def _inputs(function: Any) -> list[str]:
 def _answers(
     function: Callable[..., Any], names: list[str], arrays: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
-    """Of a batch; sample by sample where the signature's batch is fixed at 1."""
+    """Answers a batch; sample by sample where the signature's batch is fixed at 1."""
     given = function.structured_input_signature[1]  # type: ignore[attr-defined]
     single = any(given[name].shape.rank and given[name].shape[0] == 1 for name in names)
     step = 1 if single else len(arrays[0])
@@ -137,12 +151,12 @@ def _variables(loaded: Any) -> list[np.ndarray]:
 
 
 def _held(function: Any) -> dict[str, object]:
-    """What the signature reads and may write, by name."""
+    """Returns what the signature reads and may write, by name."""
     return {f"variable `{v.name}`": zlib.crc32(v.numpy().tobytes()) for v in function.variables}
 
 
 def _digest(folder: Path) -> str:
-    """Of the graph and the variables; names of files belong to it."""
+    """Hashes the graph and the variables, including the names of the files."""
     state = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         state.update(f"{path.relative_to(folder)}\n".encode() + path.read_bytes())

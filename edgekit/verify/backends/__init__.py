@@ -1,1 +1,1 @@
-"""One runtime a file: `open_session(path, exact)`, found by its name."""
+"""Backends, one module per runtime, found by its name; see `edgekit.verify.prove`."""

@@ -21,10 +21,16 @@ class _Interpreted:
 
 
 def open_session(path: str, exact: bool = False) -> Session:
-    """float16-typed tensors are rounded after every op. exact: nothing is rounded beyond the stored weights."""
+    """Opens a package in the interpreter.
+
+    Args:
+        path: The .mlpackage.
+        exact: Whether to round nothing beyond the stored weights; without it, float16 results are rounded after every
+            operation.
+    """
     return _Interpreted(Interpreter(Package(path), precision="float32" if exact else "float16"))
 
 
 def lint(artifact: Artifact, min_share: float = MIN_SHARE) -> Lint:
-    """The operations of the main function by the type they compute in, constants left out."""
+    """Judges the operations of the main function by the type they compute in; constants are left out."""
     return build_lint(artifact, read(artifact.path), min_share=min_share)

@@ -1,4 +1,4 @@
-"""TFLite files in LiteRT: answers by its kernels, and what they really compute in."""
+"""TFLite files in LiteRT: answers from its kernels, and the precision that those really compute in."""
 
 from edgekit_runner.backends import litert as backend
 
@@ -9,11 +9,11 @@ from edgekit.verify.predict import Session, usable_cpus
 
 
 def open_session(path: str, exact: bool = False) -> Session:
-    """`exact` changes nothing here: LiteRT's int8 kernels sum in 32 bits everywhere."""
+    """Opens a file. `exact` changes nothing here: LiteRT's int8 kernels sum in 32 bits everywhere."""
     return backend.open(path, threads=usable_cpus(), options={})
 
 
 def lint(artifact: Artifact, min_share: float = MIN_SHARE) -> Lint:
-    """The operators of the file; a float16 file is one of storage, widened at load."""
+    """Judges the operators of the file; float16 is a precision of storage here, widened at load."""
     stored_only = artifact.precision == "float16"
     return build_lint(artifact, read(artifact.path), min_share=min_share, stored_only=stored_only)

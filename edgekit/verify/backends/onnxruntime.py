@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 from edgekit_runner.backends import onnxruntime as backend
-from edgekit_runner.isa import int8_saturates
+from edgekit_runner.host.isa import int8_saturates
 
 from edgekit.records import Artifact, Lint, Saturation, TensorSpec
 from edgekit.verify.graphs.onnxruntime import read
@@ -21,12 +21,17 @@ STORED_WEIGHTS = {"MatMulInteger": (1,), "DynamicQuantizeMatMul": (1,), "Dynamic
 
 
 def open_session(path: str, exact: bool = False) -> Session:
-    """exact: graph optimizations off, so that Q/DQ pairs run in float and nothing can saturate."""
+    """Opens a file.
+
+    Args:
+        path: The ONNX file.
+        exact: Whether to switch graph optimizations off, so that Q/DQ pairs run in float and nothing can saturate.
+    """
     return backend.open(path, threads=usable_cpus(), options={"optimize": not exact})
 
 
 def lint(artifact: Artifact, min_share: float = MIN_SHARE) -> Lint:
-    """The graph as optimized for this CPU, by the dtype each operator computes in."""
+    """Judges the graph as optimized for this CPU, by the dtype that each operator computes in."""
     stored_only = artifact.precision == "float16"
     return build_lint(artifact, read(artifact.path), min_share=min_share, stored_only=stored_only)
 
@@ -38,9 +43,14 @@ def saturation(
     isa: str,
     host_isa: str,
 ) -> Saturation:
-    """The same file fused and unfused on this machine, and a bound on the weights that holds on every machine.
+    """Compares the file fused and unfused on this machine, and bounds the weights for every machine.
 
-    inputs: arrays [N, ...] in the torch model's layout. isa: the level that will serve; host_isa: this machine's.
+    Args:
+        artifact: The int8 file.
+        inputs: Arrays [N, ...] in the torch model's layout.
+        model_inputs: The inputs of the torch model.
+        isa: The level of the machine that will serve the file.
+        host_isa: The level of this machine.
     """
     holds = pair_bound(artifact.path) <= INT16_MAX
     comparison = Comparison()
@@ -73,7 +83,7 @@ def _conclusion(holds: bool, isa: str, host_isa: str, agreement: float | None, s
 
 
 def pair_bound(path: str) -> int:
-    """255 x the largest |w_i| + |w_j| of one output channel: what two u8 x s8 products can sum to at most."""
+    """The largest sum of two u8 x s8 products: 255 x the largest |w_i| + |w_j| of one output channel."""
     graph = onnx.load(path).graph
     bound = 0
     for weight in _multiplied(graph):
@@ -92,7 +102,7 @@ def pair_bound(path: str) -> int:
 def _multiplied(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """The stored tensors that integer kernels multiply by: behind a DequantizeLinear, or read by a dynamic operator.
 
-    GRU and RNN have no integer kernel: theirs are widened and multiplied in float.
+    GRU and RNN have no integer kernel: their weights are widened and multiplied in float.
     """
     constants = {i.name: i for i in graph.initializer}
     widened = {name for node in graph.node if node.op_type in ("GRU", "RNN") for name in node.input}

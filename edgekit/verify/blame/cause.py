@@ -1,7 +1,7 @@
 """What makes a file wrong where it is wrong: the operator that was compared, or one that only moves numbers.
 
 Operators are compared where the file and the program both have them. What stands between, reshapes and the like, has no
-partner, so that its fault would show in the operator behind it, or only in the answers. Here such a fault gets its name:
+partner, so its fault would show in the operator behind it, or only in the answers. Such a fault is named here:
 
 1. an operator that moves numbers and hands on others than it got, before the first operator that is off;
 2. a concatenation on whose grid that first operator lives, in the file but not in the program;
@@ -18,7 +18,7 @@ from edgekit.verify.blame.graph_walk import Program
 from edgekit.verify.blame.match import Match, Tensor, same_grid
 from edgekit.verify.blame.units import Grid, depends_on_input, family, is_dialect, squeezed
 
-END_DB = 20.0  # rounding ties on a grid finer than the one before stay above
+END_DB = 20.0  # rounding ties on a grid finer than the one before it stay above this
 _HEAVY = ("cat", "resize")
 
 
@@ -30,8 +30,16 @@ def cause(
     tensors: Sequence[Tensor],
     values: Mapping[str, np.ndarray],
 ) -> LayerDegradation | None:
-    """What takes the place of the first wrong row, if anything does. end: the weakest channel of the answers behind what was
-    compared. values: of `_moves.watched(tensors)`."""
+    """Finds what really causes the first wrong row, or wrong answers, if it is not that row itself.
+
+    Args:
+        program: The candidate's program.
+        matches: The operators found in the file.
+        rows: What the comparison found for each of them.
+        end: The weakest channel of the answers behind what was compared.
+        tensors: Every tensor of the file.
+        values: The values of `moves.watched(tensors)` for one sample.
+    """
     first = next((row for row in rows if row.wrong), None)
     place = {tensor.name: i for i, tensor in enumerate(tensors)}
     moved = next(iter(moves.wrong_moves(tensors, values)), None)
@@ -43,6 +51,7 @@ def cause(
 
 
 def is_off(rows: Sequence[LayerDegradation], end: ChannelDegradation | None) -> bool:
+    """Whether an operator that was compared is wrong, or the answers behind them are."""
     return any(row.wrong for row in rows) or (end is not None and end.snr_db < END_DB)
 
 

@@ -1,10 +1,10 @@
 """Which channel of which output lost its signal, and which unit of the program takes it away.
 
 Over all numbers of all outputs, boxes in pixels drown scores of 0 to 1. So every channel of every output (see
-`edgekit.arrays.slice_axis`) is held to its own signal, or to that of the channels of its magnitude. Where one is lost, each unit of the program rounds alone, everything
-else stays float, and what is left of that channel tells which unit takes it: concatenations, reshapes and resizes are units
-like any other here. A quantize that belongs to no unit, such as that of an operand brought to the grid of a
-concatenation, counts for the unit behind it.
+`edgekit.arrays.slice_axis`) is judged by its own signal, or by that of the channels of its magnitude. Where one is lost,
+each unit of the program rounds alone while everything else stays float, and what is left of that channel tells which unit
+takes it: concatenations, reshapes and resizes are units like any other here. A quantize that belongs to no unit, such as
+that of an operand brought to the grid of a concatenation, counts for the unit behind it.
 
 Cost: a walk of the program for each unit and sample, only where a channel is lost.
 """
@@ -21,13 +21,17 @@ from edgekit.records import ChannelDegradation
 from edgekit.verify.blame.graph_walk import Difference, Program
 from edgekit.verify.blame.units import Unit, family, is_dialect
 
-LOST_DB = 10.0  # noise a third of the signal: right int8 files of trained networks keep 13 to 60 dB
-NEAR_DB = 6.0  # alone within this of all together: it does most of it
+LOST_DB = 10.0  # the noise is a third of the signal; sound int8 files of trained networks keep 13 to 60 dB
+NEAR_DB = 6.0  # a unit that alone comes this near to all together accounts for most of the loss
 SAMPLES = 2
 
 
 class Outputs:
-    """The error of every output, in all and by channel."""
+    """The error of every output, as a whole and by channel.
+
+    Args:
+        names: What the outputs are called.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
@@ -36,10 +40,11 @@ class Outputs:
 
     @property
     def snr_db(self) -> float | None:
-        """Over all numbers of all outputs."""
+        """The signal-to-error ratio over all numbers of all outputs; None where there is no error."""
         return self._whole.snr_db
 
     def add(self, right: Sequence[torch.Tensor], got: Sequence[torch.Tensor]) -> None:
+        """Adds one sample: the right answers and those to compare with them, one tensor for each output."""
         if not self._found:
             self._found = [Difference(axis=slice_axis(tensor.shape)) for tensor in right]
         for difference, a, b in zip(self._found, right, got, strict=True):
@@ -47,7 +52,7 @@ class Outputs:
             self._whole.add(a, b)
 
     def weakest(self) -> ChannelDegradation | None:
-        """The channel that keeps least of its signal; None where no output has any."""
+        """The channel that keeps the least of its signal; None where no output has any."""
         every = [
             (db, channel, place)
             for place, found in enumerate(self._found)
@@ -67,14 +72,19 @@ class Outputs:
         )
 
     def place(self, harm: ChannelDegradation) -> int:
+        """The index of the output that `harm` names."""
         return self._names.index(harm.output)
 
 
 @dataclass(frozen=True)
 class Culprit:
-    """unit: what takes the channel away. snr_db: what it alone leaves. operands: (low, high) of what a concatenation joins.
+    """What takes a channel away.
 
-    alone: whether it does most of it, not the sum of many.
+    Attributes:
+        unit: The unit of the program.
+        snr_db: What is left of the channel's signal where this unit alone rounds.
+        alone: Whether the unit accounts for most of the loss, rather than the sum of many.
+        operands: The range (low, high) of each operand, where the unit is a concatenation.
     """
 
     unit: Unit
@@ -86,7 +96,14 @@ class Culprit:
 def culprit(
     program: Program, samples: Sequence[Sequence[np.ndarray]], output: int, harm: ChannelDegradation
 ) -> Culprit:
-    """The unit of a quantized `program` (with unfolded weights) that leaves least of the channel that `harm` names."""
+    """Finds the unit that leaves the least of a channel.
+
+    Args:
+        program: A quantized program, with unfolded weights.
+        samples: One list of [1, ...] arrays for each sample.
+        output: The index of the output.
+        harm: The channel that lost its signal.
+    """
     node = program.outputs[output]
     channel = harm.channel or 0
     float_ = [program.values(sample, {node}, rounding=False)[node] for sample in samples[:SAMPLES]]
@@ -131,7 +148,7 @@ def _before(node: Node) -> set[Node]:
 
 
 def _behind(node: Node) -> list[Node]:
-    """The operators that read it, behind any other quantize and dequantize."""
+    """The operators that read a node, looking through any quantize and dequantize."""
     found: list[Node] = []
     for user in node.users:
         found += _behind(user) if is_dialect(user) else [user]
@@ -139,7 +156,7 @@ def _behind(node: Node) -> list[Node]:
 
 
 def _joined(program: Program, first: Unit, known: Sequence[Unit]) -> Unit | None:
-    """The concatenation that shares its grid with `first`: it is what asks for one grid."""
+    """The concatenation that shares its grid with `first`, and so is what asks for that grid."""
     units = {unit.node: unit for unit in known}
     nodes = {node.name: node for node in program.module.graph.nodes}
     left, seen = [nodes[first.node]], set[Node]()

@@ -1,11 +1,11 @@
 """Compression: does the candidate's program track float, and which layer loses the most?
 
-Both programs run on the same samples. A unit alone: its inputs are replaced by the float ones, so what is left is what
-its own weights and its own output range cost. The error is taken of the median channel: where one channel has a
+Both programs run on the same samples. A unit is judged alone: its inputs are replaced by the float ones, so what is left
+is the cost of its own weights and its own output range. The error is that of the median channel: where one channel has a
 hundred times the range of the others, the step that it dictates rounds all of them away, and the signal-to-error ratio
 of the whole tensor, which that one channel makes, still looks good.
 
-Compared with is the traced float program where the layers pair; where a step before changed them (equalization,
+The reference is the traced float program where the layers pair; where a step before changed them (equalization,
 pruning, training), it is the candidate's own program with every rounding left out.
 
 A layer that keeps its own signal may still cost an output a channel: see `edgekit.verify.blame.channels`.
@@ -25,8 +25,8 @@ from edgekit.verify.blame.match import align
 from edgekit.verify.blame.units import Unit
 
 LAYER_DB = 20.0  # the median channel of a healthy 8-bit layer alone: 26 to 50 dB in every network tried
-OUTLIER_RATIO = 20.0  # a channel this many times the median one is worth a word
-SAME_DB = 15.0  # unrounded, a layer whose bias alone was corrected is above; an equalized one below
+OUTLIER_RATIO = 20.0  # a channel this many times the median one is worth mentioning
+SAME_DB = 15.0  # without rounding, a layer with only its bias corrected is above this, an equalized one below
 
 
 class Lost(NamedTuple):
@@ -37,7 +37,18 @@ class Lost(NamedTuple):
 
 
 class Compression:
-    """The result: rows in order, the output's SNR, and what was compared."""
+    """The comparison of a quantized program with its float reference.
+
+    Args:
+        candidate: The quantized program, with unfolded weights.
+        traced: The traced float program.
+        samples: One list of [1, ...] arrays for each sample.
+        names: What the outputs are called.
+
+    Attributes:
+        outputs: The error of each output.
+        own_float: Whether the reference is the candidate's own program without rounding.
+    """
 
     def __init__(
         self,
@@ -60,10 +71,11 @@ class Compression:
             self._add(sample)
 
     def rows(self) -> tuple[LayerDegradation, ...]:
+        """What each layer loses, in the order of the program."""
         return tuple(self._row(unit) for unit, _ in self._pairs)
 
     def lost(self) -> Lost | None:
-        """The channel that lost its signal and what took it, if one did."""
+        """The channel that lost its signal and what took it, if there is one."""
         weakest = self.outputs.weakest()
         if weakest is None or weakest.snr_db >= LOST_DB:
             return None
@@ -72,13 +84,15 @@ class Compression:
 
     @property
     def module(self) -> GraphModule:
+        """The module of the quantized program."""
         return self._candidate.module
 
     def unit(self, row: LayerDegradation) -> Unit:
+        """The unit that a row is about."""
         return next(unit for unit, _ in self._pairs if unit.node == row.node)
 
     def _comparable(self) -> bool:
-        """Whether every layer of float is still there and computes what it did, alone and without rounding."""
+        """Whether every float layer is still there and, alone and without rounding, computes what it did."""
         pairs = [(u, v) for u, v in _pairs(self._candidate, self._traced) if u.channels]
         if len(pairs) != sum(bool(unit.channels) for unit in self._traced.units):
             return False
@@ -105,7 +119,7 @@ class Compression:
         self._candidate.walk(sample, self._hooks(float_))
 
     def _hooks(self, float_: dict[str, torch.Tensor]) -> dict[str, Hook]:
-        """The first reader of a unit's codes is compared, all of them get the float value."""
+        """The first reader of a unit's codes is compared; all of them get the float value."""
         hooks: dict[str, Hook] = {}
         for unit, name in self._pairs:
             first, *others = unit.reads or (unit.value,)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from edgekit.arrays import from_layout
+from edgekit.formats import FORMATS
 from edgekit.records import Artifact, LayerDegradation
 from edgekit.verify.blame.channels import Outputs
 from edgekit.verify.blame.graph_walk import Difference, Hook, Program, codes, real, written
@@ -20,27 +21,40 @@ from edgekit.verify.blame.units import squeezed
 
 MAX_STEPS = 2.0
 RMS_STEPS = 0.5
-MIN_ELEMENTS = 64  # a mean over fewer is made by a few rounding ties
+MIN_ELEMENTS = 64  # a few rounding ties decide a mean over fewer
 FLOAT_DB = 70.0
 HALF_DB = 40.0  # rounding weights and results to float16 leaves 55 to 75 dB
 
 
 def tolerance_db(artifact: Artifact) -> float:
-    """What a floating result of a faithful file keeps."""
-    half = artifact.precision == "float16" or (artifact.format == "coreml" and artifact.precision == "int8")
+    """The signal-to-error ratio, in dB, that a floating result of a faithful file keeps."""
+    between = artifact.precision == "int8" and FORMATS[artifact.format].computes_in_half
+    half = artifact.precision == "float16" or between
     return HALF_DB if half else FLOAT_DB
 
 
 @dataclass(frozen=True)
 class Watched:
-    """One way to run a file: what it shows, and how."""
+    """One way to run a file.
+
+    Attributes:
+        matches: The operators that it shows.
+        run: Gives their tensors for one sample.
+    """
 
     matches: Sequence[Match]
     run: Run
 
 
 class Conversion:
-    """The rows of each way, in the order of the program, and the answers of its outputs."""
+    """The rows of each way to run a file, in the order of the program, and the errors of its outputs.
+
+    Args:
+        program: The candidate's program.
+        ways: The ways to run the file; the first one also judges what stands behind the last compared operators.
+        limit_db: What a floating result must keep, in dB.
+        names: What the outputs are called.
+    """
 
     def __init__(
         self, program: Program, ways: Sequence[Watched], limit_db: float, names: Sequence[str]
@@ -50,12 +64,18 @@ class Conversion:
             [{m.at: Difference(_step(m)) for m in way.matches} for way in ways] for _ in range(2)
         )
         self.outputs = Outputs(names)
-        self.ends = Outputs(names)  # from the last operators that were compared on
+        self.ends = Outputs(names)  # the errors behind the last operators that were compared
 
     def add(
         self, sample: Sequence[np.ndarray], feeds: Mapping[str, np.ndarray], answers: Sequence[np.ndarray]
     ) -> None:
-        """One sample as arrays of the model, as feeds of the file, and what the runtime answers an app."""
+        """Adds one sample.
+
+        Args:
+            sample: Its arrays as the model takes them.
+            feeds: The same as the file takes them, by input name.
+            answers: What the runtime answers an app.
+        """
         program, places = self._program, {m.at for way in self._ways for m in way.matches}
         own = program.values(sample, places.union(program.outputs))
         right = [own[name] for name in program.outputs]
@@ -74,6 +94,7 @@ class Conversion:
                 self.ends.add([ends.get(n, a) for n, a in zip(program.outputs, got, strict=True)], got)
 
     def rows(self, way: int) -> tuple[LayerDegradation, ...]:
+        """What was found for each operator, in the order of the program, on the way with that index."""
         free, alone = self._free[way], self._alone[way]
         return tuple(_row(m, free[m.at], alone[m.at], self._limit_db) for m in self._ways[way].matches)
 
@@ -83,7 +104,7 @@ def _keep(found: dict[str, torch.Tensor], name: str) -> Hook:
 
 
 def _judge(difference: Difference, given: np.ndarray, match: Match) -> Hook:
-    """Compares what torch computed with what the file has, and goes on with the latter."""
+    """Compares what torch computed with what the file has, and continues with the latter."""
 
     def hook(value: torch.Tensor) -> torch.Tensor:
         right = _value(value, match)
@@ -96,7 +117,7 @@ def _judge(difference: Difference, given: np.ndarray, match: Match) -> Hook:
 
 
 def fit(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
-    """A file's tensor in the shape of the program's: of the axis orders that fit, the one that is nearer."""
+    """Brings a file's tensor into the shape of the program's, in the axis order that fits its values best."""
     orders = [array, from_layout(array, "NHWC")] if array.ndim == 4 else [array]
     if array.ndim == 3:
         orders.append(array.transpose(0, 2, 1))
@@ -106,7 +127,7 @@ def fit(array: np.ndarray, like: torch.Tensor) -> torch.Tensor:
         for o in orders
         if [d for d in o.shape if d != 1] == wanted
     ]
-    if not shaped:  # the same dimensions in an order that no rule knows
+    if not shaped:  # the same dimensions, in an order that no rule covers
         assert squeezed(array.shape) == squeezed(like.shape)
         return torch.from_numpy(np.array(array)).reshape(like.shape)
     if len(shaped) == 1:
@@ -155,7 +176,7 @@ def _row(match: Match, free: Difference, alone: Difference, limit_db: float) -> 
 
 
 def _written_apart(match: Match) -> bool:
-    """Whether what reads the integers has a grid of its own, so that a wrong one of the writer does not show in them."""
+    """Whether the reader of the integers has a grid of its own, so that a wrong grid of the writer does not show in them."""
     return match.tensor.op == "QuantizeLinear"
 
 

@@ -1,11 +1,11 @@
-"""Walks a program of torch node by node, and puts another's values in the place of its own.
+"""Walks a torch program node by node, and puts another side's values in the place of its own.
 
 To judge one operator its inputs must be right: after the first error everything differs. So the program is not run on
 its own values. As soon as a unit is computed it is compared with what the other side has there, and then replaced by it:
 each unit is judged alone, by the very inputs that the other side had. One walk of a sample finds every operator that
 computes something else, where a search for the first one would need a run for each step of a bisection.
 
-Cost: two walks a sample in torch on the CPU (one alone, one with replacing), and the tensors of one sample in memory.
+Cost: two walks per sample in torch on the CPU (one alone, one with replacing), and the tensors of one sample in memory.
 """
 
 import math
@@ -21,11 +21,16 @@ from edgekit.verify.blame.units import Grid, Unit, is_dialect, units
 
 Rounding = bool | Collection[str]
 Hook = Callable[[torch.Tensor], torch.Tensor]
-SNR_LIMIT_DB = 200.0  # NaN, or an answer for a signal of zeros, counts as this much below
+SNR_LIMIT_DB = 200.0  # NaN, or any answer to a signal of zeros, counts as minus this
 
 
 class Program:
-    """An exported program that can be walked. fold: with weights stored as integers, as ONNX and Core ML exports see it."""
+    """An exported program that can be walked.
+
+    Args:
+        path: The saved program.
+        fold: Whether weights are stored as integers, which is how the ONNX and Core ML exporters see them.
+    """
 
     def __init__(self, path: str, fold: bool = True) -> None:
         exported = programs.load(path)
@@ -40,8 +45,17 @@ class Program:
     def values(
         self, arrays: Sequence[np.ndarray], wanted: Iterable[str], rounding: Rounding = True
     ) -> dict[str, torch.Tensor]:
-        """The results of the nodes `wanted`. rounding: whether quantize and dequantize do, or which of them; the others
-        hand on what they get."""
+        """Runs one sample and keeps the results of some nodes.
+
+        Args:
+            arrays: One [1, ...] array for each input.
+            wanted: The names of the nodes.
+            rounding: Whether quantize and dequantize nodes round, or the names of those that do; the others hand on what
+                they get.
+
+        Returns:
+            Node name -> result.
+        """
         found: dict[str, torch.Tensor] = {}
 
         def keep(name: str) -> Hook:
@@ -53,7 +67,13 @@ class Program:
     def walk(
         self, arrays: Sequence[np.ndarray], hooks: Mapping[str, Hook], rounding: Rounding = True
     ) -> None:
-        """Runs one sample; each hook gets the result of its node, and what it returns takes the place."""
+        """Runs one sample through hooks.
+
+        Args:
+            arrays: One [1, ...] array for each input.
+            hooks: Node name -> a function that gets the result of the node; what it returns takes the place of it.
+            rounding: As in `values`.
+        """
         tensors = [
             torch.from_numpy(np.ascontiguousarray(a)).to(dtype)
             for a, dtype in zip(arrays, self.dtypes, strict=True)
@@ -80,7 +100,12 @@ class _Walk(Interpreter):
 
 
 class Difference:
-    """The error of one tensor, summed over samples: in all, and by channel."""
+    """The error of one tensor, summed over samples: as a whole, and by channel.
+
+    Args:
+        step: The step of the tensor's grid, where it holds integers.
+        axis: The axis of its channels; None where it has none.
+    """
 
     def __init__(self, step: float | None = None, axis: int | None = None) -> None:
         self._step, self._axis = step, axis
@@ -89,7 +114,7 @@ class Difference:
         self._errors, self._signals, self._largest = (torch.zeros(1, dtype=torch.float64) for _ in range(3))
 
     def add(self, reference: torch.Tensor, got: torch.Tensor) -> None:
-        """One sample; its sums are float32, those over samples float64."""
+        """Adds one sample; its sums are float32, those over samples float64."""
         right, error = reference.float(), got.float() - reference.float()
         largest = float(error.abs().max()) if error.numel() else 0.0
         self.max_abs = max(self.max_abs, largest if math.isfinite(largest) else math.inf)
@@ -104,7 +129,7 @@ class Difference:
 
     @property
     def snr_db(self) -> float | None:
-        """Signal to error in all; None where there is no error."""
+        """The signal-to-error ratio of the whole tensor; None where there is no error."""
         if not math.isfinite(self.max_abs):
             return -SNR_LIMIT_DB
         if self._error == 0:
@@ -113,7 +138,10 @@ class Difference:
 
     @property
     def channel_snr_db(self) -> float | None:
-        """Signal to error of the median channel: one channel that outshouts all others does not hide what they lost."""
+        """The signal-to-error ratio of the median channel.
+
+        One channel much larger than all others does not hide there what they lost.
+        """
         live = self._signals > 0
         typical = float((self._errors[live] / self._signals[live]).median()) if bool(live.any()) else 0.0
         if not math.isfinite(typical):
@@ -122,12 +150,13 @@ class Difference:
 
     @property
     def has_channels(self) -> bool:
+        """Whether the tensor has channels."""
         return self._axis is not None
 
     def channels_db(self) -> list[tuple[int, float]]:
-        """(channel, its signal to error) of each that has a signal; all as channel 0 without an axis.
+        """(channel, its signal-to-error ratio) of each that has a signal; without an axis, the whole tensor is channel 0.
 
-        A channel is not held to less than the mean signal of those of its magnitude: see `edgekit.quant.slices`.
+        A channel is not judged by less than the mean signal of the channels of its magnitude: see `edgekit.quant.slices`.
         """
         errors, signals = self._errors, self._signals
         if self._axis is None:
@@ -140,17 +169,19 @@ class Difference:
 
     @property
     def outlier(self) -> tuple[int, float]:
-        """(channel of the largest magnitude, how many times that of the median channel)."""
+        """(channel of the largest magnitude, how many times that of the median channel it is)."""
         typical = float(self._largest.median())
         channel = int(self._largest.argmax())
         return channel, float(self._largest[channel]) / typical if typical > 0 else 1.0
 
     @property
     def max_steps(self) -> float | None:
+        """The largest error in steps of the grid; None without a grid."""
         return None if self._step is None else self.max_abs / self._step
 
     @property
     def rms_steps(self) -> float | None:
+        """The root mean square of the error in steps of the grid; None without a grid."""
         if self._step is None:
             return None
         return math.sqrt(self._error / self.elements) / self._step if self.elements else 0.0
@@ -163,23 +194,23 @@ def _ratio_db(ratio: float) -> float:
 
 
 def written(value: float | None) -> float | None:
-    """As a record holds it: None where it is no finite number, which JSON cannot say."""
+    """The figure as a record holds it: None where it is not finite, which JSON cannot express."""
     return value if value is not None and math.isfinite(value) else None
 
 
 def real(codes: torch.Tensor, grid: Grid) -> torch.Tensor:
-    """Integers -> real numbers."""
+    """Turns the integers of a grid into real numbers."""
     return (codes.float() - grid[1]) * grid[0]
 
 
 def codes(values: torch.Tensor, grid: Grid, dtype: torch.dtype) -> torch.Tensor:
-    """Real numbers -> the integers of a grid."""
+    """Turns real numbers into the integers of a grid."""
     limits = torch.iinfo(dtype)
     return (values / grid[0]).round().add(grid[1]).clamp(limits.min, limits.max).to(dtype)
 
 
 def channel_axis(unit: Unit) -> int | None:
-    """Where the channels of a unit's value are: [N, C, ...] for feature maps, the last axis for vectors."""
+    """The axis of the channels of a unit's value: 1 for feature maps [N, C, ...], the last one for vectors."""
     rank = len(unit.shape)
     if unit.op.startswith("conv") or rank >= 4:
         return 1

@@ -27,8 +27,13 @@ SAME_SCALE = 1e-3  # relative
 class Tensor:
     """What a file knows of one tensor that an operator makes.
 
-    name: what the backend exposes it by. reads: what its operator reads. grid: of integers, one for the tensor. hint: the
-    node of the program it is named after, where names survive.
+    Attributes:
+        name: What the backend calls it.
+        op: The type of the operator that makes it.
+        shape: Its shape in the file.
+        reads: The names of the tensors that the operator reads.
+        grid: The grid of its integers, where there is one for the whole tensor.
+        hint: The node of the program that it is named after, where names survive.
     """
 
     name: str
@@ -41,7 +46,15 @@ class Tensor:
 
 @dataclass
 class Group:
-    """Operators of a file that are one unit. value: what leaves them; codes: its integers, maybe the same tensor."""
+    """Operators of a file that are one unit.
+
+    Attributes:
+        op: The type of the main operator.
+        value: The tensor that leaves the group.
+        codes: Its integers, which may be the same tensor.
+        clips: Whether an activation that clips is part of the group.
+        hints: The nodes of the program that its tensors are named after.
+    """
 
     op: str
     value: Tensor
@@ -52,7 +65,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Match:
-    """A unit and the tensor that holds it. at: the node of the program that is compared with the tensor."""
+    """A unit and the tensor of the file that holds it.
+
+    Attributes:
+        unit: The unit of the program.
+        op: The type of the file's operator.
+        tensor: The tensor.
+        at: The node of the program that is compared with the tensor.
+        by: What the match rests on.
+    """
 
     unit: Unit
     op: str
@@ -62,7 +83,13 @@ class Match:
 
 
 def match(program: Sequence[Unit], tensors: Sequence[Tensor], outputs: Sequence[str]) -> list[Match]:
-    """Every unit that has a partner in the file. outputs: the nodes that the file calls output_0, output_1, ..."""
+    """Finds every unit that has a partner in the file.
+
+    Args:
+        program: The units, in order.
+        tensors: The tensors of the file, in order.
+        outputs: The nodes that the file calls output_0, output_1, ...
+    """
     renamed = {f"output_{i}": name for i, name in enumerate(outputs)}
 
     def score(unit: Unit, group: Group) -> float:
@@ -90,7 +117,7 @@ def _match(unit: Unit, group: Group, renamed: Mapping[str, str]) -> Match:
 
 
 def groups(tensors: Sequence[Tensor]) -> list[Group]:
-    """The operators of a file as units; what only moves or converts data is left out."""
+    """Groups the operators of a file into units; those that only move or convert data are left out."""
     made: dict[str, Group] = {}
     found: list[Group] = []
     readers = Counter(name for tensor in tensors for name in tensor.reads)
@@ -132,7 +159,7 @@ def same_grid(ours: Grid | None, theirs: Grid | None) -> bool:
 
 
 def align(first: Sequence[A], second: Sequence[B], score: Callable[[A, B], float]) -> list[tuple[A, B]]:
-    """Pairs in the order of both lists with the largest sum of scores; a score of 0 or less is no pair."""
+    """Pairs two lists, keeping the order of both, so that the sum of scores is largest; a score of 0 or less is no pair."""
     best = [[0.0] * (len(second) + 1) for _ in range(len(first) + 1)]
     scores = [[score(a, b) for b in second] for a in first]
     for i in range(len(first) - 1, -1, -1):

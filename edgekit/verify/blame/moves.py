@@ -1,11 +1,11 @@
-"""Operators of a file that only move numbers, held to what they get, and the grid that a concatenation asks for.
+"""Operators of a file that only move numbers, compared with what they read, and the grid that a concatenation asks for.
 
 A reshape, transpose or concatenation must hand on the very numbers that it reads; a quantize behind them may round, not
-clip. No program is needed to see that they do not. Runtimes of integers want one grid for all that a concatenation
+clip. No program is needed to see that they do not. Integer runtimes want one grid for everything that a concatenation
 joins: a converter that takes the grid of one operand for all of them saturates the others, and the layers that make them
 look wrong although it is the concatenation that asks for it.
 
-Looked at only where something is wrong already, to say what. Cost: one inference that shows these tensors.
+This runs only where something is already wrong, to say what. Cost: one inference that shows these tensors.
 """
 
 import re
@@ -22,21 +22,26 @@ TOLERANCE_STEPS = 1.5
 
 
 class Moved(NamedTuple):
-    """tensor: of the file, made by the operator that is wrong."""
+    """An operator that hands on other numbers than it read.
+
+    Attributes:
+        tensor: What it makes.
+        reason: What is wrong with that, in words.
+    """
 
     tensor: Tensor
     reason: str
 
 
 def watched(tensors: Sequence[Tensor]) -> list[str]:
-    """What has to be seen: the results of such operators and what they read, as far as an operator made that."""
+    """The tensors that have to be seen: the results of such operators, and what they read of other operators' results."""
     made = {tensor.name for tensor in tensors}
     moves = [tensor for tensor in tensors if _moves(tensor) and made.issuperset(tensor.reads)]
     return list(dict.fromkeys(name for tensor in moves for name in (*tensor.reads, tensor.name)))
 
 
 def wrong_moves(tensors: Sequence[Tensor], values: Mapping[str, np.ndarray]) -> list[Moved]:
-    """The operators that hand on other numbers than they got, in the order of the file."""
+    """The operators that hand on other numbers than they read, in the order of the file."""
     known = {tensor.name: tensor for tensor in tensors}
     found = []
     for tensor in tensors:
@@ -51,7 +56,7 @@ def wrong_moves(tensors: Sequence[Tensor], values: Mapping[str, np.ndarray]) -> 
 
 
 def joined_behind(tensors: Sequence[Tensor], name: str) -> Tensor | None:
-    """The concatenation that reads tensor `name`, maybe moved, and lives on the same grid: it asked for that grid."""
+    """The concatenation that reads tensor `name`, moved or not, and has the same grid: it asked for that grid."""
     known = {tensor.name: tensor for tensor in tensors}
     grid, reached = known[name].grid, {name}
     for tensor in tensors:
@@ -71,7 +76,7 @@ def _moves(tensor: Tensor) -> bool:
 
 
 def _named(tensors: Sequence[Tensor], wrong: Tensor) -> Tensor:
-    """A quantize that clips stands there for the concatenation that reads it."""
+    """A quantize that clips stands for the concatenation that reads it."""
     return (joined_behind(tensors, wrong.name) or wrong) if family(wrong.op) == "quantize" else wrong
 
 

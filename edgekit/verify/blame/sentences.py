@@ -9,7 +9,7 @@ from edgekit.verify.blame.compression import Compression, Lost
 from edgekit.verify.blame.graph_walk import SNR_LIMIT_DB
 from edgekit.verify.blame.units import readers
 
-MANY_RATIO = 1 / 3  # of the units harmed, and more than FEW: skipping them is no remedy
+MANY_RATIO = 1 / 3  # if this share of the units is damaged, and more than FEW, skipping them is no remedy
 FEW = 4
 
 
@@ -21,7 +21,16 @@ def conversion(
     fused_only: bool,
     cause: LayerDegradation | None = None,
 ) -> str:
-    """cause: what makes the first wrong row, or the answers, wrong, where it is not that row itself."""
+    """The sentences on conversion.
+
+    Args:
+        runtime: The runtime of the file.
+        rows: What was found for each operator.
+        outputs: The errors of the answers.
+        samples: How many samples were compared.
+        fused_only: Whether the operators are wrong only as the runtime fuses them.
+        cause: What causes the first wrong row, or the wrong answers, where it is not that row itself.
+    """
     answers = f"the answers keep {_db(outputs.snr_db)}"
     weakest = _channel(outputs.weakest())
     wrong = [row for row in rows if row.wrong]
@@ -66,7 +75,16 @@ def compression(
     weakest: ChannelDegradation | None = None,
     lost: Lost | None = None,
 ) -> str:
-    """lost: the channel that lost its signal; the layers are named only where they are what takes it."""
+    """The sentences on compression.
+
+    Args:
+        rows: What each layer loses.
+        output_snr_db: The ratio over all outputs.
+        samples: How many samples were compared.
+        skip_option: The `skip` option that would leave the damaged layers in float.
+        weakest: The channel that keeps the least of its signal.
+        lost: The channel that lost its signal; the layers are named only where they are what takes it.
+    """
     if lost is not None and not _explains(rows, lost):
         return _lost(lost, output_snr_db, samples, skip_option)
     if not rows:
@@ -152,7 +170,7 @@ def harmful(rows: Sequence[LayerDegradation], lost: Lost | None) -> LayerDegrada
 
 
 def skip(compressed: Compression, rows: Sequence[LayerDegradation], lost: Lost | None) -> str:
-    """The `skip` option for ptq: harmed units and the layers that would quantize their output again when they read it."""
+    """The `skip` option for ptq: damaged units, and the layers that would quantize their output again when they read it."""
     if lost is not None and not _explains(rows, lost):
         unit = lost.culprit.unit
         return ",".join([unit.node, *(node.name for node in readers(compressed.module, unit))])
@@ -167,6 +185,7 @@ def skip(compressed: Compression, rows: Sequence[LayerDegradation], lost: Lost |
 
 
 def compared_with(compressed: Compression) -> tuple[str, ...]:
+    """A sentence on the reference of the comparison, where it is not the traced float program."""
     if not compressed.own_float:
         return ()
     return (
@@ -175,6 +194,7 @@ def compared_with(compressed: Compression) -> tuple[str, ...]:
 
 
 def named(row: LayerDegradation) -> str:
+    """Where a row is: module and node, or the tensor of the file."""
     if not row.node:
         return f"the file, tensor {row.tensor}"
     return f"{row.module or 'the model'}, node {row.node}"

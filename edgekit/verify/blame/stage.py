@@ -7,7 +7,7 @@ Two things can go wrong between a float model and a file, and they are told apar
 2. Compression. It does, but the program itself is far from float: a layer whose range one channel blows up, say.
    `edgekit.verify.blame.compression` compares layer by layer.
 
-Back ends are found by module name: edgekit/verify/_values_<runtime>.py has `tensors(path)` and
+Backends are found by module name: edgekit/verify/blame/values_<runtime>.py has `tensors(path)` and
 `open_values(path, names, fused)`. Cost: a few walks of both programs in torch for each of 8 samples. EfficientNet-Lite0:
 45 s of CPU time in float16, about two minutes in int8, 1.1 GiB; a small network takes seconds.
 
@@ -24,6 +24,7 @@ import torchvision  # noqa: F401  before any other framework: see edgekit.engine
 
 from edgekit.engine.specs import BlameSpec
 from edgekit.errors import MissingRuntime, VerificationError
+from edgekit.formats import RUNTIMES
 from edgekit.records import Blame, ChannelDegradation, LayerDegradation
 from edgekit.verify.blame import sentences as text
 from edgekit.verify.blame.cause import cause, is_off
@@ -39,7 +40,13 @@ SAMPLES = 8
 
 
 def blame(spec: BlameSpec) -> Blame:
-    """Runs the artifact and both programs on the kept samples. Raises VerificationError, MissingRuntime, UserError."""
+    """Runs the artifact and both programs on the kept samples.
+
+    Raises:
+        VerificationError: The file was altered, or none of its operators is found in the program.
+        MissingRuntime: The runtime is not installed.
+        UserError: An input does not fit the file.
+    """
     check_content(spec.artifact)
     session = load_backend(spec.runtime).open_session(spec.artifact.path, exact=False)
     samples = _samples(spec)
@@ -83,7 +90,7 @@ def blame(spec: BlameSpec) -> Blame:
 
 
 class _Converted:
-    """The artifact against the candidate's program, as written and, where that is right, as the runtime fuses it."""
+    """The artifact against the candidate's program: as written and, where that is right, as the runtime fuses it."""
 
     def __init__(
         self, spec: BlameSpec, program: Program, predictor: Predictor, samples: Sequence[Sequence[np.ndarray]]
@@ -119,7 +126,7 @@ class _Converted:
         return cause(self._program, self._matches, self.rows, end, self._tensors, values)
 
     def matched(self) -> str:
-        """How tensors were found, and how many the values confirm."""
+        """How the tensors were found, and how many of them the values confirm."""
         names = sum(m.by == "name" for m in self._matches)
         wanted = [u for u in self._program.units if u.family != "move" and u.op != "input"]
         units = sum(m.unit in wanted for m in self._matches)
@@ -130,6 +137,7 @@ class _Converted:
         )
 
     def doubts(self) -> tuple[str, ...]:
+        """What this comparison could not judge."""
         if not self._changed_by_watching:
             return ()
         return (
@@ -141,8 +149,11 @@ class _Converted:
         return self._values.open_values(self._spec.artifact.path, [*names, *others], fused)
 
     def _fused(self) -> list[Watched]:
-        """ONNX Runtime's integer kernels, watched at their integers; not where watching changes the answers."""
-        if self._spec.runtime != "onnxruntime" or self._spec.artifact.precision != "int8":
+        """The integer kernels that the runtime's optimizer made, watched at their integers.
+
+        Empty where watching them changes the answers.
+        """
+        if not RUNTIMES[self._spec.runtime].fuses_integers or self._spec.artifact.precision != "int8":
             return []
         codes = [m for m in self._matches if m.at == m.unit.codes]
         outputs = [spec.name for spec in self._spec.artifact.outputs]
@@ -162,7 +173,7 @@ def _compressed(spec: BlameSpec, samples: Sequence[Sequence[np.ndarray]]) -> Com
 
 
 def _samples(spec: BlameSpec) -> list[list[np.ndarray]]:
-    """Up to SAMPLES of the kept ones, each a list of [1, ...] arrays."""
+    """Up to SAMPLES of the kept samples, each a list of [1, ...] arrays."""
     with np.load(spec.traced.samples_file, allow_pickle=False) as kept:
         inputs = [kept[f"input_{i}"] for i in range(len(spec.traced.inputs))]
     return [[a[i : i + 1] for a in inputs] for i in range(min(SAMPLES, len(inputs[0])))]
@@ -174,6 +185,6 @@ def _load_values(runtime: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("edgekit"):
             raise VerificationError(
-                f"layer blame cannot look into {runtime}; allowed are onnxruntime, litert and coreml"
+                f"layer blame cannot look into {runtime}; allowed are {', '.join(RUNTIMES)}"
             ) from error
         raise MissingRuntime.of(str(error.name), f"looking into {runtime} artifacts") from error

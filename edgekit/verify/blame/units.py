@@ -1,4 +1,4 @@
-"""Operators as units: what one side of a comparison and the other both have, however they fuse it.
+"""Operators as units: what both sides of a comparison have, however they fuse it.
 
 A runtime fuses what torch writes as several nodes: convolution, batch norm and activation are one kernel, and in an
 integer file so is the quantize behind them. A unit is such a group of a program. Its value is what leaves the group;
@@ -14,11 +14,11 @@ import torch
 from torch.fx import GraphModule, Node
 
 from edgekit.quant import rules
-from edgekit.quant.program import origin
+from edgekit.quant.program import operator_of, origin
 
 Grid = tuple[float, int]  # scale, zero point
 
-# the first that matches a name without case, underscores and overload; MAC and the rest compute, moves do not
+# the first match counts, against the name without case, underscores and overload; all but moves compute
 _FAMILIES = (
     (r"^(dequantize|cast)", "dequantize"),
     (r"^quantize", "quantize"),
@@ -51,9 +51,20 @@ def family(op: str) -> str:
 
 @dataclass(frozen=True)
 class Unit:
-    """One group of a program. node: its operator. value: the node whose result leaves it. codes: the quantize behind it.
+    """One group of a program.
 
-    chain: all its nodes. reads: the dequantize nodes of the codes. grid: (scale, zero point) of the codes.
+    Attributes:
+        node: Its operator.
+        op: The type of that operator.
+        module: The torch module that it comes from.
+        value: The node whose result leaves the group.
+        chain: All nodes of the group.
+        clips: Whether an activation that clips is part of it.
+        shape: The shape of its value.
+        codes: The quantize behind it, "" where there is none.
+        reads: The dequantize nodes that read the codes.
+        grid: (scale, zero point) of the codes.
+        channels: How many channels the weights have; 0 for operators without weights.
     """
 
     node: str
@@ -70,11 +81,12 @@ class Unit:
 
     @property
     def family(self) -> str:
+        """The kind of its operator; see `family`."""
         return family(self.op)
 
 
 def units(module: GraphModule) -> list[Unit]:
-    """The units of a program's module, in order; the inputs that are quantized come first, as units called "input"."""
+    """The units of a program's module, in order; inputs that are quantized come first, as units called "input"."""
     live = depends_on_input(module)
     found: list[Unit] = []
     inside: set[Node] = set()
@@ -93,7 +105,7 @@ def units(module: GraphModule) -> list[Unit]:
 
 
 def readers(module: GraphModule, unit: Unit) -> list[Node]:
-    """The layers that multiply what the unit makes, through operators that only move it."""
+    """The layers that multiply what the unit makes, also through operators that only move it."""
     by_name = {node.name: node for node in module.graph.nodes}
     frontier, seen, found = [by_name[unit.value]], set[Node](), []
     while frontier:
@@ -116,7 +128,7 @@ def _unit(node: Node, chain: list[Node]) -> Unit:
     weight = node.args[1] if node.target in rules.MAC and isinstance(node.args[1], Node) else None
     return Unit(
         node=node.name,
-        op="input" if node.op == "placeholder" else str(node.target).removeprefix("aten."),
+        op="input" if node.op == "placeholder" else operator_of(node).removeprefix("aten."),
         module=origin(node),
         value=end.name,
         chain=tuple(link.name for link in chain),
@@ -130,7 +142,7 @@ def _unit(node: Node, chain: list[Node]) -> Unit:
 
 
 def _chain(node: Node) -> list[Node]:
-    """The nodes that runtimes fuse to `node`: batch norm behind a layer, then an activation that only clips."""
+    """The nodes that runtimes fuse into `node`: batch norm behind a layer, then an activation that only clips."""
     chain = [node]
     if family(str(node.target)) not in ("mac", "add", "mul"):
         return chain
@@ -142,6 +154,7 @@ def _chain(node: Node) -> list[Node]:
 
 
 def depends_on_input(module: GraphModule) -> set[Node]:
+    """The nodes whose values depend on an input of the program."""
     live: set[Node] = set()
     for node in module.graph.nodes:
         if node.op == "placeholder" or live.intersection(node.all_input_nodes):
@@ -150,6 +163,7 @@ def depends_on_input(module: GraphModule) -> set[Node]:
 
 
 def is_dialect(node: Node) -> bool:
+    """Whether a node quantizes or dequantizes."""
     return "quantized_decomposed" in str(node.target)
 
 
@@ -158,5 +172,5 @@ def _is_quantize(node: Node) -> bool:
 
 
 def squeezed(shape: Sequence[Any]) -> list[int]:
-    """The dimensions that hold something, in no order: equal for [1, C, H, W] and [1, H, W, C]."""
+    """The sizes of the dimensions larger than 1, sorted: equal for [1, C, H, W] and [1, H, W, C]."""
     return sorted(int(d) for d in shape if int(d) != 1)

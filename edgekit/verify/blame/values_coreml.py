@@ -16,7 +16,7 @@ HALF = "_cast_fp16"
 
 
 def tensors(path: str) -> list[Tensor]:
-    """Every floating result of the program, in order."""
+    """Lists every floating result of the program, in order."""
     return [
         Tensor(spec.name, op.type, spec.shape, tuple(op.names_read()), hint=spec.name.removesuffix(HALF))
         for op in Package(path).operations
@@ -27,7 +27,13 @@ def tensors(path: str) -> list[Tensor]:
 
 
 def open_values(path: str, names: list[str], fused: bool = False) -> Run:
-    """A function that gives the tensors `names` for one sample, as stored: half precision is rounded to its grid."""
+    """Opens the package and returns a function that gives some tensors for one sample, as stored.
+
+    Args:
+        path: The .mlpackage.
+        names: The tensors to give; half precision is rounded to its grid.
+        fused: Has no effect here: the interpreter fuses nothing.
+    """
     wanted, kept = set(names), dict[str, np.ndarray]()
 
     def keep(result: Result) -> None:

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from edgekit_runner.backends.litert import interface
 
 from edgekit.verify.blame.match import Run, Tensor
 from edgekit.verify.predict import usable_cpus
 
 
 def tensors(path: str) -> list[Tensor]:
-    """What operators make from the inputs, in order; `name` is the index of the tensor."""
+    """Lists what operators make from the inputs, in order; `name` is the index of the tensor."""
     interpreter = _interpreter(path)
     details = {int(d["index"]): d for d in interpreter.get_tensor_details()}
     live = {int(d["index"]) for d in interpreter.get_input_details()}
@@ -29,9 +30,15 @@ def tensors(path: str) -> list[Tensor]:
 
 
 def open_values(path: str, names: list[str], fused: bool = False) -> Run:
-    """A function that gives the tensors `names` (indices) for one sample."""
+    """Opens the file and returns a function that gives some tensors for one sample.
+
+    Args:
+        path: The TFLite file.
+        names: The indices of the tensors.
+        fused: Has no effect here: no delegate is used.
+    """
     interpreter = _interpreter(path)
-    inputs = {d["name"]: int(d["index"]) for d in interpreter.get_input_details()}
+    inputs = {d["name"]: int(d["index"]) for d in interface(interpreter)[0]}
 
     def run(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for name, array in feeds.items():

@@ -19,7 +19,7 @@ from edgekit.verify.predict import usable_cpus
 
 
 def tensors(path: str) -> list[Tensor]:
-    """Everything that operators make from the inputs, in order."""
+    """Lists everything that operators make from the inputs, in order."""
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     shapes = {v.name: _shape(v) for v in (*model.graph.value_info, *model.graph.output)}
@@ -38,7 +38,13 @@ def tensors(path: str) -> list[Tensor]:
 
 
 def open_values(path: str, names: list[str], fused: bool = False) -> Run:
-    """A function that gives the tensors `names` for one sample. fused: with the runtime's optimizations on."""
+    """Opens the file and returns a function that gives some tensors for one sample.
+
+    Args:
+        path: The ONNX file.
+        names: The tensors.
+        fused: Whether to run with the runtime's optimizations on.
+    """
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
     known = {value.name: value for value in model.graph.value_info}
     there = {value.name for value in model.graph.output}
@@ -57,7 +63,7 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...]:
 
 
 def _grid(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Grid | None:
-    """(scale, zero point) of what a QuantizeLinear makes; None where it has one for each channel."""
+    """(scale, zero point) of what a QuantizeLinear makes; None where each channel has its own."""
     if node.op_type != "QuantizeLinear" or node.input[1] not in constants:
         return None
     scale = constants[node.input[1]]

@@ -1,1 +1,1 @@
-"""The work of a file as its runtime's own graph has it, one runtime a file."""
+"""The work of a file as its runtime's own graph shows it; one module per runtime."""

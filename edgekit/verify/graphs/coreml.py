@@ -1,4 +1,4 @@
-"""What a Core ML program computes, from its package: operations by the type of what they make."""
+"""What a Core ML program computes, read from its package: operations by the type of their result."""
 
 from collections.abc import Callable
 from math import prod
@@ -11,7 +11,10 @@ _ITEM_BYTES = {"float32": 4, "int32": 4, "float16": 2, "int16": 2, "uint16": 2}
 
 
 def read(path: str) -> ExecutedGraph:
-    """Constants left out; what depends on constants alone (constexpr_*) is a stored weight."""
+    """Reads the executed graph of a package.
+
+    Constants are left out; what depends on constants alone (constexpr_*) is a stored weight.
+    """
     package = Package(path)
     shapes = {spec.name: spec.shape for spec in package.inputs}
     shapes |= {spec.name: spec.shape for op in package.operations for spec in op.outputs}
@@ -58,7 +61,7 @@ def _matmul(of: Of, output: Shape) -> int:
 
 
 def _recurrent(of: Of, output: Shape) -> int:
-    """x is [T, N, I]."""
+    """Counts each weight matrix once per step; `x` is [T, N, I]."""
     names = ("weight_ih", "weight_hh", "weight_ih_back", "weight_hh_back")
     return prod(of("x")[:-1]) * sum(prod(shape) for name in names if (shape := of(name)))
 

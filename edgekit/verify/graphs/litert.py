@@ -10,15 +10,18 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from edgekit.verify.lint import HYBRID
 from edgekit.verify.work import ExecutedGraph, Operator, bytes_by_dtype, product
 
-#: where the tensor that is computed on stands, if it is not the first operand
+#: the index of the operand that is computed on, where it is not the first
 _DATA = {"TRANSPOSE_CONV": 2, "SPLIT": 1}
 _WEIGHT = {"TRANSPOSE_CONV": 1}
 Shape = tuple[int, ...]
 
 
 def read(path: str) -> ExecutedGraph:
-    """Operators by the dtype of the tensor that they compute on and of what they make; a layer that reads float and
-    multiplies by int8 is "hybrid"."""
+    """Reads the operators of a file.
+
+    Each has the dtype of the tensor that it computes on and of its result; a layer that reads float and multiplies by int8
+    is "hybrid".
+    """
     interpreter = Interpreter(
         path, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     )
@@ -55,7 +58,7 @@ def _operator(call: Mapping[str, Any], details: Mapping[int, Any], stored: set[i
 def _is_hybrid(
     kind: str, read: str, places: Sequence[int], details: Mapping[int, Any], stored: set[int]
 ) -> bool:
-    """Whether it reads float, rounds that itself and multiplies by stored int8."""
+    """Whether the operator reads float, rounds it itself and multiplies by stored int8."""
     weight = places[_WEIGHT.get(kind, 1)] if len(places) > 1 else -1
     return read == "float32" and weight in stored and _dtype(details[weight]) == "int8"
 
@@ -93,7 +96,7 @@ def _batch_product(inputs: Sequence[Shape], output: Shape) -> int:
 
 
 def _recurrent(inputs: Sequence[Shape], output: Shape) -> int:
-    """Each weight matrix once for every step of every sample of the input [N, T, I]."""
+    """Counts each weight matrix once for every step of every sample of the input [N, T, I]."""
     return prod(inputs[0][:-1]) * sum(prod(shape) for shape in inputs[1:9] if len(shape) == 2)
 
 

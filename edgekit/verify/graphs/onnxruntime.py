@@ -1,4 +1,4 @@
-"""What ONNX Runtime executes of a file: its own graph, after it optimized it for this CPU (`optimized_model_filepath`).
+"""What ONNX Runtime executes of a file: its own graph, as optimized for this CPU (`optimized_model_filepath`).
 
 QLinearConv is an integer kernel there, Conv a float one. Shapes are those of the file as written: fused kernels keep the
 names of the values that they make. Source: onnxruntime, "Quantize ONNX models", and its issues 5849, 14642.
@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 
 def read(path: str) -> ExecutedGraph:
-    """Operators by the dtype that each computes in; moves and pools take the dtype of what they move."""
+    """Reads the operators of the optimized graph by the dtype each computes in; moves and pools have that of their input."""
     original, model = onnx.load(path), _optimized(path)
     shapes = {**_shapes(original), **_shapes(model)}
     operators = (
@@ -35,7 +35,7 @@ def _optimized(path: str) -> onnx.ModelProto:
         options = ort.SessionOptions()
         options.optimized_model_filepath = saved
         options.log_severity_level = 4
-        # up to EXTENDED: the hardware-specific layout pass above it is reported by no portable op name
+        # up to EXTENDED: the layout pass above it depends on the hardware, and its operators have no portable names
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         return onnx.load(saved)
@@ -48,7 +48,7 @@ def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, Shape, int]]:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    """What shape inference finds; operators of ONNX Runtime's own end it, so that both graphs are asked."""
+    """The shapes that inference finds; it ends at ONNX Runtime's own operators, so both graphs are asked."""
     graph = onnx.shape_inference.infer_shapes(model).graph
     found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.value_info, *graph.input, *graph.output):
@@ -118,18 +118,18 @@ def _product(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
 
 
 def _recurrent(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
-    """The input is [T, N, I], the weights of both directions stand in one tensor each."""
+    """The multiply-accumulates of a cell: the input is [T, N, I], and each weight tensor holds both directions."""
     return prod(inputs[0][:-1]) * (prod(inputs[1][-2:]) + prod(inputs[2][-2:])) * (inputs[1][:1] or (1,))[0]
 
 
 def _attention(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
-    """Attention [N, L, H] with one weight [H, 3 H] for all three projections, and the two products of activations."""
+    """Attention on [N, L, H] with one weight [H, 3 H] for all three projections, and the two products of activations."""
     batch, length, width = inputs[0]
     return batch * length * (prod(inputs[1]) + 2 * length * width)
 
 
 def _einsum(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
-    """Every index of the equation runs once through all the others."""
+    """The product of the sizes of all indices in the equation."""
     equation = next(a.s.decode() for a in node.attribute if a.name == "equation").replace(" ", "")
     sizes: dict[str, int] = {}
     for indices, shape in zip(equation.split("->")[0].split(","), inputs, strict=False):

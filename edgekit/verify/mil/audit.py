@@ -27,7 +27,18 @@ _FLUSHED_BELOW = 2.0**-25  # half of the smallest denormal: such a value becomes
 
 @dataclass(slots=True)
 class Finding:
-    """What one output showed over all runs. Ratios are the worst run's share of the nonzero values."""
+    """What one output showed over all runs.
+
+    Attributes:
+        operation: The type of the operation.
+        name: The name of the output.
+        dtype: Its type in the program.
+        absmax: The largest finite magnitude.
+        overflow: How many values exceed 65504, or became infinite here.
+        nan: How many values are NaN.
+        flushed_ratio: The share of nonzero values that became zero, in the worst run.
+        denormal_ratio: The share of nonzero values that are denormal, in the worst run.
+    """
 
     operation: str
     name: str
@@ -40,6 +51,7 @@ class Finding:
 
     @property
     def is_bad(self) -> bool:
+        """Whether a value overflowed or became NaN."""
         return self.overflow > 0 or self.nan > 0
 
     def __str__(self) -> str:
@@ -55,7 +67,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """bad: overflow or NaN. near: within the headroom of overflow. underflow: too small to be exact."""
+    """The findings of an audit, each group in execution order.
+
+    Attributes:
+        bad: Overflow or NaN.
+        near: Within the headroom of overflow.
+        underflow: Too small to be exact.
+        absmax: The largest finite magnitude of all.
+    """
 
     bad: tuple[Finding, ...]
     near: tuple[Finding, ...]
@@ -76,11 +95,16 @@ class AuditReport:
 
 @dataclass
 class Audit:
-    """A hook for Interpreter; it may watch many runs. `findings` is in execution order."""
+    """A hook for Interpreter; it may watch many runs.
+
+    Attributes:
+        findings: Output name -> finding, in execution order.
+    """
 
     findings: dict[str, Finding] = field(default_factory=dict)
 
     def __call__(self, result: Result) -> None:
+        """Adds the result of one operation."""
         spec = result.spec
         row = self.findings.setdefault(spec.name, Finding(result.operation.type, spec.name, spec.dtype))
         size = result.exact.abs()
@@ -98,7 +122,13 @@ class Audit:
     def report(
         self, headroom: float = 4.0, flushed_ratio: float = 0.05, denormal_ratio: float = 0.5
     ) -> AuditReport:
-        """headroom: values above 65504 / headroom are near; the ratios are the limits of underflow."""
+        """Sorts the findings.
+
+        Args:
+            headroom: Values above 65504 / headroom are near overflow.
+            flushed_ratio: The share of values flushed to zero above which an output counts as underflow.
+            denormal_ratio: The share of denormal values above which an output counts as underflow.
+        """
         half = [row for row in self.findings.values() if row.dtype == "float16"]
         small = [r for r in half if r.flushed_ratio > flushed_ratio or r.denormal_ratio > denormal_ratio]
         return AuditReport(
@@ -110,7 +140,7 @@ class Audit:
 
 
 def _born_infinite(size: Tensor, inputs: list[Tensor]) -> int:
-    """How many values are infinite although nothing that was read is."""
+    """How many values are infinite although every value that was read is finite."""
     count = int(torch.isinf(size).sum())
     if count and any(t.is_floating_point() and bool(torch.isinf(t).any()) for t in inputs):
         return 0

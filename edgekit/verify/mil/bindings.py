@@ -23,12 +23,20 @@ from edgekit.verify.mil.package import Literal, Operation, Package
 
 Values = dict[str, Any]
 Rounding = Callable[[Tensor], Tensor]
-_ROUNDING_PARAMETER = "round_state"  # an operation with inner state rounds it with what it gets here
+# an operation with an inner state rounds it with the function that it gets here
+_ROUNDING_PARAMETER = "round_state"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One call: `call(values)` gives a result for each output; `dead` are not read afterwards."""
+    """One call of an operation.
+
+    Attributes:
+        operation: The operation.
+        call: `call(values)` gives one result for each output.
+        inputs: `inputs(values)` gives the tensors that the call reads.
+        dead: The names of values that are not read afterwards.
+    """
 
     operation: Operation
     call: Callable[[Values], tuple[Any, ...]]
@@ -37,16 +45,17 @@ class Step:
 
 
 def rounded(value: Tensor) -> Tensor:
-    """float32 -> the nearest float16 value, held as float32; beyond 65504 + half a step it is infinite."""
+    """Rounds float32 to the nearest float16 value, held as float32; beyond 65504 + half a step it is infinite."""
     return value.half().float()
 
 
 def unrounded(value: Tensor) -> Tensor:
+    """Returns the value as it is, in the place of `rounded`."""
     return value
 
 
 def to_tensor(value: Any) -> Any:
-    """Array -> tensor (any float as float32, uint16 and uint32 as int32); a str or a list stays itself."""
+    """Turns an array into a tensor (any float as float32, uint16 and uint32 as int32); a str or a list stays as it is."""
     if not isinstance(value, np.ndarray):
         return value
     dtype: Any = value.dtype
@@ -60,9 +69,17 @@ def to_tensor(value: Any) -> Any:
 
 
 def build_steps(package: Package, half: bool) -> tuple[list[Step], Values]:
-    """The steps of the program, and the outputs that are constant. half: float16 results are rounded.
+    """Prepares the steps of a program.
 
-    Raises VerificationError for an operation, or an argument of one, that cannot be executed.
+    Args:
+        package: The program.
+        half: Whether float16 results are rounded.
+
+    Returns:
+        The steps, and the outputs that are constant.
+
+    Raises:
+        VerificationError: An operation, or an argument of one, cannot be executed.
     """
     functions = supported()
     _refuse_unknown(package, functions)
@@ -117,7 +134,7 @@ def _expand(operation: Operation, call: _Call, constants: Values, half: bool) ->
 def _dead_after(
     index: int, operation: Operation, last_use: dict[str, int], keep: set[str], call: _Call
 ) -> tuple[str, ...]:
-    """Names read here for the last time, and results that nobody reads."""
+    """The names that are read here for the last time, and results that nothing reads."""
     read = {name for name in call.names if last_use[name] == index}
     unread = {spec.name for spec in operation.outputs if spec.name not in last_use}
     return tuple(sorted((read | unread) - keep))
@@ -196,7 +213,7 @@ def _check_arguments(operation: Operation, function: Callable[..., Any], given: 
 
 
 def _place(call: _Call, parameter: str, hint: Any, items: list[Any], constant: list[bool]) -> None:
-    """Files one argument of a call by what the function wants and by whether it is known now."""
+    """Sorts one argument into a call, by what the function takes and by whether its value is known now."""
     if hint == list[Tensor]:
         call.several[parameter] = items
         return

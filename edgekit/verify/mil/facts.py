@@ -1,4 +1,4 @@
-"""What a program is made of, read from the file without running it: the ground for a precision lint."""
+"""What a program is made of, read from the file without running it: the basis of a precision lint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ _NOT_COMPUTE = {*shape_ops.OPS, "cast", "dequantize", "gather", "identity", "qua
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """ops: (operation, output type) -> how many, const left out. compute: output type -> how many."""
+    """What a program is made of.
+
+    Attributes:
+        ops: (operation, output type) -> how many; `const` is left out.
+        compute: Output type -> how many operations compute in it.
+        casts: How many casts there are.
+        weight_bytes: The size of the stored weights.
+        spec_version: The Core ML specification version.
+        opset: The name of the operation set.
+    """
 
     ops: Counter[tuple[str, str]]
     compute: Counter[str]
@@ -24,21 +33,21 @@ class Facts:
 
 
 def op_counts(package: Package) -> Counter[tuple[str, str]]:
-    """(operation type, type of its first output) -> how many; all but `const` are counted."""
+    """Counts operations by (type, type of the first output); all but `const` are counted."""
     return Counter((op.type, _dtype(op)) for op in package.operations if op.type != "const")
 
 
 def compute_ops_by_dtype(package: Package) -> Counter[str]:
-    """Type of the result -> how many operations compute in it.
+    """Counts the operations that compute, by the type of their result.
 
-    Left out is what computes nothing: constants, casts, quantize and dequantize, and moving data.
+    Whatever computes nothing is left out: constants, casts, quantize and dequantize, and moving data.
     """
     computing = (op for op in package.operations if not op.is_constant and op.type not in _NOT_COMPUTE)
     return Counter(_dtype(op) for op in computing)
 
 
 def facts(package: Package) -> Facts:
-    """All of the above, and what the package says of itself."""
+    """Collects the counts, and what the package says of itself."""
     ops = op_counts(package)
     return Facts(
         ops=ops,

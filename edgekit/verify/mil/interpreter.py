@@ -34,7 +34,15 @@ _INPUT_DTYPES = frozenset({"float16", "float32", "int8", "int16", "int32", "uint
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a hook sees of one floating output: before and after rounding, and the tensors that were read."""
+    """What a hook sees of one floating output.
+
+    Attributes:
+        operation: The operation.
+        spec: The output as the program declares it.
+        exact: Its value before rounding.
+        stored: Its value after rounding.
+        inputs: The tensors that the operation read.
+    """
 
     operation: Operation
     spec: TensorSpec
@@ -49,12 +57,15 @@ Hook = Callable[[Result], None]
 class Interpreter:
     """Runs a package.
 
-    precision  "float16": every result that the program types float16 is rounded to it; "float32": nothing is
-    hook       called with the Result of every floating output, in execution order
+    Args:
+        package: The program.
+        precision: "float16" rounds every result that the program types float16; "float32" rounds nothing.
+        hook: Called with the Result of every floating output, in execution order.
 
-    Raises VerificationError here for an operation or an argument that is not supported, and in `run` for an
-    option that is not, for an operation that fails, and for a result whose shape or kind is not the
-    declared one.
+    Raises:
+        VerificationError: From the constructor, for an operation or an argument that is not supported; from `run`, for
+            an option that is not supported, for an operation that fails, and for a result whose shape or kind is not
+            the declared one.
     """
 
     def __init__(
@@ -75,9 +86,16 @@ class Interpreter:
         self._steps, self._fixed = build_steps(package, self._half)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Input name -> array of the declared shape. Output name -> array; floats are float32.
+        """Runs the program once.
 
-        Raises UserError for a missing or unknown input, or one of the wrong shape or kind.
+        Args:
+            feeds: Input name -> array of the declared shape.
+
+        Returns:
+            Output name -> array; floats are float32.
+
+        Raises:
+            UserError: An input is missing, unknown, or of the wrong shape or kind.
         """
         with torch.inference_mode():
             values: Values = dict(self._fixed) | self._feed(feeds)
@@ -128,7 +146,7 @@ def _fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:
 
 
 def _check(operation: Operation, spec: TensorSpec, result: Tensor) -> None:
-    """A result must be what the program declares."""
+    """Raises VerificationError unless a result is what the program declares."""
     if not _fits(tuple(result.shape), spec.shape):
         raise VerificationError(
             f"{operation.type} {spec.name!r}: declared {list(spec.shape)}, computed {list(result.shape)}"

@@ -2,7 +2,7 @@
 
 The file is read as it stands on disk, without the code that wrote it: Manifest.json names the model file
 under `Data/`, that protobuf holds the program, and weight.bin holds the large constants. Everything that
-the package can be wrong about is checked when it is opened, and told as a VerificationError.
+can be wrong with the package is checked when it is opened, and reported as a VerificationError.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from edgekit.verify.mil.values import WeightFiles, read_value, type_and_shape
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name, shape (-1 is a flexible dimension) and type ("float16", "int32", ...) of a value."""
+    """What the program declares of a value.
+
+    Attributes:
+        name: Its name.
+        shape: Its shape; -1 is a flexible dimension.
+        dtype: Its type: "float16", "int32", ...
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -36,7 +42,15 @@ class Literal:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation. An argument is the name of a value or a literal; `concat` and the like take several."""
+    """One operation of a program.
+
+    Attributes:
+        type: Its type in the MIL documentation.
+        inputs: Argument -> names of values, or literals; `concat` and the like take several.
+        outputs: What it declares of its results.
+        attributes: Literals that are not arguments.
+        blocks: How many nested blocks it has.
+    """
 
     type: str
     inputs: dict[str, tuple[str | Literal, ...]]
@@ -46,7 +60,7 @@ class Operation:
 
     @property
     def name(self) -> str:
-        """The name of the first output, which is the only name that an operation surely has."""
+        """The name of the first output, the only name that an operation is sure to have."""
         return self.outputs[0].name if self.outputs else "(no output)"
 
     @property
@@ -55,6 +69,7 @@ class Operation:
         return self.type == "const" or self.type.startswith("constexpr_")
 
     def names_read(self) -> Iterator[str]:
+        """The names of the values that it reads."""
         for arguments in self.inputs.values():
             yield from (a for a in arguments if isinstance(a, str))
 
@@ -62,14 +77,20 @@ class Operation:
 class Package:
     """A saved ML Program.
 
-    inputs, outputs  the interface, as TensorSpec
-    operations       the operations of the main function in execution order, `const` included
-    spec_version     Core ML specification version (8 is iOS17)
-    opset            name of the operation set, e.g. "CoreML7"
-    weight_bytes     size of the blobs that the program refers to, shared ones counted once
+    Args:
+        path: The folder of the .mlpackage.
 
-    Raises UserError when there is nothing at `path`, VerificationError when what is there is not a sound ML
-    Program.
+    Attributes:
+        inputs: The inputs of the program, as TensorSpec.
+        outputs: Its outputs, as TensorSpec.
+        operations: The operations of the main function in execution order, `const` included.
+        spec_version: The Core ML specification version (8 is iOS17).
+        opset: The name of the operation set, e.g. "CoreML7".
+        weight_bytes: The size of the blobs that the program refers to, shared ones counted once.
+
+    Raises:
+        UserError: There is nothing at `path`.
+        VerificationError: What is there is not a sound ML Program.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -171,7 +192,7 @@ def _spec(message: Any) -> TensorSpec:
 
 
 def _operation(message: Any) -> Operation:
-    """Protobuf messages are temporary wrappers, so the program is copied into plain records once."""
+    """Copies an operation into a plain record, once: protobuf messages are temporary wrappers."""
     inputs = {
         str(name): tuple(
             str(binding.name) if binding.WhichOneof("binding") == "name" else Literal(binding.value)

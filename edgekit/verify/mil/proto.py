@@ -39,7 +39,7 @@ def _module(name: str) -> Any:
 
 
 def parse_model(data: bytes) -> Any:
-    """The `Model` message in `data`. Raises google.protobuf.message.DecodeError for bytes that are none."""
+    """Parses the `Model` message in `data`. Raises google.protobuf.message.DecodeError where there is none."""
     model = _module("Model_pb2").Model()
     model.ParseFromString(data)
     return model
@@ -48,7 +48,8 @@ def parse_model(data: bytes) -> Any:
 def dtype_name(number: int) -> str:
     """The MIL type with this number, in lower case: "float16", "int32", "uint4", "string".
 
-    Raises VerificationError for a number that names no type.
+    Raises:
+        VerificationError: No type has this number.
     """
     try:
         return str(_module("MIL_pb2").DataType.Name(number)).lower()

@@ -1,7 +1,7 @@
 """Constants of an ML Program: values written in the protobuf, and blobs in `weight.bin`.
 
 weight.bin starts with 64 bytes {u32 count, u32 version = 2}. A blob value names an offset; 64 bytes of
-metadata stand there: {u32 0xDEADBEEF, u32 type, u64 size in bytes, u64 offset of the data}. Elements of
+metadata are stored there: {u32 0xDEADBEEF, u32 type, u64 size in bytes, u64 offset of the data}. Elements of
 fewer than 8 bits are packed least significant bit first (MIL op documentation, iOS16
 `constexpr_lut_to_dense`).
 """
@@ -44,7 +44,7 @@ _PACKED = {  # bits, signed
 
 
 def type_and_shape(value_type: Any) -> tuple[str, tuple[int, ...]]:
-    """ValueType message -> (type name, shape). A flexible dimension is -1; lists have no shape."""
+    """Reads a ValueType message into (type name, shape). A flexible dimension is -1; lists have no shape."""
     kind = value_type.WhichOneof("type")
     if kind != "tensorType":
         return str(kind), ()
@@ -54,7 +54,7 @@ def type_and_shape(value_type: Any) -> tuple[str, tuple[int, ...]]:
 
 
 def unpack_bits(raw: np.ndarray, bits: int, count: int, signed: bool = False) -> np.ndarray:
-    """Bytes [n] -> `count` integers of `bits` bits each, [count] of uint8 (int8 when signed)."""
+    """Unpacks bytes [n] into `count` integers of `bits` bits each: [count] of uint8, or int8 when signed."""
     table = np.unpackbits(raw, bitorder="little")[: count * bits].reshape(count, bits)
     values = (table.astype(np.int16) << np.arange(bits, dtype=np.int16)).sum(axis=1).astype(np.int16)
     if signed:
@@ -63,7 +63,7 @@ def unpack_bits(raw: np.ndarray, bits: int, count: int, signed: bool = False) ->
 
 
 def decode(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Bytes [n] -> array of `shape`. Raises VerificationError when there are too few bytes for it."""
+    """Turns bytes [n] into an array of `shape`. Raises VerificationError when there are too few bytes for it."""
     count = math.prod(shape)
     bits, signed = _PACKED.get(dtype, (0, False))
     if not bits and dtype not in _NUMPY:
@@ -79,7 +79,11 @@ def decode(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 class WeightFiles:
-    """The blob files of one package. `model_dir` is the folder that `@model_path` stands for."""
+    """The blob files of one package.
+
+    Args:
+        model_dir: The folder that `@model_path` stands for.
+    """
 
     def __init__(self, model_dir: Path) -> None:
         self._model_dir = model_dir
@@ -110,7 +114,7 @@ class WeightFiles:
 
 
 def read_value(value: Any, files: WeightFiles) -> Any:
-    """Value message -> array, str or list. A tensor of rank 0 is an array of shape ()."""
+    """Reads a Value message into an array, a str or a list. A tensor of rank 0 is an array of shape ()."""
     dtype, shape = type_and_shape(value.type)
     if value.WhichOneof("value") == "blobFileValue":
         blob = value.blobFileValue

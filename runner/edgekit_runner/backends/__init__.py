@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Feeds = Mapping[str, NDArray[Any]]
-    Arrays = dict[str, NDArray[Any]]
+Feeds = Mapping[str, "NDArray[Any]"]
+Arrays = dict[str, "NDArray[Any]"]
 
 
 class NotReported(RunnerError):
@@ -39,8 +39,14 @@ class NotReported(RunnerError):
 
 @dataclass(frozen=True, kw_only=True)
 class TensorInfo:
-    """An input or output. `shape` has -1 for a free dimension; `dtype` is numpy's name; real value =
-    (stored - zero_point) * scale, both None where the artifact does not say.
+    """An input or output.
+
+    Attributes:
+        name: Its name in the artifact.
+        shape: -1 for a free dimension.
+        dtype: The name that numpy has for it.
+        scale: Of the real value (stored - zero_point) * scale; None where the artifact does not say.
+        zero_point: The same.
     """
 
     name: str
@@ -52,8 +58,13 @@ class TensorInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class OpCall:
-    """One operator of one run: the node's name, its operator, where the runtime says it ran, and its own seconds,
-    without those of the nodes that it runs inside (the body of a loop).
+    """One operator of one run.
+
+    Attributes:
+        name: Of the node.
+        op: Its operator.
+        where: Where the runtime says that it ran.
+        seconds: Its own, without those of the nodes that it runs inside (the body of a loop).
     """
 
     name: str
@@ -65,7 +76,7 @@ class OpCall:
 class Session(ABC):
     """An opened artifact. `run` is feed, invoke, fetch; they are apart so that only `invoke` is timed.
 
-    Feeds and results are in the artifact's own dtype and shape; `quantize` converts.
+    Feeds and results are in the artifact's own dtype and shape; `feeds` converts.
     """
 
     inputs: tuple[TensorInfo, ...]
@@ -73,30 +84,41 @@ class Session(ABC):
     runtime_version: str
 
     @abstractmethod
-    def feed(self, feeds: "Feeds") -> None:
+    def feed(self, feeds: Feeds) -> None:
         """Hands the inputs to the runtime (a copy, where the runtime copies)."""
 
     @abstractmethod
     def invoke(self) -> None:
-        """One inference on what was fed last. Raises `RunnerError` when the runtime fails."""
+        """Runs one inference on what was fed last.
+
+        Raises:
+            RunnerError: The runtime failed.
+        """
 
     @abstractmethod
-    def fetch(self) -> "Arrays":
+    def fetch(self) -> Arrays:
         """The outputs of the last `invoke`, by name, as arrays of their own."""
 
     @abstractmethod
     def placement(self) -> dict[str, Any]:
-        """Where the work ran as the runtime itself reports it, as far as asking is cheap; never assumed. `nodes`
-        is a count by place, or None with `nodes_reason`.
+        """Where the work ran as the runtime itself reports it, as far as asking is cheap; never assumed.
+
+        Returns:
+            `source`, who says so, and `nodes`, a count by place, or None with `nodes_reason`.
         """
 
     def nodes(self) -> "tuple[str, dict[str, int]]":
-        """Who says so, and how many nodes run in each place, by the runtime's own report; may be slow. Raises
-        `NotReported` where only a profile tells, or nothing does.
+        """How many nodes run in each place, by the runtime's own report; may be slow.
+
+        Returns:
+            Who says so, and a count by place.
+
+        Raises:
+            NotReported: Only a profile tells, or nothing does.
         """
         raise NotReported("this runtime does not tell which node runs where.")
 
-    def run(self, feeds: "Feeds") -> "Arrays":
+    def run(self, feeds: Feeds) -> Arrays:
         """feed, invoke, fetch."""
         self.feed(feeds)
         self.invoke()
@@ -114,7 +136,15 @@ def load(name: str) -> Any:
 
 
 def find(path: str, format_name: str | None = None) -> Any:
-    """The backend for a format, or else for the path's suffix. Raises `UserError` listing what there is."""
+    """The backend for an artifact.
+
+    Args:
+        path: The artifact, whose suffix decides where no format is given.
+        format_name: The name of its format.
+
+    Raises:
+        UserError: No backend opens it; the message lists what there is.
+    """
     modules = [load(name) for name in names()]
     if format_name is not None:
         for module in modules:
@@ -130,7 +160,16 @@ def find(path: str, format_name: str | None = None) -> Any:
 
 
 def check_options(module_options: tuple[str, ...], options: Mapping[str, Any], runtime: str) -> None:
-    """Raises `UserError` for an option that the backend does not have."""
+    """Looks for options that the backend does not have.
+
+    Args:
+        module_options: The options that it has.
+        options: What was given.
+        runtime: The name of the runtime.
+
+    Raises:
+        UserError: It does not have one of them.
+    """
     for name in options:
         if name not in module_options:
             allowed = ", ".join(module_options) or "none"
@@ -138,7 +177,16 @@ def check_options(module_options: tuple[str, ...], options: Mapping[str, Any], r
 
 
 def flag(options: Mapping[str, Any], name: str, default: bool) -> bool:
-    """A boolean option. Raises `UserError` for anything else."""
+    """The value of a boolean option.
+
+    Args:
+        options: What was given.
+        name: The option.
+        default: Its value where it was not given.
+
+    Raises:
+        UserError: It is not a boolean.
+    """
     value = options.get(name, default)
     if not isinstance(value, bool):
         raise UserError(f"option {name!r} is {value!r}; allowed: true, false.")
@@ -153,7 +201,11 @@ def missing(distribution: str, error: ImportError) -> str:
 
 
 def dtype_name(dtype: "np.dtype[Any] | type | str") -> str:
-    """numpy's name of a dtype. Raises `TypeError` for a name that numpy lacks."""
+    """The name that numpy has for a dtype.
+
+    Raises:
+        TypeError: numpy has none.
+    """
     import numpy
 
     return str(numpy.dtype(dtype).name)

@@ -7,14 +7,19 @@ Threads cannot be set. The compute units are a wish: Core ML chooses for each op
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edgekit_runner.backends import (
+    Arrays,
+    Feeds,
+    NotReported,
+    OpCall,
+    Session,
+    TensorInfo,
+    check_options,
+    missing,
+)
 from edgekit_runner.errors import MissingRuntime, RunnerError, UnsupportedPlatform, UserError, first_line
-
-from . import NotReported, OpCall, Session, TensorInfo, check_options, missing
-
-if TYPE_CHECKING:
-    from . import Arrays, Feeds
 
 FORMAT = "coreml"
 SUFFIX = ".mlpackage"
@@ -27,7 +32,12 @@ _DTYPES = {65552: "float16", 65568: "float32", 65600: "float64", 131104: "int32"
 
 
 def load_runtime() -> str:
-    """Imports coremltools and returns its version. Raises `UnsupportedPlatform` or `MissingRuntime`."""
+    """Imports coremltools and returns its version.
+
+    Raises:
+        UnsupportedPlatform: This is not macOS.
+        MissingRuntime: coremltools does not import.
+    """
     if sys.platform != "darwin":
         raise UnsupportedPlatform(
             "Core ML runs on macOS only; run this there, or prove its outputs with `edgekit verify`."
@@ -40,7 +50,15 @@ def load_runtime() -> str:
 
 
 def open(path: str, threads: int, options: Mapping[str, Any]) -> Session:
-    """Opens a .mlpackage. Option `compute_units` (default "ALL"); `threads` has no effect."""
+    """Opens a .mlpackage.
+
+    Args:
+        threads: Has no effect.
+        options: `compute_units`, by default "ALL".
+
+    Raises:
+        UserError: An option is wrong, or this is no model.
+    """
     check_options(OPTIONS, options, RUNTIME)
     units = options.get("compute_units", "ALL")
     if units not in _UNITS:
@@ -61,9 +79,13 @@ def choices() -> dict[str, tuple[Any, ...]]:
 
 
 def profile(
-    path: str, threads: int, options: Mapping[str, Any], feeds: "Feeds", runs_count: int
+    path: str, threads: int, options: Mapping[str, Any], feeds: Feeds, runs_count: int
 ) -> list[OpCall]:
-    """Raises `NotReported`: Core ML times single operations in Xcode's performance report only."""
+    """Times no operator: Core ML does so in Xcode's performance report only.
+
+    Raises:
+        NotReported: Always.
+    """
     raise NotReported(f"{RUNTIME} gives no profile per operator to programs; use Xcode's performance report.")
 
 
@@ -80,18 +102,22 @@ class CoreMlSession(Session):
         self.inputs = tuple(_info(feature) for feature in description.input)
         self.outputs = tuple(_info(feature) for feature in description.output)
 
-    def feed(self, feeds: "Feeds") -> None:
+    def feed(self, feeds: Feeds) -> None:
         """Keeps the arrays; `predict` copies them."""
         self._feeds = dict(feeds)
 
     def invoke(self) -> None:
-        """One `predict`, which includes its copies. Raises `RunnerError`."""
+        """Runs one `predict`, which includes its copies.
+
+        Raises:
+            RunnerError: Core ML failed.
+        """
         try:
             self._results = self._model.predict(self._feeds)
         except Exception as error:  # the framework's exceptions share no base class
             raise RunnerError(f"{RUNTIME} failed to run the model: {first_line(error)}") from None
 
-    def fetch(self) -> "Arrays":
+    def fetch(self) -> Arrays:
         """The outputs in the order of the description."""
         import numpy
 
@@ -108,7 +134,11 @@ class CoreMlSession(Session):
         }
 
     def nodes(self) -> tuple[str, dict[str, int]]:
-        """Operations by the device that Core ML prefers for them; constants run nowhere. Raises `NotReported`."""
+        """Operations by the device that Core ML prefers for them; constants run nowhere.
+
+        Raises:
+            NotReported: There is no compute plan.
+        """
         try:
             from coremltools.models.compute_plan import MLComputePlan
 

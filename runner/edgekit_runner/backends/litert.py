@@ -2,14 +2,21 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edgekit_runner.backends import (
+    Arrays,
+    Feeds,
+    NotReported,
+    OpCall,
+    Session,
+    TensorInfo,
+    check_options,
+    dtype_name,
+    flag,
+    missing,
+)
 from edgekit_runner.errors import MissingRuntime, RunnerError, UserError, first_line
-
-from . import NotReported, OpCall, Session, TensorInfo, check_options, dtype_name, flag, missing
-
-if TYPE_CHECKING:
-    from . import Arrays, Feeds
 
 FORMAT = "tflite"
 SUFFIX = ".tflite"
@@ -21,7 +28,11 @@ _NO_LIST = "this version of LiteRT does not list its nodes"
 
 
 def load_runtime() -> str:
-    """Imports the interpreter and returns the version. Raises `MissingRuntime`."""
+    """Imports the interpreter and returns the version.
+
+    Raises:
+        MissingRuntime: It does not import.
+    """
     try:
         import ai_edge_litert
         import ai_edge_litert.interpreter
@@ -31,8 +42,14 @@ def load_runtime() -> str:
 
 
 def open(path: str, threads: int, options: Mapping[str, Any]) -> Session:
-    """Opens a .tflite file. Options: `xnnpack` (default true; false runs the built-in kernels) and `delegate`
-    (path of an external delegate's shared library; what it does not take stays where it was).
+    """Opens a .tflite file.
+
+    Args:
+        options: `xnnpack` (default true; false runs the built-in kernels) and `delegate` (path of an external
+            delegate's shared library; what it does not take stays where it was).
+
+    Raises:
+        UserError: An option is wrong, or this is no model.
     """
     check_options(OPTIONS, options, RUNTIME)
     xnnpack = flag(options, "xnnpack", True)
@@ -62,9 +79,13 @@ def choices() -> dict[str, tuple[Any, ...]]:
 
 
 def profile(
-    path: str, threads: int, options: Mapping[str, Any], feeds: "Feeds", runs_count: int
+    path: str, threads: int, options: Mapping[str, Any], feeds: Feeds, runs_count: int
 ) -> list[OpCall]:
-    """Raises `NotReported`: the profiler of the interpreter cannot be reached from Python."""
+    """Times no operator: the profiler of the interpreter cannot be reached from Python.
+
+    Raises:
+        NotReported: Always.
+    """
     raise NotReported(f"{RUNTIME} gives no profile per operator from Python; use its native benchmark_model.")
 
 
@@ -82,21 +103,52 @@ def _delegates(options: Mapping[str, Any]) -> list[Any] | None:
         ) from None
 
 
+def interface(interpreter: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Details of inputs and outputs, named as an app passes them: by the file's signature.
+
+    Args:
+        interpreter: An allocated Interpreter.
+
+    Returns:
+        Inputs and outputs in the order of the main subgraph. A file without a signature, or with several, has the names of its
+        tensors.
+    """
+    sides = interpreter.get_input_details(), interpreter.get_output_details()
+    signatures = interpreter.get_signature_list()
+    if len(signatures) != 1:
+        return sides
+    called = interpreter.get_signature_runner(next(iter(signatures)))
+    named = called.get_input_details(), called.get_output_details()
+    return _named(sides[0], named[0]), _named(sides[1], named[1])
+
+
+def _named(details: list[dict[str, Any]], named: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One name a tensor, or the tensors' own where the signature has one for several."""
+    names = {int(detail["index"]): name for name, detail in named.items()}
+    if set(names) != {int(detail["index"]) for detail in details} or len(names) != len(named):
+        return details
+    return [{**detail, "name": names[int(detail["index"])]} for detail in details]
+
+
 class LiteRtSession(Session):
     """An allocated `Interpreter`. Inputs and outputs are in the order of the main subgraph."""
 
     def __init__(self, interpreter: Any, version: str) -> None:
         self._interpreter = interpreter
         self.runtime_version = version
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        inputs, outputs = interface(interpreter)
         self.inputs = tuple(_info(detail) for detail in inputs)
         self.outputs = tuple(_info(detail) for detail in outputs)
         self._input_index = {detail["name"]: detail["index"] for detail in inputs}
         self._output_index = {detail["name"]: detail["index"] for detail in outputs}
         self._shapes = {detail["name"]: tuple(map(int, detail["shape"])) for detail in inputs}
 
-    def feed(self, feeds: "Feeds") -> None:
-        """Copies the inputs in; a free dimension is resized first. Raises `RunnerError`."""
+    def feed(self, feeds: Feeds) -> None:
+        """Copies the inputs in; a free dimension is resized first.
+
+        Raises:
+            RunnerError: The interpreter did not take them.
+        """
         resized = {name: array for name, array in feeds.items() if array.shape != self._shapes[name]}
         try:
             for name, array in resized.items():
@@ -110,19 +162,24 @@ class LiteRtSession(Session):
             raise RunnerError(f"{RUNTIME} did not take the input: {first_line(error)}") from None
 
     def invoke(self) -> None:
-        """One inference. Raises `RunnerError`."""
+        """Runs one inference.
+
+        Raises:
+            RunnerError: The interpreter failed.
+        """
         try:
             self._interpreter.invoke()
         except (ValueError, RuntimeError) as error:
             raise RunnerError(f"{RUNTIME} failed to run the model: {first_line(error)}") from None
 
-    def fetch(self) -> "Arrays":
+    def fetch(self) -> Arrays:
         """Copies of the outputs."""
         return {name: self._interpreter.get_tensor(index) for name, index in self._output_index.items()}
 
     def placement(self) -> dict[str, Any]:
-        """The nodes that the interpreter lists for the main subgraph: how many ops of the model a delegate took
-        and which were left. It does not name the delegate.
+        """The nodes that the interpreter lists for the main subgraph.
+
+        They tell how many ops of the model a delegate took and which were left, and not which delegate it was.
         """
         try:
             return _placement(self._interpreter._get_ops_details())
@@ -131,7 +188,11 @@ class LiteRtSession(Session):
             return {"source": "unknown", **unknown, "nodes": None, "nodes_reason": _NO_LIST}
 
     def nodes(self) -> tuple[str, dict[str, int]]:
-        """The ops of the model by who runs them. Raises `NotReported`."""
+        """The ops of the model by who runs them.
+
+        Raises:
+            NotReported: This version of LiteRT does not list its nodes.
+        """
         found = self.placement()
         if found["nodes"] is None:
             raise NotReported(f"{found['nodes_reason']}.")
@@ -139,9 +200,11 @@ class LiteRtSession(Session):
 
 
 def _placement(listed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The list holds every op of the model, also those that a delegate took, and a DELEGATE node for each group of
-    them. The group is what lies between the tensors of that node: its inputs are all that comes from outside, its
-    outputs all that is used outside (NodeSubset in lite/graph_info.h of TensorFlow).
+    """Counts what a delegate took.
+
+    The list holds every op of the model, also those that a delegate took, and a DELEGATE node for each group of them.
+    The group is what lies between the tensors of that node: its inputs are all that comes from outside, its outputs all
+    that is used outside (NodeSubset in lite/graph_info.h of TensorFlow).
     """
     ops = [node for node in listed if node["op_name"] != "DELEGATE"]
     delegates = [node for node in listed if node["op_name"] == "DELEGATE"]

@@ -1,21 +1,27 @@
 """ONNX Runtime, on the CPU unless `providers` asks for more.
 
-One inter-op thread and `threads` intra-op threads that do not spin: a spinning thread burns CPU time
-that is not the model's, and steals it from the others on a shared machine.
+One inter-op thread and `threads` intra-op threads that do not spin: a spinning thread burns CPU time that is not the
+model's, and steals it from the others on a shared machine.
 """
 
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edgekit_runner.backends import (
+    Arrays,
+    Feeds,
+    OpCall,
+    Session,
+    TensorInfo,
+    check_options,
+    dtype_name,
+    flag,
+    missing,
+)
 from edgekit_runner.errors import MissingRuntime, RunnerError, UserError, first_line
-
-from . import OpCall, Session, TensorInfo, check_options, dtype_name, flag, missing
-
-if TYPE_CHECKING:
-    from . import Arrays, Feeds
 
 FORMAT = "onnx"
 SUFFIX = ".onnx"
@@ -25,16 +31,18 @@ OPTIONS = ("optimize", "providers")
 _CPU = "CPUExecutionProvider"
 _REMOTE = "AzureExecutionProvider"
 _DTYPES = {"float": "float32", "double": "float64", "bool": "bool"}
-_QUIET = 3
-_SUFFIX = "_kernel_time"
+_QUIET, _SUFFIX = 3, "_kernel_time"
 _NOT_ASKED = "not asked: which node runs where shows in a profiled session only"
 
 
 def load_runtime() -> str:
-    """Imports ONNX Runtime and returns its version. Raises `MissingRuntime`.
+    """Imports ONNX Runtime and returns its version.
 
-    Its telemetry is switched off, unless the caller's environment says otherwise: it costs a thread, 2 MB and
-    a file in the folder for temporary files.
+    Its telemetry is switched off, unless the caller's environment says otherwise: it costs a thread, 2 MB and a file in
+    the folder for temporary files.
+
+    Raises:
+        MissingRuntime: It does not import.
     """
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
@@ -46,13 +54,23 @@ def load_runtime() -> str:
 
 
 def choices() -> dict[str, tuple[Any, ...]]:
-    """Options worth sweeping here: each local provider with the CPU behind it. Raises `MissingRuntime`."""
+    """Options worth sweeping here: each local provider with the CPU behind it.
+
+    Raises:
+        MissingRuntime: ONNX Runtime does not import.
+    """
     return {"providers": tuple(name for name in _available() if name != _REMOTE)}
 
 
 def open(path: str, threads: int, options: Mapping[str, Any]) -> Session:
-    """Opens an ONNX file. Options: `optimize` (default true; false turns every graph optimization off) and
-    `providers` (a list or a text with commas, first choice first; the CPU takes what they leave).
+    """Opens an ONNX file.
+
+    Args:
+        options: `optimize` (default true; false turns every graph optimization off) and `providers` (a list or a text
+            with commas, first choice first; the CPU takes what they leave).
+
+    Raises:
+        UserError: An option is wrong, or this is no model.
     """
     check_options(OPTIONS, options, RUNTIME)
     settings, asked, version = _settings(threads, options), _providers(options), load_runtime()
@@ -60,10 +78,15 @@ def open(path: str, threads: int, options: Mapping[str, Any]) -> Session:
 
 
 def profile(
-    path: str, threads: int, options: Mapping[str, Any], feeds: "Feeds", runs_count: int
+    path: str, threads: int, options: Mapping[str, Any], feeds: Feeds, runs_count: int
 ) -> list[OpCall]:
-    """Each node of each run, from the runtime's own profiler, in a session of its own: profiling costs time. The
-    profiler counts whole microseconds, rounded down: nodes of a few microseconds come out too short.
+    """Each node of each run, from the runtime's own profiler, in a session of its own: profiling costs time.
+
+    The profiler counts whole microseconds, rounded down: short nodes come out too short.
+
+    Raises:
+        UserError: An option is wrong, or this is no model.
+        RunnerError: The runtime failed, or its profiler lost some runs.
     """
     import shutil
     import tempfile
@@ -87,8 +110,10 @@ def profile(
 
 
 def op_calls(events: Sequence[Mapping[str, Any]], runs_count: int) -> list[OpCall]:
-    """The nodes of the last `runs_count` runs of a profile that holds one run more. Raises `RunnerError` when the
-    profiler lost some: it keeps a million events and drops the rest.
+    """The nodes of the last `runs_count` runs of a profile that holds one run more.
+
+    Raises:
+        RunnerError: The profiler lost some runs: it keeps a million events and drops the rest.
     """
     begins = [event["ts"] for event in events if event["name"] == "model_run"]
     if len(begins) != runs_count + 1:
@@ -109,9 +134,7 @@ def op_calls(events: Sequence[Mapping[str, Any]], runs_count: int) -> list[OpCal
 
 
 def _own_times(nodes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], int]]:
-    """Each node with its microseconds less those of the nodes inside it: a node comes after what it ran, which
-    began after it did.
-    """
+    """Each node with its microseconds less those of the nodes inside it, which come before it in the profile."""
     before: list[tuple[int, int]] = []
     for event in nodes:
         inside = 0
@@ -178,18 +201,22 @@ class OnnxSession(Session):
         self.outputs = tuple(_info(arg) for arg in session.get_outputs())
         self._names = [info.name for info in self.outputs]
 
-    def feed(self, feeds: "Feeds") -> None:
+    def feed(self, feeds: Feeds) -> None:
         """Keeps the arrays: the runtime reads them in place."""
         self._feeds = dict(feeds)
 
     def invoke(self) -> None:
-        """One `run`. Raises `RunnerError`."""
+        """Runs one `run`.
+
+        Raises:
+            RunnerError: The runtime failed.
+        """
         try:
             self._results = self._session.run(self._names, self._feeds)
         except Exception as error:  # the runtime's exceptions share no base class
             raise RunnerError(f"{RUNTIME} failed to run the model: {first_line(error)}") from None
 
-    def fetch(self) -> "Arrays":
+    def fetch(self) -> Arrays:
         """The arrays that `run` returned."""
         return dict(zip(self._names, self._results, strict=True))
 

@@ -1,4 +1,4 @@
-"""The operations of the MIL documentation, a family a file. Each file ends in a literal table `OPS`.
+"""The operations of the MIL documentation, one family per file. Each file ends in a literal table `OPS`.
 
 An operation is a function whose parameters carry the names of the documentation. The annotation of a
 parameter says what it is given: `Tensor` and `list[Tensor]` take values of the program, everything else
@@ -46,5 +46,5 @@ FAMILIES = (
 
 
 def supported() -> dict[str, Callable[..., Any]]:
-    """Operation type -> function, for every operation that can be executed."""
+    """Maps the type of every operation that can be executed to its function."""
     return {name: function for family in FAMILIES for name, function in family.OPS.items()}

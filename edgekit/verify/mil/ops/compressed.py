@@ -19,13 +19,13 @@ from edgekit.verify.mil.values import unpack_bits
 
 
 def affine_dequantize(quantized_data: Tensor, zero_point: Tensor, scale: Tensor, axis: int) -> Tensor:
-    """scale * (quantized_data - zero_point)."""
+    """Computes scale * (quantized_data - zero_point)."""
     levels = quantized_data.float() - along(zero_point.float(), quantized_data, axis)
     return levels * along(scale, quantized_data, axis)
 
 
 def blockwise_shift_scale(data: Tensor, scale: Tensor, offset: Tensor | None = None) -> Tensor:
-    """scale * (data - offset), where each value of scale and offset covers a block of `data`."""
+    """Computes scale * (data - offset), where each value of scale and offset covers a block of `data`."""
     levels = data.float()
     if offset is not None:
         levels = levels - _stretch(offset.float(), data)
@@ -44,7 +44,7 @@ def _stretch(parameter: Tensor, data: Tensor) -> Tensor:
 def lut_to_dense(
     indices: Tensor, lut: Tensor, shape: list[int] | None = None, vector_axis: int | None = None
 ) -> Tensor:
-    """iOS16: packed indices, lut [2^bits], shape. iOS18: indices [*D], lut [*groups, 2^bits, 1]."""
+    """Looks the values up. iOS16: packed indices, lut [2^bits], shape. iOS18: indices [*D], lut [*groups, 2^bits, 1]."""
     if shape is not None:
         bits = int(math.log2(len(lut)))
         flat = unpack_bits(indices.numpy(), bits, math.prod(shape))
@@ -59,7 +59,7 @@ def lut_to_dense(
 
 
 def sparse_to_dense(nonzero_data: Tensor, mask: Tensor, shape: list[int] | None = None) -> Tensor:
-    """The values, in order, where the mask is set; zero elsewhere. iOS16: packed mask and shape."""
+    """Puts the values, in order, where the mask is set; zero elsewhere. iOS16: packed mask and shape."""
     if shape is not None:
         mask = torch.from_numpy(unpack_bits(mask.numpy(), 1, math.prod(shape))).reshape(shape)
     result = torch.zeros(mask.shape, dtype=nonzero_data.dtype)
@@ -70,7 +70,7 @@ def sparse_to_dense(nonzero_data: Tensor, mask: Tensor, shape: list[int] | None 
 def lut_to_sparse(
     indices_mask: Tensor, indices_nonzero_data: Tensor, lut: Tensor, vector_axis: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The mask, and the values that the indices of the set places stand for."""
+    """Returns the mask, and the values that the indices at its set places stand for."""
     dense = lut_to_dense(sparse_to_dense(indices_nonzero_data, indices_mask), lut)
     return indices_mask, dense[indices_mask.bool()]
 

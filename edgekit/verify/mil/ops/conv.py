@@ -27,7 +27,7 @@ def conv(
     dilations: list[int] | None = None,
     groups: int = 1,
 ) -> Tensor:
-    """x [N, C_in, *D], weight [C_out, C_in / groups, *K], bias [C_out] -> [N, C_out, *D_out]."""
+    """Convolves `x` [N, C_in, *D] with `weight` [C_out, C_in / groups, *K] and `bias` [C_out] into [N, C_out, *D_out]."""
     rank = x.dim() - 2
     strides = strides or [1] * rank
     dilations = dilations or [1] * rank
@@ -48,7 +48,7 @@ def conv_transpose(
     groups: int = 1,
     output_shape: list[int] | None = None,
 ) -> Tensor:
-    """x [N, C_in, *D], weight [C_in, C_out / groups, *K] -> [N, C_out, *D_out], cropped by `pad`.
+    """Turns `x` [N, C_in, *D], with `weight` [C_in, C_out / groups, *K], into [N, C_out, *D_out], cropped by `pad`.
 
     `output_shape` decides D_out where it is given; what lies beyond the last kernel position is the bias
     alone.

@@ -71,7 +71,7 @@ def leaky_relu(x: Tensor, alpha: float) -> Tensor:
 
 
 def prelu(x: Tensor, alpha: Tensor) -> Tensor:
-    """x [N, C, ...], alpha [C]."""
+    """Takes `x` [N, C, ...] and one `alpha` for each channel, [C]."""
     return F.prelu(x, alpha)
 
 

@@ -23,7 +23,7 @@ def _wrapped(indices: Tensor, size: int) -> Tensor:
 def gather(
     x: Tensor, indices: Tensor, axis: int = 0, batch_dims: int = 0, validate_indices: bool = False
 ) -> Tensor:
-    """x [*A, D, *B] with D at `axis`, indices [*I] -> [*A, *I, *B]."""
+    """Takes `x` [*A, D, *B] with D at `axis` and `indices` [*I]; returns [*A, *I, *B]."""
     if batch_dims:
         raise VerificationError("gather with batch_dims is not supported")
     axis %= x.dim()
@@ -44,7 +44,7 @@ def scatter(
     mode: str = "add",
     validate_indices: bool = False,
 ) -> Tensor:
-    """data [*A, D, *B], indices [I], updates [*A, I, *B]: updates (mode "add": adds to) D at the indices."""
+    """Writes `updates` [*A, I, *B] into `data` [*A, D, *B] at `indices` [I] of D; mode "add" adds them instead."""
     if indices.dim() > 1 or mode not in ("add", "update"):
         raise VerificationError(
             f"scatter with mode {mode!r} and indices of rank {indices.dim()} is not supported"

@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [..., D_in], weight [D_out, D_in], bias [D_out] -> [..., D_out]."""
+    """Takes `x` [..., D_in], `weight` [D_out, D_in] and `bias` [D_out]; returns [..., D_out]."""
     return F.linear(x, weight, bias)
 
 
 def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
-    """[..., M, K] by [..., K, N]; leading axes broadcast."""
+    """Multiplies [..., M, K] by [..., K, N]; leading axes broadcast."""
     return torch.matmul(x.mT if transpose_x else x, y.mT if transpose_y else y)
 
 
@@ -26,9 +26,9 @@ def einsum(values: list[Tensor], equation: str) -> Tensor:
 def scaled_dot_product_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None
 ) -> Tensor:
-    """query [B, ..., L, E], key [B, ..., S, E], value [B, ..., S, V] -> [B, ..., L, V].
+    """Takes `query` [B, ..., L, E], `key` [B, ..., S, E] and `value` [B, ..., S, V]; returns [B, ..., L, V].
 
-    A boolean mask says who takes part, a floating mask is added to the scores.
+    A boolean mask says which keys take part, a floating mask is added to the scores.
     """
     return F.scaled_dot_product_attention(query, key, value, attn_mask)
 

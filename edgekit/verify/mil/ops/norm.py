@@ -17,14 +17,14 @@ def batch_norm(
     beta: Tensor | None = None,
     epsilon: float = 1e-5,
 ) -> Tensor:
-    """x [N, C, ...], everything else [C]."""
+    """Takes `x` [N, C, ...]; everything else is [C]."""
     return F.batch_norm(x, mean, variance, gamma, beta, False, 0.0, epsilon)
 
 
 def instance_norm(
     x: Tensor, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5
 ) -> Tensor:
-    """x [N, C, ...]; mean and variance of each channel of each sample."""
+    """Normalizes each channel of each sample of `x` [N, C, ...] by its own mean and variance."""
     return F.instance_norm(x, None, None, gamma, beta, True, 0.0, epsilon)
 
 
@@ -35,7 +35,7 @@ def layer_norm(
     beta: Tensor | None = None,
     epsilon: float = 1e-5,
 ) -> Tensor:
-    """Mean and variance over `axes` (default: all); gamma and beta have the sizes of these axes."""
+    """Normalizes by the mean and variance over `axes` (default: all); gamma and beta have the sizes of these axes."""
     chosen = sorted(axis % x.dim() for axis in axes) if axes is not None else list(range(x.dim()))
     shape = [x.shape[axis] if axis in chosen else 1 for axis in range(x.dim())]
     variance, mean = torch.var_mean(x, chosen, correction=0, keepdim=True)
@@ -46,7 +46,7 @@ def layer_norm(
 
 
 def l2_norm(x: Tensor, epsilon: float = 1e-6) -> Tensor:
-    """x / sqrt(sum of squares over the last three axes + epsilon)."""
+    """Computes x / sqrt(sum of squares over the last three axes + epsilon)."""
     return x * torch.rsqrt(x.square().sum((-3, -2, -1), keepdim=True) + epsilon)
 
 

@@ -16,7 +16,7 @@ def spatial_padding(
     pad_type: str,
     pad: Sequence[int] | None,
 ) -> list[int]:
-    """[before, after] of every spatial axis, first axis first (MIL op documentation, `conv`)."""
+    """The padding [before, after] of every spatial axis, first axis first (MIL op documentation, `conv`)."""
     if pad_type == "valid":
         return [0] * (2 * len(sizes))
     if pad_type == "custom":

@@ -38,7 +38,7 @@ def max_pool(
     pad: list[int] | None = None,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """x [N, C, *D] -> [N, C, *D_out]; padding never wins."""
+    """Pools `x` [N, C, *D] into [N, C, *D_out]; padding never wins."""
     rank = len(kernel_sizes)
     strides = strides or [1] * rank
     pads = spatial_padding(x.shape[2:], kernel_sizes, strides, [1] * rank, pad_type, pad)
@@ -58,7 +58,7 @@ def avg_pool(
     exclude_padding_from_average: bool = False,
     ceil_mode: bool = False,
 ) -> Tensor:
-    """x [N, C, *D] -> [N, C, *D_out]. What ceil_mode adds beyond the padding is never counted."""
+    """Pools `x` [N, C, *D] into [N, C, *D_out]. What ceil_mode adds beyond the padding is never counted."""
     rank = len(kernel_sizes)
     strides = strides or [1] * rank
     pads = spatial_padding(x.shape[2:], kernel_sizes, strides, [1] * rank, pad_type, pad)

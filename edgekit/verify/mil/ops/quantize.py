@@ -13,7 +13,7 @@ _RANGE = {"uint8": (0, 255, torch.uint8), "int8": (-128, 127, torch.int8)}
 
 
 def along(parameter: Tensor, data: Tensor, axis: int | None) -> Tensor:
-    """A scalar as it is; a vector [data.shape[axis]] shaped so that it broadcasts along `axis` of `data`."""
+    """Shapes a vector [data.shape[axis]] so that it broadcasts along `axis` of `data`; a scalar stays as it is."""
     if parameter.dim() == 0:
         return parameter
     if axis is None:
@@ -24,7 +24,7 @@ def along(parameter: Tensor, data: Tensor, axis: int | None) -> Tensor:
 def quantize(
     input: Tensor, scale: Tensor, output_dtype: str, zero_point: Tensor | None = None, axis: int | None = None
 ) -> Tensor:
-    """clip(round(input / scale) + zero_point), halves to even."""
+    """Computes clip(round(input / scale) + zero_point); halves are rounded to even."""
     if output_dtype not in _RANGE:
         raise VerificationError(f"quantize to {output_dtype!r} is not supported; known: {sorted(_RANGE)}")
     low, high, dtype = _RANGE[output_dtype]
@@ -37,7 +37,7 @@ def quantize(
 def dequantize(
     input: Tensor, scale: Tensor, zero_point: Tensor | None = None, axis: int | None = None
 ) -> Tensor:
-    """scale * (input - zero_point)."""
+    """Computes scale * (input - zero_point)."""
     levels = input.float()
     if zero_point is not None:
         levels = levels - along(zero_point.float(), input, axis)

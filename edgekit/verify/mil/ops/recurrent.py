@@ -35,7 +35,7 @@ def _one_direction(
     round_state: Rounding,
     backwards: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x [T, N, D], h and c [N, H] -> all h in the order of x [T, N, H], last h, last c [N, H]."""
+    """Takes `x` [T, N, D], `h` and `c` [N, H]; returns all h in the order of x [T, N, H], last h and last c [N, H]."""
     gate, cell, out = (_activation(name) for name in activations)
     weight_ih, weight_hh, bias = weights
     projected = x @ weight_ih.T if bias is None else x @ weight_ih.T + bias
@@ -65,7 +65,7 @@ def lstm(
     cell_activation: str = "tanh",
     activation: str = "tanh",
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x [T, N, D], states [N, H] -> [T, N, H] (or [1, N, H]), last h, last c.
+    """Takes `x` [T, N, D] and states [N, H]; returns [T, N, H] (or [1, N, H]), last h, last c.
 
     Bidirectional: all states and outputs are [.., 2 * H], forward first. `round_state` comes from the
     interpreter.

@@ -12,7 +12,7 @@ from edgekit.errors import VerificationError
 
 
 def _reduction(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`function(x, axes, keepdim=...)` -> an operation; without axes it reduces them all."""
+    """Makes an operation of `function(x, axes, keepdim=...)`; without axes it reduces them all."""
 
     def apply(x: Tensor, axes: list[int] | None = None, keep_dims: bool = False) -> Tensor:
         chosen = axes if axes is not None else list(range(x.dim()))
@@ -63,7 +63,7 @@ def topk(
     return_indices: bool = True,
     output_indices_dtype: str = "int32",
 ) -> tuple[Tensor, ...]:
-    """The k largest (ascending: smallest) values along `axis`, and where they stood."""
+    """Returns the k largest (ascending: smallest) values along `axis`, and their indices."""
     _require_int32(output_indices_dtype)
     if not sort:
         raise VerificationError("topk with sort=False is not supported: its order is not defined")

@@ -14,7 +14,7 @@ from edgekit.errors import VerificationError
 
 
 def _grid(size: int, wanted: int, mode: str) -> Tensor:
-    """[wanted] places in 0 ... size - 1, in float64, by the formulas of `resize_bilinear`."""
+    """Gives [wanted] places in 0 ... size - 1, in float64, by the formulas of `resize_bilinear`."""
     i = torch.arange(wanted, dtype=torch.float64)
     if mode == "ALIGN_CORNERS" and wanted == 1:
         places = i + (size - 1) / 2
@@ -44,12 +44,12 @@ def _bilinear(x: Tensor, height: int, width: int, mode: str) -> Tensor:
 def resize_bilinear(
     x: Tensor, target_size_height: int = 1, target_size_width: int = 1, sampling_mode: str = "DEFAULT"
 ) -> Tensor:
-    """[..., H, W] -> [..., target_size_height, target_size_width]."""
+    """Resizes [..., H, W] to [..., target_size_height, target_size_width]."""
     return _bilinear(x, target_size_height, target_size_width, sampling_mode)
 
 
 def _scaled(size: int, factor: float) -> int:
-    """floor(size * factor); the factor is a float32, which may lie just below the quotient that was meant."""
+    """Computes floor(size * factor); the factor is a float32, which may lie just below the quotient that was meant."""
     return int(size * factor + 1e-4)
 
 
@@ -60,7 +60,7 @@ def upsample_bilinear(
     align_corners: bool = True,
     half_pixel_centers: bool | None = None,
 ) -> Tensor:
-    """[..., H, W] -> [..., floor(H * scale_factor_height), floor(W * scale_factor_width)].
+    """Resizes [..., H, W] to [..., floor(H * scale_factor_height), floor(W * scale_factor_width)].
 
     Without half_pixel_centers the grid is that of align_corners=False in the iOS15 operation: half-pixel
     centres.
@@ -80,14 +80,14 @@ def _nearest(x: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_nearest_neighbor(x: Tensor, target_size_height: int, target_size_width: int) -> Tensor:
-    """[..., H, W] -> [..., target_size_height, target_size_width]."""
+    """Resizes [..., H, W] to [..., target_size_height, target_size_width]."""
     return _nearest(x, target_size_height, target_size_width)
 
 
 def upsample_nearest_neighbor(
     x: Tensor, scale_factor_height: float = 1, scale_factor_width: float = 1
 ) -> Tensor:
-    """[..., H, W] -> [..., floor(H * scale_factor_height), floor(W * scale_factor_width)]."""
+    """Resizes [..., H, W] to [..., floor(H * scale_factor_height), floor(W * scale_factor_width)]."""
     return _nearest(x, _scaled(x.shape[-2], scale_factor_height), _scaled(x.shape[-1], scale_factor_width))
 
 

@@ -17,14 +17,14 @@ from edgekit.verify.mil.ops.padding import for_torch
 
 
 def reshape(x: Tensor, shape: list[int]) -> Tensor:
-    """A 0 in `shape` keeps the size of the same axis (only where the ranks agree), one -1 is inferred."""
+    """Reshapes; a 0 in `shape` keeps the size of the same axis (only where the ranks agree), one -1 is inferred."""
     if 0 in shape and len(shape) != x.dim():
         raise VerificationError(f"reshape of rank {x.dim()} to {shape}: a 0 needs the same rank")
     return x.reshape([x.shape[i] if size == 0 else size for i, size in enumerate(shape)])
 
 
 def expand_dims(x: Tensor, axes: list[int]) -> Tensor:
-    """`axes` count in the result."""
+    """Adds axes of size 1; `axes` count in the result."""
     rank = x.dim() + len(axes)
     for axis in sorted(axis % rank for axis in axes):
         x = x.unsqueeze(axis)
@@ -40,7 +40,10 @@ def transpose(x: Tensor, perm: list[int]) -> Tensor:
 
 
 def concat(values: list[Tensor], axis: int, interleave: bool = False) -> Tensor:
-    """interleave: a0 b0 a1 b1 ... along `axis`. Scalars, which flexible shapes are made of, count as [1]."""
+    """Joins along `axis`; scalars, which flexible shapes are made of, count as [1].
+
+    `interleave` gives a0 b0 a1 b1 ... along `axis`.
+    """
     values = [v.reshape(1) if v.dim() == 0 else v for v in values]
     if not interleave:
         return torch.cat(values, axis)
@@ -79,12 +82,12 @@ def reverse(x: Tensor, axes: list[int] | None = None) -> Tensor:
 
 
 def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
-    """[N, C * r^2, H, W] -> [N, C, H * r, W * r]."""
+    """Turns [N, C * r^2, H, W] into [N, C, H * r, W * r]."""
     return F.pixel_shuffle(x, upscale_factor)
 
 
 def pad(x: Tensor, pad: list[int], mode: str = "constant", constant_val: float = 0.0) -> Tensor:
-    """`pad` holds [before, after] of the last len(pad) / 2 axes."""
+    """Pads; `pad` holds [before, after] of the last len(pad) / 2 axes."""
     pads = for_torch(pad)
     if mode == "constant":
         return F.pad(x, pads, value=constant_val)
@@ -107,7 +110,7 @@ def slice_by_index(
     end_mask: list[bool] | None = None,
     squeeze_mask: list[bool] | None = None,
 ) -> Tensor:
-    """Python slicing of every axis; a set begin or end mask means from the start or to the end.
+    """Slices every axis as Python does; a set begin or end mask means from the start or to the end.
 
     An axis in `squeeze_mask` keeps the element at `begin` and disappears.
     """
@@ -129,7 +132,7 @@ def slice_by_index(
 
 
 def slice_by_size(x: Tensor, begin: list[int], size: list[int]) -> Tensor:
-    """A size of -1 goes to the end of the axis."""
+    """Slices by start and size; a size of -1 goes to the end of the axis."""
     for axis, (first, length) in enumerate(zip(begin, size, strict=True)):
         x = x.narrow(axis, first, x.shape[axis] - first if length == -1 else length)
     return x

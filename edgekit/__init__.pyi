@@ -1,0 +1,37 @@
+from .api import __version__, deploy
+from .errors import (
+    BudgetError,
+    ConversionError,
+    EdgekitError,
+    MissingRuntime,
+    TargetError,
+    TaskError,
+    UserError,
+    VerificationError,
+)
+from .ladder.planner import plan
+from .records import Budget, Preprocessing, Report
+from .target import Target, load_target
+from .task import Task, Training, load_task
+
+__all__ = [
+    "Budget",
+    "BudgetError",
+    "ConversionError",
+    "EdgekitError",
+    "MissingRuntime",
+    "Preprocessing",
+    "Report",
+    "Target",
+    "TargetError",
+    "Task",
+    "TaskError",
+    "Training",
+    "UserError",
+    "VerificationError",
+    "__version__",
+    "deploy",
+    "load_target",
+    "load_task",
+    "plan",
+]

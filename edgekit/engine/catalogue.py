@@ -1,0 +1,125 @@
+"""Every stage: the function that a process of its own runs, with what goes in and what comes out.
+
+A stage is started by the name of its function, so that the process which starts it imports no framework; the types
+are here, so that mypy checks both ends. Its folder is `<work>/<target or shared>/<name>-<key>`, with spec.json,
+result.json and log.txt in it.
+"""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from edgekit.engine import specs
+from edgekit.records import (
+    Artifact,
+    Blame,
+    Candidate,
+    LayerTimes,
+    Measurement,
+    Record,
+    TaskFacts,
+    Traced,
+    Verdict,
+    WidthTable,
+)
+
+S = TypeVar("S", bound=Record)
+R = TypeVar("R", bound=Record)
+
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Generic[S, R]):
+    """A function of one spec.
+
+    Attributes:
+        name: What it is called in messages and in the name of its folder, unless its caller says more.
+        function: "package.module:name", with one parameter `spec`.
+        spec: The record that goes in.
+        result: The record that comes out.
+        limit_s: Seconds of wall time after which it counts as hung and is ended; `--stage-timeout` replaces it.
+        alone: It measures time: it has the machine to itself, and none of the settings that make torch fast.
+    """
+
+    name: str
+    function: str
+    spec: type[S]
+    result: type[R]
+    limit_s: float = 2 * HOUR_S
+    alone: bool = False
+
+
+TRACE = Stage(
+    name="trace",
+    function="edgekit.trace.stage:trace",
+    spec=specs.TraceSpec,
+    result=Traced,
+    limit_s=6 * HOUR_S,
+)
+LOOK = Stage(name="look", function="edgekit.trace.stage:look", spec=specs.TraceSpec, result=TaskFacts)
+CHECK = Stage(name="check", function="edgekit.techniques._stage:check", spec=specs.Steps, result=specs.Steps)
+# trainings are among them
+COMPRESS = Stage(
+    name="compress",
+    function="edgekit.techniques._stage:compress",
+    spec=specs.CompressSpec,
+    result=Candidate,
+    limit_s=7 * 24 * HOUR_S,
+)
+SAVED_MODEL = Stage(
+    name="saved-model",
+    function="edgekit.export._saved_model:make",
+    spec=specs.SavedModelSpec,
+    result=specs.SavedModel,
+)
+EXPORT = Stage(name="export", function="edgekit.export._stage:export", spec=specs.ExportSpec, result=Artifact)
+PROVE = Stage(
+    name="verify",
+    function="edgekit.verify.prove:prove",
+    spec=specs.ProveSpec,
+    result=Verdict,
+    limit_s=24 * HOUR_S,  # the user's metric, on every sample
+)
+RECHECK = Stage(
+    name="recheck", function="edgekit.verify.prove:recheck", spec=specs.RecheckSpec, result=specs.Recheck
+)
+BLAME = Stage(name="blame", function="edgekit.verify.blame.stage:blame", spec=specs.BlameSpec, result=Blame)
+MEASURE = Stage(
+    name="measure",
+    function="edgekit.measure.stage:measure",
+    spec=specs.MeasureSpec,
+    result=Measurement,
+    alone=True,
+)
+LAYER_TIMES = Stage(
+    name="layer-times",
+    function="edgekit.measure.layer_times:layer_times",
+    spec=specs.LayerTimesSpec,
+    result=LayerTimes,
+    alone=True,
+)
+WIDTH_FILES = Stage(
+    name="width-files",
+    function="edgekit.measure.width_table:width_files",
+    spec=specs.WidthTableSpec,
+    result=specs.WidthFiles,
+)
+WIDTH_TABLE = Stage(
+    name="width-table",
+    function="edgekit.measure.width_table:width_table",
+    spec=specs.WidthTableSpec,
+    result=WidthTable,
+    limit_s=6 * HOUR_S,
+    alone=True,
+)
+PLAN_TIME = Stage(
+    name="plan-time",
+    function="edgekit.measure.width_table:plan_time",
+    spec=specs.WidthTableSpec,
+    result=specs.PlanTime,
+    alone=True,
+)
+
+STAGES = (
+    TRACE, LOOK, CHECK, COMPRESS, SAVED_MODEL, EXPORT, PROVE, RECHECK, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
+)  # fmt: skip

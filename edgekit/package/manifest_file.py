@@ -1,0 +1,250 @@
+"""manifest.json: what an app build reads beside each artifact.
+
+Canonical (sorted keys), hashes and units in the names. Paths are relative to the folder of the manifest, so that
+the folder can be copied anywhere.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from edgekit_runner.artifact import sha256
+
+from edgekit.errors import UserError, VerificationError
+from edgekit.formats import check_format, check_runtime
+from edgekit.records import Artifact, Attempt, Preprocessing, Recipe, TargetReport, TensorSpec, Verdict
+from edgekit.records.manifest import (
+    Accuracy,
+    Called,
+    Compression,
+    File,
+    GoldenFile,
+    Input,
+    Manifest,
+    Model,
+    Normalization,
+    Output,
+    Served,
+    Signature,
+    WorkShare,
+)
+from edgekit.target import Target
+
+SCHEMA_VERSION = 1
+NAME = "manifest.json"
+GOLDEN = "golden.npz"
+
+
+def build(
+    report: TargetReport,
+    attempt: Attempt,
+    target: Target,
+    task: str,
+    preprocessing: Preprocessing,
+    golden_atol: float,
+    folder: Path,
+    task_doubts: Sequence[str] = (),
+) -> Manifest:
+    """Makes the manifest of the accepted artifact in `folder`.
+
+    Args:
+        report: The report of the target.
+        attempt: The accepted attempt.
+        target: The target.
+        task: The name of the task.
+        preprocessing: What an app does to an input before the model.
+        golden_atol: The largest error allowed against the golden pair.
+        folder: The folder that holds the artifact.
+        task_doubts: The doubts about the data and the metric.
+    """
+    artifact, verdict = attempt.artifact, attempt.verdict
+    assert artifact is not None and verdict is not None
+    shown = _as_in_the_file(preprocessing, artifact)
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        model=Model(name=task, content_version=artifact.sha256),
+        target=Served(
+            name=target.name,
+            isa=report.isa,
+            runtime=target.runtime,
+            **msgspec.structs.asdict(target.deployment),
+        ),
+        artifacts=(_file(artifact, verdict, folder),),
+        signature=Signature(
+            inputs=tuple(_input(spec, shown) for spec in artifact.inputs),
+            outputs=tuple(
+                Output(**msgspec.structs.asdict(spec), labels=preprocessing.labels)
+                for spec in artifact.outputs
+            ),
+        ),
+        preprocessing=shown,
+        golden=GoldenFile(path=GOLDEN, atol=golden_atol, sha256=sha256(folder / GOLDEN)),
+        compression=_compression(artifact, verdict, attempt.recipe),
+        accuracy=Accuracy(
+            metric=verdict.metric,
+            float_metric=verdict.float_metric,
+            samples=verdict.scored,
+            parity=verdict.parity,
+            program_parity=verdict.program_parity,
+        ),
+        lint=verdict.lint,
+        measurement=attempt.measurement,
+        doubts=(*task_doubts, *_doubts(attempt)),
+        not_measured=attempt.decision.not_measured,
+        toolchain=artifact.toolchain,
+    )
+
+
+def _as_in_the_file(preprocessing: Preprocessing, artifact: Artifact) -> Preprocessing:
+    """The preprocessing with the layout that the file wants, which an exporter may have changed."""
+    if artifact.layout == "as the model":
+        return preprocessing
+    return msgspec.structs.replace(preprocessing, layout=artifact.layout)
+
+
+def _compression(artifact: Artifact, verdict: Verdict, recipe: Recipe) -> Compression:
+    total = sum(row.macs for row in verdict.lint.work)
+    work = [
+        WorkShare(kind=row.kind, dtype=row.dtype, ratio=row.macs / total, in_precision=row.in_precision)
+        for row in verdict.lint.work
+    ]
+    return Compression(
+        precision=_precision(artifact, verdict),
+        called=verdict.lint.called or artifact.precision,
+        share_of_work_in_precision=verdict.lint.share,
+        share_of_weight_bytes_in_precision=verdict.lint.weight_share,
+        work=tuple(work),
+        recipe=recipe,
+    )
+
+
+def _precision(artifact: Artifact, verdict: Verdict) -> Called:
+    """The precision, or "mixed" for a file that does not earn its name."""
+    return artifact.precision if verdict.lint.called in ("", artifact.precision) else "mixed"
+
+
+def _doubts(attempt: Attempt) -> list[str]:
+    sources = (attempt.candidate, attempt.artifact, attempt.verdict, attempt.measurement, attempt.decision)
+    return list(dict.fromkeys(doubt for source in sources if source is not None for doubt in source.doubts))
+
+
+def _file(artifact: Artifact, verdict: Verdict, folder: Path) -> File:
+    return File(
+        path=str(Path(artifact.path).relative_to(folder)),
+        role="model",
+        format=artifact.format,
+        bytes=artifact.size_bytes,
+        compressed_bytes=artifact.compressed_bytes,
+        sha256=artifact.sha256,
+        sha256_of="files under Data/" if Path(artifact.path).is_dir() else "file",
+        precision=_precision(artifact, verdict),
+    )
+
+
+def _input(spec: TensorSpec, preprocessing: Preprocessing) -> Input:
+    """Describes an input. Only images have a layout; the normalization is on pixels in [0, 1]: x = (pixel / 255 - mean) / std."""
+    return Input(
+        **msgspec.structs.asdict(spec),
+        layout=preprocessing.layout if len(spec.shape) == 4 else "as the model",
+        normalization=Normalization(mean=preprocessing.mean, std=preprocessing.std),
+    )
+
+
+def write(manifest: Manifest, folder: Path) -> None:
+    """Writes canonical text, so that two exports of the same thing are identical. Raises ValueError for NaN and infinity."""
+    plain = msgspec.to_builtins(manifest)
+    text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    (folder / NAME).write_text(text, encoding="utf-8")
+
+
+def read(folder: Path) -> Manifest:
+    """Reads the manifest in `folder`.
+
+    Raises:
+        UserError: There is none, it is not JSON, of another schema version, or not what a manifest holds.
+    """
+    path = folder / NAME
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"{folder} holds no readable {NAME}; give a target's folder that `edgekit export` wrote"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON: {error}") from error
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(f"{path}: schema_version must be {SCHEMA_VERSION}; export again with this edgekit")
+    try:
+        manifest = msgspec.convert(data, Manifest)
+        check_runtime(manifest.target.runtime)
+        for file in manifest.artifacts:
+            check_format(file.format)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise UserError(f"{path} is incomplete: {error}; export again") from error
+    return manifest
+
+
+def artifact_of(folder: Path) -> tuple[Artifact, Manifest]:
+    """Gives the artifact that a manifest describes, its checksums proven, and the manifest.
+
+    Raises:
+        UserError: There is no valid manifest.
+        VerificationError: A file is gone or was altered.
+    """
+    manifest = read(folder)
+    for name, expected in (
+        (manifest.file.path, manifest.file.sha256),
+        (manifest.golden.path, manifest.golden.sha256),
+    ):
+        check_file(folder, name, expected)
+    return _artifact(manifest, folder), manifest
+
+
+def _artifact(manifest: Manifest, folder: Path) -> Artifact:
+    file = manifest.file
+    precision = manifest.compression.recipe.precision if file.precision == "mixed" else file.precision
+    return Artifact(
+        path=str(folder / file.path),
+        format=file.format,
+        precision=precision,
+        size_bytes=file.bytes,
+        compressed_bytes=file.compressed_bytes,
+        sha256=file.sha256,
+        layout="as the model",
+        toolchain=manifest.toolchain,
+        inputs=tuple(_tensor(spec) for spec in manifest.signature.inputs),
+        outputs=tuple(_tensor(spec) for spec in manifest.signature.outputs),
+    )
+
+
+def _tensor(spec: Input | Output) -> TensorSpec:
+    return TensorSpec(**{name: getattr(spec, name) for name in TensorSpec.__struct_fields__})
+
+
+def check_file(folder: Path, name: str, expected: str) -> None:
+    """Raises VerificationError if a file of the manifest is gone, outside the folder, or altered."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise VerificationError(f"{folder / NAME} points outside its folder: {name}")
+    if not path.exists():
+        raise VerificationError(f"{folder / name} is missing; export again")
+    found = sha256(path)
+    if found != expected:
+        raise VerificationError(
+            f"{folder / name} was altered after export: its sha256 is {found[:16]}..., the manifest says {str(expected)[:16]}..."
+        )
+
+
+def target_folders(place: Path) -> list[Path]:
+    """Finds the folders with a manifest: `place` itself, or those of every target in it. Raises UserError if there is none."""
+    if not place.exists():
+        raise UserError(f"{place} does not exist; give a folder that `edgekit export` wrote")
+    if (place / NAME).is_file():
+        return [place]
+    found = sorted(path.parent for path in place.glob(f"*/{NAME}")) if place.is_dir() else []
+    if not found:
+        raise UserError(
+            f"{place} holds no accepted artifact (no {NAME}); give a folder that `edgekit export` wrote"
+        )
+    return found

@@ -1,0 +1,27 @@
+"""JSON Schemas of the files that pipelines read, made from their records: what is written is what the schema says."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from edgekit_runner import __version__
+
+from edgekit.records import Record, Report
+from edgekit.records.manifest import Manifest
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+RECORDS: Mapping[str, type[Record]] = MappingProxyType({"manifest": Manifest, "report": Report})
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Makes the schema of one file.
+
+    Args:
+        name: A key of RECORDS.
+
+    Returns:
+        A JSON Schema as plain data.
+    """
+    found = msgspec.json.schema(RECORDS[name])
+    return {"$schema": DIALECT, "title": f"{name}.json of edgekit {__version__}", **found}

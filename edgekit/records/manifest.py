@@ -1,0 +1,183 @@
+"""manifest.json: what an app build reads beside each artifact. Its JSON Schema is `edgekit schema manifest`.
+
+Names without an own unit are those of the file: shapes as the runtime wants them, paths relative to the manifest's folder.
+A field that a later version adds has a default, so that older manifests stay readable.
+"""
+
+from typing import Literal
+
+from edgekit.records._base import Record
+from edgekit.records.inputs import Preprocessing, Recipe
+from edgekit.records.results import Lint, Measurement, Parity
+
+Layout = Literal["NCHW", "NHWC", "as the model"]
+Called = Literal["int8", "float16", "float32", "mixed"]
+
+
+class Model(Record):
+    """The identity of the model.
+
+    Attributes:
+        name: The name of the task.
+        content_version: The sha256 of the artifact: equal content, equal version.
+    """
+
+    name: str
+    content_version: str
+
+
+class Served(Record):
+    """Where the file runs: the profile, the instruction-set level, the runtime, and what an app build must respect."""
+
+    name: str
+    isa: str
+    runtime: str
+    abi: tuple[str, ...] = ()
+    min_ios: int | None = None
+    min_android_sdk: int | None = None
+    min_runtime: str | None = None
+
+
+class File(Record):
+    """One file of the folder.
+
+    Attributes:
+        path: Relative to the folder of the manifest.
+        bytes: Its size on disk; for a folder, the size of all its files.
+        precision: What the file is; "mixed" where it does not earn the name of its recipe.
+        sha256_of: What the hash covers.
+        compressed_bytes: What a download takes: "gzip" and "zstd" -> bytes.
+    """
+
+    path: str
+    role: Literal["model"]
+    format: str
+    bytes: int
+    sha256: str
+    precision: Called
+    sha256_of: str = "file"
+    compressed_bytes: dict[str, int] = {}
+
+
+class Normalization(Record):
+    """x = (pixel / 255 - mean) / std; `range` is the range of a pixel before mean and std."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    range: tuple[float, float] = (0.0, 1.0)
+
+
+class Input(Record):
+    """One input, by the name that an app passes to the runtime.
+
+    Where it holds integers, real = (q - zero_point) * scale.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+    layout: Layout = "as the model"
+    normalization: Normalization | None = None
+
+
+class Output(Record):
+    """One output, by the name that the runtime gives it.
+
+    Attributes:
+        labels: The names of its classes, in order.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+    labels: tuple[str, ...] = ()
+
+
+class Signature(Record):
+    """What goes in and what comes out, in the order of forward."""
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+
+
+class GoldenFile(Record):
+    """The golden pair, and the tolerance in the unit of its outputs."""
+
+    path: str
+    atol: float
+    sha256: str
+
+
+class WorkShare(Record):
+    """The share of the multiply-accumulates that operators of one kind do in one arithmetic."""
+
+    kind: str
+    dtype: str
+    ratio: float
+    in_precision: bool
+
+
+class Compression(Record):
+    """What the file is, by what the runtime really executes.
+
+    Attributes:
+        called: In words: "int8", or "mixed, 38 % of the work in integers".
+        share_of_work_in_precision: The share of the multiply-accumulates; None where nothing computes.
+        share_of_weight_bytes_in_precision: The share of the stored bytes of weights.
+    """
+
+    precision: Called
+    recipe: Recipe
+    called: str = ""
+    share_of_work_in_precision: float | None = None
+    share_of_weight_bytes_in_precision: float | None = None
+    work: tuple[WorkShare, ...] = ()
+
+
+class Accuracy(Record):
+    """The task's metric of the artifact in its runtime and of the float model, on `samples` samples."""
+
+    metric: float
+    float_metric: float
+    samples: int
+    parity: Parity
+    program_parity: Parity | None = None
+
+
+class Manifest(Record):
+    """The whole file, in the order of its keys' meaning; on disk, keys are sorted.
+
+    Attributes:
+        preprocessing: What the app does to an image; its layout is the file's, as in `signature`.
+        toolchain: Package -> version.
+        doubts: What every stage doubted, each once.
+        not_measured: Limits of the budget that nothing here could decide, with the reason.
+    """
+
+    schema_version: int
+    model: Model
+    target: Served
+    artifacts: tuple[File, ...]
+    signature: Signature
+    preprocessing: Preprocessing
+    golden: GoldenFile
+    compression: Compression
+    accuracy: Accuracy
+    lint: Lint
+    toolchain: dict[str, str]
+    measurement: Measurement | None = None
+    doubts: tuple[str, ...] = ()
+    not_measured: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not any(file.role == "model" for file in self.artifacts):
+            raise ValueError("artifacts holds no file of role model")
+
+    @property
+    def file(self) -> File:
+        """The file of the model."""
+        return next(file for file in self.artifacts if file.role == "model")

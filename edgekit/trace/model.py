@@ -1,0 +1,150 @@
+"""The user's model, its example inputs, and the program that is exported of it."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from edgekit.errors import ConversionError, EdgekitError, TaskError
+from edgekit.quant import prepare, prepare_keras, proven
+from edgekit.task import Task, describe
+from edgekit.trace.sources import keras, state
+
+
+def model_of(task: Task) -> torch.nn.Module:
+    """Returns the user's model in eval mode; a Keras model is wrapped with the call of a torch module."""
+    model = task.model
+    if isinstance(model, str | Path):
+        model = keras.load(Path(model))
+    elif not isinstance(model, torch.nn.Module):
+        try:
+            model = model()
+        except EdgekitError:
+            raise
+        except Exception as error:
+            raise TaskError(f"the model function of task {task.name!r} raised {describe(error)}") from error
+    if not isinstance(model, torch.nn.Module):
+        raise TaskError(
+            f"the model of task {task.name!r} is a {type(model).__name__}; it must be a torch.nn.Module or a Keras model"
+            f"{keras.other_backend(model)}"
+        )
+    if keras.is_model(model):
+        model = keras.KerasModule(model)
+    return model.eval().float()
+
+
+def examples_of(task: Task) -> tuple[torch.Tensor, ...]:
+    """Returns the example inputs as tensors, floats in float32.
+
+    Raises:
+        TaskError: They are not tensors of batch 1.
+    """
+    examples = []
+    for i, value in enumerate(task.example_inputs):
+        if not isinstance(value, torch.Tensor | np.ndarray):
+            raise TaskError(f"example_inputs[{i}] is a {type(value).__name__}; give torch tensors")
+        tensor = torch.as_tensor(value)
+        if tensor.dim() == 0 or tensor.shape[0] != 1:
+            raise TaskError(
+                f"example_inputs[{i}] has shape {list(tensor.shape)}; the first dimension is the batch and must be 1"
+            )
+        if not (tensor.is_floating_point() or tensor.dtype in (torch.int64, torch.int32)):
+            raise TaskError(f"example_inputs[{i}] is {tensor.dtype}; allowed are float32, int32 and int64")
+        examples.append(tensor.float() if tensor.is_floating_point() else tensor)
+    return tuple(examples)
+
+
+def checked(
+    model: torch.nn.Module, examples: tuple[torch.Tensor, ...]
+) -> tuple[list[torch.Tensor], tuple[str, ...]]:
+    """Runs the model on the examples.
+
+    Returns:
+        What forward answers, and doubts about it.
+
+    Raises:
+        TaskError: forward keeps a state.
+    """
+    return state.check(lambda *inputs: _forward(model, inputs), examples, lambda: state.of_module(model))
+
+
+def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
+    shapes = ", ".join(f"{list(e.shape)} {str(e.dtype).removeprefix('torch.')}" for e in examples)
+    try:
+        with torch.no_grad(), keras.layers_named(model):
+            outputs = model(*examples)
+    except ConversionError:
+        raise
+    except Exception as error:
+        raise TaskError(
+            f"the model's forward, called with example_inputs ({shapes}), raised {describe(error)}"
+        ) from error
+    found = [outputs] if isinstance(outputs, torch.Tensor) else outputs
+    if (
+        not isinstance(found, list | tuple)
+        or not all(isinstance(t, torch.Tensor) for t in found)
+        or not found
+    ):
+        raise TaskError(
+            f"the model's forward returned a {type(outputs).__name__}; it must return a tensor or a tuple of tensors. "
+            "Wrap the model in a module that picks them"
+        )
+    if not all(torch.isfinite(t).all() for t in found if t.is_floating_point()):
+        raise TaskError(f"the model's forward returned NaN or infinity for example_inputs ({shapes})")
+    return list(found)
+
+
+def program_of(task: Task) -> torch.export.ExportedProgram:
+    """Exports the task's model as `trace` does.
+
+    Raises:
+        EdgekitError: Whatever `trace` raises for the model.
+    """
+    examples, model = examples_of(task), model_of(task)
+    checked(model, examples)
+    return export(model, examples)
+
+
+def export(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> torch.export.ExportedProgram:
+    """Runs torch.export, then the graph preparation that every target profits from, proven to answer as the model does."""
+    return export_with_doubts(model, examples)[0]
+
+
+def export_with_doubts(
+    model: torch.nn.Module, examples: tuple[torch.Tensor, ...]
+) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
+    """Exports a model as `export` does.
+
+    Returns:
+        The program, and a sentence for each pass that was undone because it would have changed what it computes.
+    """
+    before = proven.reference(model, examples)
+    try:
+        with keras.layers_named(model):
+            graph = torch.export.export(model, examples).module()
+        prepare.check_norms(graph)
+        undone: tuple[str, ...] = ()
+        if keras.has_layers(model):
+            keras.note_origins(graph)
+            undone = prepare_keras.prepared(graph, before)
+        undone += prepare.prepared(graph, before)
+        if undone:  # by no pass, it may be
+            before.demand(graph, "torch.export")
+        return torch.export.export(graph, examples), undone
+    except (ConversionError, TaskError):
+        raise
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        raise ConversionError(
+            f"torch.export cannot trace the model: {type(error).__name__}: {first}. "
+            "Data-dependent control flow and non-tensor state are the usual causes"
+        ) from error
+
+
+def count_weights(exported: torch.export.ExportedProgram) -> int:
+    """Counts the numbers that a file cannot do without: the tensors of two or more dimensions that some operator reads."""
+    names = exported.graph_signature.inputs_to_parameters
+    read = {
+        names[n.name] for n in exported.graph.nodes if n.op == "placeholder" and n.name in names and n.users
+    }
+    return sum(t.numel() for name in read if (t := exported.state_dict[name]).dim() >= 2)

@@ -1,0 +1,1 @@
+"""The command line: verbs, options, and records as text for a person."""

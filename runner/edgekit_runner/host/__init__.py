@@ -1,0 +1,1 @@
+"""What the machine shows of itself: instruction set, limits, memory, sensors."""

@@ -1,0 +1,1 @@
+"""From samples and counters to figures, and how far they may be believed."""

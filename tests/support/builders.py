@@ -1,0 +1,142 @@
+"""Records of a few figures that tests of ladder, report and package share: a float file, an int8 one, what was found of it."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from edgekit_runner.artifact import sha256
+
+from edgekit.ladder import gate
+from edgekit.package import manifest_file
+from edgekit.records import (
+    Artifact,
+    Attempt,
+    Budget,
+    Decision,
+    Lint,
+    Measurement,
+    Parity,
+    Plan,
+    Precision,
+    Preprocessing,
+    Recipe,
+    Step,
+    TargetReport,
+    TensorSpec,
+    Verdict,
+)
+from edgekit.target import load_target
+
+HERE = "x86_64 avx2"
+TENSOR = (TensorSpec(name="x", shape=(1, 4), dtype="float32"),)
+FLOAT = Artifact(
+    path="float.onnx",
+    format="onnx",
+    precision="float32",
+    size_bytes=4000,
+    sha256="0" * 64,
+    inputs=TENSOR,
+    outputs=TENSOR,
+    layout="as the model",
+    toolchain={},
+)
+INT8 = msgspec.structs.replace(FLOAT, path="int8.onnx", precision="int8", size_bytes=1000)
+LINT = Lint(
+    promised="int8",
+    ops={"QLinearConv:uint8": 3},
+    ops_in_precision=3,
+    ops_float=0,
+    conversions=2,
+    transposes=0,
+    input_dtypes=("float32",),
+    output_dtypes=("float32",),
+    passed=True,
+    findings=(),
+)
+GOOD = Verdict(
+    runtime="onnxruntime",
+    metric=0.892,
+    float_metric=0.894,
+    parity=Parity(samples=500, max_abs_error=0.1, rms_error=0.01, snr_db=30.0, agreement=0.99),
+    lint=LINT,
+)
+FAST = Measurement(
+    cpu_ratio=0.62,
+    cpu_ratio_low=0.60,
+    cpu_ratio_high=0.64,
+    rounds=40,
+    cpu_s=0.0062,
+    float_cpu_s=0.01,
+    peak_memory_bytes=50_000_000,
+    float_peak_memory_bytes=90_000_000,
+    measured_on=HERE,
+    on_target=True,
+    reason=f"measured on {HERE}",
+)
+
+
+def tried(
+    name: str, size_bytes: int, ratio: float | None, drop: float, budget: Budget | None = None, **changed: Any
+) -> Attempt:
+    """An attempt with these figures, judged by the gate. ratio: None where nobody measured on the target."""
+    precision: Precision = "float32" if name == "float32" else "int8"
+    artifact = msgspec.structs.replace(FLOAT, precision=precision, size_bytes=size_bytes, sha256=name)
+    parity = Parity(samples=100, max_abs_error=0, rms_error=0, snr_db=None, agreement=1.0)
+    verdict = msgspec.structs.replace(
+        GOOD, metric=0.9 - drop, float_metric=0.9, parity=parity, lint=changed.get("lint", LINT)
+    )
+    measured = msgspec.structs.replace(
+        FAST, cpu_ratio=ratio, cpu_ratio_low=ratio, cpu_ratio_high=ratio, on_target=ratio is not None
+    )
+    return Attempt(
+        recipe=Recipe(name=name, precision=precision, steps=()),
+        decision=gate.decide(budget or Budget(), artifact, FLOAT, verdict, measured),
+        artifact=artifact,
+        verdict=verdict,
+        measurement=measured,
+    )
+
+
+def accepted(artifact: Artifact, **changes: Any) -> Attempt:
+    """An accepted attempt of the float recipe, without a measurement."""
+    given: dict[str, Any] = {
+        "recipe": Recipe(name="float32", precision="float32", steps=(Step(technique="float32"),)),
+        "decision": Decision(accepted=True, reasons=("fine",), not_measured=("speed: nobody did",)),
+        "artifact": artifact,
+        "verdict": msgspec.structs.replace(GOOD, doubts=("from the verifier",)),
+    }
+    return Attempt(**{**given, **changes})
+
+
+def target_report(*attempts: Attempt, target: str = "x86-server") -> TargetReport:
+    """Of attempts whose last was accepted."""
+    recipes = tuple(attempt.recipe for attempt in attempts)
+    plan = Plan(task="t", target=target, isa="avx2", budget=Budget(), recipes=recipes, skipped=())
+    return TargetReport(
+        target=target,
+        isa="avx2",
+        runtime="onnxruntime",
+        accepted=True,
+        shipped=len(attempts) - 1,
+        attempts=attempts,
+        plan=plan,
+    )
+
+
+def write_manifest(folder: Path, atol: float = 0.125, **tensor: Any) -> None:
+    """The manifest of `model.onnx` and `golden.npz` in `folder`."""
+    path = folder / "model.onnx"
+    spec = TensorSpec(**{"name": "x", "shape": (1, 64), "dtype": "float32", **tensor})
+    artifact = msgspec.structs.replace(
+        FLOAT,
+        path=str(path),
+        size_bytes=path.stat().st_size,
+        sha256=sha256(path),
+        inputs=(spec,),
+        outputs=(spec,),
+    )
+    attempt = accepted(artifact)
+    profile = load_target("x86-server")
+    report = target_report(attempt)
+    made = manifest_file.build(report, attempt, profile, "t", Preprocessing(), atol, folder)
+    manifest_file.write(made, folder)
