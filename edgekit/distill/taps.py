@@ -113,7 +113,7 @@ def graph_of(model: GraphModule | OneByOne) -> GraphModule:
 
 
 def _with(graph: GraphModule, nodes: Iterable[Node]) -> tuple[GraphModule, list[Node], bool]:
-    """Returns a copy that returns a flat tuple of outputs and nodes, the outputs, and whether there is a lone output."""
+    """Returns a copy with a flat tuple of results, the outputs, and whether the original has a lone one."""
     copied = copy.deepcopy(graph.graph)
     by_name = {node.name: node for node in copied.nodes}
     (end,) = copied.find_nodes(op="output")
