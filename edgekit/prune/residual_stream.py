@@ -44,6 +44,17 @@ def movers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, s
     return {name: ", ".join(operators) for name, operators in found.items()}
 
 
+def obstacles(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> str:
+    """Returns a sentence on what stands in the way of pruning, as far as the exported program shows."""
+    try:
+        met = movers(module, examples)
+    except Exception:
+        return "It cannot be exported either"
+    named = "; ".join(f"{name} with {what}" for name, what in list(met.items())[:3])
+    more = f" and {len(met) - 3} more" if len(met) > 3 else ""
+    return f"Channels are moved about by {named}{more}" if met else "Name the layers in its way with ignore"
+
+
 def layers(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> dict[str, str]:
     """Finds the layers of the stream.
 

@@ -87,6 +87,20 @@ def save(
     return saved
 
 
+def composed(earlier: Saved | None, kept: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Returns the channels that are left, as the task's own module numbers them.
+
+    Args:
+        earlier: What earlier steps left; None if there were none.
+        kept: What this step left, by root, as the pruned module numbers them.
+    """
+    found = {root: list(channels) for root, channels in (earlier.kept if earlier else {}).items()}
+    for root, channels in kept.items():
+        old = found.get(root)
+        found[root] = [old[channel] for channel in channels] if old else channels
+    return found
+
+
 def read(folder: Path) -> Saved:
     """Reads the file of a folder.
 

@@ -106,7 +106,7 @@ def shrink(
     try:
         graph = Graph(copy.deepcopy(module), examples, request.ignore, request.limit_s)
     except ConversionError as error:
-        raise ConversionError(f"{error}. {_odd(module, examples)}") from error
+        raise ConversionError(f"{error}. {residual_stream.obstacles(module, examples)}") from error
     try:
         return _steps(graph, request, request.ignore, evidence, recalibrate, None)
     except ConversionError as error:
@@ -117,7 +117,7 @@ def shrink(
     try:
         done = _steps(graph, request, ignore, evidence, recalibrate, None)
     except (ConversionError, NotApplicable) as error:
-        raise type(error)(f"{error}. {_odd(module, examples)}") from error
+        raise type(error)(f"{error}. {residual_stream.obstacles(module, examples)}") from error
     done.doubts.append(f"{INSIDE}{first}")
     return done
 
@@ -220,17 +220,6 @@ def _scored(graph: Graph, criterion: str, evidence: Evidence) -> Scored:
         raise ConversionError(
             f"criterion {criterion!r} cannot rank the channels of {type(graph.module).__name__}: {type(error).__name__}: {error}"
         ) from error
-
-
-def _odd(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> str:
-    """What in this network stands in the way, as far as the exported program shows."""
-    try:
-        met = residual_stream.movers(module, examples)
-    except Exception:
-        return "It cannot be exported either"
-    named = "; ".join(f"{name} with {what}" for name, what in list(met.items())[:3])
-    more = f" and {len(met) - 3} more" if len(met) > 3 else ""
-    return f"Channels are moved about by {named}{more}" if met else "Name the layers in its way with ignore"
 
 
 def cuttable(module: nn.Module, examples: tuple[torch.Tensor, ...], request: Request) -> tuple[Graph, str]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
@@ -62,6 +63,30 @@ def read(reference: str, task: "Task") -> ExportedProgram:
     if reference.endswith(".pt2"):
         return programs.load(Path(reference))
     return program_of(dataclasses.replace(task, model=build(reference)))
+
+
+def student(candidate: Candidate, task: "Task", reference: str) -> tuple[Candidate, ExportedProgram]:
+    """Loads what a distillation trains.
+
+    Args:
+        candidate: The model after the steps before.
+        task: The task.
+        reference: A student that replaces the candidate's own program; "" for that program itself.
+
+    Returns:
+        The candidate, which was never pruned if it is replaced, and the program.
+
+    Raises:
+        UserError: The student does not fit the task, or the program is quantized already.
+    """
+    program = programs.load(candidate.program)
+    if reference:
+        found = read(reference, task)
+        check_same(f"student {reference!r}", found, "the model", program)
+        return msgspec.structs.replace(candidate, pruned="", unpruned="", student=reference), found
+    if programs.is_quantized(program):
+        raise UserError("distill trains float programs and this one has integers; put it before ptq or qat")
+    return candidate, program
 
 
 def teacher(candidate: Candidate) -> GraphModule | OneByOne:

@@ -44,10 +44,10 @@ from edgekit.quant import program as programs
 from edgekit.quant import proven, tensors
 from edgekit.quant.trainable import OneByOne, give_back, trainable
 from edgekit.records import Candidate, Settings
-from edgekit.techniques import ptq
+from edgekit.techniques._figures import noted
 from edgekit.techniques._score import figures_of, metric_of
 from edgekit.techniques._teachers import teacher
-from edgekit.train import data
+from edgekit.train import data, first_batch
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
@@ -136,7 +136,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "seconds": (time.perf_counter() - start, "s"),
     }
     log.info("binary layers, experimental: %s", ", ".join(names))
-    return ptq.noted(msgspec.structs.replace(candidate, program=str(path)), "binarize", figures)
+    return noted(msgspec.structs.replace(candidate, program=str(path)), "binarize", figures)
 
 
 def _centre(
@@ -144,7 +144,7 @@ def _centre(
 ) -> None:
     """Gives each layer the mean of its inputs and their mean distance from it, as in the float network."""
     batches = data.first(training, seed, options.batches)
-    data.check(model, training, batches[0])
+    first_batch.check(model, training, batches[0])
     _ease(layers, 0.0)
     zeros = [torch.zeros_like(layer.threshold) for layer in layers]
     means = _averages(model, layers, batches, zeros, torch.clone)

@@ -38,35 +38,31 @@ the result. Cost: `images` forward and backward of the student and forward of ea
 are kept; `guard` doubles the training.
 """
 
-import copy
 import logging
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import torch
 from msgspec import Meta
 from torch.export import ExportedProgram
-from torch.fx import GraphModule
 
 from edgekit.distill import modes
 from edgekit.distill.distiller import Method, Setting
-from edgekit.distill.taps import graph_of
 from edgekit.distill.unlabelled import Interleaved
 from edgekit.engine.stages import CHECKPOINT
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
-from edgekit.quant.trainable import give_back
 from edgekit.records import Candidate, Settings
 from edgekit.task import Training
-from edgekit.techniques import _guard, _teachers, ptq
+from edgekit.techniques import _guard, _teachers
+from edgekit.techniques._distill_training import hits, shares_of, train_student
+from edgekit.techniques._figures import noted
 from edgekit.techniques._score import figures_of, metric_of
 from edgekit.train import data
 from edgekit.train import settings as loop_options
-from edgekit.train.history import Trained
-from edgekit.train.loop import fit
 from edgekit.train.settings import (
     Accumulate,
     Alpha,
@@ -95,7 +91,7 @@ _LOOP = (
 
 
 class Options(Settings):
-    """Who teaches what to whom, and how the student trains; see the head of the module for modes, teachers and features."""
+    """Who teaches what to whom, and how the student trains; the head of the module explains it."""
 
     images: Images = 20_000
     learning_rate: LearningRate = 0.0
@@ -183,11 +179,13 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
             f"task {task.name!r} has no training data; distill needs Training(batches=..., loss=...)"
         )
     start, work = time.perf_counter(), Path(context.work)
-    candidate, program = _start(candidate, task, options)
+    candidate, program = _teachers.student(candidate, task, options.student)
     method = _method(program, candidate, task, options, context)
     training, before = _training(task.training, options), metric_of(task, program.module())
-    shares = _shares(method, training, context.seed)
-    done = _distilled(method, program, training, options.loop(context.seed), work / CHECKPOINT / "distilled")
+    shares = shares_of(method, training, context.seed)
+    done = train_student(
+        method, program, training, options.loop(context.seed), work / CHECKPOINT / "distilled"
+    )
     after = metric_of(task, done.graph)
     kept, guarded = done.graph, dict[str, tuple[float, str]]()
     if options.guard:
@@ -202,23 +200,11 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "metric before": (before, ""),
         "metric after": (after, ""),
         **guarded,
-        "answers kept": (_hits(method), "count"),
+        "answers kept": (hits(method), "count"),
         "seconds to train": (done.trained.seconds, "s"),
         "seconds": (time.perf_counter() - start, "s"),
     }
-    return ptq.noted(msgspec.structs.replace(candidate, program=str(path)), "distill", figures)
-
-
-def _start(candidate: Candidate, task: "Task", options: Options) -> tuple[Candidate, ExportedProgram]:
-    """What is trained: the candidate's own program, or a student that replaces it and was never pruned."""
-    program = programs.load(candidate.program)
-    if options.student:
-        student = _teachers.read(options.student, task)
-        _teachers.check_same(f"student {options.student!r}", student, "the model", program)
-        return msgspec.structs.replace(candidate, pruned="", unpruned="", student=options.student), student
-    if programs.is_quantized(program):
-        raise UserError("distill trains float programs and this one has integers; put it before ptq or qat")
-    return candidate, program
+    return noted(msgspec.structs.replace(candidate, program=str(path)), "distill", figures)
 
 
 def _method(
@@ -262,49 +248,3 @@ def _training(training: Training, options: Options) -> Training:
         return training
     batches = Interleaved(training.batches, training.unlabelled, options.unlabelled)
     return Training(batches=batches, loss=training.loss)
-
-
-def _shares(method: Method, training: Training, seed: int) -> dict[str, tuple[float, str]]:
-    """The share of each term in the first loss. Raises TaskError for data that does not fit."""
-    (batch,) = data.first(training, seed, 1)
-    data.check(method.model, training, batch)
-    with torch.no_grad():
-        trial = copy.deepcopy(method.model).train()
-        terms = method.objective.terms(trial, batch.inputs, batch.labels)
-    whole = sum(float(value) for value in terms.values()) or 1.0
-    shares = {name: float(value) / whole for name, value in terms.items()}
-    text = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
-    log.info("distillation: the loss starts at %.4f: %s", whole, text)
-    return {f"share of {name}": (share, "") for name, share in shares.items()}
-
-
-class _Done(NamedTuple):
-    graph: GraphModule
-    trained: Trained
-
-
-def _distilled(
-    method: Method,
-    program: ExportedProgram,
-    training: Training,
-    options: loop_options.Options,
-    folder: Path,
-) -> _Done:
-    trained = fit(
-        method.model,
-        training,
-        options,
-        objective=method.objective,
-        on_step=method.on_step,
-        folder=folder,
-    )
-    graph = program.module()
-    student = method.model.student.to("cpu").eval()
-    with _teachers.written_back(lambda *inputs: student(*inputs)[0], graph):
-        give_back(graph_of(student.graph), graph)
-    return _Done(graph, trained)
-
-
-def _hits(method: Method) -> int:
-    cache = getattr(method.objective, "cache", None)
-    return cache.hits if cache is not None else 0

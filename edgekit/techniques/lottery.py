@@ -39,7 +39,7 @@ from edgekit.sparse import layers as weights
 from edgekit.sparse.layers import Ignore, Keep
 from edgekit.sparse.masks import Masks
 from edgekit.sparse.patterns import Scope
-from edgekit.techniques import ptq
+from edgekit.techniques._figures import noted
 from edgekit.techniques._score import metric_of
 from edgekit.techniques._teachers import learner, teacher, written_back
 from edgekit.train import settings as loop_options
@@ -124,7 +124,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "seconds": (time.perf_counter() - start, "s"),
     }
     doubts = (*candidate.doubts, *dead_channels.doubts(chosen, kept))
-    return ptq.noted(msgspec.structs.replace(candidate, program=str(path), doubts=doubts), "lottery", figures)
+    return noted(msgspec.structs.replace(candidate, program=str(path), doubts=doubts), "lottery", figures)
 
 
 class _Search:

@@ -26,21 +26,19 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
 
 from edgekit.errors import ConversionError, NotApplicable, UserError
 from edgekit.quant import knapsack, layer_sensitivity, simulate
-from edgekit.quant.batched import widened
 from edgekit.quant.integer_regions import IntegerRegions, network
 from edgekit.quant.knapsack import Choice, Costs
 from edgekit.quant.layer_sensitivity import Harm, db
 from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes, Settings
 from edgekit.techniques import ptq
-from edgekit.techniques._ptq_trials import Trial
-from edgekit.techniques._score import predictor
+from edgekit.techniques._mixed_judge import Judge
 from edgekit.trace.metric import score
 
 if TYPE_CHECKING:
@@ -141,38 +139,6 @@ def costs_of(net: IntegerRegions, times: LayerTimes | None) -> Costs:
         border_per_element=MULTIPLIES_PER_CONVERSION / total,
         unit=ESTIMATED,
     )
-
-
-class Judge:
-    """The task's metric of a choice, simulated in torch. Each choice is scored once.
-
-    Args:
-        trial: The calibrated graph.
-        net: Its layers and tensors.
-        metric: Returns the task's metric of a predict function.
-    """
-
-    def __init__(
-        self,
-        trial: Trial,
-        net: IntegerRegions,
-        metric: Callable[[Callable[..., Any]], float],
-    ) -> None:
-        module, self._size = widened(trial.model)
-        self._run, self._floats = simulate.Simulation(module), trial.floats
-        self._all, self._net, self._metric = self._run.roundings, net, metric
-        self._known: dict[tuple[str, ...], float] = {}
-
-    def __call__(self, choice: Choice) -> float:
-        """Returns the metric of a choice."""
-        if choice.float_layers not in self._known:
-            off = {layer.weight for layer in self._net.layers if layer.name in choice.float_layers}
-            off |= {name for i in choice.quiet for name in self._net.tensors[i].observers}
-            biases = {layer.bias for layer in self._net.layers if layer.name in choice.float_layers}
-            self._run.stored = {path: value for path, value in self._floats.items() if path in biases}
-            self._run.roundings = {n: None if n in off else rounding for n, rounding in self._all.items()}
-            self._known[choice.float_layers] = self._metric(predictor(self._run.run, self._size))
-        return self._known[choice.float_layers]
 
 
 def choose(

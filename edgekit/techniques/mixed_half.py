@@ -120,7 +120,7 @@ def _extend(
 
 
 def _by_sensitivity(module: GraphModule, rows: Rows, samples: list[Batch]) -> list[tuple[str, float]]:
-    """(operator, SNR in dB when it alone is rounded), the most harm for its work first."""
+    """(operator, SNR in dB when it alone is rounded), the most sensitive for its work first."""
     nodes = [n for n in calls(module) if n.name not in rows]
     everything = {n.name for n in module.graph.nodes}
     reference = simulate.outputs(HalfSimulation(module, everything), samples)

@@ -32,7 +32,7 @@ from edgekit.sparse import layers as weights
 from edgekit.sparse import patterns
 from edgekit.sparse.layers import Ignore, Keep
 from edgekit.sparse.palette import palettized
-from edgekit.techniques import ptq
+from edgekit.techniques._figures import noted
 from edgekit.techniques._score import metric_of
 
 if TYPE_CHECKING:
@@ -92,4 +92,4 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     }
     programs.save(programs.export(graph, like), path)
     done = msgspec.structs.replace(candidate, program=str(path))
-    return ptq.noted(done, "palettize", {**figures, "seconds": (time.perf_counter() - start, "s")})
+    return noted(done, "palettize", {**figures, "seconds": (time.perf_counter() - start, "s")})

@@ -22,8 +22,7 @@ busy core); the task's metric is computed twice in addition. Memory: three copie
 
 import copy
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -32,26 +31,24 @@ import torch
 from msgspec import Meta
 from torch import nn
 
-from edgekit.errors import ConversionError, NotApplicable, TaskError, UserError
+from edgekit.errors import ConversionError, UserError
 from edgekit.prune import module_macs, rewind, saved
 from edgekit.prune.criteria import Criterion, Evidence
 from edgekit.prune.depth import shorten
 from edgekit.prune.latency.width_plan import Planner, seconds_for
-from edgekit.prune.plain import plain
 from edgekit.prune.shrink import Request, Shrunk, shrink
-from edgekit.prune.weights import fill
-from edgekit.quant import calibrate
 from edgekit.quant import program as programs
 from edgekit.quant.recalibrate import recalibrate
 from edgekit.records import Candidate, Settings, Step
 from edgekit.records._options import read
-from edgekit.task import build, describe
-from edgekit.techniques import ptq
+from edgekit.techniques._figures import noted
+from edgekit.techniques._pruned_module import batches_of, joined, sizes_of
+from edgekit.techniques._pruned_module import inputs_of as inputs_of
+from edgekit.techniques._pruned_module import loaded as loaded
+from edgekit.techniques._pruned_module import module_of as module_of
 from edgekit.techniques._score import predictor
 from edgekit.trace.metric import score
-from edgekit.trace.model import examples_of, export, model_of
-from edgekit.trace.sources import keras
-from edgekit.train.data import Batch, Stream, check
+from edgekit.trace.model import examples_of, export
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -169,7 +166,10 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         return recalibrate(net, inputs_of(task, examples, context.seed), options.recalibrate)
 
     shrunk = _shrunk(module, task, examples, options, context, settle)
-    kept, dropped = _composed(earlier, shrunk.kept), (*(earlier.dropped if earlier else ()), *shrunk.dropped)
+    kept, dropped = (
+        saved.composed(earlier, shrunk.kept),
+        (*(earlier.dropped if earlier else ()), *shrunk.dropped),
+    )
     saved.save(fresh, shrunk.module, kept, work / "pruned", dropped)
     net = shrunk.module
     if options.rewind:
@@ -186,14 +186,14 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         doubts=(*candidate.doubts, *shrunk.doubts),
     )
     figures = {
-        **_sizes(module, shrunk),
+        **sizes_of(module, shrunk),
         "metric before recalibration": (raw, ""),
         "images of recalibration": (images, "count"),
         "metric pruned": (after, ""),
         **shrunk.figures,
         "seconds": (time.perf_counter() - start, "s"),
     }
-    return ptq.noted(done, "prune", figures)
+    return noted(done, "prune", figures)
 
 
 def _shrunk(
@@ -206,20 +206,20 @@ def _shrunk(
 ) -> Shrunk:
     """Drops blocks first, then channels, as far as the options ask for it."""
     multiple = context.target.channel_multiple if context.target else 1
-    batches = _batches(module, task, options.images, context.seed)
+    batches = batches_of(module, task, options.images, context.seed)
     loss = task.training.loss if task.training else None
     evidence = Evidence([(batch.inputs, batch.labels) for batch in batches], loss, context.seed)
     short = _shortened(module, task, examples, options, context.seed)
     if options.scope == LATENCY:
         planner = _planner(options, context, multiple)
         request = options.request(multiple)
-        done = _joined(short, shrink(short.module, examples, request, evidence, settle, planner))
+        done = joined(short, shrink(short.module, examples, request, evidence, settle, planner))
         done.figures.update(planner.figures)
         return done
     if not options.narrows or short.macs <= options.macs * short.macs_before:
         return short
     request = options.request(multiple, short.macs / short.macs_before)
-    return _joined(short, shrink(short.module, examples, request, evidence, settle))
+    return joined(short, shrink(short.module, examples, request, evidence, settle))
 
 
 def options_of(step: Step) -> Options:
@@ -235,56 +235,6 @@ def _planner(options: Options, context: "Context", multiple: int) -> Planner:
     return Planner(table, seconds_for(table, options.speedup, context.budget), options.multiple or multiple)
 
 
-def module_of(candidate: Candidate, task: "Task") -> nn.Module:
-    """Returns what the candidate's program was made from: an earlier step's student, or the task's module.
-
-    It has no parametrizations, like the program.
-
-    Raises:
-        NotApplicable: The student is an exported program, which has no modules.
-    """
-    if not candidate.student:
-        return plain(model_of(task))
-    if candidate.student.endswith(".pt2"):
-        raise NotApplicable(
-            f"prune follows channels through the layers of a module, and the student {candidate.student} is an exported program; give "
-            "distill the student as file.py:function"
-        )
-    return plain(model_of(replace(task, model=build(candidate.student))))
-
-
-def loaded(
-    candidate: Candidate, fresh: nn.Module, examples: tuple[torch.Tensor, ...]
-) -> tuple[nn.Module, saved.Saved | None]:
-    """Loads a candidate into the task's module.
-
-    Args:
-        candidate: The candidate.
-        fresh: The task's module, which stays as it is.
-        examples: Inputs for a comparison with the program.
-
-    Returns:
-        A module with the shapes and weights of the candidate, and what earlier steps removed from it.
-
-    Raises:
-        NotApplicable: It is a Keras model.
-        ConversionError: It cannot be copied, or does not fit the program.
-    """
-    if isinstance(fresh, keras.KerasModule) or keras.has_layers(fresh):
-        raise NotApplicable(
-            "pruning needs a torch module; a Keras model is none whose layers could be narrowed"
-        )
-    try:
-        module = copy.deepcopy(fresh)
-    except Exception as error:
-        raise ConversionError(
-            f"pruning needs a copy of the model, and {type(fresh).__name__} cannot be copied: {describe(error)}"
-        ) from error
-    earlier = saved.rebuild(module, Path(candidate.pruned)) if candidate.pruned else None
-    fill(module, programs.load(candidate.program), examples)
-    return module, earlier
-
-
 def _shortened(
     module: nn.Module, task: "Task", examples: tuple[torch.Tensor, ...], options: Options, seed: int
 ) -> Shrunk:
@@ -297,71 +247,3 @@ def _shortened(
     dropped = shorten(short, examples, inputs, options.depth)
     recalibrate(short, inputs_of(task, examples, seed), options.recalibrate)
     return Shrunk(module=short, macs_before=base, macs=module_macs.count(short, examples), dropped=dropped)
-
-
-def _joined(short: Shrunk, narrow: Shrunk) -> Shrunk:
-    """Both steps as one: shares count from the first."""
-    return replace(narrow, macs_before=short.macs_before, dropped=short.dropped)
-
-
-def _composed(earlier: saved.Saved | None, kept: dict[str, list[int]]) -> dict[str, list[int]]:
-    """The channels that are left, as the task's own module numbers them."""
-    found = {root: list(channels) for root, channels in (earlier.kept if earlier else {}).items()}
-    for root, channels in kept.items():
-        old = found.get(root)
-        found[root] = [old[channel] for channel in channels] if old else channels
-    return found
-
-
-def _sizes(module: nn.Module, shrunk: Shrunk) -> dict[str, tuple[float, str]]:
-    was, now = (sum(p.numel() for p in net.parameters()) for net in (module, shrunk.module))
-    before, after = (sum(pair[side] for pair in shrunk.widths.values()) for side in (0, 1))
-    whole = sum(1 for old, new in shrunk.widths.values() if old == new)
-    return {
-        "MACs before": (shrunk.macs_before, "count"),
-        "MACs": (shrunk.macs, "count"),
-        "MACs kept": (shrunk.macs / shrunk.macs_before, "ratio"),
-        "parameters before": (was, "count"),
-        "parameters": (now, "count"),
-        "parameters kept": (now / was, "ratio"),
-        "groups of channels": (len(shrunk.widths), "count"),
-        "groups left whole": (whole, "count"),
-        "channels kept": (after / before if before else 1.0, "ratio"),
-        "blocks dropped": (len(shrunk.dropped), "count"),
-    }
-
-
-def _batches(module: nn.Module, task: "Task", images: int, seed: int) -> list[Batch]:
-    """Training batches that hold about so many images; none without training data.
-
-    Raises TaskError if the module or the loss cannot take them.
-    """
-    found: list[Batch] = []
-    if task.training is None:
-        return found
-    for batch in Stream(task.training.batches, seed):
-        found.append(batch)
-        images -= batch.rows
-        if images <= 0:
-            break
-    check(module, task.training, found[0])
-    return found
-
-
-def inputs_of(
-    task: "Task", examples: tuple[torch.Tensor, ...], seed: int
-) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Yields inputs of the training data, else of the calibration data.
-
-    Raises:
-        TaskError: There is neither.
-    """
-    if task.training is not None:
-        yield from (batch.inputs for batch in Stream(task.training.batches, seed))
-    elif task.calibration is not None:
-        for number, batch in enumerate(calibrate.yielded(task.calibration)):
-            yield calibrate.checked(batch, examples, number)
-    else:
-        raise TaskError(
-            f"task {task.name!r} has neither training nor calibration data; set recalibrate=0 to prune without"
-        )

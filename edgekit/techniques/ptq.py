@@ -18,7 +18,6 @@ the number of batches. It can lose accuracy in depthwise networks with wide chan
 """
 
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -40,8 +39,9 @@ from edgekit.quant.fold import observed
 from edgekit.quant.program import origin
 from edgekit.quant.quantizer import ProfileQuantizer, count_layers
 from edgekit.quant.simulate import Simulation
-from edgekit.records import Candidate, Figure, FloatLayer, Settings, Traced
+from edgekit.records import Candidate, FloatLayer, Settings, Traced
 from edgekit.sparse.masks_of_program import is_sparse
+from edgekit.techniques._figures import noted
 from edgekit.techniques._ptq_trials import MOVED, Calibrated, Trial, choose
 
 if TYPE_CHECKING:
@@ -150,11 +150,8 @@ def decided(
 ) -> tuple[Calibrated, Trial]:
     """Returns the calibrated graph with everything that measurably helps it: what `apply` converts."""
     found = calibrated(candidate, task, options, traced)
-    other = (
-        (lambda: equalized(candidate, task, options, traced))
-        if _tries_equalizing(candidate, options)
-        else None
-    )
+    tries = _tries_equalizing(candidate, options)
+    other = partial(equalized, candidate, task, options, traced) if tries else None
     return found, choose(found, task.calibration or (), other, options.rounding == "gptq")
 
 
@@ -244,14 +241,6 @@ def written(
     )
     counts = {"layers quantized": (quantized, "count"), "layers left float": (len(left), "count")}
     return noted(done, step, counts)
-
-
-def noted(candidate: Candidate, step: str, figures: Mapping[str, tuple[float, str]]) -> Candidate:
-    """Returns the candidate with more figures of a step."""
-    more = (
-        Figure(step=step, name=name, value=float(value), unit=unit) for name, (value, unit) in figures.items()
-    )
-    return msgspec.structs.replace(candidate, figures=(*candidate.figures, *more))
 
 
 def _float_layer(node: Node, skip: str) -> FloatLayer:

@@ -41,6 +41,7 @@ from edgekit.quant.trainable import Norm, give_back, trainable
 from edgekit.records import Candidate, Settings
 from edgekit.sparse.masks_of_program import masks_of_zeros
 from edgekit.techniques import ptq
+from edgekit.techniques._figures import noted
 from edgekit.techniques._score import figures_of, metric_of
 from edgekit.techniques._teachers import teacher
 from edgekit.train import settings as loop_options
@@ -128,7 +129,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "seconds to train": (done - ready, "s"),
         "seconds": (time.perf_counter() - start, "s"),
     }
-    return ptq.noted(after, "qat", figures)
+    return noted(after, "qat", figures)
 
 
 class _Schedule:

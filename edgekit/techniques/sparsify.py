@@ -50,7 +50,7 @@ from edgekit.sparse.layers import Ignore, Keep, Layer
 from edgekit.sparse.masks import Criterion, Masks
 from edgekit.sparse.patterns import Scope
 from edgekit.sparse.sparsity_schedule import Gradual, Ramp, When
-from edgekit.techniques import ptq
+from edgekit.techniques._figures import noted
 from edgekit.techniques._score import figures_of, metric_of
 from edgekit.techniques._teachers import learner, teacher, written_back
 from edgekit.train import settings as loop_options
@@ -144,7 +144,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     shutil.rmtree(path.with_name(CHECKPOINT), ignore_errors=True)
     doubts = dead_channels.doubts(chosen, [mask.kept for mask in masks.masks])
     done = msgspec.structs.replace(candidate, program=str(path), doubts=(*candidate.doubts, *doubts))
-    return ptq.noted(done, "sparsify", {**figures, "seconds": (time.perf_counter() - start, "s")})
+    return noted(done, "sparsify", {**figures, "seconds": (time.perf_counter() - start, "s")})
 
 
 def _check_training(task: "Task", options: Options) -> None:

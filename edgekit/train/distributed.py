@@ -15,9 +15,10 @@ a sentence, and torchrun ends those that are left.
 """
 
 import importlib.util
+import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +31,8 @@ from torch.fx import GraphModule
 
 from edgekit.errors import MissingRuntime, UserError, WorkerLost
 from edgekit.train.settings import Options
+
+log = logging.getLogger("edgekit")
 
 _PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 #: what torch says when another process is gone
@@ -118,6 +121,16 @@ def spread(model: nn.Module, accelerator: Accelerator, options: Options) -> None
     for block in blocks(model):
         fully_shard(block, mesh=mesh, offload_policy=policy)
     fully_shard(model, mesh=mesh, offload_policy=policy)
+
+
+def spread_teachers(teachers: Iterable[nn.Module], accelerator: Accelerator, options: Options) -> None:
+    """Shards teachers before their first use, if the strategy is fsdp: a large one must not be whole anywhere."""
+    if options.strategy != "fsdp":
+        return
+    for teacher in teachers:
+        spread(teacher, accelerator, options)
+        own, everything = held(teacher)
+        log.info("training: each process holds %d of the %d numbers of a teacher", own, everything)
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:

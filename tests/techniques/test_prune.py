@@ -22,6 +22,7 @@ from edgekit.records import Candidate, Quant, Recipe
 from edgekit.target import load_target
 from edgekit.techniques import prune, ptq
 from edgekit.trace.model import export
+from edgekit.trace.sources import keras
 
 PIXELS, LABELS = (torch.tensor(part) for part in load_digits(return_X_y=True))
 IMAGES = (PIXELS.float().reshape(-1, 1, 8, 8) - 8) / 8
@@ -277,6 +278,6 @@ def test_a_quantized_program_is_pruned_too_late(candidate, tmp_path) -> None:
 
 
 def test_a_keras_model_is_refused(candidate, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(prune.keras, "has_layers", lambda model: True)
+    monkeypatch.setattr(keras, "has_layers", lambda model: True)
     with pytest.raises(NotApplicable, match="pruning needs a torch module"):
         apply(candidate, tmp_path)
