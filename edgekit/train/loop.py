@@ -20,8 +20,8 @@ from torch import nn
 from edgekit.task import Training
 from edgekit.train import distributed, schedule
 from edgekit.train.history import Trained
-from edgekit.train.run import OnStep, Run, Validate
 from edgekit.train.settings import Options
+from edgekit.train.training_run import OnStep, Run, Validate
 
 
 def fit(
