@@ -12,7 +12,6 @@ from types import ModuleType
 
 import msgspec
 import numpy as np
-import torch
 import torchvision  # noqa: F401  before any other framework: see edgekit.engine.process
 from edgekit_runner.artifact import sha256
 
@@ -20,7 +19,6 @@ from edgekit.engine.specs import ProveSpec, Recheck, RecheckSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.formats import RUNTIMES
 from edgekit.golden import snr_db, write_golden
-from edgekit.quant import program as programs
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.trace import promise
 from edgekit.trace.metric import score, seed_everything
@@ -52,7 +50,8 @@ def prove(spec: ProveSpec) -> Verdict:
     comparing = ComparingPredictor(predictor, predictions, spec.traced.classes)
     metric = score(task, comparing)
     parity = _parity(comparing, spec)
-    program_parity = _program_parity(spec, predictor, inputs) if spec.program else None
+    right = promise.answers_of(spec.program, inputs) if spec.program else answers
+    program_parity = _program_parity(spec, predictor, inputs, right) if spec.program else None
     if spec.artifact.precision == "float32":
         _faithful(spec.artifact, program_parity or parity)
     lint = backend.lint(spec.artifact, spec.precision_share)
@@ -68,7 +67,7 @@ def prove(spec: ProveSpec) -> Verdict:
         program_parity=program_parity,
         samples=comparing.asked,
         promised_db=spec.promised_db,
-        kept_db=_kept_db(spec, predictor, inputs, answers),
+        kept_db=_kept_db(spec, predictor, inputs, right),
     )
 
 
@@ -191,27 +190,21 @@ def _questions(traced: Traced) -> dict[str, list[np.ndarray]]:
 
 
 def _kept_db(
-    spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray], answers: list[np.ndarray]
+    spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray], right: list[np.ndarray]
 ) -> tuple[float | None, ...]:
     """The ratio to float, in dB per output, on the samples that its program was judged by; () where it promised nothing."""
     if not spec.promised_db:
         return ()
-    few = [part[: promise.SAMPLES] for part in inputs]
-    kept = [part[: promise.SAMPLES] for part in answers]
-    right = promise.answers_of(spec.program, few) if spec.program else kept
-    return tuple(promise.kept_db(a, b) for a, b in zip(right, predictor.run(few), strict=True))
+    few, answers = ([part[: promise.SAMPLES] for part in side] for side in (inputs, right))
+    return tuple(promise.kept_db(a, b) for a, b in zip(answers, predictor.run(few), strict=True))
 
 
-def _program_parity(spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray]) -> Parity:
-    """Compares the artifact with the float program that it was made from, sample by sample."""
-    module = programs.load(spec.program).module()
+def _program_parity(
+    spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray], answers: list[np.ndarray]
+) -> Parity:
+    """Compares the artifact with the answers of the float program that it was made from."""
     comparison = Comparison(predictor.output_names, spec.traced.classes)
-    for row in zip(*inputs, strict=True):
-        sample = [part[None] for part in row]
-        with torch.no_grad():
-            answer = module(*map(torch.from_numpy, sample))
-        outputs = answer if isinstance(answer, tuple | list) else (answer,)
-        comparison.add([output.numpy() for output in outputs], predictor.run(sample))
+    comparison.add(answers, predictor.run(inputs))
     return comparison.parity()
 
 
