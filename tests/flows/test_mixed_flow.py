@@ -1,14 +1,15 @@
 """The ladder on nets with planted trouble: refused, blamed, kept in float where needed, accepted."""
 
-import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from commands import without_ladder
 from edgekit_runner.host.environment import local_isa
 
 import edgekit as ek
 from edgekit.records import Report, TargetReport
-from edgekit.target import profile_dir
+from edgekit.target import load_target, profile_dir
 
 PLANTED = str(Path(__file__).parents[1] / "task_files" / "planted.py")
 CULPRITS = {"spread (Conv2d)", "gather (Conv2d)"}
@@ -16,13 +17,13 @@ CULPRITS = {"spread (Conv2d)", "gather (Conv2d)"}
 
 def shortened(name: str, folder: Path) -> str:
     """The profile with the first recipe of each technique alone."""
-    head, *rungs = (profile_dir() / f"{name}.toml").read_text().split("[[ladder]]")
-    tail = rungs[-1][rungs[-1].index("[budget]") :]
-    bodies = [rung.split("[budget]")[0] for rung in rungs]
-    first = {re.search(r'technique = "(\w+)"', body)[1]: body for body in reversed(bodies)}  # type: ignore[index]
-    chosen = [body for body in bodies if body in first.values()]
+    entries = tomllib.loads((profile_dir() / f"{name}.toml").read_text(encoding="utf-8"))["ladder"]
+    names = [entry if isinstance(entry, str) else entry["use"] for entry in entries]
+    first: dict[str, str] = {}
+    for rung, shared in zip(load_target(name).ladder, names, strict=True):
+        first.setdefault(rung.technique, shared)
     path = folder / f"{name}.toml"
-    path.write_text("[[ladder]]".join([head, *chosen]) + tail)
+    path.write_text(f"ladder = {list(first.values())}\n{without_ladder(name)}")
     return str(path)
 
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from commands import without_ladder
 
 import edgekit as ek
 from edgekit.records import TargetReport
-from edgekit.target import profile_dir
 
 COARSE = str(Path(__file__).parents[1] / "task_files" / "coarse.py")
 LADDER = """
@@ -28,19 +28,18 @@ technique = "float32"
 precision = "float32"
 reason = "something right"
 
-[budget]
 """
 
 
 def two_bits(name: str, folder: Path) -> str:
     """The profile with two-bit weights and a short ladder."""
-    head, *rungs = (profile_dir() / f"{name}.toml").read_text().split("[[ladder]]")
     head = "\n".join(
-        "weight_bits = 2" if line.startswith("weight_bits") else line for line in head.split("\n")
+        "weight_bits = 2" if line.startswith("weight_bits") else line
+        for line in without_ladder(name).split("\n")
     )
     head = head.replace("avx2 = { weight_bits = 7 }", "avx2 = {}")
     path = folder / f"{name}.toml"
-    path.write_text(head + LADDER + rungs[-1].split("[budget]")[1])
+    path.write_text(head + LADDER)
     return str(path)
 
 

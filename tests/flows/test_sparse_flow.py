@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
+from commands import without_ladder
+
 import edgekit as ek
-from edgekit.target import profile_dir
 
 SMALL = str(Path(__file__).parents[1] / "task_files" / "small.py")
 LADDER = """
@@ -19,14 +20,12 @@ technique = "float32"
 precision = "float32"
 reason = "something right"
 
-[budget]
 """
 
 
 def test_a_sparse_float_file_ships(tmp_path: Path) -> None:
-    head, *rungs = (profile_dir() / "x86-server.toml").read_text().split("[[ladder]]")
     profile = tmp_path / "x86-server.toml"
-    profile.write_text(head + LADDER + rungs[-1].split("[budget]")[1])
+    profile.write_text(without_ladder("x86-server") + LADDER)
     budget = {"max_drop": 1.0, "min_speedup": 0.0}
     report = ek.deploy(f"{SMALL}:task", [str(profile)], tmp_path / "out", budget=budget)
     (found,) = report.targets

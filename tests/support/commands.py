@@ -1,6 +1,7 @@
 """The command line in the test's own process, its stages too where a test asks for `in_process`."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edgekit.cli.main import main
 from edgekit.engine import process
 from edgekit.engine.catalogue import Stage
 from edgekit.records import StageTime
+from edgekit.target import profile_dir
 
 TASKS = Path(__file__).parents[1] / "task_files"
 SMALL = TASKS / "small.py"
@@ -40,3 +42,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return found, StageTime(stage=more.get("label") or stage.name, wall_s=0.0)
 
     monkeypatch.setattr(process, "run", run)
+
+
+def without_ladder(name: str) -> str:
+    """A built-in profile's text, its ladder left out."""
+    text = (profile_dir() / f"{name}.toml").read_text(encoding="utf-8")
+    return re.sub(r"(?ms)^ladder = \[.*?^\]\n", "", text)
