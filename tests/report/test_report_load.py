@@ -48,7 +48,7 @@ def test_another_schema_version(file: Path) -> None:
 def test_an_unknown_field(file: Path) -> None:
     data = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps({**data, "speed": 1}), encoding="utf-8")
-    with pytest.raises(UserError, match=r"is not a report of schema version 1: .*unknown field `speed`"):
+    with pytest.raises(UserError, match=r"is not a report of schema version 2: .*unknown field `speed`"):
         read(file)
 
 
