@@ -23,7 +23,7 @@ import msgspec
 
 from edgekit.engine import families
 from edgekit.engine.environment import environment
-from edgekit.errors import ChildCrash, DiskFull, EdgekitError
+from edgekit.errors import ChildCrash, DiskFull, EdgekitError, TaskError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 DISK_FULL = 74  # exit code of a child that has no room left to write even its error
@@ -66,6 +66,11 @@ def call(spec_path: Path) -> dict[str, Any]:
 
 def failure(error: BaseException) -> dict[str, Any]:
     """Returns what the parent is told of an error: its kind by name, and its sentence."""
+    if isinstance(error, SystemExit):
+        message = (
+            f"the task's code called sys.exit({error.code!r}) while edgekit ran it; raise an error instead"
+        )
+        return {"kind": TaskError.__name__, "message": message}
     if isinstance(error, EdgekitError):
         return {"kind": type(error).__name__, "message": str(error)}
     if isinstance(error, OSError) and error.errno in FULL:
@@ -106,7 +111,7 @@ def run(spec_path: Path, result_path: Path, *, shared_bytes: int = 0) -> None:
         with _own_temporary_folder(spec_path.parent):
             answer = call(spec_path)
         answer |= {"files": content(spec_path.parent)}
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         answer = {"error": failure(error)}
         with contextlib.suppress(OSError):  # the log may lie on a full disk
             traceback.print_exc()

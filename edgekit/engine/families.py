@@ -37,6 +37,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "torchvision",
                 "torchao.quantization.pt2e",
                 "scipy.optimize",
+                "networkx",
+                "torch._functorch.aot_autograd",
+                "torch._export.passes",
                 "edgekit.trace.stage",
                 "edgekit.techniques._stage",
                 "edgekit.techniques.ptq",
@@ -45,7 +48,15 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "edgekit.export._stage",
             )
         ),
-        "onnx": Family(on=TORCH, modules=("onnx", "onnxscript", "edgekit.export._onnx_passes")),
+        "onnx": Family(
+            on=TORCH,
+            modules=(
+                "onnx",
+                "onnxscript.function_libs.torch_lib.ops",
+                "onnxscript.rewriter",
+                "edgekit.export._onnx_passes",
+            ),
+        ),
         "tflite": Family(on=TORCH, modules=("litert_torch", "edgekit.export.tflite")),
         "coreml": Family(
             on=TORCH, modules=("coremltools", "edgekit.export.coreml"), without=("tensorflow", "sklearn")

@@ -152,12 +152,16 @@ class Servers:
             self._root.wait()
 
 
+UNREAD = ("PYTHONPATH", "TMPDIR", "PWD", "COLUMNS")  # set anew for each stage, or read by no framework
+UNREAD_PREFIXES = ("EDGEKIT_", "PYTEST_")
+
+
 def _comparable(variables: dict[str, str]) -> dict[str, str]:
-    """What frameworks may read when they are imported; the path is set anew for each stage."""
+    """What frameworks may read when they are imported."""
     return {
         name: value
         for name, value in variables.items()
-        if name not in ("PYTHONPATH", "TMPDIR", "PYTEST_CURRENT_TEST")
+        if name not in UNREAD and not name.startswith(UNREAD_PREFIXES)
     }
 
 
