@@ -9,12 +9,14 @@ import torchvision  # noqa: F401
 from coremltools.converters.mil import Builder as mb
 from coremltools.converters.mil.frontend.torch import ops as torch_ops
 from coremltools.converters.mil.frontend.torch.torch_op_registry import _TORCH_OPS_REGISTRY, register_torch_op
-from torch.export import ExportedProgram
+from torch._ops import OpOverload
+from torch.export import ExportedProgram, default_decompositions
 
 from edgekit.errors import ConversionError
 from edgekit.quant.program import callers
 
-_RECURRENT = ("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
+_DEPTH = 6  # how often what came out of an operator is taken apart again
+_MISREAD = {"aten.cosine_similarity.default"}  # coremltools demands the arguments that have defaults
 _UNKNOWN = re.compile(
     r"Unsupported fx node (\S+), kind (\S+)|Torch op '?([\w:.]+)'? not (?:implemented|supported)"
 )
@@ -34,10 +36,26 @@ def register_missing() -> None:
 def decompose(program: ExportedProgram) -> ExportedProgram:
     """Brings a program into the dialect that coremltools reads.
 
-    It has no operator for recurrent cells, so they are unrolled, step by step.
+    What it does not translate is taken apart as torch does, again and again, as far as torch can: recurrent layers and
+    cells are unrolled step by step, a bicubic resize becomes picks and sums.
     """
-    recurrent = any(str(node.target) in _RECURRENT for node in program.graph.nodes)
-    return program.run_decompositions() if recurrent else program.run_decompositions({})
+    program, known = program.run_decompositions({}), default_decompositions()
+    for _ in range(_DEPTH):
+        apart = {op: known[op] for op in _untranslated(program) if op in known}
+        if not apart:
+            break
+        program = program.run_decompositions(apart)
+    return program
+
+
+def _untranslated(program: ExportedProgram) -> set[OpOverload]:
+    """Returns the operators that coremltools does not translate, or not with the arguments that torch leaves out."""
+    called = {node.target for node in program.graph.nodes if isinstance(node.target, OpOverload)}
+    return {
+        op
+        for op in called
+        if op.namespace == "aten" and (str(op) in _MISREAD or _TORCH_OPS_REGISTRY.get_func(op.name()) is None)
+    }
 
 
 def conversion_error(program: ExportedProgram, error: Exception) -> ConversionError:

@@ -36,6 +36,7 @@ from litert_torch.quantize.quant_config import QuantConfig
 
 from edgekit.export._tflite_errors import explain
 from edgekit.export._tflite_file import artifact
+from edgekit.export._tflite_forms import for_litert
 from edgekit.export._tflite_flatten import flatten_channels_last
 from edgekit.export._tflite_grids import keep_grids
 from edgekit.export._tflite_layout import pads_join_nhwc
@@ -85,7 +86,7 @@ def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...]
 
 def _lower(program: torch.export.ExportedProgram, precision: Precision, channels_last: bool) -> Any:
     """Gives the litert-torch model, with rank-4 inputs and outputs in NHWC if `channels_last`."""
-    module, examples = l2_normalization(keep_grids(program.module())), []
+    module, examples = l2_normalization(keep_grids(for_litert(program.module()))), []
     if channels_last or programs.takes_channels_last(program):
         module = flatten_channels_last(module)
     for shape, dtype in _inputs(program):
