@@ -1,7 +1,7 @@
 """Rewrites of a program for litert-torch alone, each proven against the program before it.
 
-    output padding      a slice of the whole output: litert-torch writes another function (one axis) or fails (two)
-    stft                two convolutions, with cosines and sines as kernels: TFLite has no complex numbers
+output padding      a slice of the whole output: litert-torch writes another function (one axis) or fails (two)
+stft                two convolutions, with cosines and sines as kernels: TFLite has no complex numbers
 """
 
 from collections.abc import Callable
@@ -22,7 +22,9 @@ Make = Callable[[Any, tuple[Any, ...]], Node]
 def for_litert(graph_module: GraphModule) -> GraphModule:
     """Runs every pass that finds something, in place; one that would change what the graph computes is undone."""
     if calls(graph_module, *_FOUND):
-        proven.rewrite(graph_module, [output_padding_to_slice, stft_to_convolutions], proven.of_graph(graph_module))
+        proven.rewrite(
+            graph_module, [output_padding_to_slice, stft_to_convolutions], proven.of_graph(graph_module)
+        )
     return graph_module
 
 
@@ -35,7 +37,9 @@ def stft_to_convolutions(graph_module: GraphModule) -> None:
         window = [*node.args, None, None, None][4]
         stored = not isinstance(window, Node) or window.op == "get_attr"
         if stored and all(reader.target in REAL for reader in node.users):
-            real, imaginary = (_convolved(graph_module, node, kernel) for kernel in _kernels(graph_module, node))
+            real, imaginary = (
+                _convolved(graph_module, node, kernel) for kernel in _kernels(graph_module, node)
+            )
             for reader in list(node.users):
                 _read_parts(graph_module, reader, real, imaginary)
             graph_module.graph.erase_node(node)
@@ -81,7 +85,9 @@ REAL: dict[Any, Callable[[Make, Node, Node], Node]] = {
     ATEN.abs.default: _abs,
     ATEN.real.default: lambda make, real, imaginary: real,
     ATEN.imag.default: lambda make, real, imaginary: imaginary,
-    ATEN.view_as_real.default: lambda make, real, imaginary: make(ATEN.stack.default, ([real, imaginary], -1)),
+    ATEN.view_as_real.default: lambda make, real, imaginary: make(
+        ATEN.stack.default, ([real, imaginary], -1)
+    ),
     ATEN.angle.default: lambda make, real, imaginary: make(ATEN.atan2.default, (imaginary, real)),
 }
 _FOUND = (ATEN.stft.default, ATEN.conv_transpose1d.default, ATEN.conv_transpose2d.input)

@@ -36,8 +36,8 @@ from litert_torch.quantize.quant_config import QuantConfig
 
 from edgekit.export._tflite_errors import explain
 from edgekit.export._tflite_file import artifact
-from edgekit.export._tflite_forms import for_litert
 from edgekit.export._tflite_flatten import flatten_channels_last
+from edgekit.export._tflite_forms import for_litert
 from edgekit.export._tflite_grids import keep_grids
 from edgekit.export._tflite_layout import pads_join_nhwc
 from edgekit.export._tflite_normalize import l2_normalization

@@ -6,13 +6,12 @@ have one. A literal list, in order.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.quant import proven, rules, tensors
-from edgekit.quant.rewriting import call, calls, constant, replace
+from edgekit.quant import activations, proven, rules
+from edgekit.quant.rewriting import call, calls, constant, replace, stored_value
 from edgekit.quant.transposed import transposed_to_convolution
 
 ATEN = torch.ops.aten
@@ -37,53 +36,16 @@ def lower_for_integers(graph_module: GraphModule, full: bool = False) -> GraphMo
 def constants_in_place(graph_module: GraphModule) -> None:
     """Turns a literal that forward makes and shapes, `torch.tensor([...]).view(1, 4, 1)`, into one stored tensor."""
     for node in calls(graph_module, *rules.RESHAPES):
-        value = _stored(graph_module, node.args[0])
+        value = stored_value(graph_module, node.args[0])
         if isinstance(value, torch.Tensor):
             replace(node, constant(graph_module, node, node.target(value, *node.args[1:], **node.kwargs)))
-
-
-def square_to_product(graph_module: GraphModule) -> None:
-    """Rewrites x ** 2 as x * x."""
-    for node in calls(graph_module, ATEN.pow.Tensor_Scalar):
-        if node.args[1] == 2 and rules.is_float(node):
-            node.target, node.args = ATEN.mul.Tensor, (node.args[0], node.args[0])
-
-
-def silu_to_sigmoid(graph_module: GraphModule) -> None:
-    """Rewrites silu(x) as x * sigmoid(x): sigmoid and mul have int8 kernels, silu has none."""
-    for node in calls(graph_module, ATEN.silu.default):
-        with graph_module.graph.inserting_before(node):
-            sigmoid = call(graph_module, node, ATEN.sigmoid.default, (node.args[0],))
-            replace(node, call(graph_module, node, ATEN.mul.Tensor, (node.args[0], sigmoid)))
-
-
-def hardsigmoid_to_relu6(graph_module: GraphModule) -> None:
-    """Rewrites hardsigmoid(x) as relu6(x + 3) / 6, in steps that all have int8 kernels."""
-    for node in calls(graph_module, ATEN.hardsigmoid.default):
-        with graph_module.graph.inserting_before(node):
-            shifted = call(graph_module, node, ATEN.add.Tensor, (node.args[0], 3.0))
-            clipped = call(graph_module, node, ATEN.hardtanh.default, (shifted, 0.0, 6.0))
-            replace(node, call(graph_module, node, ATEN.mul.Tensor, (clipped, 1.0 / 6.0)))
-
-
-def clamp_to_hardtanh(graph_module: GraphModule) -> None:
-    """Rewrites clamp(x, low, high) as hardtanh and clamp(x, 0) as relu, which layers absorb."""
-    for node in calls(graph_module, ATEN.clamp.default, ATEN.clamp_min.default):
-        low, high = [*node.args[1:], None, None][:2]
-        low, high = node.kwargs.get("min", low), node.kwargs.get("max", high)
-        if not rules.is_float(node):
-            continue
-        if low is not None and high is not None:
-            node.target, node.args, node.kwargs = ATEN.hardtanh.default, (node.args[0], low, high), {}
-        elif low == 0 and high is None:
-            node.target, node.args, node.kwargs = ATEN.relu.default, (node.args[0],), {}
 
 
 def constants_to_tensors(graph_module: GraphModule) -> None:
     """Rewrites x - c and x / c as x + (-c) and x * (1 / c); a scalar c becomes a tensor, which can be quantized."""
     inverse = {ATEN.sub.Tensor: ATEN.add.Tensor, ATEN.div.Tensor: ATEN.mul.Tensor}
     for node in calls(graph_module, ATEN.add.Tensor, ATEN.mul.Tensor, *inverse):
-        value = _stored(graph_module, node.args[1])
+        value = stored_value(graph_module, node.args[1])
         stored = isinstance(node.args[1], Node)
         if value is None or not rules.is_float(node) or node.kwargs.get("alpha", 1) != 1:
             continue
@@ -94,13 +56,6 @@ def constants_to_tensors(graph_module: GraphModule) -> None:
             continue
         node.args = (node.args[0], constant(graph_module, node, value))
         node.kwargs = {}
-
-
-def _stored(graph_module: GraphModule, value: Any) -> torch.Tensor | float | None:
-    """Returns a constant operand, as numbers."""
-    if isinstance(value, Node):
-        return tensors.read(graph_module, str(value.target)) if rules.is_constant(value) else None
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def chunk_to_slices(graph_module: GraphModule) -> None:
@@ -132,8 +87,8 @@ def rsub_to_sub(graph_module: GraphModule) -> None:
     """Rewrites 1 - x with the 1 as a tensor."""
     for node in calls(graph_module, ATEN.rsub.Scalar):
         if rules.is_float(node) and [*node.args[2:], node.kwargs.get("alpha", 1)][0] == 1:
-            constant = constant(graph_module, node, float(node.args[1]))
-            node.target, node.args, node.kwargs = ATEN.sub.Tensor, (constant, node.args[0]), {}
+            minuend = constant(graph_module, node, float(node.args[1]))
+            node.target, node.args, node.kwargs = ATEN.sub.Tensor, (minuend, node.args[0]), {}
 
 
 def softmax_last(graph_module: GraphModule) -> None:
@@ -193,50 +148,16 @@ def _is_made_in_integers(source: Node) -> bool:
 
 def _affine(graph_module: GraphModule, norm: Node) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns a batch norm as x * factor + shift, per channel."""
-    weight, bias, mean, variance = (_stored(graph_module, value) for value in norm.args[1:5])
+    weight, bias, mean, variance = (stored_value(graph_module, value) for value in norm.args[1:5])
     assert isinstance(mean, torch.Tensor) and isinstance(variance, torch.Tensor)
     factor = torch.rsqrt(variance + norm.args[7]) * (1.0 if weight is None else weight)
     return factor, (0.0 if bias is None else bias) - mean * factor
 
 
-def glu_to_product(graph_module: GraphModule) -> None:
-    """Rewrites glu(x) as the first half times the sigmoid of the second."""
-    for node in calls(graph_module, ATEN.glu.default):
-        dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", -1)
-        size = int(node.meta["val"].shape[dim])
-        with graph_module.graph.inserting_before(node):
-            value, gate = (
-                call(graph_module, node, ATEN.slice.Tensor, (node.args[0], dim, start, start + size))
-                for start in (0, size)
-            )
-            opened = call(graph_module, node, ATEN.sigmoid.default, (gate,))
-            replace(node, call(graph_module, node, ATEN.mul.Tensor, (value, opened)))
-
-
-def prelu_to_leaky(graph_module: GraphModule) -> None:
-    """Rewrites a prelu with one slope as leaky_relu, and with one for each channel as x * w + relu(x) * (1 - w)."""
-    for node in calls(graph_module, ATEN.prelu.default):
-        slopes = _stored(graph_module, node.args[1])
-        if not isinstance(slopes, torch.Tensor):
-            continue
-        if bool((slopes == slopes.flatten()[0]).all()):
-            node.target, node.args = ATEN.leaky_relu.default, (node.args[0], float(slopes.flatten()[0]))
-            continue
-        shape = [len(slopes) if axis == 1 else 1 for axis in range(node.meta["val"].dim())]
-        below, above = (constant(graph_module, node, w.reshape(shape)) for w in (slopes, 1 - slopes))
-        with graph_module.graph.inserting_before(node):
-            positive = call(graph_module, node, ATEN.relu.default, (node.args[0],))
-            parts = (
-                call(graph_module, node, ATEN.mul.Tensor, part)
-                for part in ((node.args[0], below), (positive, above))
-            )
-            replace(node, call(graph_module, node, ATEN.add.Tensor, tuple(parts)))
-
-
 def product_to_linear(graph_module: GraphModule) -> None:
     """Rewrites x @ W with a stored W as a linear layer, which has a scale for each column of W."""
     for node in calls(graph_module, ATEN.matmul.default, ATEN.mm.default):
-        weight = _stored(graph_module, node.args[1])
+        weight = stored_value(graph_module, node.args[1])
         if isinstance(weight, torch.Tensor) and weight.dim() == 2 and rules.is_float(node.args[0]):
             stored = constant(graph_module, node, weight.t().contiguous())
             node.target, node.args = ATEN.linear.default, (node.args[0], stored)
@@ -244,13 +165,8 @@ def product_to_linear(graph_module: GraphModule) -> None:
 
 PASSES: list[Callable[[GraphModule], None]] = [
     constants_in_place,
-    square_to_product,
-    silu_to_sigmoid,
-    hardsigmoid_to_relu6,
-    clamp_to_hardtanh,
+    *activations.PASSES,
     constants_to_tensors,
-    glu_to_product,
-    prelu_to_leaky,
     product_to_linear,
     chunk_to_slices,
     stack_to_cat,

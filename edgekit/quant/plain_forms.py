@@ -1,15 +1,15 @@
 """The same function in operators that every converter has.
 
-    add and sub with alpha          a product, then add or sub: coremltools drops alpha, litert-torch has no such argument
-    & | ^ of truth values           logical_and, logical_or, not_equal
-    rms_norm without eps            with the eps that torch takes then, which coremltools demands
-    new_ones, zeros_like, ...       full: they depend on an input by its shape alone, and are computed once
-    nearest resizes by a fraction   rows and columns picked by stored numbers, which converters compute differently
-    nearest-exact by whole numbers  nearest, which is the same there
-    clamp between tensors           minimum and maximum
-    one_hot                         a comparison with 0, 1, 2, ...: no check of the index is left
-    adaptive_max_pool of whole      max_pool: litert-torch has no other
-      windows
+add and sub with alpha          a product, then add or sub: coremltools drops alpha, litert-torch has no such argument
+& | ^ of truth values           logical_and, logical_or, not_equal
+rms_norm without eps            with the eps that torch takes then, which coremltools demands
+new_ones, zeros_like, ...       full: they depend on an input by its shape alone, and are computed once
+nearest resizes by a fraction   rows and columns picked by stored numbers, which converters compute differently
+nearest-exact by whole numbers  nearest, which is the same there
+clamp between tensors           minimum and maximum
+one_hot                         a comparison with 0, 1, 2, ...: no check of the index is left
+adaptive_max_pool of whole      max_pool: litert-torch has no other
+  windows
 """
 
 import math
@@ -136,7 +136,10 @@ def clamp_to_limits(graph_module: GraphModule) -> None:
     """Rewrites clamp(x, low, high) between tensors as minimum(maximum(x, low), high)."""
     for node in calls(graph_module, ATEN.clamp.Tensor):
         low, high = [*node.args[1:], None, None][:2]
-        limits = ((ATEN.maximum.default, node.kwargs.get("min", low)), (ATEN.minimum.default, node.kwargs.get("max", high)))
+        limits = (
+            (ATEN.maximum.default, node.kwargs.get("min", low)),
+            (ATEN.minimum.default, node.kwargs.get("max", high)),
+        )
         value: Node = node.args[0]
         with graph_module.graph.inserting_before(node):
             for target, limit in limits:
@@ -169,7 +172,10 @@ def adaptive_to_max_pool(graph_module: GraphModule) -> None:
         windows = [n // m for n, m in zip(sizes, outputs, strict=True)]
         for reader in readers:
             with graph_module.graph.inserting_before(reader):
-                replace(reader, call(graph_module, reader, ATEN.max_pool2d.default, (node.args[0], windows, windows)))
+                replace(
+                    reader,
+                    call(graph_module, reader, ATEN.max_pool2d.default, (node.args[0], windows, windows)),
+                )
         graph_module.graph.erase_node(node)
 
 

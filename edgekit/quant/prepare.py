@@ -90,7 +90,10 @@ def explicit_padding(graph_module: GraphModule) -> None:
 def _pad_end(graph_module: GraphModule, conv: Node, more: list[int]) -> Node:
     """Pads the input of a convolution by `more` zeros behind each spatial dimension."""
     source = conv.args[0]
-    shape = [*source.meta["val"].shape[:2], *(n + m for n, m in zip(source.meta["val"].shape[2:], more, strict=True))]
+    shape = [
+        *source.meta["val"].shape[:2],
+        *(n + m for n, m in zip(source.meta["val"].shape[2:], more, strict=True)),
+    ]
     pads = [side for extra in reversed(more) for side in (0, extra)]
     with graph_module.graph.inserting_before(conv):
         return shaped(call(graph_module, source, ATEN.constant_pad_nd.default, (source, pads, 0.0)), shape)

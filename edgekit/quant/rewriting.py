@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.quant import rules, tensors
+
 
 def calls(graph_module: GraphModule, *targets: Any) -> list[Node]:
     """Lists the calls of any of `targets`, in the order of the graph."""
@@ -44,3 +46,10 @@ def constant(graph_module: GraphModule, before: Node, value: torch.Tensor | floa
         node = graph_module.graph.get_attr(f"_constant_{number}")
     node.meta["val"] = like.fake_mode.from_tensor(tensor) if hasattr(like, "fake_mode") else tensor
     return node
+
+
+def stored_value(graph_module: GraphModule, value: Any) -> torch.Tensor | float | None:
+    """Returns a constant operand, as numbers."""
+    if isinstance(value, Node):
+        return tensors.read(graph_module, str(value.target)) if rules.is_constant(value) else None
+    return float(value) if isinstance(value, (int, float)) else None

@@ -159,7 +159,9 @@ def _rewrite(graph_module: GraphModule, node: Node, layer: _Layer) -> None:
         shaped(made, [node.meta["val"].shape[0], channels * phases, *width])
     done = _moved(graph_module, _behind(node), node, made)
     shuffled = _shuffle(graph_module, done, step, rank) if step > 1 else done
-    cut = _cut(graph_module, shuffled, [p - step * s for p, s in zip(layer.padding, spared, strict=True)], sizes)
+    cut = _cut(
+        graph_module, shuffled, [p - step * s for p, s in zip(layer.padding, spared, strict=True)], sizes
+    )
     node.replace_all_uses_with(cut)
     graph_module.graph.erase_node(node)
 
@@ -169,7 +171,9 @@ def _moved(graph_module: GraphModule, activation: Node, node: Node, made: Node) 
     if activation is node:
         return made
     with graph_module.graph.inserting_after(made):
-        done = call(graph_module, activation, activation.target, (made, *activation.args[1:]), **activation.kwargs)
+        done = call(
+            graph_module, activation, activation.target, (made, *activation.args[1:]), **activation.kwargs
+        )
     done.meta["val"] = made.meta["val"]
     replace(activation, node)
     return done
@@ -177,7 +181,11 @@ def _moved(graph_module: GraphModule, activation: Node, node: Node, made: Node) 
 
 def _phases(weight: torch.Tensor, groups: int, step: int, taps: list[int]) -> torch.Tensor:
     """Reorders [I, O / g, K, ...] into the kernel of all phases, [O * step ** rank, I / g, taps, ...]."""
-    filling = [side for t, k in zip(reversed(taps), reversed(weight.shape[2:]), strict=True) for side in (0, t * step - k)]
+    filling = [
+        side
+        for t, k in zip(reversed(taps), reversed(weight.shape[2:]), strict=True)
+        for side in (0, t * step - k)
+    ]
     full = torch.nn.functional.pad(weight, filling)
     inputs, outputs = weight.shape[0] // groups, weight.shape[1]
     parts = full.reshape(groups, inputs, outputs, *[n for t in taps for n in (t, step)])
