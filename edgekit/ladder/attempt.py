@@ -45,7 +45,7 @@ ATTEMPT_ERRORS = (
 
 def _is_all_integers(attempt: Attempt) -> bool:
     made = attempt.candidate
-    if made is None or made.saved_model:  # no layer of such a file is known by a name of the program
+    if made is None or made.calibration:  # no layer of such a file is known by a name of the program
         return False
     unchanged = all(technique.of(step).keeps_weights for step in made.recipe.steps)
     return unchanged and made.recipe.precision == "int8" and made.scheme == "static" and not made.float_layers
@@ -54,10 +54,10 @@ def _is_all_integers(attempt: Attempt) -> bool:
 def _has_no_twin(candidate: Candidate) -> bool:
     """Whether there is no program whose numbers an artifact should reproduce.
 
-    TensorFlow's converter has its own, and the program of a dynamic candidate is float, beside which each integer would
-    look like a wrong kernel.
+    A converter that finds its own ranges has its own, and the program of a dynamic candidate is float, beside which each
+    integer would look like a wrong kernel.
     """
-    return bool(candidate.saved_model) or candidate.scheme == "dynamic"
+    return bool(candidate.saved_model or candidate.calibration) or candidate.scheme == "dynamic"
 
 
 class AttemptRunner:
@@ -151,6 +151,7 @@ class AttemptRunner:
                 seed=self._request.seed,
                 program=self._changed_float(),
                 precision_share=self._target.precision_share,
+                full_integer=self._target.full_integer,
                 promised_db=self._candidate.promised_db if self._candidate else (),
             )
 
