@@ -1,5 +1,6 @@
 """What coremltools 9.0 lacks for programs of this torch, and how its errors are put into words."""
 
+import logging
 import re
 
 import torch  # noqa: F401  torch and torchvision before coremltools, or the process dies (libtriton after TensorFlow)
@@ -15,6 +16,7 @@ from torch.export import ExportedProgram, default_decompositions
 from edgekit.errors import ConversionError
 from edgekit.quant.program import callers
 
+log = logging.getLogger("edgekit")
 _DEPTH = 6  # how often what came out of an operator is taken apart again
 _MISREAD = {"aten.cosine_similarity.default"}  # coremltools demands the arguments that have defaults
 _UNKNOWN = re.compile(
@@ -62,10 +64,27 @@ def conversion_error(program: ExportedProgram, error: Exception) -> ConversionEr
     """Puts an error into one sentence: the operator and the module that calls it, or the first line of coremltools' message."""
     found = _UNKNOWN.search(str(error))
     if found is None:
+        log.info("coremltools failed: %s: %s", type(error).__name__, error)
+        operator = _failed_in(error)
+        if operator:
+            return ConversionError(
+                f"coremltools cannot convert {operator}{callers(program, operator)} with these arguments; "
+                "replace it in the model, or choose a target of another format"
+            )
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        return ConversionError(f"coremltools cannot convert the model: {type(error).__name__}: {lines[0]}")
+        return ConversionError(f"coremltools cannot convert the model: {lines[0][:300]}")
     operator = found[2] or found[3]
     return ConversionError(
         f"Core ML has no translation of {operator}{callers(program, operator)}; "
         "replace it in the model, or choose a target of another format"
     )
+
+
+def _failed_in(error: Exception) -> str:
+    """Returns the operator whose translation raised the error: what the translating function calls its node."""
+    operator, trace = "", error.__traceback__
+    while trace is not None:
+        node = trace.tb_frame.f_locals.get("node")
+        operator = str(getattr(node, "kind", "") or operator)
+        trace = trace.tb_next
+    return operator

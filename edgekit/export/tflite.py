@@ -21,6 +21,8 @@ Runs in a child process: tensorflow, which litert-torch loads, must come after t
 """
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -35,7 +37,8 @@ from ai_edge_quantizer import qtyping, quantizer
 from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
 from litert_torch.quantize.quant_config import QuantConfig
 
-from edgekit.export._tflite_errors import explain
+from edgekit.errors import ConversionError
+from edgekit.export._tflite_errors import explain, unloadable
 from edgekit.export._tflite_file import artifact
 from edgekit.export._tflite_flatten import flatten_channels_last
 from edgekit.export._tflite_forms import for_litert
@@ -71,15 +74,30 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     if how is _TABLES and not _looks_up(program):
         how = None
     layout: Literal["NHWC", "as the model"] = "NHWC" if channels_last else "as the model"
-    if whole:
-        _save_integers(model, out, candidate, layout)
-    elif how is not None:
-        _save_stored(model, out, how)
-    else:
-        model.export(str(out))
+    with _explained(program):
+        if whole:
+            _save_integers(model, out, candidate, layout)
+        elif how is not None:
+            _save_stored(model, out, how)
+        else:
+            model.export(str(out))
     toolchain = {name: version(name) for name in PACKAGES}
     # the technique has reported which inputs and outputs stay float
-    return artifact(out, precision, layout, toolchain, float_interfaces=True)
+    try:
+        return artifact(out, precision, layout, toolchain, float_interfaces=True)
+    except ConversionError as error:
+        raise unloadable(error.__cause__ or error, program) from error
+
+
+@contextmanager
+def _explained(program: torch.export.ExportedProgram) -> Iterator[None]:
+    """Puts what the converter raises into one sentence."""
+    try:
+        yield
+    except (OSError, MemoryError, ConversionError):
+        raise
+    except Exception as error:  # it raises every kind
+        raise explain(error, program) from error
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...], torch.dtype]]:
@@ -109,13 +127,8 @@ def _lower(
             args=[i for i, (shape, _) in enumerate(_inputs(program)) if len(shape) == 4],
             outputs=[i for i, rank in enumerate(_output_ranks(program)) if rank == 4],
         )
-    try:
-        with pads_join_nhwc():
-            return litert_torch.convert(module, tuple(examples), quant_config=_quant_config(precision))
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise explain(error, program) from error
+    with _explained(program), pads_join_nhwc():
+        return litert_torch.convert(module, tuple(examples), quant_config=_quant_config(precision))
 
 
 def _output_ranks(program: torch.export.ExportedProgram) -> list[int]:

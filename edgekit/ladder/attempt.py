@@ -66,6 +66,10 @@ class AttemptRunner:
     Args:
         context: Where the recipe is worked on.
         earlier: The attempts before this one.
+
+    Attributes:
+        baseline: The float file, once it is made.
+        is_untranslatable: Whether the converter has no form of the float model, which no other recipe changes.
     """
 
     def __init__(self, context: RecipeContext, earlier: Sequence[Attempt]) -> None:
@@ -80,6 +84,7 @@ class AttemptRunner:
         self._wrong = False
         self._measurement: Measurement | None = None
         self.baseline: Artifact | None = None
+        self.is_untranslatable = False
 
     def run(self) -> Attempt:
         """Returns the attempt with its decision; a stage that fails is a refusal with its sentence."""
@@ -104,7 +109,11 @@ class AttemptRunner:
         )
 
     def _judge(self) -> Decision:
-        self.baseline = self._builder.float_artifact()
+        try:
+            self.baseline = self._builder.float_artifact()
+        except ConversionError:
+            self.is_untranslatable = True
+            raise
         self._candidate = self._builder.candidate()
         self._artifact = self._builder.artifact(self._candidate)
         self._verdict = self._prove(self._artifact)

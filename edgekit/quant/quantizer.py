@@ -201,6 +201,8 @@ class ProfileQuantizer(Quantizer):
         while isinstance(found, SharedQuantizationSpec):
             origin, reader = found.edge_or_node
             found = reader.meta[KEY].input_qspec_map[origin]
+        if found is None and source.target in self.fixed:  # made in float, and rounded for its reader
+            return _grid.fixed(self.integers, *self.fixed[source.target])
         return found if _is_fixed(found) else self.activation
 
     def _quantized(self, value: Any) -> bool:
