@@ -48,13 +48,13 @@ def explain(error: Exception, program: torch.export.ExportedProgram) -> Conversi
     return ConversionError(f"litert-torch cannot express {operator}{where}: {_reason(error, text)}. {ADVICE}")
 
 
-def unloadable(error: Exception, program: torch.export.ExportedProgram) -> ConversionError:
+def unloadable(text: str, program: torch.export.ExportedProgram) -> ConversionError:
     """Says which operator of a finished file TFLite has no kernel for, in torch's word for it."""
-    log.info("TFLite cannot load the file: %s", error)
-    found = _NO_KERNEL.search(str(error))
+    log.info("TFLite cannot load the file: %s", text)
+    found = _NO_KERNEL.search(text)
     if found is None:
         return ConversionError(
-            f"the converter wrote a file that TFLite cannot load: {_first_line(str(error))}. {ADVICE}"
+            f"the converter wrote a file that TFLite cannot load: {_first_line(text)}. {ADVICE}"
         )
     kernel = found[1] or found[2]
     names = [name for name in _TORCH_NAMES.get(kernel, ()) if callers(program, name)]

@@ -1,12 +1,13 @@
 """Operators that join tensors, and the grids of what they join: written so that litert-torch keeps them.
 
-TFLite's CONCATENATION, MAXIMUM, MINIMUM and SELECT want every operand on the grid of the result. litert-torch, where
+TFLite's CONCATENATION, MAXIMUM, MINIMUM and SELECT (where, masked_fill) want every operand on the grid of the result. litert-torch, where
 it meets dequantize -> concatenation, makes integers of it on the grid of any one operand, whether the program rounds the
 result or not: a box of 640 pixels is stored on the grid of a sigmoid, as 0.996. Nor does it keep a rounding
 dequantize(a) -> quantize(b) -> dequantize(b) before such an operator. An operator in between stops both:
 
     joined in integers, the operand of another grid     RELU, or MUL by one, both from int8 of grid a to int8 of grid b
     joined in float                                     RELU, or ADD of TINY, in float behind the dequantize
+    softmax of what has no grid (masked scores)         ADD of TINY behind it; else it reads them on a grid of its own
 
 RELU serves where the lowest integer is zero (sigmoid, softmax, behind a relu): there it changes nothing.
 """
@@ -18,7 +19,10 @@ ATEN = torch.ops.aten
 QUANT = torch.ops.quantized_decomposed
 QUANTIZE = QUANT.quantize_per_tensor.default
 DEQUANTIZE = QUANT.dequantize_per_tensor.default
-JOINS = {ATEN.cat.default, ATEN.maximum.default, ATEN.minimum.default, ATEN.where.self}
+JOINS = {
+    ATEN.cat.default, ATEN.maximum.default, ATEN.minimum.default, ATEN.where.self, ATEN.where.ScalarSelf,
+    ATEN.masked_fill.Scalar, ATEN.masked_fill.Tensor,
+}  # fmt: skip
 ONE = (1 / 127, 0, -127, 127, torch.int8)  # the grid on which 127 is one
 TINY = 1e-37  # vanishes in any number it is added to, except zero, which it leaves far below any step
 
@@ -32,6 +36,10 @@ def keep_grids(module: GraphModule) -> GraphModule:
             elif (source := _of_another_grid(operand)) is not None:
                 rounding: Node = operand.args[0]
                 rounding.args = (_same(module, rounding, source, None), *rounding.args[1:])
+    for softmax in [node for node in module.graph.nodes if node.target is ATEN.softmax.int]:
+        if softmax.args[0].target is not DEQUANTIZE:  # masked, in float: what it reads has no grid
+            for rounding in [user for user in softmax.users if user.target is QUANTIZE]:
+                rounding.replace_input_with(softmax, _same(module, rounding, softmax, TINY))
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
@@ -56,7 +64,7 @@ def _of_another_grid(operand: Node) -> Node | None:
 def _same(module: GraphModule, before: Node, source: Node, tiny: float | None) -> Node:
     """Gives the values of a dequantize, behind an operator that the converter does not remove."""
     with module.graph.inserting_before(before):
-        if source.args[2] == source.args[3]:
+        if source.target is DEQUANTIZE and source.args[2] == source.args[3]:
             return module.graph.call_function(ATEN.relu.default, (source,))
         shape = [1] * source.meta["val"].dim()
         if tiny is not None:

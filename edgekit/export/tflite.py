@@ -86,7 +86,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     try:
         return artifact(out, precision, layout, toolchain, float_interfaces=True)
     except ConversionError as error:
-        raise unloadable(error.__cause__ or error, program) from error
+        raise unloadable(str(error.__cause__ or error), program) from error
 
 
 @contextmanager

@@ -67,11 +67,11 @@ def output_padding_to_slice(graph_module: GraphModule) -> None:
 def _read(node: Node) -> _Layer:
     rank = _RANK[node.target]
     args = [*node.args, *[None, 1, 0, 0, 1, 1][len(node.args) - 2 :]]
-    spread = [
+    stride, padding, more, dilation = (
         list(v) * (rank // len(v)) if isinstance(v, (list, tuple)) else [v] * rank
         for v in (args[3], args[4], args[5], args[7])
-    ]
-    return _Layer(*args[:3], *spread[:3], args[6], spread[3])
+    )
+    return _Layer(args[0], args[1], args[2], stride, padding, more, args[6], dilation)
 
 
 def _fits(layer: _Layer) -> bool:
