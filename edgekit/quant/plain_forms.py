@@ -1,6 +1,6 @@
 """The same function in operators that every converter has.
 
-add and sub with alpha          a product, then add or sub: coremltools drops alpha, litert-torch has no such argument
+add, sub, rsub with alpha         a product, then add or sub: coremltools drops alpha, litert-torch has no such argument
 & | ^ of truth values           logical_and, logical_or, not_equal
 rms_norm without eps            with the eps that torch takes then, which coremltools demands
 new_ones, zeros_like, ...       full: they depend on an input by its shape alone, and are computed once
@@ -43,9 +43,12 @@ _EXACT = {
 
 
 def alpha_to_product(graph_module: GraphModule) -> None:
-    """Rewrites add(x, y, alpha=a) as add(x, y * a), and sub likewise."""
+    """Rewrites add(x, y, alpha=a) as add(x, y * a), sub likewise, and rsub(x, y) of tensors as sub(y, x)."""
+    for node in calls(graph_module, ATEN.rsub.Tensor):
+        node.target, node.args = ATEN.sub.Tensor, (node.args[1], node.args[0], *node.args[2:])
     for node in calls(graph_module, ATEN.add.Tensor, ATEN.sub.Tensor):
-        alpha = node.kwargs.get("alpha", 1)
+        alpha = node.args[2] if len(node.args) > 2 else node.kwargs.get("alpha", 1)
+        node.args, node.kwargs = node.args[:2], {}
         if alpha == 1:
             continue
         scaled: Any = node.args[1]
@@ -55,7 +58,7 @@ def alpha_to_product(graph_module: GraphModule) -> None:
             scaled.meta["val"] = node.args[1].meta["val"]
         else:
             scaled = scaled * alpha
-        node.args, node.kwargs = (node.args[0], scaled), {}
+        node.args = (node.args[0], scaled)
 
 
 def bits_to_logic(graph_module: GraphModule) -> None:

@@ -24,6 +24,7 @@ class Of(nn.Module):
     [
         (lambda x: torch.add(x, x.abs(), alpha=0.5), ["abs.default", "mul.Tensor", "add.Tensor"]),
         (lambda x: torch.sub(x, 3, alpha=2), ["sub.Tensor"]),
+        (lambda x: torch.rsub(x, x.abs(), alpha=2), ["abs.default", "mul.Tensor", "sub.Tensor"]),
         (lambda x: ((x > 0) & (x < 1)).float(),
          ["gt.Scalar", "lt.Scalar", "logical_and.default", "to.dtype"]),
         (lambda x: ((x > 0) | (x < -1)).float(),
