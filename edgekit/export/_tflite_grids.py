@@ -8,9 +8,13 @@ dequantize(a) -> quantize(b) -> dequantize(b) before such an operator. An operat
     joined in integers, the operand of another grid     RELU, or MUL by one, both from int8 of grid a to int8 of grid b
     joined in float                                     RELU, or ADD of TINY, in float behind the dequantize
     softmax of what has no grid (masked scores)         ADD of TINY behind it; else it reads them on a grid of its own
+    outputs of a recurrent layer                        ADD of TINY behind them; else the last state of each layer, joined out of
+                                                        the same steps, is stored on the grid of the outputs
 
 RELU serves where the lowest integer is zero (sigmoid, softmax, behind a relu): there it changes nothing.
 """
+
+import operator
 
 import torch
 from torch.fx import GraphModule, Node
@@ -24,6 +28,7 @@ JOINS = {
     ATEN.masked_fill.Scalar, ATEN.masked_fill.Tensor,
 }  # fmt: skip
 ONE = (1 / 127, 0, -127, 127, torch.int8)  # the grid on which 127 is one
+RECURRENT = {ATEN.lstm.input, ATEN.gru.input, ATEN.rnn_tanh.input, ATEN.rnn_relu.input}
 TINY = 1e-37  # vanishes in any number it is added to, except zero, which it leaves far below any step
 
 
@@ -36,13 +41,19 @@ def keep_grids(module: GraphModule) -> GraphModule:
             elif (source := _of_another_grid(operand)) is not None:
                 rounding: Node = operand.args[0]
                 rounding.args = (_same(module, rounding, source, None), *rounding.args[1:])
-    for softmax in [node for node in module.graph.nodes if node.target is ATEN.softmax.int]:
-        if softmax.args[0].target is not DEQUANTIZE:  # masked, in float: what it reads has no grid
-            for rounding in [user for user in softmax.users if user.target is QUANTIZE]:
-                rounding.replace_input_with(softmax, _same(module, rounding, softmax, TINY))
+    for made in [node for node in module.graph.nodes if _is_float_inside(node)]:
+        for rounding in [user for user in made.users if user.target is QUANTIZE]:
+            rounding.replace_input_with(made, _same(module, rounding, made, TINY))
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def _is_float_inside(node: Node) -> bool:
+    """Whether `node` is made of what has no grid: masked scores, or the steps of a recurrent layer and their concatenation."""
+    if node.target is operator.getitem:
+        return node.args[0].target in RECURRENT
+    return node.target is ATEN.softmax.int and node.args[0].target is not DEQUANTIZE
 
 
 def _in_integers(join: Node) -> bool:

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.quant import activations, proven, rules
+from edgekit.quant import activations, concat, proven, rules
 from edgekit.quant.rewriting import call, calls, constant, replace, stored_value
 from edgekit.quant.transposed import transposed_to_convolution
 
@@ -70,6 +70,43 @@ def chunk_to_slices(graph_module: GraphModule) -> None:
                 end = starts[index] + int(parts[index].shape[dim])
                 cut = call(graph_module, user, ATEN.slice.Tensor, (node.args[0], dim, starts[index], end))
             replace(user, cut)
+
+
+def slices_to_layers(graph_module: GraphModule) -> None:
+    """Makes a layer of each slice of a layer's channels, where their weights differ more than APART times in size.
+
+    One range over all channels would leave the smaller ones a few of its steps. The work stays the same.
+    """
+    for node in calls(graph_module, *rules.MAC):
+        rank = node.meta["val"].dim()
+        axis = rank - 1 if rules.conv_rank(node) == 0 else 1
+        cuts = list(node.users)
+        grouped = rules.conv_rank(node) > 0 and [*node.args, 1][6 if len(node.args) > 6 else -1] != 1
+        weight, bias = (stored_value(graph_module, value) for value in [*node.args, None][1:3])
+        stored = isinstance(weight, torch.Tensor) and (
+            len(node.args) < 3 or node.args[2] is None or bias is not None
+        )
+        if grouped or not stored or len(cuts) < 2 or not all(_cuts(cut, axis, rank) for cut in cuts):
+            continue
+        places = [slice(*[*cut.args[2:], None, None][:2]) for cut in cuts]
+        sizes = [weight[place].flatten(1).norm(dim=1).max() for place in places]
+        if max(sizes) <= concat.APART * min(sizes):
+            continue
+        for cut, place in zip(cuts, places, strict=True):
+            parts = [None if v is None else constant(graph_module, cut, v[place]) for v in (weight, bias)]
+            with graph_module.graph.inserting_before(cut):
+                replace(cut, call(graph_module, cut, node.target, (node.args[0], *parts, *node.args[3:])))
+        graph_module.graph.erase_node(node)
+
+
+def _cuts(node: Node, axis: int, rank: int) -> bool:
+    """Whether `node` takes neighbours along one axis."""
+    args = [*node.args, 0, None, None, 1]
+    return (
+        node.target is ATEN.slice.Tensor
+        and args[1] % rank == axis
+        and (len(node.args) < 5 or node.args[4] == 1)
+    )
 
 
 def stack_to_cat(graph_module: GraphModule) -> None:
@@ -169,6 +206,7 @@ PASSES: list[Callable[[GraphModule], None]] = [
     constants_to_tensors,
     product_to_linear,
     chunk_to_slices,
+    slices_to_layers,
     stack_to_cat,
 ]
 FULL: list[Callable[[GraphModule], None]] = [rsub_to_sub, softmax_last, norm_to_layer]

@@ -92,6 +92,11 @@ INDEXING = {
         lambda x: torch.stack([x[1, 0], x[0, 2]]),
         ((2, 3, 4),),
     ),
+    "non_zero": Case(
+        lambda mb, x: mb.reduce_sum(x=mb.cast(x=mb.non_zero(x=mb.relu(x=x)), dtype="fp32"), axes=[0]),
+        lambda x: x.relu().nonzero().float().sum(0),
+        ((4, 5),),
+    ),
     "scatter_nd": Case(
         lambda mb, x, y: mb.scatter_nd(
             data=x, indices=np.array([[1, 0], [0, 2]], np.int32), updates=y, mode="update"

@@ -95,6 +95,11 @@ def _places(x: Tensor, indices: Tensor) -> tuple[Tensor, ...]:
     return tuple(_wrapped(index, size) for index, size in zip(indices.unbind(-1), x.shape, strict=False))
 
 
+def non_zero(x: Tensor) -> Tensor:
+    """Returns the places of the numbers that are not zero, [N, rank]; N depends on the values."""
+    return x.nonzero().int()
+
+
 def one_hot(
     indices: Tensor,
     one_hot_vector_size: int,
@@ -112,6 +117,7 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "gather": gather,
     "gather_along_axis": gather_along_axis,
     "gather_nd": gather_nd,
+    "non_zero": non_zero,
     "one_hot": one_hot,
     "scatter": scatter,
     "scatter_along_axis": scatter_along_axis,
