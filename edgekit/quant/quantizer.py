@@ -227,18 +227,6 @@ class ProfileQuantizer(Quantizer):
         )
 
 
-def count_layers(model: GraphModule) -> tuple[int, list[Node]]:
-    """Counts the layers, which multiply and add, of a converted graph.
-
-    Returns:
-        How many have a quantized weight, and the layers that were left float.
-    """
-    macs = [node for node in calls(model) if node.target in rules.MAC]
-    quantized = [node for node in macs if "dequantize" in str(getattr(node.args[1], "target", ""))]
-    others = [node for node in calls(model) if node.target in rules.FLOAT_MAC]
-    return len(quantized), [node for node in macs if node not in quantized] + others
-
-
 def _annotate(node: Node, inputs: dict[Node, Any], output: QuantizationSpecBase | None) -> None:
     node.meta[KEY] = QuantizationAnnotation(input_qspec_map=inputs, output_qspec=output, _annotated=True)
 

@@ -9,7 +9,8 @@ from torch import nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
 
 from edgekit.quant.fold import observed
-from edgekit.quant.quantizer import ProfileQuantizer, count_layers
+from edgekit.quant.layer_counts import count_layers
+from edgekit.quant.quantizer import ProfileQuantizer
 from edgekit.quant.transposed import output_padding_to_slice, transposed_to_convolution
 
 LAYERS = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
@@ -77,3 +78,16 @@ def test_a_transposed_layer_is_quantized_as_a_layer() -> None:
     assert count_layers(converted) == (2, [])
     noise = converted(x) - model(x)
     assert noise.norm() < 0.05 * model(x).norm()
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_what_a_runtime_makes_integers_by_itself_is_counted(full: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 4, 2, 2), nn.ReLU(), nn.Conv2d(4, 2, 1)
+    ).eval()
+    x = torch.randn(1, 3, 8, 8)
+    prepared = observed(exported(model, x), ProfileQuantizer(quant(integer_io=True), "minmax"))
+    prepared(x)
+    count, left = count_layers(convert_pt2e(prepared, fold_quantize=False), full)
+    assert (count, len(left)) == ((3, 0) if full else (2, 1))
