@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from edgekit_runner.stats.deviation import snr_db as snr_db
 
 from edgekit.arrays import save_arrays, to_layout
 from edgekit.records import Artifact, Record, Traced
@@ -56,18 +57,6 @@ def write_golden(
         limits = [_least_db(a, b) for a, b in zip(floats, outputs, strict=True)]
         named["float_min_snr_db"] = np.array(limits, np.float64)
     save_arrays(path, named)
-
-
-def snr_db(reference: np.ndarray, got: np.ndarray) -> float:
-    """Returns 10 log10(|reference|^2 / |reference - got|^2), in dB.
-
-    It is infinite without an error, and NaN without a signal or with NaN in either array.
-    """
-    right, error = reference.astype(np.float64), got.astype(np.float64) - reference
-    signal, noise = float(np.square(right).sum()), float(np.square(error).sum())
-    if not math.isfinite(signal) or not math.isfinite(noise) or signal == 0:
-        return math.nan
-    return 10 * math.log10(signal / noise) if noise > 0 else math.inf
 
 
 def _least_db(reference: np.ndarray, got: np.ndarray) -> float:

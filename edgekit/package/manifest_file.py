@@ -31,7 +31,7 @@ from edgekit.records.manifest import (
 )
 from edgekit.target import Target
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NAME = "manifest.json"
 GOLDEN = "golden.npz"
 
@@ -174,7 +174,10 @@ def read(folder: Path) -> Manifest:
     except ValueError as error:
         raise UserError(f"{path} is not JSON: {error}") from error
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(f"{path}: schema_version must be {SCHEMA_VERSION}; export again with this edgekit")
+        given = data.get("schema_version") if isinstance(data, dict) else None
+        raise UserError(
+            f"{path} has schema_version {given!r}; this edgekit reads {SCHEMA_VERSION}; export again with this edgekit"
+        )
     try:
         manifest = msgspec.convert(data, Manifest)
         check_runtime(manifest.target.runtime)

@@ -1,4 +1,4 @@
-"""Re-proves exported folders: nothing altered, and the artifact still answers its golden pair."""
+"""Re-proves exported folders: nothing altered, and the artifact still answers its golden pair and is what it is called."""
 
 import tempfile
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from edgekit.engine import process
 from edgekit.engine.catalogue import RECHECK
 from edgekit.engine.specs import Recheck, RecheckSpec
+from edgekit.errors import VerificationError
 from edgekit.package import manifest_file
 
 
@@ -17,7 +18,7 @@ def recheck(place: Path) -> dict[str, Recheck]:
 
     Raises:
         UserError: The folder is not one that edgekit wrote.
-        VerificationError: A file was altered, or an answer is wrong.
+        VerificationError: A file was altered, an answer is wrong, or nothing in the file is of the precision that it claims.
         MissingRuntime: A runtime is not installed.
     """
     return {folder.name: _recheck_one(folder) for folder in manifest_file.target_folders(place)}
@@ -33,4 +34,8 @@ def _recheck_one(folder: Path) -> Recheck:
     )
     with tempfile.TemporaryDirectory() as work:
         found, _ = process.run(RECHECK, spec, Path(work), label=f"verify {folder.name}")
+    if found.findings:  # what the gate refuses at export is refused here
+        raise VerificationError(
+            f"{artifact.path} is not the {artifact.precision} file that its manifest says: {'; '.join(found.findings)}; export again"
+        )
     return found

@@ -12,11 +12,11 @@ take some ten seconds.
 """
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from edgekit_runner.stats.deviation import ratio_db
 from torch.fx import GraphModule, Node
 
 from edgekit.quant import slices
@@ -52,7 +52,7 @@ class Harm(Record):
 
 def db(noise_ratio: float) -> float:
     """Converts noise over signal to a signal-to-noise ratio in decibels."""
-    return -10 * math.log10(noise_ratio) if noise_ratio > 0 else math.inf
+    return ratio_db(1.0, noise_ratio)
 
 
 class Part(Record):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from edgekit_runner.stats.deviation import ratio_db
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
@@ -222,9 +223,7 @@ def snr_db(was: torch.Tensor, now: torch.Tensor) -> float:
     if not same[~finite].all() or not _is_finite(now[finite]):
         return -math.inf
     signal, noise = (float(t.double().square().sum()) for t in (was[finite], (was - now)[finite]))
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(signal / noise) if signal else -math.inf
+    return ratio_db(signal, noise)
 
 
 def _nudged(x: torch.Tensor) -> torch.Tensor:

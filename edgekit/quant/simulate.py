@@ -9,12 +9,12 @@ share of equal answers it still tells two good choices apart on sixteen samples.
 as another, whatever its unit.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import torch
+from edgekit_runner.stats.deviation import ratio_db
 from torch.fx import Graph, GraphModule, Interpreter, Node
 from torch.utils import _pytree as pytree
 
@@ -208,18 +208,18 @@ def balanced_db(reference: Sequence[Sequence[torch.Tensor]], got: Sequence[Seque
     if len(found) < 2:
         return found[0] if found else CEILING_DB
     mean = sum(10 ** (-db / 10) for db in found) / len(found)
-    return max(-CEILING_DB, min(CEILING_DB, -10 * math.log10(mean)))
+    return _clipped(ratio_db(1.0, mean))
 
 
 def snr_db(reference: Sequence[torch.Tensor], got: Sequence[torch.Tensor]) -> float:
     """Returns signal to noise over all samples, within +-CEILING_DB; a result that is not a number counts as the worst."""
     signal = sum(float(a.square().sum()) for a in reference)
     noise = sum(float((a - b).square().sum()) for a, b in zip(reference, got, strict=True))
-    if noise == 0:
-        return CEILING_DB
-    if signal == 0 or not math.isfinite(noise):
-        return -CEILING_DB
-    return max(-CEILING_DB, min(CEILING_DB, 10 * math.log10(signal / noise)))
+    return _clipped(ratio_db(signal, noise))
+
+
+def _clipped(db: float) -> float:
+    return max(-CEILING_DB, min(CEILING_DB, db))
 
 
 def _floats(answer: object) -> list[torch.Tensor]:

@@ -49,7 +49,7 @@ from edgekit.records.results import (
     Work,
 )
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 __all__ = [
     "SCHEMA_VERSION",

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from edgekit.errors import ConversionError, NotApplicable, UserError
+from edgekit.errors import BudgetError, NotApplicable, UserError
 from edgekit.quant import knapsack, layer_sensitivity, simulate
 from edgekit.quant.integer_regions import IntegerRegions, network
 from edgekit.quant.knapsack import Choice, Costs
@@ -73,7 +73,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
 
     Raises:
         NotApplicable: No layer gains from being float, or all do.
-        ConversionError: No set of float layers meets the budget.
+        BudgetError: No set of float layers meets the budget.
         EdgekitError: Whatever `ptq` raises.
     """
     if candidate.quant is None or context.traced is None:
@@ -158,7 +158,7 @@ def choose(
 
     Raises:
         NotApplicable: No layer gains from being float, or all do.
-        ConversionError: No limit is good enough; the message tells the best that was found.
+        BudgetError: No limit is good enough; the message tells the best that was found.
     """
     choices = _ladder(net, harm, costs)
     low, high = 0, len(choices) - 1
@@ -175,7 +175,7 @@ def choose(
     if judge(choices[high]) >= floor:
         return choices[high], judge(choices[high])
     best = max(choices, key=lambda c: judge(c) if c in (choices[low], choices[high]) else -math.inf)
-    raise ConversionError(
+    raise BudgetError(
         f"no set of float layers meets the budget: the best keeps {len(best.float_layers)} of {len(net.layers)} layers "
         f"in float and has a metric of {judge(best):.4f} in torch; at least {floor:.4f} is asked"
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from edgekit_runner.stats.deviation import ratio_db
 
 from edgekit.arrays import as_arrays, digest
 from edgekit.errors import VerificationError
@@ -67,7 +68,7 @@ class Comparison:
         elif self.elements:
             rms = math.sqrt(self.error_power / self.elements)
             if self.error_power > 0 < self.signal_power:
-                snr = 10 * math.log10(self.signal_power / self.error_power)
+                snr = ratio_db(self.signal_power, self.error_power)
         return Parity(
             samples=self.samples,
             max_abs_error=self.max_abs,

@@ -4,4 +4,4 @@ It needs the standard library, numpy and one runtime; it never imports edgekit o
 Importing this package loads neither numpy nor a runtime.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -457,6 +457,14 @@ def edit_manifest(exported: Path, **changed: object) -> Path:
     return path
 
 
+def test_manifest_that_claims_int8_of_a_float_file(exported: Path) -> None:
+    (file,) = json.loads((exported / "float-only" / "manifest.json").read_text())["artifacts"]
+    edit_manifest(exported, artifacts=[{**file, "precision": "int8"}])
+    said = sentence(edgekit("verify", exported), 1)
+    assert "model.onnx is not the int8 file that its manifest says: 0 % of the" in said
+    assert "ok" not in said.split()
+
+
 def test_manifest_that_points_outside(exported: Path) -> None:
     path = edit_manifest(exported, golden={"path": "../../secret", "sha256": "0", "atol": 1})
     assert (
@@ -466,7 +474,7 @@ def test_manifest_that_points_outside(exported: Path) -> None:
 
 def test_manifest_of_another_version(exported: Path) -> None:
     path = edit_manifest(exported, schema_version=99)
-    assert f"{path}: schema_version must be 1" in sentence(edgekit("verify", exported))
+    assert f"{path} has schema_version 99; this edgekit reads 2" in sentence(edgekit("verify", exported))
 
 
 def test_manifest_that_lacks_a_field(exported: Path) -> None:

@@ -222,7 +222,7 @@ def tflite_int8() -> TargetReport:
 @pytest.fixture
 def report() -> Report:
     return Report(
-        schema_version=1,
+        schema_version=2,
         edgekit_version="0.1.0",
         task="imagenet-lite0",
         created="2025-01-31T12:00:00Z",

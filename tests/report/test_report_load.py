@@ -35,10 +35,10 @@ def test_canonical(report: Report, file: Path) -> None:
 def test_another_schema_version(file: Path) -> None:
     data = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(
-        json.dumps({**data, "schema_version": 2, "edgekit_version": "9.0", "new": 1}), encoding="utf-8"
+        json.dumps({**data, "schema_version": 1, "edgekit_version": "9.0", "new": 1}), encoding="utf-8"
     )
     expected = (
-        "has schema version 2, this edgekit reads version 1; "
+        "has schema version 1, this edgekit reads version 2; "
         "read it with the edgekit that wrote it (9.0) or export again"
     )
     with pytest.raises(UserError, match=re.escape(expected)):
@@ -48,7 +48,7 @@ def test_another_schema_version(file: Path) -> None:
 def test_an_unknown_field(file: Path) -> None:
     data = json.loads(file.read_text(encoding="utf-8"))
     file.write_text(json.dumps({**data, "speed": 1}), encoding="utf-8")
-    with pytest.raises(UserError, match=r"is not a report of schema version 1: .*unknown field `speed`"):
+    with pytest.raises(UserError, match=r"is not a report of schema version 2: .*unknown field `speed`"):
         read(file)
 
 
@@ -60,7 +60,7 @@ def test_an_unknown_field(file: Path) -> None:
         (b"\xff\xfe", "is not JSON"),
         (b"[]", "is not an edgekit report"),
         (b'{"schema_version": "1"}', "is not an edgekit report"),
-        (b'{"schema_version": 1}', "is not a report of schema version 1"),
+        (b'{"schema_version": 2}', "is not a report of schema version 2"),
     ],
 )
 def test_what_is_no_report(tmp_path: Path, content: bytes, expected: str) -> None:

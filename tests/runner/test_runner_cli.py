@@ -119,7 +119,7 @@ def write_manifest(folder: Path, **changes: Any) -> None:
     model, golden = folder / "model.onnx", folder / "golden.npz"
     entry = {"path": "model.onnx", "role": "model", "format": "onnx", "bytes": model.stat().st_size}
     manifest = {
-        "schema_version": 1,
+        "schema_version": 2,
         "artifacts": [{**entry, "sha256": artifact.sha256(model)}],
         "golden": {"path": "golden.npz", "atol": 1e-3, "sha256": artifact.sha256(golden)},
         **changes,
@@ -155,7 +155,7 @@ def test_selftest_sees_a_wrong_output(bundle: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"schema_version": 2}, 2), ({"artifacts": []}, 2), ({"artifacts": 3}, 2), ({"golden": 3}, 2),
+        ({"schema_version": 1}, 2), ({"artifacts": []}, 2), ({"artifacts": 3}, 2), ({"golden": 3}, 2),
         ({"artifacts": [{"path": "../model.onnx", "role": "model"}]}, 2),
         ({"artifacts": [{"path": "/etc/hostname", "role": "model"}]}, 2),
         ({"artifacts": [{"path": "gone.onnx", "role": "model", "sha256": "0"}]}, 1),

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgekit.engine.specs import Context, TraceSpec
-from edgekit.errors import ConversionError, NotApplicable, UserError
+from edgekit.errors import BudgetError, NotApplicable, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.integer_regions import IntegerRegions, Layer
 from edgekit.quant.knapsack import Choice, Costs
@@ -92,9 +92,7 @@ def test_a_budget_that_no_set_meets(outlier: tuple[Task, Traced], tmp_path: Path
     task, found = outlier
     impossible = Traced(**{f: getattr(found, f) for f in found.__struct_fields__} | {"metric": 1.5})
     context = Context(work=str(tmp_path), traced=impossible, budget=Budget(max_drop=0.0))
-    with pytest.raises(
-        ConversionError, match=r"no set of float layers meets the budget: the best keeps \d of 6"
-    ):
+    with pytest.raises(BudgetError, match=r"no set of float layers meets the budget: the best keeps \d of 6"):
         mixed.apply(start(found), task, Options(), context)
 
 

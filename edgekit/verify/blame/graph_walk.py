@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
+from edgekit_runner.stats.deviation import ratio_db
 from torch.fx import GraphModule, Interpreter, Node
 
 from edgekit.quant import program as programs
@@ -134,7 +135,7 @@ class Difference:
             return -SNR_LIMIT_DB
         if self._error == 0:
             return None
-        return 10 * math.log10(self._signal / self._error) if self._signal > 0 else -SNR_LIMIT_DB
+        return max(ratio_db(self._signal, self._error), -SNR_LIMIT_DB)
 
     @property
     def channel_snr_db(self) -> float | None:
@@ -144,9 +145,7 @@ class Difference:
         """
         live = self._signals > 0
         typical = float((self._errors[live] / self._signals[live]).median()) if bool(live.any()) else 0.0
-        if not math.isfinite(typical):
-            return -SNR_LIMIT_DB
-        return -10 * math.log10(typical) if typical > 0 else None
+        return _ratio_db(typical) if typical else None
 
     @property
     def has_channels(self) -> bool:
@@ -188,9 +187,7 @@ class Difference:
 
 
 def _ratio_db(ratio: float) -> float:
-    if not math.isfinite(ratio):
-        return -SNR_LIMIT_DB
-    return -10 * math.log10(ratio) if ratio > 0 else SNR_LIMIT_DB
+    return max(-SNR_LIMIT_DB, min(SNR_LIMIT_DB, ratio_db(1.0, ratio)))
 
 
 def written(value: float | None) -> float | None:

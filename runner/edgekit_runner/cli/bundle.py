@@ -8,7 +8,7 @@ from edgekit_runner import api, artifact
 from edgekit_runner.errors import UserError, VerificationError
 from edgekit_runner.record import AnyRecord
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 MODEL_ROLE = "model"
 
 
@@ -52,7 +52,9 @@ def _read(root: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not JSON: {error}.") from None
     if not isinstance(data, dict) or data.get("schema_version") != MANIFEST_VERSION:
         version = data.get("schema_version") if isinstance(data, dict) else None
-        raise UserError(f"{path} has schema_version {version!r}; this runner reads {MANIFEST_VERSION}.")
+        raise UserError(
+            f"{path} has schema_version {version!r}; this runner reads {MANIFEST_VERSION}; export again with the edgekit of this version."
+        )
     entries = data.get("artifacts")
     golden = data.get("golden")
     if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):

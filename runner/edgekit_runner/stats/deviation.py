@@ -38,13 +38,27 @@ def max_error(name: str, real: Array, reference: Array) -> float:
     return float(np.abs(a[finite] - b[finite]).max(initial=0.0))
 
 
+def ratio_db(signal: float, noise: float) -> float:
+    """10 log10(signal / noise) of two powers: the one place that knows decibels.
+
+    It is infinite without noise, minus infinity where there is noise without a signal, or noise that is not finite.
+    Callers clip it to what their records can hold.
+    """
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(signal / noise) if signal > 0 and math.isfinite(noise) else -math.inf
+
+
 def snr_db(reference: Array, got: Array) -> float:
-    """The signal-to-noise ratio in decibels; infinite without an error, NaN without a signal."""
+    """The signal-to-noise ratio 10 log10(|reference|^2 / |reference - got|^2), in decibels.
+
+    It is infinite without an error, and NaN without a signal or with NaN or infinity in either array.
+    """
     right = reference.astype(np.float64)
     signal, noise = float(np.square(right).sum()), float(np.square(got - right).sum())
     if not signal or not math.isfinite(signal) or not math.isfinite(noise):
         return math.nan
-    return 10 * math.log10(signal / noise) if noise else math.inf
+    return ratio_db(signal, noise)
 
 
 def default_atol(info: TensorInfo, reference: Array) -> tuple[float, str]:
