@@ -78,24 +78,29 @@ def slices_to_layers(graph_module: GraphModule) -> None:
     One range over all channels would leave the smaller ones a few of its steps. The work stays the same.
     """
     for node in calls(graph_module, *rules.MAC):
-        rank = node.meta["val"].dim()
-        axis = rank - 1 if rules.conv_rank(node) == 0 else 1
-        cuts = list(node.users)
-        grouped = rules.conv_rank(node) > 0 and [*node.args, 1][6 if len(node.args) > 6 else -1] != 1
+        rank, cuts = node.meta["val"].dim(), list(node.users)
+        axis = 1 if rules.conv_rank(node) else rank - 1
         weight, bias = (stored_value(graph_module, value) for value in [*node.args, None][1:3])
-        stored = isinstance(weight, torch.Tensor) and (
-            len(node.args) < 3 or node.args[2] is None or bias is not None
-        )
-        if grouped or not stored or len(cuts) < 2 or not all(_cuts(cut, axis, rank) for cut in cuts):
+        has_bias = len(node.args) > 2 and node.args[2] is not None
+        grouped = bool(rules.conv_rank(node)) and len(node.args) > 6 and node.args[6] != 1
+        if (
+            not isinstance(weight, torch.Tensor)
+            or (has_bias and not isinstance(bias, torch.Tensor))
+            or grouped
+        ):
+            continue
+        if len(cuts) < 2 or not all(_cuts(cut, axis, rank) for cut in cuts):
             continue
         places = [slice(*[*cut.args[2:], None, None][:2]) for cut in cuts]
-        sizes = [weight[place].flatten(1).norm(dim=1).max() for place in places]
+        sizes = [float(weight[place].flatten(1).norm(dim=1).max()) for place in places]
         if max(sizes) <= concat.APART * min(sizes):
             continue
+        stored = [weight, bias] if isinstance(bias, torch.Tensor) else [weight]
         for cut, place in zip(cuts, places, strict=True):
-            parts = [None if v is None else constant(graph_module, cut, v[place]) for v in (weight, bias)]
+            parts = [constant(graph_module, cut, value[place]) for value in stored]
+            rest = node.args[3:] if has_bias else [None, *node.args[3:]][: max(0, len(node.args) - 2)]
             with graph_module.graph.inserting_before(cut):
-                replace(cut, call(graph_module, cut, node.target, (node.args[0], *parts, *node.args[3:])))
+                replace(cut, call(graph_module, cut, node.target, (node.args[0], *parts, *rest)))
         graph_module.graph.erase_node(node)
 
 
