@@ -112,6 +112,11 @@ def deploy(
     return report
 
 
+def _of_all() -> list[str]:
+    """Returns the built-in targets that "all" stands for."""
+    return [name for name in target_names() if not load_target(name).on_request]
+
+
 def _walk_all(
     profiles: list[Target],
     levels: list[str],
@@ -147,7 +152,7 @@ def load_targets(names: Iterable[str]) -> list[Target]:
     """Loads the profiles of `names`, each once, in the order given; "all" is every built-in one."""
     found: dict[str, Target] = {}
     for name in [names] if isinstance(names, str) else names:
-        for single in target_names() if name == "all" else [name]:
+        for single in _of_all() if name == "all" else [name]:
             target = load_target(single)
             found.setdefault(target.name, target)
     if not found:

@@ -105,6 +105,8 @@ class Target(Record):
 
     Attributes:
         precision_share: The part of the multiply-accumulates that must run in a precision for the file to be called by it.
+        full_integer: Whether an int8 file with any operator that computes in float is refused.
+        on_request: Whether "all" leaves this target out.
     """
 
     name: str
@@ -117,6 +119,8 @@ class Target(Record):
     quant: Quant | None = None
     channel_multiple: int = 1
     precision_share: float = 0.8
+    full_integer: bool = False
+    on_request: bool = False
     budget: Budget = Budget()
     deployment: Deployment = Deployment()
 

@@ -111,6 +111,13 @@ _ROWS = (
         always_listed=True,
     ),
     Technique(
+        name="full_integer",
+        gives="file",
+        precision="int8",
+        needs=("calibration",),
+        keeps_weights=True,
+    ),
+    Technique(
         name="ptq_tensorflow",
         takes=("SavedModel",),
         gives="file",

@@ -160,6 +160,7 @@ class ProveSpec(Record):
         program: The float program that the file was made of, where steps changed what the model computes (prune, distill);
             "" is the float model.
         precision_share: The share of the profile.
+        full_integer: Whether a file with any float operator breaks its promise.
         promised_db: What the candidate promises.
     """
 
@@ -174,6 +175,7 @@ class ProveSpec(Record):
     seed: int = 0
     program: str = ""
     precision_share: float = 0.8
+    full_integer: bool = False
     promised_db: tuple[float | None, ...] = ()
 
 

@@ -1,40 +1,94 @@
 """Says which operator, of which torch module, the TFLite converter could not express.
 
 litert-torch fails on an operator of its own decomposed graph. torch.fx adds the node and its source line to
-the message; the saved program still knows the module (`nn_module_stack`) that each of its nodes came from.
+the message; the saved program still knows the module (`nn_module_stack`) that each of its nodes came from. The converter behind
+it fails on an operation of its own, and prints the program around it, which helps nobody: the operation and the source line are
+taken from it, the rest is left in the log of the stage.
 """
 
+import logging
 import re
 
 import torch
 
 from edgekit.errors import ConversionError
+from edgekit.quant.program import callers
+
+log = logging.getLogger("edgekit")
+ADVICE = "Replace this operator in the model, or choose a target of another runtime"
 
 _OPERATOR = re.compile(r"target=torch\.ops\.([\w.]+)|Lowering not found: ([\w.]+)")
 _NODE = re.compile(r"While executing %(\w+)")
 _SOURCE = re.compile(r'File "([^"]+)", line (\d+), in \w+')
-_MLIR_OPERATION = re.compile(r"'((?:tfl|stablehlo|chlo|func)\.[\w.]+)' op")
+_MLIR_OPERATION = re.compile(
+    r"'((?:tfl|stablehlo|mhlo|chlo|func|tf)\.[\w.]+)' op|failed to legalize operation '([\w.]+)'|\b(tf\.\w+)(?= |\()"
+)
+_MLIR_SOURCE = re.compile(r"([^\s<>:]+\.py):(\d+):\d+: error")
+_NO_KERNEL = re.compile(
+    r"Didn't find op for builtin opcode '(\w+)'|Node number \d+ \((\w+)\) failed to prepare"
+)
+#: what torch calls the operators that TFLite's converter writes without a kernel for them
+_TORCH_NAMES = {
+    "STABLEHLO_SORT": ("sort", "topk", "argsort", "msort"),
+    "STABLEHLO_SCATTER": ("index_put", "scatter", "scatter_add", "col2im", "index_add"),
+    "STABLEHLO_IOTA": ("arange", "eye", "linspace"),
+}
 
 
 def explain(error: Exception, program: torch.export.ExportedProgram) -> ConversionError:
     """Puts the converter's exception into one sentence: operator, module, source line, reason, what to do."""
     text = str(error)
+    log.info("litert-torch failed: %s", text)
     operator = _operator(text)
-    reason = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)[:300]
     if operator is None:
-        return ConversionError(f"litert-torch cannot convert the model: {type(error).__name__}: {reason}")
-    where = _origin(text, operator, program)
-    return ConversionError(
-        f"litert-torch cannot express {operator}{where}: {reason}. "
-        "Replace this operator in the model, or choose a target of another runtime"
-    )
+        return ConversionError(
+            f"litert-torch cannot convert the model{_line(text)}: {_reason(error, text)}. {ADVICE}"
+        )
+    where = _origin(text, operator, program) or _line(text)
+    return ConversionError(f"litert-torch cannot express {operator}{where}: {_reason(error, text)}. {ADVICE}")
+
+
+def unloadable(text: str, program: torch.export.ExportedProgram) -> ConversionError:
+    """Says which operator of a finished file TFLite has no kernel for, in torch's word for it."""
+    log.info("TFLite cannot load the file: %s", text)
+    found = _NO_KERNEL.search(text)
+    if found is None:
+        return ConversionError(
+            f"the converter wrote a file that TFLite cannot load: {_first_line(text)}. {ADVICE}"
+        )
+    kernel = found[1] or found[2]
+    names = [name for name in _TORCH_NAMES.get(kernel, ()) if callers(program, name)]
+    what = f"{names[0]}{callers(program, names[0])}, written as {kernel}" if names else kernel
+    return ConversionError(f"TFLite has no kernel for {what}. {ADVICE}")
+
+
+def _reason(error: Exception, text: str) -> str:
+    """Gives the first line of a message, unless it quotes the converter's own program."""
+    first = _first_line(text) or type(error).__name__
+    if (
+        "legalize" in text
+        or "%" in first
+        or "Failed to run converter passes" in first
+        or "flatbuffer" in first
+    ):
+        return "TFLite has no operator for it in this form"
+    return first
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:300].rstrip(".")
+
+
+def _line(text: str) -> str:
+    found = _MLIR_SOURCE.search(text)
+    return f", called at {found[1]}:{found[2]}" if found else ""
 
 
 def _operator(text: str) -> str | None:
     if found := _OPERATOR.search(text):
         return found[1] or found[2]
     if found := _MLIR_OPERATION.search(text):
-        return found[1]
+        return found[1] or found[2] or found[3]
     return None
 
 

@@ -1,15 +1,20 @@
 """Operators that join tensors, and the grids of what they join: written so that litert-torch keeps them.
 
-TFLite's CONCATENATION, MAXIMUM, MINIMUM and SELECT want every operand on the grid of the result. litert-torch, where
+TFLite's CONCATENATION, MAXIMUM, MINIMUM and SELECT (where, masked_fill) want every operand on the grid of the result. litert-torch, where
 it meets dequantize -> concatenation, makes integers of it on the grid of any one operand, whether the program rounds the
 result or not: a box of 640 pixels is stored on the grid of a sigmoid, as 0.996. Nor does it keep a rounding
 dequantize(a) -> quantize(b) -> dequantize(b) before such an operator. An operator in between stops both:
 
     joined in integers, the operand of another grid     RELU, or MUL by one, both from int8 of grid a to int8 of grid b
     joined in float                                     RELU, or ADD of TINY, in float behind the dequantize
+    softmax of what has no grid (masked scores)         ADD of TINY behind it; else it reads them on a grid of its own
+    outputs of a recurrent layer                        ADD of TINY behind them; else the last state of each layer, joined out of
+                                                        the same steps, is stored on the grid of the outputs
 
 RELU serves where the lowest integer is zero (sigmoid, softmax, behind a relu): there it changes nothing.
 """
+
+import operator
 
 import torch
 from torch.fx import GraphModule, Node
@@ -18,8 +23,12 @@ ATEN = torch.ops.aten
 QUANT = torch.ops.quantized_decomposed
 QUANTIZE = QUANT.quantize_per_tensor.default
 DEQUANTIZE = QUANT.dequantize_per_tensor.default
-JOINS = {ATEN.cat.default, ATEN.maximum.default, ATEN.minimum.default, ATEN.where.self}
+JOINS = {
+    ATEN.cat.default, ATEN.maximum.default, ATEN.minimum.default, ATEN.where.self, ATEN.where.ScalarSelf,
+    ATEN.masked_fill.Scalar, ATEN.masked_fill.Tensor,
+}  # fmt: skip
 ONE = (1 / 127, 0, -127, 127, torch.int8)  # the grid on which 127 is one
+RECURRENT = {ATEN.lstm.input, ATEN.gru.input, ATEN.rnn_tanh.input, ATEN.rnn_relu.input}
 TINY = 1e-37  # vanishes in any number it is added to, except zero, which it leaves far below any step
 
 
@@ -32,9 +41,19 @@ def keep_grids(module: GraphModule) -> GraphModule:
             elif (source := _of_another_grid(operand)) is not None:
                 rounding: Node = operand.args[0]
                 rounding.args = (_same(module, rounding, source, None), *rounding.args[1:])
+    for made in [node for node in module.graph.nodes if _is_float_inside(node)]:
+        for rounding in [user for user in made.users if user.target is QUANTIZE]:
+            rounding.replace_input_with(made, _same(module, rounding, made, TINY))
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def _is_float_inside(node: Node) -> bool:
+    """Whether `node` is made of what has no grid: masked scores, or the steps of a recurrent layer and their concatenation."""
+    if node.target is operator.getitem:
+        return node.args[0].target in RECURRENT
+    return node.target is ATEN.softmax.int and node.args[0].target is not DEQUANTIZE
 
 
 def _in_integers(join: Node) -> bool:
@@ -56,7 +75,7 @@ def _of_another_grid(operand: Node) -> Node | None:
 def _same(module: GraphModule, before: Node, source: Node, tiny: float | None) -> Node:
     """Gives the values of a dequantize, behind an operator that the converter does not remove."""
     with module.graph.inserting_before(before):
-        if source.args[2] == source.args[3]:
+        if source.target is DEQUANTIZE and source.args[2] == source.args[3]:
             return module.graph.call_function(ATEN.relu.default, (source,))
         shape = [1] * source.meta["val"].dim()
         if tiny is not None:

@@ -10,6 +10,7 @@ Precision:
     int8      the program is a converted pt2e graph with unfolded weights (`fold_quantize=False`): the
               converter turns each dequantize -> op -> quantize into the int8 op, with int8 in and out;
               embedding tables are stored as int8 afterwards
+    int8, of every operator: the float file, made integers when it is finished (`_tflite_integers`)
     dynamic   an int8 candidate with a float program: ai-edge-quantizer stores the weights of the finished file as
               int8 (dynamic_wi8_afp32), and kernels round their float inputs; float32 in and out
 
@@ -20,6 +21,8 @@ Runs in a child process: tensorflow, which litert-torch loads, must come after t
 """
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -34,10 +37,13 @@ from ai_edge_quantizer import qtyping, quantizer
 from litert_torch.quantize.pt2e_quantizer import PT2EQuantizer, get_symmetric_quantization_config
 from litert_torch.quantize.quant_config import QuantConfig
 
-from edgekit.export._tflite_errors import explain
+from edgekit.errors import ConversionError
+from edgekit.export._tflite_errors import explain, unloadable
 from edgekit.export._tflite_file import artifact
 from edgekit.export._tflite_flatten import flatten_channels_last
+from edgekit.export._tflite_forms import for_litert
 from edgekit.export._tflite_grids import keep_grids
+from edgekit.export._tflite_integers import for_integers, quantize
 from edgekit.export._tflite_layout import pads_join_nhwc
 from edgekit.export._tflite_normalize import l2_normalization
 from edgekit.quant import program as programs
@@ -62,18 +68,36 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         len(shape) == 4 for shape, _ in _inputs(program)
     ) and not programs.takes_channels_last(program)
     dynamic = candidate.scheme == "dynamic"
-    model = _lower(program, "float32" if dynamic else precision, channels_last)
+    whole = bool(candidate.calibration)
+    model = _lower(program, "float32" if dynamic or whole else precision, channels_last, whole)
     how = _DYNAMIC if dynamic else _STORED.get(precision)
     if how is _TABLES and not _looks_up(program):
         how = None
-    if how is not None:
-        _save_stored(model, out, how)
-    else:
-        model.export(str(out))
     layout: Literal["NHWC", "as the model"] = "NHWC" if channels_last else "as the model"
+    with _explained(program):
+        if whole:
+            _save_integers(model, out, candidate, layout)
+        elif how is not None:
+            _save_stored(model, out, how)
+        else:
+            model.export(str(out))
     toolchain = {name: version(name) for name in PACKAGES}
     # the technique has reported which inputs and outputs stay float
-    return artifact(out, precision, layout, toolchain, float_interfaces=True)
+    try:
+        return artifact(out, precision, layout, toolchain, float_interfaces=True)
+    except ConversionError as error:
+        raise unloadable(str(error.__cause__ or error), program) from error
+
+
+@contextmanager
+def _explained(program: torch.export.ExportedProgram) -> Iterator[None]:
+    """Puts what the converter raises into one sentence."""
+    try:
+        yield
+    except (OSError, MemoryError, ConversionError):
+        raise
+    except Exception as error:  # it raises every kind
+        raise explain(error, program) from error
 
 
 def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...], torch.dtype]]:
@@ -83,9 +107,15 @@ def _inputs(program: torch.export.ExportedProgram) -> list[tuple[tuple[int, ...]
     return [(tuple(values[name].shape), values[name].dtype) for name in wanted]
 
 
-def _lower(program: torch.export.ExportedProgram, precision: Precision, channels_last: bool) -> Any:
-    """Gives the litert-torch model, with rank-4 inputs and outputs in NHWC if `channels_last`."""
-    module, examples = l2_normalization(keep_grids(program.module())), []
+def _lower(
+    program: torch.export.ExportedProgram, precision: Precision, channels_last: bool, whole: bool
+) -> Any:
+    """Gives the litert-torch model, with rank-4 inputs and outputs in NHWC if `channels_last`.
+
+    `whole` is a float program of which every operator becomes integers afterwards.
+    """
+    module, examples = l2_normalization(keep_grids(for_litert(program.module()))), []
+    module = for_integers(module) if whole else module
     if channels_last or programs.takes_channels_last(program):
         module = flatten_channels_last(module)
     for shape, dtype in _inputs(program):
@@ -97,13 +127,8 @@ def _lower(program: torch.export.ExportedProgram, precision: Precision, channels
             args=[i for i, (shape, _) in enumerate(_inputs(program)) if len(shape) == 4],
             outputs=[i for i, rank in enumerate(_output_ranks(program)) if rank == 4],
         )
-    try:
-        with pads_join_nhwc():
-            return litert_torch.convert(module, tuple(examples), quant_config=_quant_config(precision))
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:
-        raise explain(error, program) from error
+    with _explained(program), pads_join_nhwc():
+        return litert_torch.convert(module, tuple(examples), quant_config=_quant_config(precision))
 
 
 def _output_ranks(program: torch.export.ExportedProgram) -> list[int]:
@@ -163,6 +188,13 @@ _STORED = {"float16": _FLOAT16, "int8": _TABLES}
 
 def _looks_up(program: torch.export.ExportedProgram) -> bool:
     return any(node.target is torch.ops.aten.embedding.default for node in program.graph.nodes)
+
+
+def _save_integers(model: Any, out: Path, candidate: Candidate, layout: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "float32.tflite"
+        model.export(str(path))
+        out.write_bytes(quantize(path, Path(candidate.calibration), layout, candidate.activation_bits))
 
 
 def _save_stored(model: Any, out: Path, how: _Stored) -> None:

@@ -45,7 +45,7 @@ ATTEMPT_ERRORS = (
 
 def _is_all_integers(attempt: Attempt) -> bool:
     made = attempt.candidate
-    if made is None or made.saved_model:  # no layer of such a file is known by a name of the program
+    if made is None or made.calibration:  # no layer of such a file is known by a name of the program
         return False
     unchanged = all(technique.of(step).keeps_weights for step in made.recipe.steps)
     return unchanged and made.recipe.precision == "int8" and made.scheme == "static" and not made.float_layers
@@ -54,10 +54,10 @@ def _is_all_integers(attempt: Attempt) -> bool:
 def _has_no_twin(candidate: Candidate) -> bool:
     """Whether there is no program whose numbers an artifact should reproduce.
 
-    TensorFlow's converter has its own, and the program of a dynamic candidate is float, beside which each integer would
-    look like a wrong kernel.
+    A converter that finds its own ranges has its own, and the program of a dynamic candidate is float, beside which each
+    integer would look like a wrong kernel.
     """
-    return bool(candidate.saved_model) or candidate.scheme == "dynamic"
+    return bool(candidate.saved_model or candidate.calibration) or candidate.scheme == "dynamic"
 
 
 class AttemptRunner:
@@ -66,6 +66,10 @@ class AttemptRunner:
     Args:
         context: Where the recipe is worked on.
         earlier: The attempts before this one.
+
+    Attributes:
+        baseline: The float file, once it is made.
+        is_untranslatable: Whether the converter has no form of the float model, which no other recipe changes.
     """
 
     def __init__(self, context: RecipeContext, earlier: Sequence[Attempt]) -> None:
@@ -80,6 +84,7 @@ class AttemptRunner:
         self._wrong = False
         self._measurement: Measurement | None = None
         self.baseline: Artifact | None = None
+        self.is_untranslatable = False
 
     def run(self) -> Attempt:
         """Returns the attempt with its decision; a stage that fails is a refusal with its sentence."""
@@ -104,7 +109,11 @@ class AttemptRunner:
         )
 
     def _judge(self) -> Decision:
-        self.baseline = self._builder.float_artifact()
+        try:
+            self.baseline = self._builder.float_artifact()
+        except ConversionError:
+            self.is_untranslatable = True
+            raise
         self._candidate = self._builder.candidate()
         self._artifact = self._builder.artifact(self._candidate)
         self._verdict = self._prove(self._artifact)
@@ -151,6 +160,7 @@ class AttemptRunner:
                 seed=self._request.seed,
                 program=self._changed_float(),
                 precision_share=self._target.precision_share,
+                full_integer=self._target.full_integer,
                 promised_db=self._candidate.promised_db if self._candidate else (),
             )
 

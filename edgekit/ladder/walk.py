@@ -53,7 +53,11 @@ def walk(
     attempts: list[Attempt] = []
     left_out: list[Skipped] = []
     baseline: Artifact | None = None
+    untranslatable = ""
     for recipe in ladder.recipes:
+        if untranslatable and not _by_another_converter(recipe):
+            left_out.append(Skipped(technique=recipe.name, reason=untranslatable))
+            continue
         reason = _in_time(recipe, attempts) or ("" if request.explore else _pointless(recipe, attempts))
         if reason:
             stages.note(target.name, f"{recipe.name} left out: {reason}")
@@ -62,6 +66,10 @@ def walk(
         runner = AttemptRunner(RecipeContext(target, ladder, recipe, request, stages), attempts)
         attempts.append(runner.run())
         baseline = runner.baseline or baseline
+        if runner.is_untranslatable:
+            untranslatable = (
+                f"the float model itself does not convert (see {recipe.name}), which no recipe changes"
+            )
         stages.note(target.name, f"{recipe.name}: {'; '.join(attempts[-1].decision.reasons)}")
         if attempts[-1].decision.accepted and not request.explore and not _under_another_name(attempts[-1]):
             break
@@ -121,6 +129,10 @@ def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
     if "cost" in mends and attempts and not any(_broken(attempt) for attempt in attempts):
         return "no recipe before broke a limit of time, size or memory: a smaller network mends nothing else"
     return ""
+
+
+def _by_another_converter(recipe: Recipe) -> bool:
+    return any(technique.of(step).by_tensorflow for step in recipe.steps)
 
 
 def _under_another_name(attempt: Attempt) -> bool:

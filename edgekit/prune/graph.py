@@ -22,6 +22,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from edgekit.errors import ConversionError
+from edgekit.prune._lost_channels import tolerant
 from edgekit.prune._time_limit import TimeUp, time_limit
 from edgekit.prune._untraceable import opaque
 
@@ -104,7 +105,7 @@ class Graph:
     Attributes:
         groups: The groups that can be pruned, by root.
         strange: Roots of groups that name channels which their layers do not have, for example where a layer
-            halves its channels; they are left out.
+            halves its channels, or that reach an operator through which channels cannot be followed; they are left out.
 
     Raises:
         ConversionError: The search fails, or takes longer than `limit_s`.
@@ -120,7 +121,7 @@ class Graph:
         self.module, self.examples = module.eval().requires_grad_(True), examples
         self.strange: list[str] = []
         try:
-            with time_limit(limit_s), warnings.catch_warnings():
+            with time_limit(limit_s), warnings.catch_warnings(), tolerant() as self._lost:
                 warnings.simplefilter("ignore")
                 self._found = _dependencies(self.module, examples)
                 self.groups = self._groups(_below(module, ignore))
@@ -138,25 +139,34 @@ class Graph:
     def remove(self, root: str, channels: Sequence[int]) -> None:
         """Removes channels, as the group numbers them, from every layer of the group."""
         layer = self.module.get_submodule(root)
-        self._found.get_pruning_group(layer, self._maker(layer), sorted(channels)).prune()
+        with tolerant():
+            self._found.get_pruning_group(layer, self._maker(layer), sorted(channels)).prune()
 
     def parts(self, root: str, channels: Sequence[int]) -> tuple[Part, ...]:
         """Returns what `remove` would remove, layer by layer."""
         layer = self.module.get_submodule(root)
-        return self._parts(self._found.get_pruning_group(layer, self._maker(layer), sorted(channels)))
+        with tolerant():
+            return self._parts(self._found.get_pruning_group(layer, self._maker(layer), sorted(channels)))
 
     def _maker(self, layer: nn.Module) -> Any:
         return self._found.get_pruner_of_module(layer).prune_out_channels
 
     def _groups(self, ignored: list[nn.Module]) -> dict[str, Group]:
-        made = (self._group(full) for full in self._found.get_all_groups(ignored_layers=ignored))
+        made = []
+        lost = self._lost.times
+        for full in self._found.get_all_groups(ignored_layers=ignored):
+            made.append(self._group(full, self._lost.times > lost))
+            lost = self._lost.times
         order = {name: number for number, (name, _) in enumerate(self.module.named_modules())}
         return {g.root: g for g in sorted((g for g in made if g), key=lambda g: order[g.root])}
 
-    def _group(self, full: Any) -> Group | None:
-        """The group as a record; None where it is not ours to prune."""
+    def _group(self, full: Any, lost: bool) -> Group | None:
+        """The group as a record; None where it is not ours to prune, or some of its channels were `lost`."""
         targets = [dep.target.module for dep, _ in full]
         if any(isinstance(target, tp.ops._OutputOp | nn.RNNBase) for target in targets):
+            return None
+        if lost or any(node in self._lost.nodes for dep, _ in full for node in (dep.source, dep.target)):
+            self.strange.append(self._found._module2name[full[0][0].target.module])
             return None
         full = self._from_the_first(full)
         width, blocks = len(full[0][1]), math.lcm(*map(_blocks, targets))
@@ -171,11 +181,10 @@ class Graph:
     def _fits(self, part: Part) -> bool:
         """Whether the layer has channels with these numbers, and is not depthwise with a multiplier."""
         layer = self.module.get_submodule(part.layer)
-        if (
-            isinstance(layer, nn.modules.conv._ConvNd)
-            and 1 < layer.groups == layer.in_channels < layer.out_channels
-        ):
-            return False
+        if isinstance(layer, nn.modules.conv._ConvNd) and layer.groups > 1:
+            multiplied = layer.groups == layer.in_channels < layer.out_channels
+            if multiplied or (layer.transposed and not is_depthwise(layer)):
+                return False  # the weight of a transposed one is [in, out / groups]: it has no such channels
         count = self._found.get_out_channels if part.side == "out" else self._found.get_in_channels
         return count(layer) is None or max(part.indices) < count(layer)
 

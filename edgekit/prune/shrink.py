@@ -161,7 +161,7 @@ def _steps(
         )
     if graph.strange:
         done.doubts.append(
-            f"layers stay whole that Torch-Pruning gives wrong channels: {', '.join(sorted(graph.strange)[:3])}"
+            f"layers stay whole whose channels Torch-Pruning cannot follow: {', '.join(sorted(graph.strange)[:3])}"
         )
     off = done.macs / base - request.macs
     if choose is None and abs(off) > FAR:

@@ -11,10 +11,11 @@ import torch
 from torch.fx import GraphModule, Node
 
 from edgekit.errors import TaskError
-from edgekit.quant import proven, rules
+from edgekit.quant import plain_forms, proven, rules
 from edgekit.quant.constants import fold_constants
 from edgekit.quant.functional import functionalize
 from edgekit.quant.program import calls, origin
+from edgekit.quant.rewriting import call, shaped
 from edgekit.quant.rules import is_zero_pad
 
 ATEN = torch.ops.aten
@@ -67,7 +68,10 @@ def check_norms(graph_module: GraphModule) -> None:
 
 
 def explicit_padding(graph_module: GraphModule) -> None:
-    """Turns `padding="valid"` and a symmetric `padding="same"` into numbers, so that later passes know one form."""
+    """Turns `padding="valid"` and `padding="same"` into numbers, so that later passes know one form.
+
+    Where the halves of "same" differ, the smaller one goes into the convolution and the rest into a pad before it.
+    """
     for node in list(graph_module.graph.nodes):
         if node.target not in _STRING_PADDING:
             continue
@@ -75,11 +79,24 @@ def explicit_padding(graph_module: GraphModule) -> None:
         kernel = node.args[1].meta["val"].shape[2:]
         dilation = _spread(full[5], len(kernel))
         total = [d * (k - 1) if full[4] == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
-        if all(t % 2 == 0 for t in total):
-            full[4] = [t // 2 for t in total]
-            full[3] = _spread(full[3], len(kernel))
-            full[5] = dilation
-            node.target, node.args = _STRING_PADDING[node.target], tuple(full)
+        if any(t % 2 for t in total):
+            full[0] = _pad_end(graph_module, node, [t % 2 for t in total])
+        full[4] = [t // 2 for t in total]
+        full[3] = _spread(full[3], len(kernel))
+        full[5] = dilation
+        node.target, node.args = _STRING_PADDING[node.target], tuple(full)
+
+
+def _pad_end(graph_module: GraphModule, conv: Node, more: list[int]) -> Node:
+    """Pads the input of a convolution by `more` zeros behind each spatial dimension."""
+    source = conv.args[0]
+    shape = [
+        *source.meta["val"].shape[:2],
+        *(n + m for n, m in zip(source.meta["val"].shape[2:], more, strict=True)),
+    ]
+    pads = [side for extra in reversed(more) for side in (0, extra)]
+    with graph_module.graph.inserting_before(conv):
+        return shaped(call(graph_module, source, ATEN.constant_pad_nd.default, (source, pads, 0.0)), shape)
 
 
 def fold_pads(graph_module: GraphModule) -> None:
@@ -99,7 +116,13 @@ def fold_pads(graph_module: GraphModule) -> None:
         graph_module.graph.erase_node(node)
 
 
-PASSES: list[Callable[[GraphModule], None]] = [functionalize, fold_constants, explicit_padding, fold_pads]
+PASSES: list[Callable[[GraphModule], None]] = [
+    functionalize,
+    *plain_forms.PASSES,
+    fold_constants,
+    explicit_padding,
+    fold_pads,
+]
 
 
 def _spread(value: Any, rank: int) -> list[int]:

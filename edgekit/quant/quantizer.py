@@ -201,6 +201,8 @@ class ProfileQuantizer(Quantizer):
         while isinstance(found, SharedQuantizationSpec):
             origin, reader = found.edge_or_node
             found = reader.meta[KEY].input_qspec_map[origin]
+        if found is None and source.target in self.fixed:  # made in float, and rounded for its reader
+            return _grid.fixed(self.integers, *self.fixed[source.target])
         return found if _is_fixed(found) else self.activation
 
     def _quantized(self, value: Any) -> bool:
@@ -223,18 +225,6 @@ class ProfileQuantizer(Quantizer):
         return (passes or rules.keeps_grid(reader)) and all(
             self._becomes_integers(reader, user) for user in reader.users
         )
-
-
-def count_layers(model: GraphModule) -> tuple[int, list[Node]]:
-    """Counts the layers, which multiply and add, of a converted graph.
-
-    Returns:
-        How many have a quantized weight, and the layers that were left float.
-    """
-    macs = [node for node in calls(model) if node.target in rules.MAC]
-    quantized = [node for node in macs if "dequantize" in str(getattr(node.args[1], "target", ""))]
-    others = [node for node in calls(model) if node.target in rules.FLOAT_MAC]
-    return len(quantized), [node for node in macs if node not in quantized] + others
 
 
 def _annotate(node: Node, inputs: dict[Node, Any], output: QuantizationSpecBase | None) -> None:

@@ -1,7 +1,7 @@
 """Which operators the quantizer knows, as plain tables, and the questions it asks about a node.
 
-Everything that is in no table stays float: matmul, scaled_dot_product_attention, softmax, layer_norm, batch norms
-without a convolution, transposed convolutions, embeddings, recurrent cells.
+Everything that is in no table stays float: scaled_dot_product_attention, layer_norm, batch norms without a convolution,
+embeddings, recurrent cells. Products and ungrouped transposed convolutions are integers where what is around them is.
 """
 
 from typing import Any

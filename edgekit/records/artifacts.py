@@ -137,7 +137,9 @@ class Candidate(Record):
         scheme: Where an integer candidate gets its ranges: from the program ("static"), or from the runtime at every
             inference ("dynamic": the program is still float).
         saved_model: The folder that TensorFlow's converter lowers in place of the program.
-        calibration: The file of inputs from which that converter takes its ranges.
+        calibration: The file of inputs from which a converter takes its ranges: TensorFlow's, or the quantizer of the
+            finished file.
+        activation_bits: The bits of activations that the quantizer of the finished file is asked for.
         pruned: The folder that rebuilds the task's module in the shapes of the program, where it was pruned.
         unpruned: The program that this pruning started from.
         student: The reference of the module that the program was exported from, where it took the place of the task's.
@@ -152,6 +154,7 @@ class Candidate(Record):
     scheme: Scheme = "static"
     saved_model: str = ""
     calibration: str = ""
+    activation_bits: int = 8
     pruned: str = ""
     unpruned: str = ""
     student: str = ""

@@ -36,8 +36,9 @@ from edgekit.quant.calibrate import a_few, calibrate
 from edgekit.quant.calibration_graph import observing
 from edgekit.quant.equalize import Equalized, equalize
 from edgekit.quant.fold import observed
+from edgekit.quant.layer_counts import count_layers
 from edgekit.quant.program import origin
-from edgekit.quant.quantizer import ProfileQuantizer, count_layers
+from edgekit.quant.quantizer import ProfileQuantizer
 from edgekit.quant.simulate import Simulation
 from edgekit.records import Candidate, FloatLayer, Settings, Traced
 from edgekit.sparse.masks_of_program import is_sparse
@@ -223,7 +224,7 @@ def written(
         step: The technique, for the figures.
         skip: Its option `skip`, which explains layers that stayed float.
     """
-    quantized, left = count_layers(model)
+    quantized, left = count_layers(model, candidate.quant is not None and candidate.quant.integer_io)
     path = work / "program.pt2"
     programs.save(programs.export(model, like), path)
     doubts: tuple[str, ...] = (

@@ -9,18 +9,16 @@ This step keeps the calibration inputs for the converter. Cost: `samples` float 
 converter, without XNNPACK: slower than `ptq` for large networks. No bias correction, no choice of ranges.
 """
 
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-import numpy as np
 import torch
 from msgspec import Meta
 
-from edgekit.errors import NotApplicable, TaskError
-from edgekit.quant import calibrate
+from edgekit.errors import NotApplicable
 from edgekit.records import Candidate, Figure, Settings
+from edgekit.techniques._kept_inputs import keep
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -46,18 +44,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         )
     inputs = [torch.as_tensor(example) for example in task.example_inputs]
     like = tuple(t.float() if t.is_floating_point() else t for t in inputs)
-    kept: list[tuple[np.ndarray, ...]] = []
-    left = options.samples
-    for number, batch in enumerate(calibrate.yielded(task.calibration or ())):
-        pieces = list(islice(calibrate.pieces(batch, like, number), left))
-        kept += [tuple(t.numpy().copy() for t in piece) for piece in pieces]
-        left -= len(pieces)
-        if not left:
-            break
-    if not kept:
-        raise TaskError(calibrate.NO_BATCH)
     path = Path(context.work) / "calibration.npz"
-    arrays = {f"input_{i}": np.concatenate(column) for i, column in enumerate(zip(*kept, strict=True))}
-    np.savez(path, **arrays)  # type: ignore[arg-type]
-    figure = Figure(step="ptq_tensorflow", name="calibration inputs", value=float(len(kept)), unit="count")
+    kept = keep(task, like, options.samples, path)
+    figure = Figure(step="ptq_tensorflow", name="calibration inputs", value=float(kept), unit="count")
     return msgspec.structs.replace(candidate, calibration=str(path), figures=(*candidate.figures, figure))

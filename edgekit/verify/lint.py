@@ -10,10 +10,12 @@ lesser name may compete is left to the gate.
 import re
 from collections.abc import Sequence
 
+import msgspec
+
 from edgekit.records import Artifact, Lint, Work
 from edgekit.verify.work import ExecutedGraph, Operator
 
-INTEGER = ("int8", "uint8")
+INTEGER = ("int8", "uint8", "int16")
 CONVERSION = re.compile(
     r"^(QUANTIZE|DEQUANTIZE|CAST|QuantizeLinear|DequantizeLinear|Cast|cast|quantize|dequantize|DynamicQuantizeLinear)$"
 )
@@ -81,6 +83,16 @@ def build_lint(
         if stored_only
         else (*_left_over(compute, share, artifact), *_mostly_float(compute, artifact)),
     )
+
+
+def demand_integers(lint: Lint) -> Lint:
+    """Adds the finding that operators compute in float, for a target that has none; only an int8 file promises integers."""
+    kinds = {name: count for name, count in lint.ops.items() if "float" in name}
+    if lint.promised != "int8" or not kinds:
+        return lint
+    listed = ", ".join(f"{count} x {name}" for name, count in kinds.items())
+    found = f"{sum(kinds.values())} of {sum(lint.ops.values())} operators compute in float, and this target has integers only: {listed}"
+    return msgspec.structs.replace(lint, passed=False, findings=(*lint.findings, found))
 
 
 def keeps(dtype: str, promised: str) -> bool:

@@ -22,6 +22,7 @@ from edgekit.golden import snr_db, write_golden
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.trace import promise
 from edgekit.trace.metric import score, seed_everything
+from edgekit.verify.lint import demand_integers
 from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 
@@ -55,6 +56,8 @@ def prove(spec: ProveSpec) -> Verdict:
     if spec.artifact.precision == "float32":
         _faithful(spec.artifact, program_parity or parity)
     lint = backend.lint(spec.artifact, spec.precision_share)
+    if spec.full_integer:
+        lint = demand_integers(lint)
     return Verdict(
         runtime=spec.runtime,
         metric=metric,

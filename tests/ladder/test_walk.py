@@ -4,7 +4,7 @@ import msgspec
 from builders import LINT, tried
 
 from edgekit.ladder.attempt import _is_all_integers
-from edgekit.ladder.walk import _in_time, _pointless
+from edgekit.ladder.walk import _by_another_converter, _in_time, _pointless
 from edgekit.records import Attempt, Budget, Candidate, Decision, FloatLayer, Recipe, Shortfall, Step
 
 
@@ -77,6 +77,13 @@ def test_widths_are_chosen_for_time_where_a_limit_of_time_was_missed() -> None:
     )
     assert _in_time(timed(speedup=2.0), [large]) == ""
     assert _in_time(recipe("prune"), [large]) == ""
+
+
+def test_another_converter_alone_can_mend_what_does_not_convert_in_float() -> None:
+    assert _by_another_converter(recipe("ptq_tensorflow"))
+    assert not any(
+        map(_by_another_converter, map(recipe, ("ptq", "mixed", "qat", "dynamic", "full_integer")))
+    )
 
 
 def test_layers_are_timed_on_a_file_that_is_integers_throughout() -> None:

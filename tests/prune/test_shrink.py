@@ -175,7 +175,7 @@ class Halved(nn.Module):
 
 def test_groups_with_channels_that_their_layers_lack_stay_whole() -> None:
     done = shrunk(nets.made(Halved))
-    assert set(done.widths) == {"a.0", "e.0"} and "wrong channels: b, c.0, d" in done.doubts[-1]
+    assert set(done.widths) == {"a.0", "e.0"} and "cannot follow: b, c.0, d" in done.doubts[-1]
 
 
 def test_little_left_of_a_layer_is_said() -> None:

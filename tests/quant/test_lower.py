@@ -57,3 +57,23 @@ def test_a_norm_behind_a_layer_is_left_to_it() -> None:
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)).eval()
     graph_module = lower_for_integers(traced(model, X).module(), full=True)
     assert "batch_norm.default" in targets(graph_module)
+
+
+@pytest.mark.parametrize(("factor", "layers"), [(1, 1), (50, 2)])
+def test_slices_of_very_different_size_are_layers_of_their_own(factor: float, layers: int) -> None:
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 3)
+            with torch.no_grad():
+                self.conv.weight[:4] *= factor
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            left, right = self.conv(x).chunk(2, 1)
+            return left * 0.02 + right
+
+    torch.manual_seed(0)
+    model = Halves().eval()
+    graph_module = lower_for_integers(traced(model, X).module())
+    assert targets(graph_module).count("conv2d.default") == layers
+    torch.testing.assert_close(graph_module(X), model(X))

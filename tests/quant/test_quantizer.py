@@ -12,7 +12,8 @@ from torchao.quantization.pt2e import move_exported_model_to_eval
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e, prepare_qat_pt2e
 
 from edgekit.errors import UserError
-from edgekit.quant.quantizer import ProfileQuantizer, count_layers
+from edgekit.quant.layer_counts import count_layers
+from edgekit.quant.quantizer import ProfileQuantizer
 
 
 def quantized(

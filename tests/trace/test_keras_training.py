@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekit.engine.specs import Context, TraceSpec
 from edgekit.quant import program as programs
-from edgekit.quant.quantizer import count_layers
+from edgekit.quant.layer_counts import count_layers
 from edgekit.records import Candidate, Quant, Recipe
 from edgekit.task import TaskSource
 from edgekit.techniques import qat

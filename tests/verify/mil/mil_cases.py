@@ -81,10 +81,13 @@ def _reduce(op: str, function: Callable, positive: bool = False) -> Case:
 
 ELEMENTWISE = {
     "abs": _unary("abs", torch.abs),
+    "acos": Case(lambda mb, x: mb.acos(x=mb.tanh(x=x)), lambda x: torch.acos(x.tanh())),
+    "asin": Case(lambda mb, x: mb.asin(x=mb.tanh(x=x)), lambda x: torch.asin(x.tanh())),
     "atan": _unary("atan", torch.atan),
     "ceil": _unary("ceil", torch.ceil),
     "clip": _unary("clip", lambda x: x.clamp(-0.5, 1.0), alpha=-0.5, beta=1.0),
     "cos": _unary("cos", torch.cos),
+    "cosh": _unary("cosh", torch.cosh),
     "elu": _unary("elu", lambda x: F.elu(x, 0.7), alpha=0.7),
     "erf": _unary("erf", torch.erf),
     "exp": _unary("exp", torch.exp),
@@ -109,12 +112,15 @@ ELEMENTWISE = {
     "sign": _unary("sign", torch.sign),
     "silu": _unary("silu", F.silu),
     "sin": _unary("sin", torch.sin),
+    "sinh": _unary("sinh", torch.sinh),
     "softmax": _unary("softmax", lambda x: x.softmax(1), axis=1),
     "softplus": _unary("softplus", F.softplus),
     "softsign": _unary("softsign", F.softsign),
     "sqrt": _unary("sqrt", torch.sqrt, positive=True),
     "square": _unary("square", torch.square),
+    "tan": Case(lambda mb, x: mb.tan(x=mb.tanh(x=x)), lambda x: torch.tan(x.tanh())),
     "tanh": _unary("tanh", torch.tanh),
+    "threshold": _unary("threshold", lambda x: x.clamp(min=0.4), alpha=0.4),
     "thresholded_relu": _unary("thresholded_relu", lambda x: F.threshold(x, 0.4, 0.0), alpha=0.4),
     "add": _binary("add", torch.add),
     "floor_div": _binary("floor_div", torch.floor_divide),
@@ -133,6 +139,7 @@ ELEMENTWISE = {
     "not_equal": _compare("not_equal", torch.ne),
     "logical_and": _logical("logical_and", torch.logical_and),
     "logical_or": _logical("logical_or", torch.logical_or),
+    "logical_xor": _logical("logical_xor", torch.logical_xor),
     "logical_not": Case(
         lambda mb, x: mb.cast(x=mb.logical_not(x=mb.greater(x=x, y=0.0)), dtype="fp32"),
         lambda x: (~(x > 0)).float(),
@@ -159,6 +166,10 @@ REDUCE = {
     "cumsum": _unary("cumsum", lambda x: x.cumsum(1), axis=1),
     "cumsum_exclusive": _unary("cumsum", lambda x: x.cumsum(1) - x, axis=1, exclusive=True),
     "cumsum_reverse": _unary("cumsum", lambda x: x.flip(1).cumsum(1).flip(1), axis=1, reverse=True),
+    "argsort": Case(
+        lambda mb, x: mb.cast(x=mb.argsort(x=x, axis=2, ascending=True), dtype="fp32"),
+        lambda x: x.argsort(2).float(),
+    ),
     "topk": Case(lambda mb, x: mb.topk(x=x, k=2, axis=-1), lambda x: x.topk(2)),
     "topk_ascending": Case(
         lambda mb, x: mb.topk(x=x, k=3, axis=2, ascending=True), lambda x: x.topk(3, 2, largest=False)
@@ -373,7 +384,16 @@ def _interpolate(height: int, width: int, corners: bool) -> Callable:
     return lambda x: F.interpolate(x, (height, width), mode="bilinear", align_corners=corners)
 
 
+def _resample(mb: Any, x: Any, y: Any) -> Any:
+    options = {"sampling_mode": "bilinear", "padding_mode": "constant", "padding_value": 0.0}
+    where = {"coordinates_mode": "normalized_minus_one_to_one", "align_corners": False}
+    return mb.resample(x=x, coordinates=y, **options, **where)
+
+
 RESIZE = {
+    "resample": Case(
+        _resample, lambda x, y: F.grid_sample(x, y, align_corners=False), ((2, 3, 6, 5), (2, 4, 3, 2))
+    ),
     "upsample_bilinear": _resize(
         "upsample_bilinear",
         _interpolate(8, 15, False),

@@ -32,6 +32,13 @@ def _flexible(mb: Any, x: Any) -> Any:
 
 
 SHAPE = {
+    "band_part": unary("band_part", lambda x: x.triu(-1).tril(2), lower=1, upper=2),
+    "crop": unary("crop", lambda x: x[..., 1:3, :4], crop_height=[1, 1], crop_width=[0, 1]),
+    "pixel_unshuffle": Case(
+        lambda mb, x: mb.pixel_unshuffle(x=x, downscale_factor=np.uint32(2)),
+        lambda x: torch.nn.functional.pixel_unshuffle(x, 2),
+        ((1, 3, 4, 6),),
+    ),
     "reshape": unary("reshape", lambda x: x.reshape(2, 12, 5), shape=[2, -1, 5]),
     "reshape_flexible": Case(_flexible, lambda x: x.flatten(1)),
     "expand_dims": Case(
@@ -80,6 +87,30 @@ SHAPE = {
 }
 
 INDEXING = {
+    "gather_nd": Case(
+        lambda mb, x: mb.gather_nd(x=x, indices=np.array([[1, 0], [0, 2]], np.int32)),
+        lambda x: torch.stack([x[1, 0], x[0, 2]]),
+        ((2, 3, 4),),
+    ),
+    "non_zero": Case(
+        lambda mb, x: mb.reduce_sum(x=mb.cast(x=mb.non_zero(x=mb.relu(x=x)), dtype="fp32"), axes=[0]),
+        lambda x: x.relu().nonzero().float().sum(0),
+        ((4, 5),),
+    ),
+    "scatter_nd": Case(
+        lambda mb, x, y: mb.scatter_nd(
+            data=x, indices=np.array([[1, 0], [0, 2]], np.int32), updates=y, mode="update"
+        ),
+        lambda x, y: x.index_put((torch.tensor([1, 0]), torch.tensor([0, 2])), y),
+        ((2, 3, 4), (2, 4)),
+    ),
+    "scatter_along_axis": Case(
+        lambda mb, x, y: mb.scatter_along_axis(
+            data=x, indices=np.array([[2, 0], [1, 1]], np.int32), updates=y, axis=1, mode="add"
+        ),
+        lambda x, y: x.scatter_add(1, torch.tensor([[2, 0], [1, 1]]), y),
+        ((2, 3), (2, 2)),
+    ),
     "gather": unary("gather", lambda x: x[:, :, INDICES], indices=INDICES, axis=2),
     "gather_along_axis": Case(
         lambda mb, x: mb.gather_along_axis(x=x, indices=np.array([[2, 0], [-1, 1]], np.int32), axis=1),

@@ -79,6 +79,10 @@ def thresholded_relu(x: Tensor, alpha: float) -> Tensor:
     return torch.where(x >= alpha, x, torch.zeros_like(x))
 
 
+def threshold(x: Tensor, alpha: float) -> Tensor:
+    return x.clamp(min=alpha)
+
+
 def sigmoid_hard(x: Tensor, alpha: float = 0.2, beta: float = 0.5) -> Tensor:
     return (alpha * x + beta).clamp(0, 1)
 
@@ -116,9 +120,12 @@ def cast(x: Tensor, dtype: str) -> Tensor:
 
 OPS: dict[str, Callable[..., Tensor]] = {
     "abs": _unary(torch.abs),
+    "acos": _unary(torch.acos),
+    "asin": _unary(torch.asin),
     "atan": _unary(torch.atan),
     "ceil": _unary(torch.ceil),
     "cos": _unary(torch.cos),
+    "cosh": _unary(torch.cosh),
     "erf": _unary(torch.erf),
     "exp": _unary(torch.exp),
     "exp2": _unary(torch.exp2),
@@ -132,10 +139,12 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "sign": _unary(torch.sign),
     "silu": _unary(F.silu),
     "sin": _unary(torch.sin),
+    "sinh": _unary(torch.sinh),
     "softplus": _unary(F.softplus),
     "softsign": _unary(F.softsign),
     "sqrt": _unary(torch.sqrt),
     "square": _unary(torch.square),
+    "tan": _unary(torch.tan),
     "tanh": _unary(torch.tanh),
     "add": _binary(torch.add),
     "equal": _binary(torch.eq),
@@ -146,6 +155,7 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "less_equal": _binary(torch.le),
     "logical_and": _binary(torch.logical_and),
     "logical_or": _binary(torch.logical_or),
+    "logical_xor": _binary(torch.logical_xor),
     "maximum": _binary(torch.maximum),
     "minimum": _binary(torch.minimum),
     "mod": _binary(torch.remainder),
@@ -168,5 +178,6 @@ OPS: dict[str, Callable[..., Tensor]] = {
     "select": select,
     "sigmoid_hard": sigmoid_hard,
     "softmax": softmax,
+    "threshold": threshold,
     "thresholded_relu": thresholded_relu,
 }

@@ -58,6 +58,48 @@ def scatter(
     return data.index_copy(axis, places, updates)
 
 
+def scatter_along_axis(
+    data: Tensor,
+    indices: Tensor,
+    updates: Tensor,
+    axis: int = 0,
+    mode: str = "add",
+    validate_indices: bool = False,
+) -> Tensor:
+    """Writes each update into `data` at its index along `axis`; mode "add" adds it instead."""
+    places = _wrapped(indices, data.shape[axis])
+    if mode == "update":
+        return data.scatter(axis, places, updates)
+    if mode == "add":
+        return data.scatter_add(axis, places, updates)
+    raise VerificationError(f"scatter_along_axis with mode {mode!r} is not supported")
+
+
+def gather_nd(x: Tensor, indices: Tensor, batch_dims: int = 0, validate_indices: bool = False) -> Tensor:
+    """Takes `x` [*D, *B] at `indices` [*I, len(D)]; returns [*I, *B]."""
+    if batch_dims:
+        raise VerificationError("gather_nd with batch_dims is not supported")
+    return x[_places(x, indices)]
+
+
+def scatter_nd(
+    data: Tensor, indices: Tensor, updates: Tensor, mode: str = "add", validate_indices: bool = False
+) -> Tensor:
+    """Writes `updates` [*I, *B] into `data` [*D, *B] at `indices` [*I, len(D)]; mode "add" adds them instead."""
+    if mode not in ("add", "update"):
+        raise VerificationError(f"scatter_nd with mode {mode!r} is not supported")
+    return data.index_put(_places(data, indices), updates, accumulate=mode == "add")
+
+
+def _places(x: Tensor, indices: Tensor) -> tuple[Tensor, ...]:
+    return tuple(_wrapped(index, size) for index, size in zip(indices.unbind(-1), x.shape, strict=False))
+
+
+def non_zero(x: Tensor) -> Tensor:
+    """Returns the places of the numbers that are not zero, [N, rank]; N depends on the values."""
+    return x.nonzero().int()
+
+
 def one_hot(
     indices: Tensor,
     one_hot_vector_size: int,
@@ -74,6 +116,10 @@ def one_hot(
 OPS: dict[str, Callable[..., Tensor]] = {
     "gather": gather,
     "gather_along_axis": gather_along_axis,
+    "gather_nd": gather_nd,
+    "non_zero": non_zero,
     "one_hot": one_hot,
     "scatter": scatter,
+    "scatter_along_axis": scatter_along_axis,
+    "scatter_nd": scatter_nd,
 }

@@ -71,6 +71,10 @@ def topk(
     return (values, indices.int()) if return_indices else (values,)
 
 
+def argsort(x: Tensor, axis: int = -1, ascending: bool = False) -> Tensor:
+    return torch.sort(x, dim=axis, descending=not ascending, stable=True).indices.int()
+
+
 def cumsum(x: Tensor, axis: int = 0, exclusive: bool = False, reverse: bool = False) -> Tensor:
     ordered = x.flip(axis) if reverse else x
     total = ordered.cumsum(axis) - (ordered if exclusive else 0)
@@ -78,6 +82,7 @@ def cumsum(x: Tensor, axis: int = 0, exclusive: bool = False, reverse: bool = Fa
 
 
 OPS: dict[str, Callable[..., Any]] = {
+    "argsort": argsort,
     "cumsum": cumsum,
     "reduce_argmax": reduce_argmax,
     "reduce_argmin": reduce_argmin,

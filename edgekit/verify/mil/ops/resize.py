@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from edgekit.errors import VerificationError
@@ -91,7 +92,29 @@ def upsample_nearest_neighbor(
     return _nearest(x, _scaled(x.shape[-2], scale_factor_height), _scaled(x.shape[-1], scale_factor_width))
 
 
+_RESAMPLE_PADS = {"constant": "zeros", "border": "border", "reflection": "reflection"}
+
+
+def resample(
+    x: Tensor,
+    coordinates: Tensor,
+    sampling_mode: str,
+    padding_mode: str,
+    padding_value: float,
+    coordinates_mode: str,
+    align_corners: bool,
+) -> Tensor:
+    """Samples [N, C, H, W] at `coordinates` [N, H2, W2, (x, y)] into [N, C, H2, W2]."""
+    known = coordinates_mode == "normalized_minus_one_to_one" and padding_mode in _RESAMPLE_PADS
+    if not known or (padding_mode == "constant" and padding_value):
+        raise VerificationError(
+            f"resample with {coordinates_mode!r} and padding {padding_mode!r} of {padding_value} is not supported"
+        )
+    return F.grid_sample(x, coordinates.float(), sampling_mode, _RESAMPLE_PADS[padding_mode], align_corners)
+
+
 OPS: dict[str, Callable[..., Tensor]] = {
+    "resample": resample,
     "resize_bilinear": resize_bilinear,
     "resize_nearest_neighbor": resize_nearest_neighbor,
     "upsample_bilinear": upsample_bilinear,

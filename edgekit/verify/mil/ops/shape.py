@@ -86,6 +86,23 @@ def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
     return F.pixel_shuffle(x, upscale_factor)
 
 
+def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
+    """Turns [N, C, H * r, W * r] into [N, C * r^2, H, W]."""
+    return F.pixel_unshuffle(x, downscale_factor)
+
+
+def crop(x: Tensor, crop_height: list[int], crop_width: list[int]) -> Tensor:
+    """Cuts [before, after] off the last two axes."""
+    (top, bottom), (left, right) = crop_height, crop_width
+    return x[..., top : x.shape[-2] - bottom, left : x.shape[-1] - right]
+
+
+def band_part(x: Tensor, lower: int = -1, upper: int = -1) -> Tensor:
+    """Keeps `lower` diagonals below the main one and `upper` above it; all of them where a number is negative."""
+    kept = x if lower < 0 else x.triu(-lower)
+    return kept if upper < 0 else kept.tril(upper)
+
+
 def pad(x: Tensor, pad: list[int], mode: str = "constant", constant_val: float = 0.0) -> Tensor:
     """Pads; `pad` holds [before, after] of the last len(pad) / 2 axes."""
     pads = for_torch(pad)
@@ -139,11 +156,14 @@ def slice_by_size(x: Tensor, begin: list[int], size: list[int]) -> Tensor:
 
 
 OPS: dict[str, Callable[..., Any]] = {
+    "band_part": band_part,
     "concat": concat,
+    "crop": crop,
     "expand_dims": expand_dims,
     "fill": fill,
     "pad": pad,
     "pixel_shuffle": pixel_shuffle,
+    "pixel_unshuffle": pixel_unshuffle,
     "reshape": reshape,
     "reverse": reverse,
     "shape": shape_of,

@@ -1,0 +1,38 @@
+"""What litert-torch says when it fails, in one sentence, without the program that it prints."""
+
+import torch
+from quant_nets import traced
+from torch import nn
+
+from edgekit.export._tflite_errors import explain, unloadable
+
+MLIR = """Failed to run converter passes: <eval_with_key>.193:28:0: error: failed to legalize operation 'mhlo.convolution' that
+was explicitly marked illegal: %76 = "mhlo.convolution"(%71, %75) <{batch_group_count = 1 : i64}> : (tensor<1x4x4xf32>)
+/home/me/net.py:12:0: note: see current operation: %75"""
+SORT = "Didn't find op for builtin opcode 'STABLEHLO_SORT' version '1'. Are you using an old TFLite binary?"
+
+
+class Sorted(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sort(-1).values
+
+
+PROGRAM = traced(nn.Sequential(Sorted()), torch.randn(1, 4))
+
+
+def test_the_converters_own_program_is_not_quoted() -> None:
+    said = str(explain(ValueError(MLIR), PROGRAM))
+    assert said.startswith("litert-torch cannot express mhlo.convolution: TFLite has no operator for it")
+    assert not any(sign in said for sign in ("%", "tensor<", "batch_group_count"))
+
+
+def test_an_empty_message_is_a_sentence() -> None:
+    said = str(explain(ValueError("Failed to export flatbuffer: "), PROGRAM))
+    assert said.startswith(
+        "litert-torch cannot convert the model: TFLite has no operator for it in this form."
+    )
+
+
+def test_a_missing_kernel_is_said_in_torchs_word_with_the_module() -> None:
+    said = str(unloadable(SORT, PROGRAM))
+    assert said.startswith("TFLite has no kernel for sort from 0 (Sorted), written as STABLEHLO_SORT.")
