@@ -18,6 +18,7 @@ from edgekit.engine.events import Event, EventLog
 from edgekit.engine.families import TORCH
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.output import check_output, output_folder
+from edgekit.engine.reference_check import check_reference
 from edgekit.engine.specs import Steps, TraceSpec
 from edgekit.engine.stages import Stages
 from edgekit.engine.workspace import invalidate_if_changed, work_folder
@@ -87,6 +88,8 @@ def deploy(
         feasibility.check(budget_for(target, budget), target)  # refused before any work
     requirements.check(profiles)
     check_output(Path(out))
+    if not isinstance(task, Task):
+        check_reference(task, settings or {})
     check_recipes(asked)
     log = EventLog(on_event)
     with (
@@ -196,6 +199,7 @@ def look(task: str, settings: dict[str, str]) -> TaskFacts:
 
     Its model is exported and counted in a child process that is gone afterwards.
     """
+    check_reference(task, settings)
     source = TaskSource(name=task, reference=task, settings=settings)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         spec = TraceSpec(source=source, work=folder)

@@ -176,18 +176,38 @@ def attribute(reference: str) -> Any:
     Raises:
         TaskError: As for `load_task`.
     """
-    place, _, name = reference.rpartition(":")
-    if not place or not name:
-        raise TaskError(
-            f"task {reference!r} has no attribute; write it as file.py:task or package.module:task"
-        )
+    place, name = split_reference(reference)
     module = _load_file(Path(place)) if place.endswith(".py") else _import_module(place)
     try:
         return getattr(module, name)
     except AttributeError:
         public = [name for name, value in vars(module).items() if isinstance(value, Task) or callable(value)]
-        names = ", ".join(n for n in public if not n.startswith("_")) or "none"
-        raise TaskError(f"{place} has no attribute {name!r}; it has: {names}") from None
+        raise no_attribute(place, name, public) from None
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Returns the file or module, and the attribute, that a reference names.
+
+    Raises:
+        TaskError: It does not name both.
+    """
+    place, _, name = reference.rpartition(":")
+    if not place or not name:
+        raise TaskError(
+            f"task {reference!r} has no attribute; write it as file.py:task or package.module:task"
+        )
+    return place, name
+
+
+def no_attribute(place: str, name: str, others: Iterable[str]) -> TaskError:
+    """Returns the error of a name that a file or module does not have."""
+    names = ", ".join(n for n in others if not n.startswith("_")) or "none"
+    return TaskError(f"{place} has no attribute {name!r}; it has: {names}")
+
+
+def no_settings(reference: str, settings: Iterable[str]) -> TaskError:
+    """Returns the error of settings that are given for a task that is no function."""
+    return TaskError(f"{reference} is a Task, not a function: it takes no settings, given {sorted(settings)}")
 
 
 def build(reference: str) -> Any:
@@ -203,39 +223,47 @@ def build(reference: str) -> Any:
     if not callable(found):
         raise TaskError(f"{place} is a {type(found).__name__}, not a function: it takes no settings")
     settings = dict(pair.partition("=")[::2] for pair in query.split("&"))
-    return partial(found, **_convert_settings(found, place, settings))
+    return partial(found, **convert_settings(_defaults(found), place, settings))
 
 
 def _as_task(found: Any, reference: str, settings: dict[str, str]) -> Task:
     if isinstance(found, Task):
         if settings:
-            raise TaskError(
-                f"{reference} is a Task, not a function: it takes no settings, given {sorted(settings)}"
-            )
+            raise no_settings(reference, settings)
         return found
     if not callable(found):
         raise TaskError(
             f"{reference} is a {type(found).__name__}; it must be an edgekit.Task or a function returning one"
         )
-    values = _convert_settings(found, reference, settings)
+    values = convert_settings(_defaults(found), reference, settings)
     task = _user_code(lambda: found(**values), reference)
     if not isinstance(task, Task):
         raise TaskError(f"{reference}() returned a {type(task).__name__}; it must return an edgekit.Task")
     return task
 
 
-def _convert_settings(
-    function: Callable[..., Any], reference: str, settings: dict[str, str]
+def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
+    return {name: each.default for name, each in inspect.signature(function).parameters.items()}
+
+
+def convert_settings(
+    defaults: Mapping[str, Any], reference: str, settings: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Converts texts of the command line to the types of the function's defaults."""
-    parameters = inspect.signature(function).parameters
+    """Converts texts of the command line to the types of a function's defaults.
+
+    Args:
+        defaults: The function's parameters -> their defaults; what is no number and no truth value stands for text.
+        reference: What errors call the function.
+        settings: Parameter -> text.
+
+    Raises:
+        TaskError: There is no such parameter, or a text does not fit its type.
+    """
     values: dict[str, Any] = {}
     for key, text in settings.items():
-        if key not in parameters:
-            raise TaskError(
-                f"{reference} takes no setting {key!r}; allowed: {', '.join(parameters) or 'none'}"
-            )
-        default = parameters[key].default
+        if key not in defaults:
+            raise TaskError(f"{reference} takes no setting {key!r}; allowed: {', '.join(defaults) or 'none'}")
+        default = defaults[key]
         kind = type(default) if isinstance(default, int | float) else str
         try:
             values[key] = SWITCH[text.lower()] if kind is bool else kind(text)
