@@ -12,9 +12,10 @@ from edgekit_runner import __version__ as __version__
 from edgekit_runner.host.environment import local_isa
 
 from edgekit import requirements
-from edgekit.engine import fingerprint, process
+from edgekit.engine import fingerprint, process, warm
 from edgekit.engine.catalogue import CHECK, LOOK
 from edgekit.engine.events import Event, EventLog
+from edgekit.engine.families import TORCH
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.output import check_output, output_folder
 from edgekit.engine.specs import Steps, TraceSpec
@@ -89,9 +90,12 @@ def deploy(
     check_recipes(asked)
     log = EventLog(on_event)
     with (
+        warm.servers() as servers,
         work_folder(Path(out), resume, log.note, keep_work) as work,
         output_folder(Path(out), work) as partial,
     ):
+        if servers is not None:
+            servers.warm_up(TORCH)
         stages = Stages(work, jobs, log, stage_timeout_s)
         request, time = _trace(task, settings or {}, stages, work, seed)
         request = msgspec.structs.replace(request, explore=explore)

@@ -5,6 +5,9 @@ A background job of a shell ignores Ctrl-C, and so would every program that thes
 
 import os
 import signal
+from collections.abc import Iterator
+
+import pytest
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KERAS_BACKEND", "torch")  # a converter in the same process imports keras with its own
@@ -13,3 +16,12 @@ import torch  # noqa: F401
 import torchvision  # noqa: F401  a converter imported before it crashes the process
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_servers() -> Iterator[None]:
+    """Stages of all tests of this process are forked from the same servers, as those of one run are."""
+    from edgekit.engine import warm
+
+    with warm.servers():
+        yield

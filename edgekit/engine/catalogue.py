@@ -5,10 +5,12 @@ are here, so that mypy checks both ends. Its folder is `<work>/<target or shared
 result.json and log.txt in it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from edgekit.engine import specs
+from edgekit.engine.families import TENSORFLOW, TORCH
 from edgekit.records import (
     Artifact,
     Blame,
@@ -28,6 +30,10 @@ R = TypeVar("R", bound=Record)
 HOUR_S = 3600.0
 
 
+def _family_of_export(spec: specs.ExportSpec) -> str:
+    return TENSORFLOW if spec.candidate.saved_model else spec.target.format
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage(Generic[S, R]):
     """A function of one spec.
@@ -38,7 +44,9 @@ class Stage(Generic[S, R]):
         spec: The record that goes in.
         result: The record that comes out.
         limit_s: Seconds of wall time after which it counts as hung and is ended; `--stage-timeout` replaces it.
-        alone: It measures time: it has the machine to itself, and none of the settings that make torch fast.
+        alone: It measures time: it has the machine to itself, a fresh interpreter, and none of the settings that make
+            torch fast.
+        family: Which frameworks it needs, see `edgekit.engine.families`.
     """
 
     name: str
@@ -47,6 +55,7 @@ class Stage(Generic[S, R]):
     result: type[R]
     limit_s: float = 2 * HOUR_S
     alone: bool = False
+    family: Callable[[S], str] = lambda _spec: TORCH
 
 
 TRACE = Stage(
@@ -71,8 +80,15 @@ SAVED_MODEL = Stage(
     function="edgekit.export._saved_model:make",
     spec=specs.SavedModelSpec,
     result=specs.SavedModel,
+    family=lambda _spec: TENSORFLOW,
 )
-EXPORT = Stage(name="export", function="edgekit.export._stage:export", spec=specs.ExportSpec, result=Artifact)
+EXPORT = Stage(
+    name="export",
+    function="edgekit.export._stage:export",
+    spec=specs.ExportSpec,
+    result=Artifact,
+    family=_family_of_export,
+)
 PROVE = Stage(
     name="verify",
     function="edgekit.verify.prove:prove",

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.engine import process
+from edgekit.engine import child
+from edgekit.engine.environment import environment
 from edgekit.errors import EdgekitError, UserError
 
 
@@ -29,16 +30,16 @@ def replay(folder: Path, work: Path) -> dict[str, Any]:
         UserError: `folder` is not a stage's folder.
         Exception: Whatever the stage raises, as it is.
     """
-    place = folder / process.SPEC
+    place = folder / child.SPEC
     if not place.is_file():
         raise UserError(
-            f"{folder} is no stage's folder: it holds no {process.SPEC}; such folders lie in .OUT.edgekit-work/TARGET/ of a run with "
+            f"{folder} is no stage's folder: it holds no {child.SPEC}; such folders lie in .OUT.edgekit-work/TARGET/ of a run with "
             "--keep-work, or of one that was stopped"
         )
     own = json.dumps(str(folder.absolute()))[1:-1]
     text = place.read_text(encoding="utf-8").replace(own, json.dumps(str(work))[1:-1])
-    (work / process.SPEC).write_text(text, encoding="utf-8")
-    return process.call(work / process.SPEC)
+    (work / child.SPEC).write_text(text, encoding="utf-8")
+    return child.call(work / child.SPEC)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--pdb", action="store_true", help="a debugger opens where the stage fails")
     asked = parser.parse_args(arguments)
-    os.environ.update(process.environment(tuned=True))  # before any framework is imported
+    os.environ.update(environment(tuned=True))  # before any framework is imported
     work = Path(
         tempfile.mkdtemp(prefix="replay-", dir=asked.folder.parent if asked.folder.is_dir() else None)
     )

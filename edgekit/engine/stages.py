@@ -19,6 +19,7 @@ import msgspec
 
 from edgekit.engine import process
 from edgekit.engine.catalogue import TRACE, Stage
+from edgekit.engine.child import LOG
 from edgekit.engine.events import Event
 from edgekit.engine.specs import TraceSpec
 from edgekit.records import Record, StageTime, Traced
@@ -155,7 +156,7 @@ class Stages:
         with self._lock:
             folders = [folder for owner, folder in self._used if owner in ("", target)]
         found = enumerate(dict.fromkeys(folders), 1)
-        return [(f"{i:02d}-{f.name.rpartition('-')[0] or f.name}.txt", f / process.LOG) for i, f in found]
+        return [(f"{i:02d}-{f.name.rpartition('-')[0] or f.name}.txt", f / LOG) for i, f in found]
 
     def _use(self, target: str, folder: Path) -> None:
         with self._lock:

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from edgekit.engine.child import RESULT
 from edgekit.engine.output import PARTIAL, put_back
-from edgekit.engine.process import RESULT
 from edgekit.errors import DiskFull, UserError
 
 FINGERPRINT, LOCK, TRACE = "fingerprint.json", "lock", "trace"

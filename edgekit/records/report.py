@@ -41,12 +41,15 @@ class StageTime(Record):
     """What a stage cost: wall seconds and the peak memory of its own process.
 
     Attributes:
+        peak_memory_bytes: Of its own: without what it shares with the server that it was forked from.
+        shared_memory_bytes: The frameworks that the server had in memory; 0 for a fresh interpreter.
         reused: Whether it was finished by an earlier, stopped run; the figures are those of that run.
     """
 
     stage: str
     wall_s: float
     peak_memory_bytes: int | None = None
+    shared_memory_bytes: int = 0
     reused: bool = False
 
 

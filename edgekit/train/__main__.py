@@ -26,7 +26,7 @@ import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 from msgspec import Meta
 
-from edgekit.engine import process
+from edgekit.engine import child
 from edgekit.errors import EdgekitError, TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import trainable
@@ -199,7 +199,7 @@ def _rank() -> int:
 def _with_its_launcher() -> None:
     """Makes the process end with its torchrun launcher, however that ends."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        process.die_with(os.getppid())
+        child.die_with(os.getppid())
         distributed.end_with_the_others()
 
 

@@ -8,6 +8,7 @@ from child_functions import Answer, Order
 
 from edgekit.engine import process, replay
 from edgekit.engine.catalogue import Stage
+from edgekit.engine.environment import environment
 from edgekit.errors import StageTimeout, UserError
 
 
@@ -23,7 +24,7 @@ def test_it_runs_here_and_leaves_the_kept_files_alone(
 ) -> None:
     folder = kept(tmp_path / "write-1", "write", text="a")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    for name in process.environment(tuned=True):
+    for name in environment(tuned=True):
         monkeypatch.setenv(name, "")  # put back afterwards
     assert replay.main([str(folder)]) == 0
     assert json.loads(_json(capsys))["result"]["text"] == "a"

@@ -3,7 +3,9 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -84,3 +86,21 @@ def die(spec: Order) -> Answer:
 
 def leave(spec: Order) -> Answer:
     sys.exit(int(spec.number))
+
+
+def leave_running(spec: Order) -> Answer:
+    """Leaves a process of its own behind, as a data loader or a tool does that nobody waits for."""
+    left = subprocess.Popen(["sleep", "600"])
+    (Path(spec.folder) / "left").write_text(str(left.pid))
+    return echo(spec)
+
+
+def put_aside(spec: Order) -> Answer:
+    """Writes a temporary file and forgets it; its path is the answer."""
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        return echo(Order(text=file.name))
+
+
+def vanish(spec: Order) -> Answer:
+    """Ends as native code does that calls exit: nothing is said."""
+    os._exit(int(spec.number))

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from edgekit import errors
 from edgekit.cli.main import main
-from edgekit.engine import process
+from edgekit.engine import child, process
 from edgekit.engine.catalogue import Stage
 from edgekit.records import StageTime
 from edgekit.target import profile_dir
@@ -34,9 +34,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         job = {"function": stage.function, "spec": msgspec.to_builtins(spec)}
         (folder / "spec.json").write_text(json.dumps(job))
         try:
-            answer = process.call(folder / "spec.json")
+            answer = child.call(folder / "spec.json")
         except Exception as error:
-            failure = process._failure(error)
+            failure = child.failure(error)
             raise errors.by_name(failure["kind"])(failure["message"]) from error
         found = msgspec.convert(json.loads(json.dumps(answer["result"])), stage.result)
         return found, StageTime(stage=more.get("label") or stage.name, wall_s=0.0)
