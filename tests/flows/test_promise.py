@@ -129,8 +129,20 @@ def generator() -> nn.Module:
     return nn.Sequential(*layers[:-1], nn.Tanh())
 
 
-def test_a_file_without_one_integer_is_not_int8(tmp_path: Path) -> None:
+def test_transposed_convolutions_are_integers(tmp_path: Path) -> None:
     found = tried(task_of(generator, 16, 4, 4), "arm-mobile", tmp_path)
+    assert found.decision.accepted, found.decision.reasons
+    assert (found.verdict.lint.share, found.verdict.lint.weight_share) == (1.0, 1.0)
+
+
+def spread() -> nn.Module:
+    """Transposed convolutions with holes in their kernels, which have no integer kernel and stay as they are."""
+    layers = (nn.ConvTranspose2d(16, 32, 3, dilation=2), nn.ReLU(), nn.ConvTranspose2d(32, 8, 3, dilation=2))
+    return nn.Sequential(*layers, nn.Tanh())
+
+
+def test_a_file_without_one_integer_is_not_int8(tmp_path: Path) -> None:
+    found = tried(task_of(spread, 16, 4, 4), "arm-mobile", tmp_path)
     lint = found.verdict.lint
     assert not found.decision.accepted
     assert (lint.share, lint.called, lint.passed) == (0.0, "float32", False)
