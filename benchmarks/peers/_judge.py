@@ -137,5 +137,5 @@ def _doubts(spec: JudgeSpec, artifact: Artifact) -> tuple[str, ...]:
         with np.load(spec.traced.samples_file, allow_pickle=False) as kept:
             inputs = [kept[f"input_{i}"] for i in range(len(spec.traced.inputs))]
         seen = verify.saturation(artifact, inputs, spec.traced.inputs, spec.isa, spec.host_isa)
-        found += [seen.conclusion] if seen.harmful else []
+        found += [seen.conclusion] if seen.can_saturate else []
     return tuple(found)

@@ -121,6 +121,7 @@ class BinaryConv(nn.Module):
         self.alpha.copy_(self.weight.abs().mean((1, 2, 3)).clamp_min(1e-8))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolves the signs of `x` [N, C, H, W]; with `ease` below 1, a blend with the float convolution."""
         u = (x - self.threshold.view(-1, 1, 1)) / self.spread.view(-1, 1, 1)
         rows, columns = self.geometry.padding
         pad = [columns, columns, rows, rows]

@@ -52,6 +52,7 @@ class Adapter(nn.Module):
             self.change = nn.Conv2d(*widths, 1, bias=False) if images else nn.Linear(*widths, bias=False)
 
     def forward(self, feature: torch.Tensor) -> torch.Tensor:
+        """Returns the student's feature averaged to `size`, with the teacher's channels where the term needs them."""
         changed: torch.Tensor = self.change(pooled(feature, self.size))
         return changed
 

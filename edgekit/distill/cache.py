@@ -48,6 +48,7 @@ class Cache:
         self._spec: Any = None
 
     def __call__(self, inputs: tuple[torch.Tensor, ...]) -> Any:
+        """Returns the teachers' answers to a batch: from memory if all its samples are known, else by asking."""
         if self.off or inputs[0].device.type != "cpu":
             return self.ask(inputs)
         keys = [_digest(len(inputs[0]), row) for row in zip(*inputs, strict=True)]

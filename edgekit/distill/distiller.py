@@ -51,6 +51,7 @@ class Distiller(nn.Module):
         self.student, self.adapters, self.beside = student, nn.ModuleList(adapters), beside
 
     def forward(self, *inputs: torch.Tensor) -> Any:
+        """Returns `Answers` in training mode, the student's outputs in eval mode."""
         outputs, features = self.student(*inputs)
         if not self.training:
             return outputs
@@ -132,6 +133,7 @@ class Imitation:
         return self.response.teachers
 
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any) -> torch.Tensor:
+        """Returns the loss of one batch, a scalar: the sum of `terms`."""
         return total(self.terms(model, inputs, labels))
 
     def terms(

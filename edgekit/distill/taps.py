@@ -92,6 +92,7 @@ class Tapped(nn.Module):
         channels_last(self)
 
     def forward(self, *inputs: torch.Tensor) -> tuple[Any, tuple[torch.Tensor, ...]]:
+        """Returns the graph's own outputs, as it has them, and the tapped features."""
         values = self.graph(*map(_channels_last, inputs))
         own = values[0] if self._single else values[: self._outputs]
         return own, tuple(values[self._outputs :])

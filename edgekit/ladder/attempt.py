@@ -51,7 +51,7 @@ def _is_all_integers(attempt: Attempt) -> bool:
     return unchanged and made.recipe.precision == "int8" and made.scheme == "static" and not made.float_layers
 
 
-def _has_no_twin(candidate: Candidate) -> bool:
+def _has_no_reference(candidate: Candidate) -> bool:
     """Whether there is no program whose numbers an artifact should reproduce.
 
     A converter that finds its own ranges has its own, and the program of a dynamic candidate is float, beside which each
@@ -134,7 +134,7 @@ class AttemptRunner:
         if decision.accepted or not (inaccurate or self._wrong):
             return None
         artifact, candidate = self._artifact, self._candidate
-        if artifact is None or candidate is None or _has_no_twin(candidate):
+        if artifact is None or candidate is None or _has_no_reference(candidate):
             return None
         traced = msgspec.structs.replace(self._request.traced, program=self._builder.float_program)
         spec = BlameSpec(artifact=artifact, candidate=candidate, traced=traced, runtime=self._target.runtime)

@@ -97,7 +97,7 @@ def _promise(verdict: Verdict) -> list[Failure]:
     failures = [
         Failure(f"precision lint: {finding}", Shortfall(limit=PROMISE)) for finding in verdict.lint.findings
     ]
-    if verdict.saturation is not None and verdict.saturation.harmful:
+    if verdict.saturation is not None and verdict.saturation.can_saturate:
         why = f"saturation: {verdict.saturation.conclusion}"
         failures.append(Failure(why, Shortfall(limit="saturation")))
     return failures

@@ -4,11 +4,11 @@ The runner decides how to measure; this file decides what a figure means for the
 """
 
 import platform
-from typing import Any
 
 from edgekit_runner import api
 from edgekit_runner.host.environment import local_isa
 from edgekit_runner.host.isa import int8_saturates
+from edgekit_runner.record import AnyRecord
 
 from edgekit.errors import VerificationError
 from edgekit.formats import RUNTIMES
@@ -86,7 +86,7 @@ def unmeasured(reason: str) -> Measurement:
     )
 
 
-def _measurement(record: dict[str, Any], artifact: Artifact, target: Target, isa: str) -> Measurement:
+def _measurement(record: AnyRecord, artifact: Artifact, target: Target, isa: str) -> Measurement:
     figures, host = record["comparison"], record["environment"]
     arch, level = str(host["machine"]), str(host["isa"])
     decides = target.admits(arch, level) and host["emulated"] == "no"

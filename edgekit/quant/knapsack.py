@@ -15,7 +15,7 @@ import numpy as np
 
 from edgekit.quant import milp
 from edgekit.quant.integer_regions import IntegerRegions
-from edgekit.quant.layer_sensitivity import Harm
+from edgekit.quant.layer_sensitivity import Sensitivity
 from edgekit.records import Record
 
 TIME_LIMIT_S = 20.0
@@ -51,19 +51,21 @@ class Choice(Record):
     cost: float
 
 
-def solve(network: IntegerRegions, harm: Harm, costs: Costs, limit: float = math.inf) -> Choice | None:
+def solve(
+    network: IntegerRegions, sensitivity: Sensitivity, costs: Costs, limit: float = math.inf
+) -> Choice | None:
     """Finds the cheapest layers to keep in float.
 
     Args:
         network: The layers and tensors to choose from.
-        harm: The noise that each of them adds when it is rounded.
+        sensitivity: The noise that each of them adds when it is rounded.
         costs: What float costs more than integers.
         limit: The most noise / signal that may remain.
 
     Returns:
         The cheapest choice; None where no choice keeps to the limit.
     """
-    program = _Program(network, harm, costs)
+    program = _Program(network, sensitivity, costs)
     program.rules()
     program.limit_noise(limit)
     chosen = milp.solve(program.cost, program.rows, len(network.layers), TIME_LIMIT_S)
@@ -76,8 +78,8 @@ class _Program:
     x: a layer is float; v: a tensor is made in float; y: the tensor is float; z: the tensor is converted.
     """
 
-    def __init__(self, network: IntegerRegions, harm: Harm, costs: Costs) -> None:
-        self.network, self.harm, self.costs = network, harm, costs
+    def __init__(self, network: IntegerRegions, sensitivity: Sensitivity, costs: Costs) -> None:
+        self.network, self.sensitivity, self.costs = network, sensitivity, costs
         self.place = {layer.name: i for i, layer in enumerate(network.layers)}
         layers, tensors = len(network.layers), len(network.tensors)
         self._first = {"v": layers, "y": layers + tensors, "z": layers + 2 * tensors}
@@ -124,13 +126,15 @@ class _Program:
         self._at_most(0 if operands else -1, {v: 1 if operands else -1, **dict.fromkeys(operands, -1)})
 
     def limit_noise(self, limit: float) -> None:
-        """Adds the row: sum of harm * (1 - float) <= limit."""
+        """Adds the row: sum of sensitivity * (1 - float) <= limit."""
         if math.isinf(limit):
             return
-        row = {self.place[name]: -noise for name, noise in self.harm.weights.items()}
-        row |= {self._at("y", i): -noise for i, noise in enumerate(self.harm.tensors)}
-        scale = max(self.harm.total, 1e-12)
-        self._at_most((limit - self.harm.total) / scale, {k: value / scale for k, value in row.items()})
+        row = {self.place[name]: -noise for name, noise in self.sensitivity.weights.items()}
+        row |= {self._at("y", i): -noise for i, noise in enumerate(self.sensitivity.tensors)}
+        scale = max(self.sensitivity.total, 1e-12)
+        self._at_most(
+            (limit - self.sensitivity.total) / scale, {k: value / scale for k, value in row.items()}
+        )
 
     def read(self, on: np.ndarray) -> Choice:
         names = tuple(layer.name for layer in self.network.layers if on[self.place[layer.name]])
@@ -139,6 +143,6 @@ class _Program:
             for i, tensor in enumerate(self.network.tensors)
             if on[self._at("v", i)] and all(on[self.place[reader]] for reader in tensor.readers)
         )
-        noise = sum(v for name, v in self.harm.weights.items() if name not in set(names))
-        noise += sum(v for i, v in enumerate(self.harm.tensors) if i not in set(quiet))
+        noise = sum(v for name, v in self.sensitivity.weights.items() if name not in set(names))
+        noise += sum(v for i, v in enumerate(self.sensitivity.tensors) if i not in set(quiet))
         return Choice(float_layers=names, quiet=quiet, noise=noise, cost=float(self.cost @ on))

@@ -1,7 +1,7 @@
 """How much each layer and each tensor degrades the outputs when it alone is rounded to integers.
 
 The calibrated graph runs once in float. Then one observer at a time rounds to its grid, everything else stays
-float, and what that adds to the outputs is its harm, the sensitivity of the outputs to it: noise power over signal
+float, and what that adds to the outputs is their sensitivity to it: noise power over signal
 power of each channel of each output, over a few calibration samples (`edgekit.quant.slices` says how they become one
 number). Only what lies behind the observer is run again. The sensitivities to different places are nearly
 independent, so that they add: the noise of a set is the sum of its members (the additivity that Zhou et al. 2018,
@@ -31,7 +31,7 @@ log = logging.getLogger("edgekit")
 SAMPLES = 8
 
 
-class Harm(Record):
+class Sensitivity(Record):
     """The sensitivity of the outputs to each rounding: noise power / signal power of a mean channel.
 
     Attributes:
@@ -72,7 +72,7 @@ def measure(
     network: IntegerRegions,
     samples: Sequence[Batch],
     floats: Mapping[str, torch.Tensor] | None = None,
-) -> Harm:
+) -> Sensitivity:
     """Measures how sensitive the outputs are to every weight and tensor of a network.
 
     Args:
@@ -98,9 +98,9 @@ def measure(
             noise[i].add([a - b for a, b in zip(found, reference, strict=True)])
         signal.add(reference)
         log.info("sensitivity: batch %d of %d, %d observers", number, len(batches), len(parts))
-    ratios = [slices.harm(n.channels, signal.channels) for n in noise]
+    ratios = [slices.noise_ratio(n.channels, signal.channels) for n in noise]
     count = len(network.layers)
-    return Harm(
+    return Sensitivity(
         weights={layer.name: ratio for layer, ratio in zip(network.layers, ratios[:count], strict=True)},
         tensors=tuple(ratios[count:]),
         samples=len(samples),

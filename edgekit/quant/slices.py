@@ -28,7 +28,7 @@ def powers(outputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return found
 
 
-def harm(noise: Sequence[torch.Tensor], signal: Sequence[torch.Tensor]) -> float:
+def noise_ratio(noise: Sequence[torch.Tensor], signal: Sequence[torch.Tensor]) -> float:
     """Returns the mean over outputs of the mean over their channels of noise / signal, each at most LOST.
 
     Without the limit it is linear in the noise, so that the degradations of parts whose errors are independent add up to

@@ -104,6 +104,7 @@ class Saturation(Record):
             saturate on any machine.
         agreement: The share of equal answers of the two runs on this machine.
         max_abs_error: The largest difference of the two runs on this machine.
+        can_saturate: Whether sums of this file can saturate on the level of machine that will serve it.
     """
 
     bound_holds: bool
@@ -111,7 +112,7 @@ class Saturation(Record):
     max_abs_error: float
     samples: int
     conclusion: str
-    harmful: bool
+    can_saturate: bool
 
 
 class Verdict(Record):
@@ -203,8 +204,8 @@ class Blame(Record):
         conversion: The artifact against the candidate's program, in the order of execution.
         compression: That program against float, in the order of execution.
         wrong_operator: The first row of `conversion` out of tolerance, if any.
-        harmful_layer: The first row of `compression` out of tolerance, if any.
-        skip: The option that leaves the harmful layer in float.
+        degraded_layer: The first row of `compression` out of tolerance, if any.
+        skip: The option that leaves the degraded layer in float.
         matched: How tensors of the file were found to be those of the program.
         weakest: The channel of the candidate's program that keeps the least to float, None where nothing was quantized.
     """
@@ -214,7 +215,7 @@ class Blame(Record):
     conversion: tuple[LayerDegradation, ...]
     compression: tuple[LayerDegradation, ...]
     wrong_operator: LayerDegradation | None
-    harmful_layer: LayerDegradation | None
+    degraded_layer: LayerDegradation | None
     skip: str
     matched: str
     conclusion: str

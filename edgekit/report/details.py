@@ -312,7 +312,9 @@ def _saturation(found: Saturation) -> Group:
         heading="Saturation of 8-bit products",
         facts=(
             Fact(
-                label="conclusion", value=found.conclusion, note="harmful" if found.harmful else "not harmful"
+                label="conclusion",
+                value=found.conclusion,
+                note="can saturate" if found.can_saturate else "cannot saturate",
             ),
             Fact(label="weights stay in the 16-bit bound", value="yes" if found.bound_holds else "no"),
             Fact(label="fused against unfused", value=same, note=f"agreement, n={found.samples}"),

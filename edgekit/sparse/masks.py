@@ -42,6 +42,7 @@ class Mask(nn.Module):
         self.register_buffer("score", torch.zeros(*shape) if criterion == "movement" else None)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Returns the weight with zeros where it is masked; under "movement" the backward pass adds to the score."""
         masked = weight * self.kept
         if self.training and self.score is not None and masked.requires_grad:
             masked.register_hook(partial(_moved, self.score, weight.detach()))

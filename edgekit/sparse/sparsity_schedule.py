@@ -73,6 +73,11 @@ class Gradual:
         masks.masks[0].register_buffer("renewals", torch.zeros((), dtype=torch.int64))
 
     def __call__(self, progress: float) -> None:
+        """Renews the masks if a renewal is due.
+
+        Args:
+            progress: The share of the budget that was trained, 0 to 1.
+        """
         due = self._ramp.renewals(progress)
         done = self._masks.masks[0].get_buffer("renewals")
         if due > int(done):

@@ -4,8 +4,8 @@ A layer y = W x stores W as int8 with one scale for each output channel. At run 
 minimum and maximum of x, rounds x to 8 bits, multiplies integers and returns float. There is nothing to
 calibrate and no range can be wrong; the price is one pass over x for each layer. It pays off where a layer
 reads little and multiplies much: in linear layers and recurrent cells. In a convolution it costs more than
-the integers save: 8x slower than float in ONNX Runtime (ConvInteger), 1.6x in LiteRT. So convolutions stay
-float here, and the plan skips it for CNNs.
+the integers save: 8x float's time in ONNX Runtime (ConvInteger), 1.6x in LiteRT, both on x86-64; on ARM it was not
+measured here. So convolutions stay float, and the plan skips it for CNNs.
 
 This step records what the exporter is to do and which layers that reaches; the runtime's own quantizer then
 does it to the float file:

@@ -35,7 +35,7 @@ from edgekit.errors import BudgetError, NotApplicable, UserError
 from edgekit.quant import knapsack, layer_sensitivity, simulate
 from edgekit.quant.integer_regions import IntegerRegions, network
 from edgekit.quant.knapsack import Choice, Costs
-from edgekit.quant.layer_sensitivity import Harm, db
+from edgekit.quant.layer_sensitivity import Sensitivity, db
 from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes, Settings
 from edgekit.techniques import ptq
 from edgekit.techniques._mixed_judge import Judge
@@ -84,15 +84,15 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     model = trial.model
     net = network(model)
     samples = simulate.spread(task.calibration or (), calibrated.like, calibrated.runs, options.samples)
-    harm = layer_sensitivity.measure(model, net, samples, trial.floats)
+    sensitivity = layer_sensitivity.measure(model, net, samples, trial.floats)
     costs = costs_of(net, context.times)
     floor = context.traced.metric - context.budget.max_drop * options.share
     judge = Judge(trial, net, lambda predict: score(task, predict))
-    choice, metric = choose(net, harm, costs, judge, floor)
+    choice, metric = choose(net, sensitivity, costs, judge, floor)
     done = ptq.apply(candidate, task, _skipping(settings, choice), context)
-    reasons = {row.name: row for row in explain(net, harm, costs, choice, context.times)}
+    reasons = {row.name: row for row in explain(net, sensitivity, costs, choice, context.times)}
     figures = {
-        "noise of all integers": (-db(harm.total), "dB of the signal"),
+        "noise of all integers": (-db(sensitivity.total), "dB of the signal"),
         "noise predicted": (-db(choice.noise), "dB of the signal"),
         "metric in torch": (metric, ""),
         "float layers": (len(reasons), "count"),
@@ -142,13 +142,17 @@ def costs_of(net: IntegerRegions, times: LayerTimes | None) -> Costs:
 
 
 def choose(
-    net: IntegerRegions, harm: Harm, costs: Costs, judge: Callable[[Choice], float], floor: float
+    net: IntegerRegions,
+    sensitivity: Sensitivity,
+    costs: Costs,
+    judge: Callable[[Choice], float],
+    floor: float,
 ) -> tuple[Choice, float]:
     """Finds the loosest limit whose metric reaches `floor`, by bisection.
 
     Args:
         net: The layers and tensors of the network.
-        harm: Their sensitivities.
+        sensitivity: Their sensitivities.
         costs: What each layer costs in float.
         judge: Returns the metric of a choice.
         floor: The least metric.
@@ -160,7 +164,7 @@ def choose(
         NotApplicable: No layer gains from being float, or all do.
         BudgetError: No limit is good enough; the message tells the best that was found.
     """
-    choices = _ladder(net, harm, costs)
+    choices = _ladder(net, sensitivity, costs)
     low, high = 0, len(choices) - 1
     if judge(choices[0]) >= floor:
         return choices[0], judge(choices[0])
@@ -181,15 +185,15 @@ def choose(
     )
 
 
-def _ladder(net: IntegerRegions, harm: Harm, costs: Costs) -> list[Choice]:
+def _ladder(net: IntegerRegions, sensitivity: Sensitivity, costs: Costs) -> list[Choice]:
     """The cheapest choice under each limit, each once, from loose to tight.
 
     No layer in float, or every layer, does not count as a choice: other recipes do that.
     """
-    limits = {harm.total * 10 ** (-db / 10) for db in QUIETER_DB} | {10 ** (-db / 10) for db in SNR_DB}
+    limits = {sensitivity.total * 10 ** (-db / 10) for db in QUIETER_DB} | {10 ** (-db / 10) for db in SNR_DB}
     found: list[Choice] = []
-    for limit in (math.inf, *sorted((x for x in limits if x < harm.total), reverse=True)):
-        choice = knapsack.solve(net, harm, costs, limit)
+    for limit in (math.inf, *sorted((x for x in limits if x < sensitivity.total), reverse=True)):
+        choice = knapsack.solve(net, sensitivity, costs, limit)
         if choice is None or len(choice.float_layers) == len(net.layers):
             break
         if choice.float_layers and (not found or choice.float_layers != found[-1].float_layers):
@@ -200,7 +204,7 @@ def _ladder(net: IntegerRegions, harm: Harm, costs: Costs) -> list[Choice]:
 
 
 def explain(
-    net: IntegerRegions, harm: Harm, costs: Costs, choice: Choice, times: LayerTimes | None
+    net: IntegerRegions, sensitivity: Sensitivity, costs: Costs, choice: Choice, times: LayerTimes | None
 ) -> Sequence[FloatLayer]:
     """Returns why each float layer is one: the time it gains, or the noise it removes."""
     seconds = {t.name: t for t in times.layers} if times is not None else {}
@@ -209,10 +213,10 @@ def explain(
         if layer.name not in choice.float_layers:
             continue
         worst = max(
-            [harm.weights[layer.name]]
-            + [harm.tensors[i] for i in choice.quiet if _touches(net, i, layer.name)]
+            [sensitivity.weights[layer.name]]
+            + [sensitivity.tensors[i] for i in choice.quiet if _touches(net, i, layer.name)]
         )
-        reason = f"rounding it alone leaves an SNR of {db(worst):.1f} dB (n={harm.samples} samples)"
+        reason = f"rounding it alone leaves an SNR of {db(worst):.1f} dB (n={sensitivity.samples} samples)"
         if times is not None and layer.name in seconds:
             reason += f"; {_compared(seconds[layer.name])} (profiler, {times.measured_on})"
         rows.append(

@@ -21,6 +21,7 @@ class TaskLoss:
         self.loss = loss
 
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any) -> torch.Tensor:
+        """Returns the loss of one batch, a scalar."""
         return torch.as_tensor(self.loss(model(*inputs), labels)).reshape(())
 
 
@@ -50,6 +51,7 @@ class Distillation:
         self.loss, self.alpha, self.temperature, self.pseudo = loss, alpha, temperature, pseudo
 
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any) -> torch.Tensor:
+        """Returns the loss of one batch, a scalar; with alpha 1 no teacher is asked."""
         outputs = model(*inputs)
         answers = self.ask(inputs) if self.alpha < 1 else []
         return total(self.terms(outputs, answers, labels))

@@ -25,7 +25,7 @@ from edgekit.records import OutputParity
 LOWEST_DB = -200.0  # stands for noise without any signal: JSON has no infinity
 NOTHING = 1e-6  # an error below this, where the float output is zero, is rounding
 STUCK_TOLERANCE = 0.05  # of the range, or of the value: what is this near to the end counts as the end
-LOST_DB = 3.0  # the ratio of a channel's variation to its noise where half of it is noise
+HALF_NOISE_DB = 3.0  # the ratio of a channel's variation to its noise where half of it is noise
 SMALL_RATIO = 0.05  # a channel below this share of the widest channel's variation has another unit
 DEAD_RATIO = 1e-5  # below this share of it there is nothing that an 8-bit file, or a person, would miss
 FEW_SLICES = 32  # in an output with more channels, those that hardly ever fire may round to nothing
@@ -124,7 +124,7 @@ class OutputStatistics:
         quiet = QUIET_RATIO**2 * float(np.median(variance)) if len(variance) > FEW_SLICES else 0.0
         alive = variance > max(DEAD_RATIO**2 * widest, quiet)
         small = variance < SMALL_RATIO**2 * widest
-        gone = variance < noise * 10 ** (LOST_DB / 10)
+        gone = variance < noise * 10 ** (HALF_NOISE_DB / 10)
         return tuple(int(i) for i in np.flatnonzero(alive & small & gone))
 
 

@@ -8,14 +8,33 @@ is in the record (`status`, `reason`, `error_kind`), and `record.exit_code` maps
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from edgekit_runner import spec as specs
 from edgekit_runner.errors import UserError
-from edgekit_runner.record import AnyRecord, Listener, quiet
+from edgekit_runner.record import Listener, quiet
+
+if TYPE_CHECKING:  # a caller of one kind loads no other
+    from edgekit_runner.kinds.bench import Record as BenchRecord
+    from edgekit_runner.kinds.check import Record as CheckRecord
+    from edgekit_runner.kinds.compare import Record as CompareRecord
+    from edgekit_runner.kinds.loadgen import Record as LoadgenRecord
+    from edgekit_runner.kinds.sustain import Record as SustainRecord
+    from edgekit_runner.kinds.throughput import Record as ThroughputRecord
+    from edgekit_runner.kinds.turns import Record as TurnsRecord
+
+    KindRecord: TypeAlias = (
+        BenchRecord
+        | CheckRecord
+        | CompareRecord
+        | LoadgenRecord
+        | SustainRecord
+        | ThroughputRecord
+        | TurnsRecord
+    )
 
 
-def bench(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
+def bench(spec: Mapping[str, Any], listener: Listener = quiet) -> "BenchRecord":
     """Proves, times and weighs one artifact, in several processes one after the other.
 
     Args:
@@ -25,19 +44,21 @@ def bench(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
     Raises:
         UserError: The spec is malformed.
     """
-    return _run("bench", spec, listener)
+    record: BenchRecord = _run("bench", spec, listener)
+    return record
 
 
-def check(spec: Mapping[str, Any]) -> AnyRecord:
+def check(spec: Mapping[str, Any]) -> "CheckRecord":
     """Proves and weighs one artifact without timing it (about `warmup_s` seconds).
 
     Raises:
         UserError: The spec is malformed.
     """
-    return _run("check", spec)
+    record: CheckRecord = _run("check", spec)
+    return record
 
 
-def compare(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
+def compare(spec: Mapping[str, Any], listener: Listener = quiet) -> "CompareRecord":
     """Proves and weighs both artifacts, each in its own process, then times them in turns in several more.
 
     When either does not pass, nothing is timed.
@@ -49,19 +70,21 @@ def compare(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
     Raises:
         UserError: The spec is malformed.
     """
-    return _run("compare", spec, listener)
+    record: CompareRecord = _run("compare", spec, listener)
+    return record
 
 
-def sustain(spec: Mapping[str, Any]) -> AnyRecord:
+def sustain(spec: Mapping[str, Any]) -> "SustainRecord":
     """Proves one artifact and watches its latency over `duration_s`, in one process.
 
     Raises:
         UserError: The spec is malformed.
     """
-    return _run("sustain", spec)
+    record: SustainRecord = _run("sustain", spec)
+    return record
 
 
-def throughput(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
+def throughput(spec: Mapping[str, Any], listener: Listener = quiet) -> "ThroughputRecord":
     """Counts the inferences a second of each of `instances_count` processes that run for `duration_s` at once.
 
     Args:
@@ -71,28 +94,31 @@ def throughput(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord
     Raises:
         UserError: The spec is malformed.
     """
-    return _run("throughput", spec, listener)
+    record: ThroughputRecord = _run("throughput", spec, listener)
+    return record
 
 
-def loadgen(spec: Mapping[str, Any]) -> AnyRecord:
+def loadgen(spec: Mapping[str, Any]) -> "LoadgenRecord":
     """Runs one `scenario` of MLPerf for `duration_s`, by the optional package mlcommons-loadgen.
 
     Raises:
         UserError: The spec is malformed.
     """
-    return _run("loadgen", spec)
+    record: LoadgenRecord = _run("loadgen", spec)
+    return record
 
 
-def turns(spec: Mapping[str, Any]) -> AnyRecord:
+def turns(spec: Mapping[str, Any]) -> "TurnsRecord":
     """CPU seconds of the artifact and of each of `others`, in turns, in one process; none is proven or weighed.
 
     Raises:
         UserError: The spec is malformed.
     """
-    return _run("turns", spec)
+    record: TurnsRecord = _run("turns", spec)
+    return record
 
 
-def run(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
+def run(spec: Mapping[str, Any], listener: Listener = quiet) -> "KindRecord":
     """Runs whatever the `kind` of the spec asks for ("bench" where it says nothing).
 
     Args:
@@ -102,12 +128,12 @@ def run(spec: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
     Raises:
         UserError: The spec is malformed.
     """
-    return _run(spec.get("kind", specs.DEFAULT_KIND), spec, listener)
+    record: KindRecord = _run(spec.get("kind", specs.DEFAULT_KIND), spec, listener)
+    return record
 
 
-def _run(kind: Any, data: Mapping[str, Any], listener: Listener = quiet) -> AnyRecord:
+def _run(kind: Any, data: Mapping[str, Any], listener: Listener = quiet) -> Any:
     if data.get("kind", kind) != kind:
         raise UserError(f"this call runs kind {kind!r}, the spec says {data['kind']!r}; leave the key out.")
     spec = specs.from_dict({"schema_version": specs.SCHEMA_VERSION, **data, "kind": kind})
-    record: AnyRecord = specs.load_kind(kind).run(spec, listener)
-    return record
+    return specs.load_kind(kind).run(spec, listener)

@@ -24,7 +24,9 @@ READY = "ready"  # the line before the record of a worker that has to begin toge
 VERDICT_EXIT_CODES = {"faster": 0, "slower": 1, "inconclusive": 4}
 
 Table = dict[str, Any]  # figures by name; the JSON Schema lists the names
-AnyRecord = dict[str, Any]  # of any kind, as decoded JSON; the `Record` of its kind names the keys
+AnyRecord = Mapping[
+    str, Any
+]  # of any kind, to read: a `Record` of kinds/KIND.py, or the same as decoded JSON
 Listener = Callable[[str], None]
 
 
@@ -134,7 +136,7 @@ def to_line(record: Mapping[str, Any]) -> str:
     return json.dumps(_finite(record), allow_nan=False)
 
 
-def read(text: str) -> AnyRecord:
+def read(text: str) -> dict[str, Any]:
     """Reads a record of any kind.
 
     Args:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import old_runtimes
 import pytest
 
-import edgekit
+from edgekit.target import load_target
 
 CASES = [(net, bits) for net in ("vision", "text") for bits in (8, 16)]
 FLOOR_DB = {8: 18.0, 16: 22.0}
@@ -23,10 +24,9 @@ FLOOR_DB = {8: 18.0, 16: 22.0}
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("integers")
-    paths = (str(Path(edgekit.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
     run = subprocess.run(
         [sys.executable, __file__, str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         timeout=300,
@@ -57,6 +57,24 @@ def test_a_float_operator_is_listed(found: dict[str, Any]) -> None:
     finding = found["float"][-1]
     assert "operators compute in float, and this target has integers only" in finding
     assert "SOFTMAX:float32->float32" in finding
+
+
+# ------------------------------------------------------------------------------------------------ the oldest runtime named
+@pytest.fixture(scope="module")
+def oldest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return old_runtimes.beside(tmp_path_factory.mktemp("oldest"), old_runtimes.LITERT_16_BITS)
+
+
+@pytest.mark.parametrize(("net", "bits"), CASES)
+def test_the_oldest_runtime_that_the_profile_names_answers_the_same(
+    found: dict[str, Any], oldest: Path, tmp_path: Path, net: str, bits: int
+) -> None:
+    assert load_target("tflite-integer").deployment.min_runtime == "litert 1.3"
+    path = found[f"{net}{bits}"]["path"]
+    version, old = old_runtimes.answers(old_runtimes.IN_LITERT, path, tmp_path / "old.npy", old=oldest)
+    _, present = old_runtimes.answers(old_runtimes.IN_LITERT, path, tmp_path / "present.npy")
+    assert version == "1.3.0"
+    assert np.abs(old - present).max() <= 1
 
 
 # ------------------------------------------------------------------------------------------------ the child
@@ -150,6 +168,7 @@ def convert(folder: Path, model: Any, draw: Any, bits: int) -> dict[str, Any]:
     right = model(x).detach().numpy()
     lint = litert.lint(msgspec.structs.replace(artifact, precision="int8"))
     return {
+        "path": artifact.path,
         "ops": lint.ops,
         "findings": list(demand_integers(lint).findings),
         "db": float(10 * np.log10((right**2).sum() / ((right - np.asarray(answer)) ** 2).sum())),

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import old_runtimes
 import onnx
 import onnxruntime
 import pytest
@@ -174,7 +175,12 @@ def test_another_process_writes_the_same_bytes(made, tmp_path: Path) -> None:
     names = ("float32", "float16", "uint8")
     (tmp_path / "candidates.json").write_bytes(msgspec.json.encode({name: made[name][0] for name in names}))
     run = subprocess.run(
-        [sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, __file__, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
     for name in names:
@@ -254,28 +260,10 @@ if __name__ == "__main__":  # the child of test_another_process_writes_the_same_
 
 # ------------------------------------------------------------------------------------- the oldest runtime named
 
-OLDEST = ("onnxruntime==1.17.3", "numpy==1.26.4", "protobuf==4.25.3", "flatbuffers==24.3.25", "coloredlogs==15.0.1", "humanfriendly==10.0", "packaging==24.1")  # fmt: skip
-IN_THE_OLDEST = """
-import sys
-import numpy as np
-import onnxruntime
-session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
-print(onnxruntime.__version__)
-np.save(sys.argv[3], session.run(None, {session.get_inputs()[0].name: np.load(sys.argv[2])})[0])
-"""
-
 
 @pytest.fixture(scope="module")
 def oldest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The oldest onnxruntime that profiles name, installed beside the present one."""
-    if sys.version_info >= (3, 13):
-        pytest.skip("onnxruntime 1.17 has no wheel for Python 3.13")
-    place = tmp_path_factory.mktemp("oldest")
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(place), *OLDEST]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode:
-        pytest.skip(f"pip cannot fetch onnxruntime 1.17.3: {done.stderr.strip()[-200:]}")
-    return place
+    return old_runtimes.beside(tmp_path_factory.mktemp("oldest"), old_runtimes.ONNXRUNTIME)
 
 
 @pytest.mark.parametrize("name", ["float32", "float16", "int8"])
@@ -287,18 +275,10 @@ def test_the_oldest_runtime_that_profiles_name_answers_the_same(
     artifact = next(artifact for key, (_, artifact) in made.items() if key.startswith(name))
     photo = samples(1)[0].numpy()
     np.save(tmp_path / "x.npy", photo)
-    command = [
-        sys.executable,
-        "-c",
-        IN_THE_OLDEST,
-        artifact.path,
-        str(tmp_path / "x.npy"),
-        str(tmp_path / "y.npy"),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(oldest)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
-    assert done.returncode == 0, done.stderr[-500:]
-    assert done.stdout.strip() == "1.17.3"
-    present = session(artifact.path).run(None, {"photo": photo})[0]
+    version, old = old_runtimes.answers(
+        old_runtimes.IN_ONNXRUNTIME, artifact.path, tmp_path / "y.npy", str(tmp_path / "x.npy"), old=oldest
+    )
+    assert version == "1.17.3"
+    present = session(artifact.path).run(None, {"photo": photo})[0].ravel()
     step = output_scale(artifact.path) if name == "int8" else 1e-4
-    assert np.abs(np.load(tmp_path / "y.npy") - present).max() <= step * 1.001
+    assert np.abs(old - present).max() <= step * 1.001

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import old_runtimes
 import pytest
 
-import edgekit
+from edgekit.target import load_target
 
 NETS = ("same", "odd", "dense", "image")
 PRECISIONS = ("float32", "float16", "int8")
@@ -25,10 +26,9 @@ PRECISIONS = ("float32", "float16", "int8")
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("tflite")
-    paths = (str(Path(edgekit.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
     run = subprocess.run(
         [sys.executable, __file__, str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         text=True,
         timeout=300,
@@ -129,6 +129,25 @@ def test_a_decomposed_operator_is_named_with_its_module(found: dict[str, Any]) -
 
 def test_the_layout_rule_is_gone_after_a_conversion(found: dict[str, Any]) -> None:
     assert found["rule"] == {"inside": True, "after": False, "pads": [5, 6, 1, 2, 3, 4, 0, 0]}
+
+
+# ------------------------------------------------------------------------------------------------ the oldest runtime named
+@pytest.fixture(scope="module")
+def oldest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return old_runtimes.beside(tmp_path_factory.mktemp("oldest"), old_runtimes.LITERT)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("net", NETS)
+def test_the_oldest_runtime_that_the_profile_names_answers_the_same(
+    found: dict[str, Any], oldest: Path, tmp_path: Path, net: str, precision: str
+) -> None:
+    assert load_target("tflite-int8").deployment.min_runtime == "litert 1.0"
+    path = found[net][precision]["artifact"]["path"]
+    version, old = old_runtimes.answers(old_runtimes.IN_LITERT, path, tmp_path / "old.npy", old=oldest)
+    _, present = old_runtimes.answers(old_runtimes.IN_LITERT, path, tmp_path / "present.npy")
+    assert version == "1.0.0"
+    assert np.abs(old - present).max() <= (1 if precision == "int8" else 1e-4)
 
 
 # ------------------------------------------------------------------------------------------------ the child

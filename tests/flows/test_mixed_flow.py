@@ -39,8 +39,8 @@ def test_an_outlier_channel(name: str, tmp_path: Path) -> None:
     found = walked("outlier", shortened(name, tmp_path), tmp_path / "out")
     first, chosen = found.attempts[0], found.chosen
     assert first.recipe.name == "ptq(mse)" and not first.decision.accepted
-    assert first.blame is not None and first.blame.harmful_layer is not None
-    assert first.blame.harmful_layer.module == "spread (Conv2d)"
+    assert first.blame is not None and first.blame.degraded_layer is not None
+    assert first.blame.degraded_layer.module == "spread (Conv2d)"
     assert chosen is not None and chosen.recipe.name == "mixed(mse)" and chosen.candidate is not None
     kept = {layer.origin: layer for layer in chosen.candidate.float_layers}
     assert set(kept) >= CULPRITS

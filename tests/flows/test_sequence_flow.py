@@ -38,7 +38,7 @@ def test_seven_bit_weights_cannot_saturate_and_eight_are_for_arm(lstm: tuple[Rep
     x86, arm = found["x86-server"], found["arm-mobile"]
     assert x86 is not None and x86.saturation is not None and x86.saturation.bound_holds
     assert arm is not None and arm.saturation is not None and not arm.saturation.bound_holds
-    assert not arm.saturation.harmful
+    assert not arm.saturation.can_saturate
 
 
 def test_the_report_names_it(lstm: tuple[Report, Path]) -> None:

@@ -43,14 +43,14 @@ def lint(*findings: str) -> Lint:
     return msgspec.structs.replace(LINT, passed=not findings, findings=findings)
 
 
-def saturation(harmful: bool) -> Saturation:
+def saturation(can_saturate: bool) -> Saturation:
     return Saturation(
-        bound_holds=not harmful,
+        bound_holds=not can_saturate,
         agreement=0.9,
         max_abs_error=1.0,
         samples=9,
         conclusion="can saturate on avx2: pairs of products exceed 16 bits",
-        harmful=harmful,
+        can_saturate=can_saturate,
     )
 
 

@@ -1,4 +1,4 @@
-"""Layers, their harm and the knapsack on a net whose worst layer is known."""
+"""Layers, their sensitivity and the knapsack on a net whose worst layer is known."""
 
 import math
 
@@ -95,13 +95,13 @@ def test_tensors_know_who_makes_and_who_reads_them(prepared) -> None:
 
 def test_harms_add_up_and_the_planted_tensor_leads(prepared, samples) -> None:
     net = network(prepared)
-    harm = layer_sensitivity.measure(prepared, net, samples)
-    worst = net.tensors[max(range(len(net.tensors)), key=harm.tensors.__getitem__)]
+    sensitivity = layer_sensitivity.measure(prepared, net, samples)
+    worst = net.tensors[max(range(len(net.tensors)), key=sensitivity.tensors.__getitem__)]
     assert worst.maker == name_of(net, "spread")
-    assert max(harm.tensors) > 3 * max(harm.weights.values())
+    assert max(sensitivity.tensors) > 3 * max(sensitivity.weights.values())
     float_run, integer_run = Simulation(prepared, rounds=False), Simulation(prepared)
     together = snr_db(answers(float_run, samples), answers(integer_run, samples))
-    assert layer_sensitivity.db(harm.total) == pytest.approx(together, abs=4.0)
+    assert layer_sensitivity.db(sensitivity.total) == pytest.approx(together, abs=4.0)
 
 
 def test_measuring_changes_nothing(prepared, samples) -> None:
@@ -120,18 +120,18 @@ def by_macs(net) -> Costs:
 
 def test_the_cheapest_set_takes_the_planted_tensor_away(prepared, samples) -> None:
     net = network(prepared)
-    harm = layer_sensitivity.measure(prepared, net, samples)
-    choice = knapsack.solve(net, harm, by_macs(net), harm.total / 4)
+    sensitivity = layer_sensitivity.measure(prepared, net, samples)
+    choice = knapsack.solve(net, sensitivity, by_macs(net), sensitivity.total / 4)
     assert choice is not None
     assert set(choice.float_layers) == {name_of(net, "spread"), name_of(net, "gather")}
-    assert choice.noise <= harm.total / 4
+    assert choice.noise <= sensitivity.total / 4
     assert choice.cost < 0.1
 
 
 def test_without_a_limit_only_time_counts(prepared, samples) -> None:
     net = network(prepared)
-    harm = layer_sensitivity.measure(prepared, net, samples)
-    everything = knapsack.solve(net, harm, by_macs(net))
+    sensitivity = layer_sensitivity.measure(prepared, net, samples)
+    everything = knapsack.solve(net, sensitivity, by_macs(net))
     assert everything is not None and everything.float_layers == ()
     stem = name_of(net, "stem.0")
     faster = Costs(
@@ -139,26 +139,26 @@ def test_without_a_limit_only_time_counts(prepared, samples) -> None:
         border_per_element=0.0,
         unit="s",
     )
-    only_stem = knapsack.solve(net, harm, faster)
+    only_stem = knapsack.solve(net, sensitivity, faster)
     assert only_stem is not None and only_stem.float_layers == (stem,)
 
 
 def test_a_dear_border_keeps_a_layer_in_integers(prepared, samples) -> None:
     net = network(prepared)
-    harm = layer_sensitivity.measure(prepared, net, samples)
+    sensitivity = layer_sensitivity.measure(prepared, net, samples)
     wide = name_of(net, "wide.0")
     costs = Costs(
         layers={layer.name: -1.0 if layer.name == wide else 1e6 for layer in net.layers},
         border_per_element=1.0,
         unit="s",
     )
-    choice = knapsack.solve(net, harm, costs)
+    choice = knapsack.solve(net, sensitivity, costs)
     assert choice is not None and choice.float_layers == ()
 
 
 def test_a_limit_that_nothing_meets(prepared, samples) -> None:
     net = network(prepared)
-    harm = layer_sensitivity.measure(prepared, net, samples)
-    assert knapsack.solve(net, harm, by_macs(net), -1.0) is None
-    silent = knapsack.solve(net, harm, by_macs(net), 0.0)
+    sensitivity = layer_sensitivity.measure(prepared, net, samples)
+    assert knapsack.solve(net, sensitivity, by_macs(net), -1.0) is None
+    silent = knapsack.solve(net, sensitivity, by_macs(net), 0.0)
     assert silent is not None and len(silent.float_layers) == len(net.layers)

@@ -148,7 +148,7 @@ def x86_server() -> TargetReport:
         max_abs_error=0.0,
         samples=64,
         conclusion="7-bit weights cannot saturate",
-        harmful=False,
+        can_saturate=False,
     )
     minmax, mse = recipe("ptq(minmax)", "int8"), recipe("ptq(mse)", "int8", "clips outliers")
     attempts = (

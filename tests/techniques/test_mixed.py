@@ -13,8 +13,8 @@ from edgekit.errors import BudgetError, NotApplicable, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.integer_regions import IntegerRegions, Layer
 from edgekit.quant.knapsack import Choice, Costs
-from edgekit.quant.layer_sensitivity import Harm
-from edgekit.quant.quantizer import count_layers
+from edgekit.quant.layer_counts import count_layers
+from edgekit.quant.layer_sensitivity import Sensitivity
 from edgekit.records import Budget, Candidate, LayerTime, LayerTimes, Quant, Recipe, Traced
 from edgekit.task import Task, TaskSource
 from edgekit.techniques import mixed, mixed_half, ptq
@@ -108,7 +108,9 @@ LAYERS = tuple(
     for i in range(3)
 )
 NET = IntegerRegions(layers=LAYERS, tensors=())
-HARM = Harm(weights={"conv2d_0": 0.1, "conv2d_1": 0.01, "conv2d_2": 0.001}, tensors=(), samples=4)
+SENSITIVITY = Sensitivity(
+    weights={"conv2d_0": 0.1, "conv2d_1": 0.01, "conv2d_2": 0.001}, tensors=(), samples=4
+)
 
 
 def times(*pairs: tuple[float, float]) -> LayerTimes:
@@ -137,21 +139,21 @@ def test_the_loosest_choice_that_the_metric_confirms() -> None:
         return {0: 0.5, 1: 0.9, 2: 0.99, 3: 1.0}[len(choice.float_layers)]
 
     costs = mixed.costs_of(NET, times((1.0, 2.0), (1.0, 3.0), (1.0, 9.0)))
-    assert mixed.choose(NET, HARM, costs, judge, 0.8)[0].float_layers == ("conv2d_0",)
-    assert mixed.choose(NET, HARM, costs, judge, 0.95)[0].float_layers == ("conv2d_0", "conv2d_1")
+    assert mixed.choose(NET, SENSITIVITY, costs, judge, 0.8)[0].float_layers == ("conv2d_0",)
+    assert mixed.choose(NET, SENSITIVITY, costs, judge, 0.95)[0].float_layers == ("conv2d_0", "conv2d_1")
 
 
 def test_a_net_that_is_faster_in_float_as_a_whole() -> None:
     costs = mixed.costs_of(NET, times((2.0, 1.0), (3.0, 1.0), (9.0, 1.0)))
     with pytest.raises(NotApplicable, match="no layer gains from being float, or all do"):
-        mixed.choose(NET, HARM, costs, lambda _: 1.0, 0.5)
+        mixed.choose(NET, SENSITIVITY, costs, lambda _: 1.0, 0.5)
 
 
 def test_a_layer_that_is_faster_in_float_says_so() -> None:
     measured = times((300e-6, 100e-6), (1e-6, 2e-6), (1e-6, 2e-6))
     costs = mixed.costs_of(NET, measured)
-    choice, _ = mixed.choose(NET, HARM, costs, lambda _: 1.0, 0.5)
-    (row,) = mixed.explain(NET, HARM, costs, choice, measured)
+    choice, _ = mixed.choose(NET, SENSITIVITY, costs, lambda _: 1.0, 0.5)
+    (row,) = mixed.explain(NET, SENSITIVITY, costs, choice, measured)
     assert row.origin == "m0 (Conv2d)" and math.isclose(row.macs_ratio or 0, 1 / 3)
     assert "float is faster: 100 against 300 us (profiler, x86_64 avx2)" in row.reason
 

@@ -78,7 +78,7 @@ def replace_bytes(path: Path, old: bytes, new: bytes) -> None:
 @pytest.mark.parametrize("fmt", FORMATS)
 def test_a_faithful_file_blames_nobody(judged: Callable[[str], Blame], fmt: str) -> None:
     found = judged(f"clean-{fmt}")
-    assert found.wrong_operator is None and found.harmful_layer is None
+    assert found.wrong_operator is None and found.degraded_layer is None
     assert found.skip == "" and found.doubts == ()
     assert found.samples == 8
     assert found.conclusion.startswith(f"The file computes the candidate's program in {found.runtime}: ")
@@ -121,11 +121,11 @@ def test_an_outlier_channel_is_blamed_on_the_layer_that_makes_it(
 ) -> None:
     found = judged(f"planted-{fmt}")
     assert found.wrong_operator is None
-    assert found.harmful_layer is not None
-    assert found.harmful_layer.module == "wide (Conv2d)"
-    assert found.harmful_layer.reason.startswith(f"channel {blame_nets.CHANNEL} reaches ")
+    assert found.degraded_layer is not None
+    assert found.degraded_layer.module == "wide (Conv2d)"
+    assert found.degraded_layer.reason.startswith(f"channel {blame_nets.CHANNEL} reaches ")
     assert "wide (Conv2d)" in found.conclusion and "n = 8" in found.conclusion
-    whole = found.harmful_layer.snr_db
+    whole = found.degraded_layer.snr_db
     assert whole is not None and whole > 30, "the whole tensor looks well: the outlier outshouts the others"
     wrong = {row.node for row in found.compression if row.wrong}
     assert {"conv2d_1", "add"} <= wrong <= {"conv2d_1", "add", "conv2d_2"}, "what makes, carries or reads it"
@@ -155,7 +155,7 @@ def test_layers_that_were_changed_before_are_compared_with_themselves_unrounded(
             spec, traced=msgspec.structs.replace(spec.traced, program=other.traced.program)
         )
     )
-    assert found.harmful_layer is not None and found.harmful_layer.module == "wide (Conv2d)"
+    assert found.degraded_layer is not None and found.degraded_layer.module == "wide (Conv2d)"
     assert found.doubts[0].startswith("a step before quantizing changed the layers")
 
 
@@ -222,7 +222,7 @@ def test_a_damaged_operator_is_named_and_no_other(
     assert [row.module for row in found.conversion if row.wrong] == [module]
     assert module in found.conclusion and found.runtime in found.conclusion
     assert found.wrong_operator.reason in found.conclusion
-    assert found.harmful_layer is None
+    assert found.degraded_layer is None
 
 
 def test_a_scale_that_differs_is_told_with_both_values(folder: Path, tmp_path: Path) -> None:

@@ -80,18 +80,18 @@ def test_scores_that_a_concatenation_rounds_away_are_its_fault(joined: Compressi
     assert joined.outputs.snr_db is not None and joined.outputs.snr_db > 40, "over all numbers it looks well"
     sentence, lost = said(joined)
     assert lost is not None and lost.culprit.unit.node == "cat" and lost.culprit.alone
-    assert lost.harm.output == "detections" and lost.harm.channel in (4, 5, 6)
-    assert (lost.harm.lost, lost.harm.channels) == (3, 7)
+    assert lost.degradation.output == "detections" and lost.degradation.channel in (4, 5, 6)
+    assert (lost.degradation.lost, lost.degradation.channels) == (3, 7)
     assert "No layer is harmed" not in sentence
     assert sentence.startswith(
-        f"Channel {lost.harm.channel} of detections lost its signal (3 of its 7 channels did): it keeps "
+        f"Channel {lost.degradation.channel} of detections lost its signal (3 of its 7 channels did): it keeps "
     )
     assert "cat.default of the model itself (Detector), node cat takes it" in sentence
     assert " on one grid with steps of 3. To do: leave it in float: skip = 'cat'" in sentence
     low, high = lost.culprit.operands[1]
     assert 0 <= low < high <= 1
-    harmful = text.harmful(joined.rows(), lost)
-    assert harmful is not None and (harmful.node, harmful.op) == ("cat", "cat.default")
+    degraded = text.degraded_layer(joined.rows(), lost)
+    assert degraded is not None and (degraded.node, degraded.op) == ("cat", "cat.default")
 
 
 def test_no_concatenation_is_named_where_both_keep_their_own_grid(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_biases_and_activations_are_no_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("largest", "isa", "harmful", "start"),
+    ("largest", "isa", "can_saturate", "start"),
     [
         (63, "avx2", False, "cannot saturate: the weights keep every pair of products within 16 bits; "),
         (63, "avx512-vnni", False, "cannot saturate: "),
@@ -187,10 +187,10 @@ def test_biases_and_activations_are_no_weights(tmp_path: Path) -> None:
         (127, "arm-neon", False, "full-range weights, right on arm-neon (32-bit sums); "),
     ],
 )
-def test_saturation(tmp_path: Path, largest: int, isa: str, harmful: bool, start: str) -> None:
+def test_saturation(tmp_path: Path, largest: int, isa: str, can_saturate: bool, start: str) -> None:
     artifact = qdq_net(tmp_path / "m.onnx", largest)
     found = backend.saturation(artifact, inputs(5), MODEL_INPUTS, isa, "this-isa")
-    assert found.harmful is harmful
+    assert found.can_saturate is can_saturate
     assert found.bound_holds is (largest < 65)
     assert found.samples == 5
     assert found.agreement is not None

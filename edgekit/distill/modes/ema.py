@@ -38,6 +38,7 @@ class Shadow(nn.Module):
 
     @torch.no_grad()
     def forward(self, inputs: tuple[torch.Tensor, ...], features: Any) -> Any:
+        """Returns the average's outputs and features for the same inputs, without gradients; `features` is unused."""
         return self.model(*inputs)
 
     @torch.no_grad()
@@ -56,6 +57,7 @@ class MeanTeacher(Imitation):
     def terms(
         self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any
     ) -> dict[str, torch.Tensor]:
+        """Compares the student with its average, which stands in for the teacher."""
         ours = model(*inputs)
         outputs, features = ours.beside
         return {

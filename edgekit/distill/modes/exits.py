@@ -37,6 +37,7 @@ class Head(nn.Module):
         self.hidden, self.answer = nn.Sequential(hidden, norm, nn.ReLU()), nn.Linear(width, classes)
 
     def forward(self, feature: torch.Tensor) -> torch.Tensor:
+        """Returns logits [N, classes] from the mean of the feature over its positions."""
         x = self.hidden(feature)
         positions = (2, 3) if self.image else tuple(range(1, x.dim() - 1))
         answers: torch.Tensor = self.answer(x.mean(positions) if positions else x)
@@ -49,6 +50,7 @@ class Heads(nn.ModuleList):
     def forward(
         self, inputs: tuple[torch.Tensor, ...], features: tuple[torch.Tensor, ...]
     ) -> tuple[torch.Tensor, ...]:
+        """Returns the logits of each head from its own feature; `inputs` is unused."""
         return tuple(head(feature) for head, feature in zip(self, features, strict=True))
 
 
@@ -58,6 +60,10 @@ class Exits(Imitation):
     def terms(
         self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any
     ) -> dict[str, torch.Tensor]:
+        """Adds the task's loss of the whole network to the mean loss of the heads, which learn from it and the labels.
+
+        The whole network's answers are detached here: the heads imitate them and do not pull at them.
+        """
         ours = model(*inputs)
         found = {}
         if labels is not None:

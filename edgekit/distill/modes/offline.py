@@ -26,6 +26,7 @@ class Offline(Imitation):
     def terms(
         self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any
     ) -> dict[str, torch.Tensor]:
+        """Compares the student with the frozen teachers, which are not asked where only labels count (alpha 1, no pairs)."""
         ours = model(*inputs)
         if self.response.alpha == 1 and not self.pairs and labels is not None:
             return self.response.terms(ours.outputs, [], labels)

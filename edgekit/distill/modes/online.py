@@ -25,6 +25,7 @@ class Peer(nn.Module):
         self.model = model
 
     def forward(self, inputs: tuple[torch.Tensor, ...], features: Any) -> Any:
+        """Returns the peer's outputs and features for the same inputs; `features` is unused."""
         return self.model(*inputs)
 
 
@@ -34,6 +35,7 @@ class Online(Imitation):
     def terms(
         self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any
     ) -> dict[str, torch.Tensor]:
+        """Lets student and peer learn from each other; each one's answers are detached where the other imitates them."""
         ours = model(*inputs)
         outputs, features = ours.beside
         found = self.response.terms(ours.outputs, [detached(outputs)], labels)

@@ -58,14 +58,14 @@ def saturation(
     fused = Predictor(open_session(artifact.path), artifact, model_inputs)
     comparison.add(exact.run(inputs), fused.run(inputs))
     parity = comparison.parity()
-    harmful = not holds and int8_saturates(isa)
+    can_saturate = not holds and int8_saturates(isa)
     return Saturation(
         bound_holds=holds,
         agreement=parity.agreement,
         max_abs_error=parity.max_abs_error,
         samples=parity.samples,
         conclusion=_conclusion(holds, isa, host_isa, parity.agreement, parity.samples),
-        harmful=harmful,
+        can_saturate=can_saturate,
     )
 
 

@@ -21,7 +21,9 @@ from edgekit.records import ChannelDegradation
 from edgekit.verify.blame.graph_walk import Difference, Program
 from edgekit.verify.blame.units import Unit, family, is_dialect
 
-LOST_DB = 10.0  # the noise is a third of the signal; sound int8 files of trained networks keep 13 to 60 dB
+LOST_CHANNEL_DB = (
+    10.0  # the noise is a third of the signal; sound int8 files of trained networks keep 13 to 60 dB
+)
 NEAR_DB = 6.0  # a unit that alone comes this near to all together accounts for most of the loss
 SAMPLES = 2
 
@@ -66,14 +68,14 @@ class Outputs:
             output=self._names[place],
             channel=channel if self._found[place].has_channels else None,
             snr_db=db,
-            lost=sum(snr < LOST_DB for snr in own),
+            lost=sum(snr < LOST_CHANNEL_DB for snr in own),
             channels=len(own),
-            limit_db=LOST_DB,
+            limit_db=LOST_CHANNEL_DB,
         )
 
-    def place(self, harm: ChannelDegradation) -> int:
-        """The index of the output that `harm` names."""
-        return self._names.index(harm.output)
+    def place(self, degraded: ChannelDegradation) -> int:
+        """The index of the output that `degraded` names."""
+        return self._names.index(degraded.output)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Culprit:
 
 
 def culprit(
-    program: Program, samples: Sequence[Sequence[np.ndarray]], output: int, harm: ChannelDegradation
+    program: Program, samples: Sequence[Sequence[np.ndarray]], output: int, degraded: ChannelDegradation
 ) -> Culprit:
     """Finds the unit that leaves the least of a channel.
 
@@ -102,10 +104,10 @@ def culprit(
         program: A quantized program, with unfolded weights.
         samples: One list of [1, ...] arrays for each sample.
         output: The index of the output.
-        harm: The channel that lost its signal.
+        degraded: The channel that lost its signal.
     """
     node = program.outputs[output]
-    channel = harm.channel or 0
+    channel = degraded.channel or 0
     float_ = [program.values(sample, {node}, rounding=False)[node] for sample in samples[:SAMPLES]]
     left: list[tuple[Unit, float]] = []
     for unit, own in _owned(program, node):
@@ -118,7 +120,7 @@ def culprit(
     joined = _joined(program, first, [unit for unit, _ in left])
     named = joined or first
     ranges = _ranges(program, joined, samples[0]) if joined is not None else ()
-    return Culprit(named, db, db <= max(harm.snr_db, 0.0) + NEAR_DB, ranges)
+    return Culprit(named, db, db <= max(degraded.snr_db, 0.0) + NEAR_DB, ranges)
 
 
 def _owned(program: Program, output: str) -> list[tuple[Unit, set[str]]]:

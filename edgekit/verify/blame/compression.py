@@ -19,7 +19,7 @@ import torch
 from torch.fx import GraphModule
 
 from edgekit.records import ChannelDegradation, LayerDegradation
-from edgekit.verify.blame.channels import LOST_DB, Culprit, Outputs, culprit
+from edgekit.verify.blame.channels import LOST_CHANNEL_DB, Culprit, Outputs, culprit
 from edgekit.verify.blame.graph_walk import Difference, Hook, Program, channel_axis, real, written
 from edgekit.verify.blame.match import align
 from edgekit.verify.blame.units import Unit
@@ -32,7 +32,7 @@ SAME_DB = 15.0  # without rounding, a layer with only its bias corrected is abov
 class Lost(NamedTuple):
     """A channel of an output that lost its signal, and the unit that takes it."""
 
-    harm: ChannelDegradation
+    degradation: ChannelDegradation
     culprit: Culprit
 
 
@@ -77,7 +77,7 @@ class Compression:
     def lost(self) -> Lost | None:
         """The channel that lost its signal and what took it, if there is one."""
         weakest = self.outputs.weakest()
-        if weakest is None or weakest.snr_db >= LOST_DB:
+        if weakest is None or weakest.snr_db >= LOST_CHANNEL_DB:
             return None
         found = culprit(self._candidate, self._samples, self.outputs.place(weakest), weakest)
         return Lost(weakest, found)

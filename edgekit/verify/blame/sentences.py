@@ -111,10 +111,10 @@ def compression(
 
 
 def _lost(lost: Lost, output_snr_db: float | None, samples: int, skip_option: str) -> str:
-    harm, found = lost.harm, lost.culprit
-    count = f" ({harm.lost} of its {harm.channels} channels did)" if harm.lost > 1 else ""
+    degraded, found = lost.degradation, lost.culprit
+    count = f" ({degraded.lost} of its {degraded.channels} channels did)" if degraded.lost > 1 else ""
     head = (
-        f"{_upper(_place(harm))} lost its signal{count}: it keeps {harm.snr_db:.1f} dB to float, all numbers of all outputs "
+        f"{_upper(_place(degraded))} lost its signal{count}: it keeps {degraded.snr_db:.1f} dB to float, all numbers of all outputs "
         f"together {_db(output_snr_db)} (n = {samples}). "
     )
     what = f"{found.unit.op} of {found.unit.module or 'the model'}, node {found.unit.node}"
@@ -135,8 +135,8 @@ def _explains(rows: Sequence[LayerDegradation], lost: Lost) -> bool:
     return any(row.wrong and row.node == lost.culprit.unit.node for row in rows)
 
 
-def _place(harm: ChannelDegradation) -> str:
-    return harm.output if harm.channel is None else f"channel {harm.channel} of {harm.output}"
+def _place(degraded: ChannelDegradation) -> str:
+    return degraded.output if degraded.channel is None else f"channel {degraded.channel} of {degraded.output}"
 
 
 def _channel(weakest: ChannelDegradation | None) -> str:
@@ -149,7 +149,7 @@ def _upper(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:]
 
 
-def harmful(rows: Sequence[LayerDegradation], lost: Lost | None) -> LayerDegradation | None:
+def degraded_layer(rows: Sequence[LayerDegradation], lost: Lost | None) -> LayerDegradation | None:
     """The first layer out of tolerance; where a channel is lost to another unit, that unit."""
     first = next((row for row in rows if row.wrong), None)
     if lost is None or _explains(rows, lost) or not lost.culprit.alone:
@@ -161,11 +161,11 @@ def harmful(rows: Sequence[LayerDegradation], lost: Lost | None) -> LayerDegrada
         op=unit.op,
         tensor=unit.codes or unit.value,
         matched="name",
-        snr_db=lost.harm.snr_db,
+        snr_db=lost.degradation.snr_db,
         local_snr_db=lost.culprit.snr_db,
         max_abs_error=None,
         wrong=True,
-        reason=f"{_place(lost.harm)} loses its signal",
+        reason=f"{_place(lost.degradation)} loses its signal",
     )
 
 

@@ -64,7 +64,7 @@ def blame(spec: BlameSpec) -> Blame:
         conversion=converted.rows,
         compression=rows,
         wrong_operator=converted.cause or next((row for row in converted.rows if row.wrong), None),
-        harmful_layer=text.harmful(rows, lost),
+        degraded_layer=text.degraded_layer(rows, lost),
         skip=skip,
         matched=converted.matched(),
         conclusion=" ".join(
