@@ -79,8 +79,7 @@ SAVED_MODEL = Stage(
     name="saved-model",
     function="edgekit.export._saved_model:make",
     spec=specs.SavedModelSpec,
-    result=specs.SavedModel,
-    family=lambda _spec: TENSORFLOW,
+    result=specs.SavedModel,  # not of TensorFlow's family, which imports Keras: this stage chooses Keras's other backend
 )
 EXPORT = Stage(
     name="export",

@@ -152,17 +152,15 @@ class Servers:
             self._root.wait()
 
 
-UNREAD = ("PYTHONPATH", "TMPDIR", "PWD", "COLUMNS")  # set anew for each stage, or read by no framework
-UNREAD_PREFIXES = ("EDGEKIT_", "PYTEST_")
+# what frameworks and the allocator read when they are loaded; all other variables a forked stage gets in time
+READ_AT_IMPORT = (
+    "ATEN_", "CUDA_", "DNNL_", "GOMP_", "JAX_", "KERAS_", "LD_", "MALLOC_", "MKL_NUM_", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTHONHASHSEED",
+    "PYTORCH_", "TF_ENABLE_", "TORCH", "XLA_",
+)  # fmt: skip
 
 
 def _comparable(variables: dict[str, str]) -> dict[str, str]:
-    """What frameworks may read when they are imported."""
-    return {
-        name: value
-        for name, value in variables.items()
-        if name not in UNREAD and not name.startswith(UNREAD_PREFIXES)
-    }
+    return {name: value for name, value in variables.items() if name.startswith(READ_AT_IMPORT)}
 
 
 _active: Servers | None = None

@@ -15,7 +15,8 @@ from edgekit.records import Budget
 from edgekit.target import load_target
 
 SMALL = Path(__file__).parents[1] / "task_files" / "small.py"
-TARGETS = ["arm-mobile", "coreml-fp16", "tflite-int8", "x86-server"]
+TARGETS = ["arm-mobile", "coreml-fp16", "tflite-int8", "x86-server"]  # what "all" means
+PROFILES = sorted([*TARGETS, "tflite-integer"])
 OPTIONS = {
     "targets": ["--json"],
     "plan": [
@@ -93,15 +94,15 @@ def test_unknown_verb() -> None:
 
 def test_targets_as_text() -> None:
     lines = edgekit("targets").stdout.splitlines()
-    assert [line.split()[0] for line in lines] == TARGETS
+    assert [line.split()[0] for line in lines] == PROFILES
     assert lines[-1] == (
-        "x86-server   x86-64 servers, ONNX Runtime CPU, int8 (7-bit weights without VNNI); avx2 unless --isa"
+        "x86-server      x86-64 servers, ONNX Runtime CPU, int8 (7-bit weights without VNNI); avx2 unless --isa"
     )
 
 
 def test_targets_as_json() -> None:
     profiles = json.loads(edgekit("targets", "--json").stdout)
-    assert [p["name"] for p in profiles] == TARGETS
+    assert [p["name"] for p in profiles] == PROFILES
     assert {p["format"] for p in profiles} == {"onnx", "coreml", "tflite"}
     assert all(p["ladder"] for p in profiles)
 
@@ -153,7 +154,7 @@ def test_plan_of_a_profile_by_path(tmp_path: Path) -> None:
 def test_doctor_as_json() -> None:
     health = json.loads(edgekit("doctor", "--json").stdout)
     assert set(health) == {"machine", "isa", "int8_saturates", "packages", "targets"}
-    assert [t["target"] for t in health["targets"]] == TARGETS
+    assert [t["target"] for t in health["targets"]] == PROFILES
     assert all(t["ready"] == (not t["missing"]) for t in health["targets"])
     assert health["packages"]["torch"] != "not installed"
 
@@ -162,7 +163,7 @@ def test_doctor_as_text() -> None:
     lines = edgekit("doctor").stdout.splitlines()
     assert lines[0].startswith("machine  ")
     assert {line.split()[0] for line in lines} == {"machine", "package", "target"}
-    assert [line.split()[1].rstrip(":") for line in lines if line.startswith("target")] == TARGETS
+    assert [line.split()[1].rstrip(":") for line in lines if line.startswith("target")] == PROFILES
 
 
 @pytest.mark.parametrize("verb", ["plan", "export"])

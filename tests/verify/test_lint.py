@@ -35,7 +35,7 @@ def artifact(precision: Precision, dtype: str = "float32") -> Artifact:
         ("int8->float32", "int8", False),
         ("float32->int8", "int8", False),
         ("int32", "int8", False),
-        ("int16", "int8", False),
+        ("int16", "int8", True),  # of the activations: int16x8
         ("float32", "int8", False),
         ("float16", "float16", True),
         ("float32", "float16", False),
