@@ -32,7 +32,9 @@ def _rewrite_manifest(path: Path) -> None:
     """Gives every item a key that follows from its path, in place of a random one."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     items = content["itemInfoEntries"]
-    named = {key: str(uuid.uuid5(uuid.NAMESPACE_URL, f"edgekit:{item['path']}")) for key, item in items.items()}
+    named = {
+        key: str(uuid.uuid5(uuid.NAMESPACE_URL, f"edgekit:{item['path']}")) for key, item in items.items()
+    }
     content["itemInfoEntries"] = {named[key]: item for key, item in items.items()}
     content["rootModelIdentifier"] = named[content["rootModelIdentifier"]]
     path.write_text(json.dumps(content, indent=4, sort_keys=True) + "\n", encoding="utf-8")
