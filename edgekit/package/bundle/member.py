@@ -19,7 +19,7 @@ from edgekit.engine.specs import AnswerSpec
 from edgekit.errors import UserError
 from edgekit.package import image, manifest_file
 from edgekit.records import Artifact, Preprocessing
-from edgekit.records.manifest import Manifest
+from edgekit.records.manifest import Input, Manifest, Output
 
 NUMBERS = {"float32": "f32", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "u8"}
 BORDER = 3  # pixels around a picture whose centre is cut out
@@ -111,7 +111,7 @@ def _write_golden(place: Path, artifact: Artifact, manifest: Manifest) -> dict[s
         assert manifest.preprocessing is not None
         tensor = image.tensor_of(photo, manifest.preprocessing)
         outputs = _answer(place, artifact, manifest, tensor)
-        np.savez(folder / "image.npz", image=photo, input_0=tensor, **outputs)
+        save_arrays(folder / "image.npz", {"image": photo, "input_0": tensor, **outputs})
         (folder / "image.u8").write_bytes(photo.tobytes())
         found["image"] = {
             "file": "image.u8",
@@ -135,7 +135,11 @@ def _sides(
     folder: Path, arrays: Mapping[str, np.ndarray], manifest: Manifest, prefix: str
 ) -> dict[str, list[dict[str, Any]]]:
     sides: dict[str, list[dict[str, Any]]] = {}
-    for side, specs in (("input", manifest.signature.inputs), ("output", manifest.signature.outputs)):
+    signature: dict[str, tuple[Input | Output, ...]] = {
+        "input": manifest.signature.inputs,
+        "output": manifest.signature.outputs,
+    }
+    for side, specs in signature.items():
         for i, spec in enumerate(specs):
             array = arrays[f"{side}_{i}"]
             plain = array.astype(np.float32) if array.dtype.kind == "f" else array
