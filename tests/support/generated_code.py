@@ -13,8 +13,8 @@ from exported_net import write_export
 from edgekit.package import manifest_file
 from edgekit.package.bundle.member import Member
 from edgekit.package.bundle.naming import names_of
+from edgekit.package.bundle.template_values import facts_of, values_of
 from edgekit.package.bundle.templating import TEMPLATES, fill
-from edgekit.package.bundle.values import facts_of, values_of
 from edgekit.records import Preprocessing
 
 NAMES = names_of("tiny", "1.0.0", "MIT", None)

@@ -15,8 +15,8 @@ from edgekit.errors import MissingRuntime, UserError
 from edgekit.package.bundle.aligned_zip import zipped
 from edgekit.package.bundle.member import Member
 from edgekit.package.bundle.naming import Names
+from edgekit.package.bundle.template_values import values_of
 from edgekit.package.bundle.templating import TEMPLATES, fill
-from edgekit.package.bundle.values import values_of
 
 # runtime -> the end of the artifact's name, and what an app's build takes with it
 RUNTIMES = {

@@ -8,8 +8,8 @@ from pathlib import Path
 from edgekit.errors import UserError
 from edgekit.package.bundle.member import Member
 from edgekit.package.bundle.naming import Names
+from edgekit.package.bundle.template_values import values_of
 from edgekit.package.bundle.templating import fill
-from edgekit.package.bundle.values import values_of
 
 LEAST_IOS = 16  # MLModel.compileModel and load as async
 

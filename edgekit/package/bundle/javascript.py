@@ -9,8 +9,8 @@ from typing import Any
 from edgekit.errors import UserError
 from edgekit.package.bundle.member import Member
 from edgekit.package.bundle.naming import Names
+from edgekit.package.bundle.template_values import facts_of, values_of
 from edgekit.package.bundle.templating import fill
-from edgekit.package.bundle.values import facts_of, values_of
 
 # runtime -> the adapter, and the package that runs the file
 REACT_NATIVE = {
