@@ -1,4 +1,4 @@
-# make env | demo | test | lint | docs | clean. Everything lives in .venv; an environment that is active is not used.
+# make env | demo | test | test-bundles | lint | docs | clean. Everything lives in .venv; an environment that is active is not used.
 # PYTHON=/path/to/python3.12 picks the interpreter, WORKERS=0 runs the tests in one process, ARGS=... is given to pytest.
 
 WORKERS ?= 2
@@ -12,7 +12,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13,$(
 
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: env demo test lint docs clean
+.PHONY: env demo test test-bundles lint docs clean
 
 env: $(STAMP)
 
@@ -29,6 +29,10 @@ demo: env
 # loadfile: tests of one file share their module's fixtures, so no net is exported twice
 test: env
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+# bundles in Gradle, aapt2, kotlinc, tsc, node and Chromium; what is not installed is skipped with the reason
+test-bundles: env
+	$(BIN)/python -m pytest tests/package -m bundles -rs --durations=0 $(ARGS)
 
 lint: env
 	$(BIN)/lint-imports --no-logo

@@ -10,7 +10,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -53,7 +53,7 @@ class Task:
             does, for any batch size.
         calibration: A re-iterable of unlabelled input batches (tensor, array, or a tuple of them).
         training: Data for the training techniques.
-        preprocessing: What the app must do to an input.
+        preprocessing: What the app must do to an image; None where the input is none, or nobody says.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Task:
     metric: Metric
     calibration: Iterable[Any] | None = None
     training: Training | None = None
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):

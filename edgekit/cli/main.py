@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from edgekit.cli.bundles import package
 from edgekit.cli.devices import bench, compare
 from edgekit.cli.options import (
     RUN,
@@ -162,12 +163,13 @@ def export(
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--key", type=click.Path(path_type=Path), help="The ed25519 public key that signed a bundle.")
 @json_option
-def verify(folder: Path, as_json: bool) -> None:
-    """Re-prove an exported folder: checksums, the golden pair in the runtime, the precision lint."""
+def verify(folder: Path, key: Path | None, as_json: bool) -> None:
+    """Re-prove an exported folder or a bundle: checksums, signature, golden answers in the runtime, the precision lint."""
     from edgekit.package.reverify import recheck
 
-    results = recheck(folder)
+    results = recheck(folder, key)
     if as_json:
         print_json(results)
         return
@@ -201,9 +203,9 @@ def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name", type=click.Choice(["manifest", "report"]))
+@click.argument("name", type=click.Choice(["bundle", "manifest", "report"]))
 def schema(name: str) -> None:
-    """Print the JSON Schema of manifest.json or report.json."""
+    """Print the JSON Schema of bundle.json, manifest.json or report.json."""
     from edgekit.package import schemas
 
     click.echo(json.dumps(schemas.schema(name), indent=2, sort_keys=True))
@@ -247,6 +249,7 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
 
 main.add_command(bench)
 main.add_command(compare)
+main.add_command(package)
 main.add_command(techniques)
 
 

@@ -98,6 +98,9 @@ PROVE = Stage(
 RECHECK = Stage(
     name="recheck", function="edgekit.verify.prove:recheck", spec=specs.RecheckSpec, result=specs.Recheck
 )
+ANSWER = Stage(
+    name="answer", function="edgekit.verify.prove:answer", spec=specs.AnswerSpec, result=specs.Answer
+)
 BLAME = Stage(name="blame", function="edgekit.verify.blame.stage:blame", spec=specs.BlameSpec, result=Blame)
 MEASURE = Stage(
     name="measure",
@@ -136,5 +139,5 @@ PLAN_TIME = Stage(
 )
 
 STAGES = (
-    TRACE, LOOK, CHECK, COMPRESS, SAVED_MODEL, EXPORT, PROVE, RECHECK, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
+    TRACE, LOOK, CHECK, COMPRESS, SAVED_MODEL, EXPORT, PROVE, RECHECK, ANSWER, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
 )  # fmt: skip

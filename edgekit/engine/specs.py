@@ -220,6 +220,26 @@ class Recheck(Record):
     float_snr_db: float | None = None
 
 
+class AnswerSpec(Record):
+    """The spec of edgekit.verify.prove:answer.
+
+    Attributes:
+        inputs: An .npz with input_i, in the layout and the real values of the file.
+        outputs: The .npz to write, with output_i.
+    """
+
+    artifact: Artifact
+    runtime: str
+    inputs: str
+    outputs: str
+
+
+class Answer(Record):
+    """What an artifact answered: the .npz."""
+
+    outputs: str
+
+
 class BlameSpec(Record):
     """The spec of edgekit.verify.blame.stage:blame.
 

@@ -4,7 +4,7 @@ float16: weights, activations and arithmetic in half precision, which is what th
 float32. float32: everything float32. int8: weights stored as int8, activations quantized, arithmetic in float16. Zeros and
 palettes that a step made are stored as such (`_coreml_weights`).
 
-Two packages of the same program have equal content; Manifest.json does not (random keys), and is no part of the hash.
+Two packages of the same program are equal, byte for byte (`_coreml_bytes`).
 Runs in a child process: coremltools must be imported after torch and torchvision.
 """
 
@@ -26,6 +26,7 @@ from edgekit_runner import __version__
 from edgekit_runner.artifact import describe
 
 from edgekit.errors import ConversionError
+from edgekit.export._coreml_bytes import normalize
 from edgekit.export._coreml_ops import conversion_error, decompose, register_missing
 from edgekit.export._coreml_weights import compact
 from edgekit.quant import program as programs
@@ -137,6 +138,7 @@ def _save(model: Any, out: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as folder:
         fresh, old = Path(folder) / f"new{SUFFIX}", Path(folder) / f"old{SUFFIX}"
         model.save(str(fresh))
+        normalize(fresh)
         if out.exists():
             out.rename(old)
         fresh.rename(out)

@@ -41,7 +41,7 @@ def build(
     attempt: Attempt,
     target: Target,
     task: str,
-    preprocessing: Preprocessing,
+    preprocessing: Preprocessing | None,
     golden_atol: float,
     folder: Path,
     task_doubts: Sequence[str] = (),
@@ -53,7 +53,7 @@ def build(
         attempt: The accepted attempt.
         target: The target.
         task: The name of the task.
-        preprocessing: What an app does to an input before the model.
+        preprocessing: What an app does to an image before the model, where the task says it.
         golden_atol: The largest error allowed against the golden pair.
         folder: The folder that holds the artifact.
         task_doubts: The doubts about the data and the metric.
@@ -74,7 +74,7 @@ def build(
         signature=Signature(
             inputs=tuple(_input(spec, shown) for spec in artifact.inputs),
             outputs=tuple(
-                Output(**msgspec.structs.asdict(spec), labels=preprocessing.labels)
+                Output(**msgspec.structs.asdict(spec), labels=preprocessing.labels if preprocessing else ())
                 for spec in artifact.outputs
             ),
         ),
@@ -96,9 +96,9 @@ def build(
     )
 
 
-def _as_in_the_file(preprocessing: Preprocessing, artifact: Artifact) -> Preprocessing:
+def _as_in_the_file(preprocessing: Preprocessing | None, artifact: Artifact) -> Preprocessing | None:
     """The preprocessing with the layout that the file wants, which an exporter may have changed."""
-    if artifact.layout == "as the model":
+    if preprocessing is None or artifact.layout == "as the model":
         return preprocessing
     return msgspec.structs.replace(preprocessing, layout=artifact.layout)
 
@@ -137,17 +137,23 @@ def _file(artifact: Artifact, verdict: Verdict, folder: Path) -> File:
         bytes=artifact.size_bytes,
         compressed_bytes=artifact.compressed_bytes,
         sha256=artifact.sha256,
-        sha256_of="files under Data/" if Path(artifact.path).is_dir() else "file",
+        sha256_of="all files" if Path(artifact.path).is_dir() else "file",
         precision=_precision(artifact, verdict),
     )
 
 
-def _input(spec: TensorSpec, preprocessing: Preprocessing) -> Input:
-    """Describes an input. Only images have a layout; the normalization is on pixels in [0, 1]: x = (pixel / 255 - mean) / std."""
+def _input(spec: TensorSpec, preprocessing: Preprocessing | None) -> Input:
+    """Describes an input. Only images have a layout and a normalization."""
+    plain = msgspec.structs.asdict(spec)
+    if preprocessing is None or len(spec.shape) != 4:
+        return Input(**plain)
+    top = 255 * preprocessing.scale
     return Input(
-        **msgspec.structs.asdict(spec),
-        layout=preprocessing.layout if len(spec.shape) == 4 else "as the model",
-        normalization=Normalization(mean=preprocessing.mean, std=preprocessing.std),
+        **plain,
+        layout=preprocessing.layout,
+        normalization=Normalization(
+            mean=preprocessing.mean, std=preprocessing.std, range=(0.0, 1.0 if abs(top - 1) < 1e-9 else top)
+        ),
     )
 
 

@@ -6,12 +6,17 @@ from pathlib import Path
 from edgekit.engine import process
 from edgekit.engine.catalogue import RECHECK
 from edgekit.engine.specs import Recheck, RecheckSpec
-from edgekit.errors import VerificationError
+from edgekit.errors import UserError, VerificationError
 from edgekit.package import manifest_file
+from edgekit.package.bundle import bundle_file
 
 
-def recheck(place: Path) -> dict[str, Recheck]:
-    """Re-proves one target's folder, or all of an export.
+def recheck(place: Path, key: Path | None = None) -> dict[str, Recheck]:
+    """Re-proves one target's folder, all of an export, or a bundle.
+
+    Args:
+        place: The folder.
+        key: The public key that a bundle must be signed with.
 
     Returns:
         Target name -> what was found.
@@ -21,6 +26,13 @@ def recheck(place: Path) -> dict[str, Recheck]:
         VerificationError: A file was altered, an answer is wrong, or nothing in the file is of the precision that it claims.
         MissingRuntime: A runtime is not installed.
     """
+    if bundle_file.is_bundle(place):
+        bundle_file.check_bundle(place, key)
+        place = place / "targets"
+    elif key is not None:
+        raise UserError(
+            f"{place} is no bundle, so it has no signature; leave --key out, or give what `edgekit package` wrote"
+        )
     return {folder.name: _recheck_one(folder) for folder in manifest_file.target_folders(place)}
 
 

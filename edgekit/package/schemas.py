@@ -8,10 +8,13 @@ import msgspec
 from edgekit_runner import __version__
 
 from edgekit.records import Record, Report
+from edgekit.records.bundle import Bundle
 from edgekit.records.manifest import Manifest
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-RECORDS: Mapping[str, type[Record]] = MappingProxyType({"manifest": Manifest, "report": Report})
+RECORDS: Mapping[str, type[Record]] = MappingProxyType(
+    {"bundle": Bundle, "manifest": Manifest, "report": Report}
+)
 
 
 def schema(name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ class Traced(Record):
 
     Attributes:
         facts: What the plan must know of the task.
-        preprocessing: What the app must do to an input.
+        preprocessing: What the app must do to an image; None where the task does not say.
         program: A torch.export file, "" where there is none.
         predictions: An .npz that maps the hash of each input of the metric to the float model's output.
         samples_file: An .npz with input_i and output_i: the first samples of the metric and the float model's answers.
@@ -27,7 +27,7 @@ class Traced(Record):
     """
 
     facts: TaskFacts
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     program: str
     predictions: str
     samples_file: str

@@ -138,16 +138,45 @@ class Plan(Record):
 class Preprocessing(Record):
     """What the app must do to an image before the model sees it; it is written into the manifest.
 
+    In this order: resize, crop in the centre, colours in their order, (pixel * scale - mean) / std, layout. Its arithmetic is
+    `edgekit.package.image`.
+
     Attributes:
-        mean: Per channel, or one number for all, on pixels scaled to [0, 1].
+        mean: Per channel, or one number for all, on pixels that were scaled.
         std: As `mean`.
         labels: The class names in the order of the outputs.
+        resize: Pixels of the shorter side, or (height, width); None where the app brings the right size.
+        resize_mode: How pixels are interpolated.
+        antialias: Whether a smaller picture averages all pixels that it covers, as Pillow does.
+        crop: (height, width) of what is kept in the centre.
+        color_order: Of three channels; a model with one channel takes grey.
+        scale: What a pixel of 0 to 255 is multiplied with.
+
+    Raises:
+        OutOfRange: A size is not positive, or a number is not finite.
     """
 
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     labels: tuple[str, ...] = ()
+    resize: int | tuple[int, int] | None = None
+    resize_mode: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    antialias: bool = True
+    crop: tuple[int, int] | None = None
+    color_order: Literal["RGB", "BGR"] = "RGB"
+    scale: float = 1 / 255
+
+    def __post_init__(self) -> None:
+        for name in ("resize", "crop"):
+            sides = getattr(self, name)
+            for side in sides if isinstance(sides, tuple) else () if sides is None else (sides,):
+                if not isinstance(side, int) or side < 1:
+                    raise OutOfRange(f"preprocessing {name} is {sides!r}; sides are whole numbers above 0")
+        if not all(map(math.isfinite, (self.scale, *self.mean, *self.std))) or 0 in (self.scale, *self.std):
+            raise OutOfRange(
+                "preprocessing scale, mean and std must be finite numbers, scale and std other than 0"
+            )
 
 
 class Macs(Record):

@@ -60,7 +60,7 @@ class File(Record):
 
 
 class Normalization(Record):
-    """x = (pixel / 255 - mean) / std; `range` is the range of a pixel before mean and std."""
+    """x = (pixel * scale - mean) / std, with the scale of the preprocessing; `range` is the range of a pixel before mean and std."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -152,7 +152,8 @@ class Manifest(Record):
     """The whole file, in the order of its keys' meaning; on disk, keys are sorted.
 
     Attributes:
-        preprocessing: What the app does to an image; its layout is the file's, as in `signature`.
+        preprocessing: What the app does to an image; its layout is the file's, as in `signature`. None where the task does not
+            say: the app brings the tensor of the signature.
         toolchain: Package -> version.
         doubts: What every stage doubted, each once.
         not_measured: Limits of the budget that nothing here could decide, with the reason.
@@ -163,7 +164,7 @@ class Manifest(Record):
     target: Served
     artifacts: tuple[File, ...]
     signature: Signature
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     golden: GoldenFile
     compression: Compression
     accuracy: Accuracy

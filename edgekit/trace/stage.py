@@ -141,7 +141,7 @@ def _seen(
     task: Task, recorder: Recorder, metric: float, replayed: metric_check.Replayed, subject: Subject
 ) -> metric_check.Seen:
     names = [spec.name for spec in subject.outputs]
-    labels = len(task.preprocessing.labels)
+    labels = len(task.preprocessing.labels) if task.preprocessing else 0
     return metric_check.look(recorder, lambda predict: score(task, predict), metric, replayed, names, labels)
 
 

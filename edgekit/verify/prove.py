@@ -15,7 +15,8 @@ import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.engine.process
 from edgekit_runner.artifact import sha256
 
-from edgekit.engine.specs import ProveSpec, Recheck, RecheckSpec
+from edgekit.arrays import save_arrays
+from edgekit.engine.specs import Answer, AnswerSpec, ProveSpec, Recheck, RecheckSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.formats import RUNTIMES
 from edgekit.golden import snr_db, write_golden
@@ -83,13 +84,8 @@ def recheck(spec: RecheckSpec) -> Recheck:
     """
     backend = load_backend(spec.runtime)
     golden = np.load(spec.golden, allow_pickle=False)
-    session = backend.open_session(spec.artifact.path, exact=False)
-    stored_as_is = msgspec.structs.replace(
-        spec.artifact, layout="as the model"
-    )  # golden inputs are in the file's layout
-    predictor = Predictor(session, stored_as_is, spec.artifact.inputs)
     count = len(spec.artifact.outputs)
-    got = predictor.run([golden[f"input_{i}"] for i in range(len(spec.artifact.inputs))])
+    got = _answers(backend, spec.artifact, golden)
     errors = [np.abs(g - golden[f"output_{i}"]).max() for i, g in zip(range(count), got, strict=True)]
     worst = float(np.max(errors))  # unlike max(), keeps a NaN in any position
     if not worst <= spec.golden_atol:
@@ -102,6 +98,26 @@ def recheck(spec: RecheckSpec) -> Recheck:
         findings=backend.lint(spec.artifact).findings,
         float_snr_db=_near_float(spec.artifact, golden, got),
     )
+
+
+def answer(spec: AnswerSpec) -> Answer:
+    """Writes what an artifact answers to inputs in the layout of its file.
+
+    Raises:
+        MissingRuntime: The runtime is not installed.
+    """
+    with np.load(spec.inputs, allow_pickle=False) as inputs:
+        got = _answers(load_backend(spec.runtime), spec.artifact, inputs)
+    save_arrays(Path(spec.outputs), {f"output_{i}": array for i, array in enumerate(got)})
+    return Answer(outputs=spec.outputs)
+
+
+def _answers(backend: ModuleType, artifact: Artifact, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    """Runs the artifact on input_i, which are in the layout of the file."""
+    session = backend.open_session(artifact.path, exact=False)
+    stored_as_is = msgspec.structs.replace(artifact, layout="as the model")
+    predictor = Predictor(session, stored_as_is, artifact.inputs)
+    return predictor.run([arrays[f"input_{i}"] for i in range(len(artifact.inputs))])
 
 
 def _near_float(

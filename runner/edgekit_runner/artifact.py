@@ -1,4 +1,4 @@
-"""The artifact on disk: its size, and a hash of its content that survives being saved twice.
+"""The artifact on disk: its size, and a hash of its content: of every file, where it is a folder.
 
 The hash is computed by the interpreter's own sha256: `hashlib` maps OpenSSL, 3.7 MB that the measuring process
 would hold beside the model. It hashes some 350 MB a second, a fifth of what OpenSSL does.
@@ -79,14 +79,13 @@ def sha256(path: str | Path) -> str:
 
     Args:
         path: A file: its bytes are hashed. Or a folder (.mlpackage): the sorted lines "relative path + space +
-            sha256 + newline" of the files under Data/ are. Manifest.json is left out, because its keys are random
-            for every save of one and the same program.
+            sha256 + newline" of all its files are.
     """
     place = Path(path)
     if place.is_file():
         return _sha256_file(place)
     digest = _hasher()
-    for file in _files(place / "Data"):
+    for file in _files(place):
         digest.update(f"{file.relative_to(place).as_posix()} {_sha256_file(file)}\n".encode())
     return digest.hexdigest()
 

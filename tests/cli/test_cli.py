@@ -41,7 +41,7 @@ OPTIONS = {
         "--quiet",
         "--json",
     ],
-    "verify": ["--json"],
+    "verify": ["--key", "--json"],
     "bench": ["--device", "--threads", "--protocol", "--python", "--timeout", "--json"],
     "compare": ["--device", "--threads", "--tolerance", "--protocol", "--python", "--timeout", "--json"],
     "report": ["--out", "--json"],
@@ -49,6 +49,17 @@ OPTIONS = {
     "doctor": ["--json"],
     "demo": ["--out", "--quiet", "--json"],
     "techniques": ["--json"],
+    "package": [
+        "--name",
+        "--version",
+        "--license",
+        "--for",
+        "--java-package",
+        "--sign",
+        "--previous",
+        "--out",
+        "--json",
+    ],
 }
 
 

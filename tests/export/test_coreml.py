@@ -83,6 +83,22 @@ def test_the_same_program_has_the_same_hash_and_leaves_nothing_beside_it(
     assert sorted(p.name for p in (folder / "again").iterdir()) == ["m.mlpackage"]
 
 
+def test_the_same_program_is_the_same_package_byte_for_byte(folder: Path) -> None:
+    """Also in another process and on another day: neither a date nor a random key or order is in it."""
+    packages = (folder / "float16.mlpackage", folder / "again" / "m.mlpackage")
+    first, second = (
+        {p.relative_to(place).as_posix(): p.read_bytes() for p in place.rglob("*") if p.is_file()}
+        for place in packages
+    )
+    assert first == second
+    assert sorted(first) == [
+        "Data/com.apple.CoreML/model.mlmodel",
+        "Data/com.apple.CoreML/weights/weight.bin",
+        "Manifest.json",
+    ]
+    assert b"conversion_date" not in first["Data/com.apple.CoreML/model.mlmodel"]
+
+
 def test_sizes_fall_with_the_precision(found: dict[str, Any]) -> None:
     sizes = [found[name]["size_bytes"] for name in PRECISIONS]
     assert sizes[0] > 1.5 * sizes[1] > 1.5 * sizes[2]

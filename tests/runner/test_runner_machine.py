@@ -121,14 +121,18 @@ def test_memory_without_a_rollup_falls_back(monkeypatch: pytest.MonkeyPatch, tmp
     assert memory.reset_peak() in (True, False)
 
 
-def test_package_hash_ignores_the_manifest_and_sees_the_data(tmp_path: Path) -> None:
+def test_package_hash_sees_every_file(tmp_path: Path) -> None:
     package = tmp_path / "m.mlpackage"
     (package / "Data" / "weights").mkdir(parents=True)
     (package / "Data" / "model.mlmodel").write_bytes(b"program")
     (package / "Data" / "weights" / "weight.bin").write_bytes(b"weights")
     (package / "Manifest.json").write_text("{1}")
     first = artifact.sha256(package)
-    (package / "Manifest.json").write_text("{2}")
+    for name in ("Manifest.json", "extra.json"):
+        (package / name).write_text("{2}")
+        assert artifact.sha256(package) != first
+    (package / "extra.json").unlink()
+    (package / "Manifest.json").write_text("{1}")
     assert artifact.sha256(package) == first
     shutil.move(package, tmp_path / "other.mlpackage")
     assert artifact.sha256(tmp_path / "other.mlpackage") == first

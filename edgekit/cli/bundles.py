@@ -1,0 +1,53 @@
+"""The verbs that make bundles for app builds."""
+
+from pathlib import Path
+
+import click
+
+from edgekit.cli.options import json_option
+from edgekit.cli.printing import print_json
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="What an app's build calls it: my-model.")
+@click.option("--version", required=True, help="Its semantic version: 1.2.0.")
+@click.option("--license", "license_id", required=True, help="An SPDX expression: Apache-2.0.")
+@click.option(
+    "--for", "ecosystems", required=True, help="Of android, ios, react-native, web; commas between."
+)
+@click.option("--java-package", help="In place of org.edgekit.<name>; also the Maven group.")
+@click.option("--sign", "key", type=click.Path(path_type=Path), help="An ed25519 private key in PEM.")
+@click.option("--previous", type=click.Path(path_type=Path), help="The bundle that this one follows.")
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
+@json_option
+def package(
+    folder: Path,
+    name: str,
+    version: str,
+    license_id: str,
+    ecosystems: str,
+    java_package: str | None,
+    key: Path | None,
+    previous: Path | None,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Package an exported FOLDER as what an app's build depends on by version, checks and calls."""
+    from edgekit.package.bundle.assemble import assemble, summary
+    from edgekit.package.bundle.naming import ecosystems_of, names_of
+
+    names = names_of(name, version, license_id, java_package)
+    made = assemble(folder, names, ecosystems_of(ecosystems), out, key, previous)
+    if as_json:
+        print_json(summary(made))
+        return
+    signed = ", signed" if key else ""
+    click.echo(
+        f"{out}: {made.name} {made.version} for {', '.join(made.ecosystems)}; {len(made.files)} files{signed}"
+    )
+    for target in made.targets:
+        must = f"; {target.app_must}" if target.app_must else ""
+        click.echo(
+            f"  {target.name}: {target.format} for {target.runtime}, {target.content_version[:16]}{must}"
+        )

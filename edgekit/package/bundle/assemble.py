@@ -1,0 +1,157 @@
+"""Makes a bundle of an export: all names and keys are checked first, and the folder appears whole or not at all."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgekit.errors import UserError
+from edgekit.package import manifest_file
+from edgekit.package.bundle import android, bundle_file, ios, javascript, signing
+from edgekit.package.bundle.bom import bom_of
+from edgekit.package.bundle.member import Member, take
+from edgekit.package.bundle.naming import Names
+from edgekit.records.bundle import Bundle, BundleFile, BundleTarget
+
+BOM = "bom.cdx.json"
+TARGETS, FILES = "targets", "files"
+
+
+def assemble(
+    source: Path,
+    names: Names,
+    ecosystems: Sequence[str],
+    out: Path,
+    key: Path | None = None,
+    previous: Path | None = None,
+) -> Bundle:
+    """Packages an export.
+
+    Args:
+        source: A folder that `edgekit export` wrote, or one target's folder of it.
+        names: What it is called.
+        ecosystems: Of `naming.ECOSYSTEMS`.
+        out: The folder to write.
+        key: The private key that signs.
+        previous: The bundle that it follows.
+
+    Raises:
+        UserError: Something given is wrong, or the version exists with other content.
+        VerificationError: A file of the export or of the previous bundle was altered.
+        MissingRuntime: A tool or package that was asked for is not installed.
+    """
+    signer = signing.private_key(key) if key else None
+    folders = manifest_file.target_folders(source)
+    if "android" in ecosystems:
+        android.check_tools()
+    before = bundle_file.read(previous) if previous else None
+    present = _present(out)
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
+        partial = Path(place) / "new"
+        partial.mkdir()
+        members = [take(folder, partial / TARGETS / folder.resolve().name) for folder in folders]
+        _write_ecosystems(members, names, ecosystems, partial)
+        bom = json.dumps(bom_of(members, names), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        (partial / BOM).write_text(bom, encoding="utf-8")
+        _address_by_content(partial)
+        made = Bundle(
+            schema_version=bundle_file.SCHEMA_VERSION,
+            name=names.name,
+            version=names.version,
+            license=names.license,
+            ecosystems=tuple(sorted(ecosystems)),
+            targets=tuple(_target(member, partial) for member in members),
+            files=_files(partial),
+            previous=before.version if before else "",
+        )
+        for other, where in ((before, previous), (present, out)):
+            _refuse_two_contents(made, other, where)
+        bundle_file.write(made, partial)
+        if signer is not None:
+            signing.sign(partial / bundle_file.NAME, signer)
+        if out.exists():
+            out.rename(Path(place) / "old")
+        partial.rename(out)
+    return made
+
+
+def _present(out: Path) -> Bundle | None:
+    """The bundle that stands where the new one goes. Raises UserError where something else stands there."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UserError(f"output {out} exists and is not a folder; give another -o")
+    if not out.is_dir() or not any(out.iterdir()):
+        return None
+    if not (out / bundle_file.NAME).is_file():
+        raise UserError(f"output folder {out} exists and is no bundle; give another -o or empty it")
+    return bundle_file.read(out)
+
+
+def _refuse_two_contents(made: Bundle, other: Bundle | None, where: Path | None) -> None:
+    if other is None:
+        return
+    if other.name == made.name and other.version == made.version and content_of(other) != content_of(made):
+        raise UserError(
+            f"{where} is {made.name} {made.version} already, with other content; one version has one content: give a higher "
+            "--version"
+        )
+
+
+def content_of(bundle: Bundle) -> dict[str, str]:
+    """What the models of a bundle are: target -> hash."""
+    return {target.name: target.content_version for target in bundle.targets}
+
+
+def _write_ecosystems(members: Sequence[Member], names: Names, ecosystems: Sequence[str], out: Path) -> None:
+    if "android" in ecosystems:
+        android.write(members, names, out / "android")
+    if "ios" in ecosystems:
+        ios.write(members, names, out / "ios")
+    if "react-native" in ecosystems:
+        javascript.write_react_native(members, names, out / "react-native")
+    if "web" in ecosystems:
+        javascript.write_web(members, names, out / "web")
+
+
+def _target(member: Member, root: Path) -> BundleTarget:
+    return BundleTarget(
+        name=member.target,
+        format=member.manifest.file.format,
+        runtime=member.manifest.target.runtime,
+        content_version=member.manifest.model.content_version,
+        manifest=(member.folder / manifest_file.NAME).relative_to(root).as_posix(),
+        app_must=member.app_must,
+    )
+
+
+def _address_by_content(root: Path) -> None:
+    """Copies every file of the targets to files/<sha256>: an app that updates over the air asks for hashes."""
+    (root / FILES).mkdir()
+    for path in sorted((root / TARGETS).rglob("*")):
+        if path.is_file():
+            shutil.copyfile(path, root / FILES / hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _files(root: Path) -> tuple[BundleFile, ...]:
+    found = [
+        BundleFile(
+            path=path.relative_to(root).as_posix(),
+            bytes=path.stat().st_size,
+            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in root.rglob("*")
+        if path.is_file()
+    ]
+    return tuple(sorted(found, key=lambda file: file.path))
+
+
+def summary(bundle: Bundle) -> dict[str, object]:
+    """The bundle without its list of files, as plain data."""
+    plain: dict[str, object] = msgspec.to_builtins(bundle)
+    plain["files"] = len(bundle.files)
+    return plain

@@ -1,0 +1,196 @@
+"""One exported target as a bundle takes it: its files checked and copied, its golden answers as plain files beside them."""
+
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edgekit.arrays import save_arrays
+from edgekit.engine import process
+from edgekit.engine.catalogue import ANSWER
+from edgekit.engine.specs import AnswerSpec
+from edgekit.errors import UserError
+from edgekit.package import image, manifest_file
+from edgekit.records import Artifact, Preprocessing
+from edgekit.records.manifest import Input, Manifest, Output
+
+NUMBERS = {"float32": "f32", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "u8"}
+BORDER = 3  # pixels around a picture whose centre is cut out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One target in the bundle.
+
+    Attributes:
+        folder: Its folder in the bundle.
+        app_must: What the app has to do itself, "" where nothing.
+        golden: The content of golden/golden.json.
+    """
+
+    folder: Path
+    manifest: Manifest
+    app_must: str
+    golden: dict[str, Any]
+
+    @property
+    def target(self) -> str:
+        """The name of the target."""
+        return self.manifest.target.name
+
+    @property
+    def model(self) -> Path:
+        """The file or folder of the model."""
+        return self.folder / self.manifest.file.path
+
+    @property
+    def has_image(self) -> bool:
+        """Whether a photo is a golden input."""
+        return "image" in self.golden
+
+
+def take(source: Path, place: Path) -> Member:
+    """Copies one exported target to `place`.
+
+    Args:
+        source: A folder with a manifest.
+        place: The folder to make.
+
+    Raises:
+        UserError: There is no valid manifest, a link stands in the model, or labels do not fit the output.
+        VerificationError: A file is gone or was altered.
+    """
+    artifact, manifest = manifest_file.artifact_of(source)
+    model = source / manifest.file.path
+    for path in (model, *(model.rglob("*") if model.is_dir() else ())):
+        if path.is_symlink():
+            raise UserError(f"{path} is a link; a bundle takes files alone: export again")
+    _check_labels(manifest, source)
+    place.mkdir(parents=True)
+    copy = shutil.copytree if model.is_dir() else shutil.copyfile
+    copy(model, place / manifest.file.path)
+    for name in (manifest_file.NAME, manifest.golden.path):
+        shutil.copyfile(source / name, place / name)
+    golden = _write_golden(place, artifact, manifest)
+    return Member(folder=place, manifest=manifest, app_must=_app_must(manifest, golden), golden=golden)
+
+
+def _check_labels(manifest: Manifest, source: Path) -> None:
+    labels = manifest.preprocessing.labels if manifest.preprocessing else ()
+    shapes = [output.shape for output in manifest.signature.outputs]
+    if labels and not any(len(labels) in shape for shape in shapes):
+        raise UserError(
+            f"{source / manifest_file.NAME} has {len(labels)} labels, but its outputs are {', '.join(map(str, shapes))}: give "
+            "one label for each class"
+        )
+
+
+def _app_must(manifest: Manifest, golden: Mapping[str, Any]) -> str:
+    if "image" in golden:
+        return ""
+    wanted = "; ".join(f"{i.name}: {i.dtype} {list(i.shape)}" for i in manifest.signature.inputs)
+    return f"the app makes the input tensors itself, no preprocessing of an image is known: {wanted}"
+
+
+def _write_golden(place: Path, artifact: Artifact, manifest: Manifest) -> dict[str, Any]:
+    """Writes golden/: little-endian files and golden.json, which names them."""
+    folder = place / "golden"
+    folder.mkdir()
+    with np.load(place / manifest.golden.path, allow_pickle=False) as pair:
+        arrays = {key: pair[key] for key in pair.files if key.startswith(("input_", "output_"))}
+    found: dict[str, Any] = {"atol": manifest.golden.atol, **_sides(folder, arrays, manifest, "")}
+    photo = _photo(arrays, manifest)
+    if photo is not None:
+        assert manifest.preprocessing is not None
+        tensor = image.tensor_of(photo, manifest.preprocessing)
+        outputs = _answer(place, artifact, manifest, tensor)
+        save_arrays(folder / "image.npz", {"image": photo, "input_0": tensor, **outputs})
+        (folder / "image.u8").write_bytes(photo.tobytes())
+        found["image"] = {
+            "file": "image.u8",
+            "height": photo.shape[0],
+            "width": photo.shape[1],
+            "channels": photo.shape[2],
+            "input_atol": level_of(manifest.preprocessing),
+            **_sides(folder, {"input_0": tensor, **outputs}, manifest, "image_"),
+        }
+    text = json.dumps(found, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    (folder / "golden.json").write_text(text, encoding="utf-8")
+    return found
+
+
+def level_of(preprocessing: Preprocessing) -> float:
+    """What one level of a pixel is in the tensor: how far another implementation may be off."""
+    return preprocessing.scale / min(map(abs, preprocessing.std)) * 1.001
+
+
+def _sides(
+    folder: Path, arrays: Mapping[str, np.ndarray], manifest: Manifest, prefix: str
+) -> dict[str, list[dict[str, Any]]]:
+    sides: dict[str, list[dict[str, Any]]] = {}
+    signature: dict[str, tuple[Input | Output, ...]] = {
+        "input": manifest.signature.inputs,
+        "output": manifest.signature.outputs,
+    }
+    for side, specs in signature.items():
+        for i, spec in enumerate(specs):
+            array = arrays[f"{side}_{i}"]
+            plain = array.astype(np.float32) if array.dtype.kind == "f" else array
+            dtype = plain.dtype.name
+            if dtype not in NUMBERS:
+                raise UserError(
+                    f"{spec.name} is {dtype}; plain golden files hold {', '.join(NUMBERS)}: convert it in the model"
+                )
+            name = f"{prefix}{side}_{i}.{NUMBERS[dtype]}"
+            (folder / name).write_bytes(plain.astype(plain.dtype.newbyteorder("<")).tobytes())
+            entry = {"name": spec.name, "file": name, "dtype": dtype, "shape": list(plain.shape)}
+            sides.setdefault(f"{side}s", []).append(entry)
+    return sides
+
+
+def _photo(arrays: Mapping[str, np.ndarray], manifest: Manifest) -> np.ndarray | None:
+    """An image that the preprocessing turns into nearly the golden input; larger where something is resized or cut."""
+    asked, inputs = manifest.preprocessing, manifest.signature.inputs
+    if asked is None or len(inputs) != 1 or inputs[0].layout not in ("NCHW", "NHWC"):
+        return None
+    channels = inputs[0].shape[1 if asked.layout == "NCHW" else 3]
+    if channels not in (1, 3) or {len(asked.mean), len(asked.std)} - {1, channels}:
+        return None
+    photo = image.image_of(arrays["input_0"], asked)
+    if asked.resize is not None:
+        photo = photo.repeat(2, 0).repeat(2, 1)
+    elif asked.crop is not None:
+        photo = np.pad(photo, ((BORDER, BORDER), (BORDER, BORDER), (0, 0)), mode="edge")
+    made = image.tensor_of(photo, asked)
+    if made.shape != tuple(inputs[0].shape):
+        raise UserError(
+            f"preprocessing makes a tensor of {list(made.shape)}, but {inputs[0].name} is {list(inputs[0].shape)}; correct "
+            "resize and crop in the task and export again"
+        )
+    return photo
+
+
+def _answer(place: Path, artifact: Artifact, manifest: Manifest, tensor: np.ndarray) -> dict[str, np.ndarray]:
+    """Runs the artifact on the tensor in its runtime."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as work:
+        inputs, outputs = Path(work) / "inputs.npz", Path(work) / "outputs.npz"
+        save_arrays(inputs, {"input_0": tensor})
+        spec = AnswerSpec(
+            artifact=msgspec.structs.replace(artifact, path=str(place / manifest.file.path)),
+            runtime=manifest.target.runtime,
+            inputs=str(inputs),
+            outputs=str(outputs),
+        )
+        process.run(ANSWER, spec, Path(work), label=f"golden image of {manifest.target.name}")
+        with np.load(outputs, allow_pickle=False) as found:
+            arrays = {key: found[key] for key in found.files}
+    if not all(math.isfinite(float(array.sum())) for array in arrays.values()):
+        raise UserError(f"{manifest.target.name} answers its golden image with NaN or infinity; export again")
+    return arrays

@@ -1,0 +1,163 @@
+"""A bundle in the tools of app builds: `make test-bundles`. Each test skips with the reason where its tool is missing.
+
+EDGEKIT_NPM names a folder whose node_modules holds onnxruntime-web, typescript, react-native-fast-tflite,
+onnxruntime-react-native and playwright-core.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from exported_net import write_export
+
+from edgekit.cli.main import main
+
+pytestmark = pytest.mark.bundles
+PARTS = Path(__file__).parents[1] / "support" / "app_builds"
+
+
+def need(*tools: str) -> None:
+    for tool in tools:
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is not installed")
+
+
+def run(*command: object, folder: Path, **variables: object) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
+    return subprocess.run(
+        [str(part) for part in command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    need("javac")
+    place = tmp_path_factory.mktemp("bundle")
+    write_export(place / "export")
+    options = [
+        "--name",
+        "tiny",
+        "--version",
+        "1.2.0",
+        "--license",
+        "MIT",
+        "--for",
+        "android,react-native,web",
+    ]
+    result = CliRunner().invoke(main, ["package", str(place / "export"), *options, "-o", str(place / "dist")])
+    assert result.exit_code == 0, result.output
+    return place / "dist"
+
+
+@pytest.fixture
+def npm(dist: Path, tmp_path: Path) -> Path:
+    """The packages of the bundle beside the node_modules that they need."""
+    need("node")
+    modules = Path(os.environ.get("EDGEKIT_NPM", "")) / "node_modules"
+    if not os.environ.get("EDGEKIT_NPM") or not modules.is_dir():
+        pytest.skip("EDGEKIT_NPM names no folder with node_modules")
+    for name in ("web", "react-native"):
+        shutil.copytree(dist / name, tmp_path / name)
+    for place in (tmp_path, tmp_path / "web"):
+        (place / "node_modules").symlink_to(modules.resolve())
+    return tmp_path
+
+
+def test_gradle_takes_the_aar_by_version_and_refuses_an_altered_one(dist: Path, tmp_path: Path) -> None:
+    need("gradle")
+    shutil.copytree(PARTS / "gradle", tmp_path / "app")
+    shutil.copytree(dist, tmp_path / "dist")
+    command = ("gradle", "--offline", "--no-daemon", "-q", "compileJava")
+    places = {"DIST": tmp_path / "dist", "GRADLE_USER_HOME": tmp_path / "home"}
+    done = run(*command, folder=tmp_path / "app", **places)
+    assert done.returncode == 0, done.stderr
+    assert "edgekit: tiny 1.2.0 ok" in done.stdout and "resolved tiny-onnx-1.2.0.aar" in done.stdout
+    (aar,) = (tmp_path / "dist").rglob("*.aar")
+    data = bytearray(aar.read_bytes())
+    data[len(data) // 2] ^= 1
+    aar.write_bytes(data)
+    done = run(*command, folder=tmp_path / "app", **places)
+    assert done.returncode != 0 and "edgekit: checksum mismatch for android/maven" in done.stderr
+
+
+def test_a_signed_apk_holds_the_model_stored_and_aligned_and_is_reproducible(
+    dist: Path, tmp_path: Path
+) -> None:
+    need("aapt2", "zipalign", "apksigner", "keytool")
+    framework = Path("/usr/share/android-framework-res/framework-res.apk")
+    if not framework.is_file():
+        pytest.skip("android-framework-res is not installed")
+    (aar,) = dist.rglob("*.aar")
+    with zipfile.ZipFile(aar) as archive:
+        archive.extractall(tmp_path, [name for name in archive.namelist() if name.startswith("assets/")])
+    done = run("sh", PARTS / "apk.sh", framework, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Verified using v2 scheme (APK Signature Scheme v2): true" in done.stdout
+    first, second = ((tmp_path / name).read_bytes() for name in ("one.apk", "two.apk"))
+    assert first == second
+    manifest = json.loads((dist / "targets" / "arm-mobile" / "manifest.json").read_text())
+    with zipfile.ZipFile(tmp_path / "one.apk") as apk:
+        info = apk.getinfo("assets/edgekit/tiny/onnx/model.onnx")
+        assert info.compress_type == zipfile.ZIP_STORED
+        assert hashlib.sha256(apk.read(info)).hexdigest() == manifest["artifacts"][0]["sha256"]
+
+
+def test_kotlin_compiles_without_a_warning(dist: Path, tmp_path: Path) -> None:
+    need("kotlinc")
+    sources = dist / "android" / "src" / "tiny-onnx"
+    from edgekit.package.bundle.templating import TEMPLATES
+
+    java = sorted((sources / "java").rglob("*.java"))
+    classes = tmp_path / "classes"
+    done = run("javac", "-sourcepath", TEMPLATES / "stubs", "-d", classes, *java, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kotlin = next((sources / "kotlin").glob("*.kt"))
+    done = run("kotlinc", "-Werror", "-cp", classes, "-d", tmp_path / "out", kotlin, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_typescript_is_strict(npm: Path) -> None:
+    shutil.copyfile(PARTS / "tsconfig.json", npm / "tsconfig.json")
+    done = run(npm / "node_modules" / ".bin" / "tsc", "-p", "tsconfig.json", folder=npm)
+    assert done.returncode == 0, done.stdout
+
+
+def test_node_reproduces_the_golden_answers(npm: Path) -> None:
+    shutil.copyfile(PARTS / "golden.mjs", npm / "golden.mjs")
+    done = run("node", "golden.mjs", folder=npm)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["sha256"] and found["tensor"] and max(found["errors"]) <= found["atol"]
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_proves_itself_in_chromium(npm: Path, width: int) -> None:
+    need("chromium")
+    shutil.copyfile(PARTS / "page.mjs", npm / "page.mjs")
+    done = run("node", "page.mjs", shutil.which("chromium"), width, folder=npm)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["result"]["ok"] and found["result"]["sha256"] == "ok", found
+    assert not found["scrolls"] and found["errors"] == []
+    assert found["answer"].count(":") >= 4  # of a photo that was handed to it
+
+
+@pytest.mark.parametrize(
+    ("altered", "byte"),
+    [("model.onnx", 200), ("golden/image.u8", (8 * 16 + 8) * 3), ("golden/output_0.f32", 3)],
+)
+def test_the_page_refuses_what_was_altered(npm: Path, altered: str, byte: int) -> None:
+    """A byte of the model, of the pixel in the middle, and the exponent of an answer."""
+    need("chromium")
+    shutil.copyfile(PARTS / "page.mjs", npm / "page.mjs")
+    data = bytearray((npm / "web" / altered).read_bytes())
+    data[byte] ^= 0x40
+    (npm / "web" / altered).write_bytes(data)
+    done = run("node", "page.mjs", shutil.which("chromium"), 390, folder=npm)
+    assert not json.loads(done.stdout)["result"]["ok"]

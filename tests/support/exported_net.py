@@ -1,0 +1,62 @@
+"""A folder as `edgekit export` leaves it, without an export: a small ONNX net of an image, its golden pair and its manifest."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from builders import accepted, target_report
+from edgekit_runner.artifact import sha256
+from onnx import TensorProto, helper, numpy_helper
+
+from edgekit.package import manifest_file
+from edgekit.records import Artifact, Preprocessing, TensorSpec
+from edgekit.target import load_target
+
+SIDE, CLASSES = 8, 4
+PREPROCESSING = Preprocessing(
+    mean=(0.4, 0.5, 0.6),
+    std=(0.2, 0.25, 0.3),
+    layout="NCHW",
+    labels=("cat", "dög", 'a "bird"', "$x"),
+    resize=12,
+    crop=(SIDE, SIDE),
+)
+
+
+def write_export(
+    place: Path,
+    preprocessing: Preprocessing | None = PREPROCESSING,
+    target: str = "arm-mobile",
+    seed: int = 0,
+) -> Path:
+    """Writes place/<target>/ for a net of one product with random weights; returns it."""
+    folder = place / target
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(3 * SIDE * SIDE, CLASSES)).astype(np.float32) / 8
+    x = TensorSpec(name="photo", shape=(1, 3, SIDE, SIDE), dtype="float32")
+    y = TensorSpec(name="scores", shape=(1, CLASSES), dtype="float32")
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["photo"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], ["scores"]),
+        ],
+        "tiny",
+        *([helper.make_tensor_value_info(s.name, TensorProto.FLOAT, s.shape)] for s in (x, y)),
+        [numpy_helper.from_array(weights, "w")],
+    )
+    path = folder / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    given = rng.normal(size=x.shape).astype(np.float32).clip(-1.5, 1.2)
+    np.savez(folder / manifest_file.GOLDEN, input_0=given, output_0=given.reshape(1, -1) @ weights)
+    artifact = Artifact(
+        path=str(path), format="onnx", precision="float32", size_bytes=path.stat().st_size, sha256=sha256(path),
+        inputs=(x,), outputs=(y,), layout="NCHW", toolchain={"onnx": "1.19.0"},
+    )  # fmt: skip
+    done: Any = accepted(artifact)
+    content = manifest_file.build(
+        target_report(done), done, load_target(target), "tiny", preprocessing, 1e-3, folder
+    )
+    manifest_file.write(content, folder)
+    return folder
