@@ -50,6 +50,15 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
     return program
 
 
+def wide_inputs(program: ExportedProgram) -> ExportedProgram:
+    """Lets whole numbers of 8 bits come in as int32: Core ML takes no others, and the values are the same."""
+    names = set(map(str, program.graph_signature.user_inputs))
+    for node in program.graph.nodes:
+        if node.name in names and node.meta["val"].dtype in (torch.uint8, torch.int8):
+            node.meta["val"] = node.meta["val"].to(torch.int32)
+    return program
+
+
 def _untranslated(program: ExportedProgram) -> set[OpOverload]:
     """Returns the operators that coremltools does not translate, or not with the arguments that torch leaves out."""
     called = {node.target for node in program.graph.nodes if isinstance(node.target, OpOverload)}

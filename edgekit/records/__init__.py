@@ -35,6 +35,7 @@ from edgekit.records.inputs import (
     TaskFacts,
     TensorSpec,
 )
+from edgekit.records.interface import Interface, Tree
 from edgekit.records.report import Attempt, Decision, ParetoPoint, Report, Shortfall, StageTime, TargetReport
 from edgekit.records.results import (
     Blame,
@@ -62,6 +63,7 @@ __all__ = [
     "Decision",
     "Figure",
     "FloatLayer",
+    "Interface",
     "Kind",
     "LayerDegradation",
     "LayerTime",
@@ -92,6 +94,7 @@ __all__ = [
     "TaskFacts",
     "TensorSpec",
     "Traced",
+    "Tree",
     "Verdict",
     "WidthRow",
     "WidthTable",

@@ -10,6 +10,7 @@ from edgekit.engine.specs import CompressSpec, Steps
 from edgekit.errors import UserError
 from edgekit.records import Candidate, Step
 from edgekit.records._options import read
+from edgekit.trace.door import flat_task
 from edgekit.trace.metric import seed_everything
 from edgekit.trace.promise import promised
 
@@ -23,7 +24,7 @@ def compress(spec: CompressSpec) -> Candidate:
     """
     options = _options(spec.step, _where(spec))
     seed_everything(spec.context.seed)
-    task = spec.source.load()
+    task = flat_task(spec.source.load(), spec.candidate.interface)
     module = importlib.import_module(f"edgekit.techniques.{spec.step.technique}")
     made: Candidate = module.apply(spec.candidate, task, options, spec.context)
     traced = spec.context.traced
