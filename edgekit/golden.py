@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 from edgekit_runner.stats.deviation import snr_db as snr_db
 
-from edgekit.arrays import save_arrays, to_layout
+from edgekit.arrays import save_arrays, to_layout, to_model
 from edgekit.records import Artifact, Record, Traced
-from edgekit.structure import to_model
 
 # Kernels of other CPUs round differently: a golden output may move by this share of its largest magnitude.
 FLOAT_MARGIN_DB = 3.0  # another machine's rounding may cost this much of the distance to float

@@ -3,7 +3,7 @@
 import logging
 import re
 
-import torch  # noqa: F401  torch and torchvision before coremltools, or the process dies (libtriton after TensorFlow)
+import torch
 import torchvision  # noqa: F401
 
 # isort: split

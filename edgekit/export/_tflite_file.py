@@ -58,7 +58,9 @@ def ordered(found: Artifact, inputs: Sequence[TensorSpec], outputs: Sequence[Ten
         named = {spec.name: spec for spec in mine}
         known = set(named) == {spec.name for spec in theirs}
         sides.append(
-            tuple(msgspec.structs.replace(named[s.name], batch_axis=s.batch_axis) for s in theirs) if known else mine
+            tuple(msgspec.structs.replace(named[s.name], batch_axis=s.batch_axis) for s in theirs)
+            if known
+            else mine
         )
     return msgspec.structs.replace(found, inputs=sides[0], outputs=sides[1])
 

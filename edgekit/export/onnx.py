@@ -92,9 +92,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     )
 
 
-def _convert(
-    program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]
-) -> onnx.ModelProto:
+def _convert(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
     """Runs torch.onnx's own converter, kept quiet: it prints a progress report."""
     log = logging.getLogger("torch.onnx")
     level = log.level

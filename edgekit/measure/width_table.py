@@ -31,8 +31,8 @@ from edgekit.prune.latency.width_plan import widths_to_measure
 from edgekit.prune.shrink import cuttable
 from edgekit.records import Artifact, Precision, WidthRow, WidthTable
 from edgekit.techniques import prune
+from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import seed_everything
-from edgekit.trace.door import flat_task
 from edgekit.trace.model import examples_of
 
 ROUNDS = 40

@@ -132,7 +132,9 @@ def checked(batch: object, like: Batch, number: int) -> Batch:
     tensors = tuple(_tensor(value, where) for value in values)
     one = _is_one(tensors, like)  # whose samples need not be first
     for index, (tensor, want) in enumerate(zip(tensors, like, strict=True)):
-        _check(tensor, want, want if one else tensors[0], f"{where}, input {index}" if len(like) > 1 else where)
+        _check(
+            tensor, want, want if one else tensors[0], f"{where}, input {index}" if len(like) > 1 else where
+        )
     return tensors
 
 
@@ -159,7 +161,7 @@ def _check(tensor: torch.Tensor, want: torch.Tensor, first: torch.Tensor, where:
     given, expected = list(tensor.shape), list(want.shape)
     if given[1:] != expected[1:] or tensor.dim() != want.dim():
         raise TaskError(f"{where} has shape {given}; the model takes {['N', *expected[1:]]}, any N")
-    if expected and given != expected and (given[0] < expected[0] or given[0] != first.shape[0]):
+    if expected and (given[0] < expected[0] or given[0] != first.shape[0]):
         raise TaskError(
             f"{where} holds {given[0]} samples; expected at least {expected[0]}, the same in all inputs"
         )

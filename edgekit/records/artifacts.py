@@ -3,8 +3,8 @@
 from typing import Literal
 
 from edgekit.records._base import Record
-from edgekit.records.interface import Interface
 from edgekit.records.inputs import Precision, Preprocessing, Quant, Recipe, Scheme, TaskFacts, TensorSpec
+from edgekit.records.interface import Interface
 
 
 class Traced(Record):

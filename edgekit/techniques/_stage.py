@@ -10,7 +10,7 @@ from edgekit.engine.specs import CompressSpec, Steps
 from edgekit.errors import UserError
 from edgekit.records import Candidate, Step
 from edgekit.records._options import read
-from edgekit.trace.door import flat_task
+from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import seed_everything
 from edgekit.trace.promise import promised
 

@@ -8,7 +8,8 @@ import torch
 from edgekit.errors import ConversionError, EdgekitError, TaskError
 from edgekit.quant import prepare, prepare_keras, proven
 from edgekit.task import Task, describe
-from edgekit.trace.door import FlatTask, example_tensor, flattened
+from edgekit.trace.flat import FlatTask, flattened
+from edgekit.trace.leaves import example_tensor
 from edgekit.trace.sources import keras, state
 
 

@@ -13,7 +13,7 @@ import torch
 from edgekit.golden import snr_db
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Traced
-from edgekit.structure import in_rows
+from edgekit.trace.structure import in_rows
 
 SAMPLES = 8  # of those that the trace kept
 CEILING_DB = 200.0  # stands for no error at all: a record is JSON

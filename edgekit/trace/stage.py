@@ -15,17 +15,16 @@ import numpy as np
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
-from edgekit import structure
-from edgekit.arrays import check_shapes, digest, save_arrays
+from edgekit.arrays import check_shapes, digest, from_model, save_arrays
 from edgekit.engine import fingerprint
 from edgekit.engine.specs import TraceSpec
 from edgekit.errors import MissingRuntime, TaskError
 from edgekit.quant import calibrate, graph_macs, program
 from edgekit.records import Interface, TaskFacts, TensorSpec, Traced
 from edgekit.task import Task
-from edgekit.trace import calibration_check, metric_check
-from edgekit.trace.door import flat_task, flattened
+from edgekit.trace import calibration_check, metric_check, structure
 from edgekit.trace.door import look as look_at
+from edgekit.trace.flat import flat_task, flattened
 from edgekit.trace.metric import score, seed_everything
 from edgekit.trace.model import checked, count_weights, examples_of, export_with_doubts, model_of
 from edgekit.trace.recorder import Recorder
@@ -130,8 +129,8 @@ def _subject(
     keras_file, doubts = keras.keep(model, work / "model.keras")
     return Subject(
         call=_torch_call(model, interface),
-        inputs=_specs("input", examples, interface and (interface.inputs, interface.input_axes)),
-        outputs=_specs("output", outputs, interface and (interface.outputs, interface.output_axes)),
+        inputs=_specs("input", examples, (interface.inputs, interface.input_axes) if interface else None),
+        outputs=_specs("output", outputs, (interface.outputs, interface.output_axes) if interface else None),
         interface=interface,
         program=str(work / "program.pt2"),
         tensorflow=keras_file,
@@ -176,9 +175,7 @@ class Read(NamedTuple):
     statistics: calibration_check.Statistics
 
 
-def _read_calibration(
-    task: Task, examples: tuple[torch.Tensor, ...], inputs: Sequence[TensorSpec]
-) -> Read:
+def _read_calibration(task: Task, examples: tuple[torch.Tensor, ...], inputs: Sequence[TensorSpec]) -> Read:
     """Checks the batches before any work is spent on them.
 
     Raises:
@@ -189,7 +186,7 @@ def _read_calibration(
         return Read("none", statistics)
     for number, batch in enumerate(islice(calibrate.yielded(task.calibration), CALIBRATION_BATCHES)):
         arrays = [tensor.numpy() for tensor in calibrate.checked(batch, examples, number)]
-        statistics.add([structure.from_model(a, spec.batch_axis) for a, spec in zip(arrays, inputs, strict=True)])
+        statistics.add([from_model(a, spec.batch_axis) for a, spec in zip(arrays, inputs, strict=True)])
         hashes.append(digest(arrays))
     if not hashes:
         raise TaskError(calibrate.NO_BATCH)

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgekit.arrays import as_arrays, check_shapes, from_layout, to_layout
+from edgekit.arrays import as_arrays, check_shapes, from_layout, from_model, to_layout, to_model
 from edgekit.errors import VerificationError
 from edgekit.records import Artifact, TensorSpec
-from edgekit.structure import from_model, shapes, to_model
+from edgekit.trace.structure import shapes
 
 
 class Session(Protocol):
@@ -74,7 +74,10 @@ class Predictor:
     def _one(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         outputs = self._session.run(self.feeds(arrays))
         return [
-            from_model(from_layout(decode(np.asarray(outputs[spec.name]), spec), self._artifact.layout), spec.batch_axis)
+            from_model(
+                from_layout(decode(np.asarray(outputs[spec.name]), spec), self._artifact.layout),
+                spec.batch_axis,
+            )
             for spec in self._artifact.outputs
         ]
 

@@ -15,15 +15,14 @@ import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.engine.process
 from edgekit_runner.artifact import sha256
 
-from edgekit.arrays import save_arrays
+from edgekit.arrays import save_arrays, to_model
 from edgekit.engine.specs import Answer, AnswerSpec, ProveSpec, Recheck, RecheckSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.formats import RUNTIMES
 from edgekit.golden import snr_db, write_golden
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
-from edgekit.structure import to_model
 from edgekit.trace import promise
-from edgekit.trace.door import flat_task
+from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import score, seed_everything
 from edgekit.verify.lint import demand_integers
 from edgekit.verify.parity import ComparingPredictor, Comparison

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgekit.arrays import from_model, to_model
 from edgekit.errors import TaskError
 from edgekit.records import Interface, TensorSpec, Tree
 
@@ -32,7 +33,7 @@ class Answer(dict[str, Any]):
 
     def __getitem__(self, key: Any) -> Any:
         """Returns an entry by its name, or by its position among those that are not None."""
-        return super().__getitem__(key) if isinstance(key, str) else tuple(self.values())[key]
+        return super().__getitem__(key) if isinstance(key, str) else list(self.values())[key]
 
 
 # ------------------------------------------------------------------------------------------------ arguments
@@ -51,18 +52,18 @@ def bound(interface: Interface, args: Sequence[Any], kwargs: Mapping[str, Any], 
         TaskError: An argument is missing, given twice or unknown.
     """
     names = [name for name in map(str, interface.arguments.keys) if name != interface.variadic]
-    if len(args) == 1 and not kwargs and isinstance(args[0], Mapping) and _no_dict_first(interface):
-        args, kwargs = (), args[0]
-    found = dict(zip(names, args, strict=False))
-    rest = args[len(names) :]
+    given, by_name = list(args), dict(kwargs)
+    if len(given) == 1 and not by_name and isinstance(given[0], Mapping) and _no_dict_first(interface):
+        given, by_name = [], dict(given[0])
+    found, rest = dict(zip(names, given, strict=False)), given[len(names) :]
     if rest and not interface.variadic:
-        raise TaskError(f"{who} holds {len(args)} inputs; the model takes {len(names)}: {', '.join(names)}")
-    twice = [name for name in kwargs if name in found]
-    unknown = [name for name in kwargs if name not in names]
+        raise TaskError(f"{who} holds {len(given)} inputs; the model takes {len(names)}: {', '.join(names)}")
+    twice = [name for name in by_name if name in found]
+    unknown = [name for name in by_name if name not in names]
     if twice or unknown:
         what = f"{twice[0]!r} twice" if twice else f"{unknown[0]!r}"
         raise TaskError(f"{who} gives {what}; the model takes {', '.join(names)}")
-    found |= kwargs
+    found |= by_name
     if interface.variadic:
         found[interface.variadic] = tuple(rest)
     return found
@@ -83,7 +84,9 @@ def flatten(interface: Interface, given: Mapping[str, Any], who: str) -> list[An
         if name in given:
             _collect(tree, given[str(name)], f"{who}, input {name}", leaves)
         elif tree.kind not in ("none", "value"):
-            raise TaskError(f"{who} gives no {name!r}; the model takes {', '.join(map(str, interface.arguments.keys))}")
+            raise TaskError(
+                f"{who} gives no {name!r}; the model takes {', '.join(map(str, interface.arguments.keys))}"
+            )
     return [leaves[i] for i in range(len(interface.inputs))]
 
 
@@ -92,7 +95,9 @@ def _collect(tree: Tree, value: Any, where: str, leaves: dict[int, Any]) -> None
         leaves[tree.index] = value
     elif tree.kind in ("none", "value"):
         if value != tree.value:
-            raise TaskError(f"{where} is {value!r}; the artifact has {tree.value!r} built in, as example_inputs say")
+            raise TaskError(
+                f"{where} is {value!r}; the artifact has {tree.value!r} built in, as example_inputs say"
+            )
     else:
         parts = _parts(tree, value, where)
         for key, item in zip(tree.keys or range(len(tree.items)), tree.items, strict=True):
@@ -103,9 +108,15 @@ def _parts(tree: Tree, value: Any, where: str) -> Any:
     named = tree.kind in ("dict", "object")
     if named and not isinstance(value, Mapping) and hasattr(value, "__dict__"):
         value = vars(value)
-    fits = isinstance(value, Mapping) and set(value) >= set(tree.keys) if named else isinstance(value, list | tuple)
+    fits = (
+        isinstance(value, Mapping) and set(value) >= set(tree.keys)
+        if named
+        else isinstance(value, list | tuple)
+    )
     if not fits or (not named and len(value) != len(tree.items)):
-        wanted = f"a dict of {', '.join(map(str, tree.keys))}" if named else f"a {tree.kind} of {len(tree.items)}"
+        wanted = (
+            f"a dict of {', '.join(map(str, tree.keys))}" if named else f"a {tree.kind} of {len(tree.items)}"
+        )
         raise TaskError(f"{where} is a {type(value).__name__}; the model takes {wanted}")
     return value
 
@@ -130,20 +141,6 @@ def rows(interface: Interface, leaves: Sequence[Any], who: str) -> list[np.ndarr
         np.repeat(a[None], count, 0) if axis is None else np.moveaxis(a, axis, 0) if a.ndim > axis else a
         for a, axis, _ in pairs
     ]
-
-
-def to_model(array: Any, axis: int | None) -> Any:
-    """Turns samples in rows, [N, ...], into what the model takes; without an axis, the first row."""
-    if axis is None:
-        return array[0]
-    return array if axis == 0 else np.moveaxis(array, 0, axis)
-
-
-def from_model(array: np.ndarray, axis: int | None) -> np.ndarray:
-    """Turns what the model answered into rows, [N, ...]; without an axis, one row."""
-    if axis is None:
-        return array[None]
-    return array if axis == 0 else np.moveaxis(array, axis, 0)
 
 
 def in_rows(
@@ -215,7 +212,7 @@ def _object(place: str, fields: dict[Any, Any]) -> Any:
     """Makes an object of its own class, where that can be found and takes arrays."""
     module, _, name = place.partition(":")
     try:
-        found = importlib.import_module(module)
+        found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
         return found(**fields)
