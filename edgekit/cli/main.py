@@ -28,6 +28,7 @@ from edgekit.cli.options import (
 )
 from edgekit.cli.printing import budget_text, print_json, print_table, show
 from edgekit.cli.techniques import techniques
+from edgekit.engine.output import absolute
 from edgekit.errors import EdgekitError, Stopped
 
 
@@ -38,6 +39,7 @@ class Verbs(click.Group):
         """Runs a verb; an expected error ends it with one sentence on stderr and its exit code."""
         telemetry.switch_off()
         try:
+            absolute(Path())  # a current folder that was removed stops every verb
             return super().invoke(ctx)
         except EdgekitError as error:
             click.echo(f"edgekit: {_with_notes(error)}", err=True)
