@@ -43,14 +43,18 @@ def _take(folder: Path) -> None:
         raise UserError(
             f"{folder} is {kind}, and edgekit keeps its own files there; remove it, then run again"
         )
-    if POSIX:
-        _check_owner(folder, found)
-        if stat.S_IMODE(found.st_mode) != RIGHTS:
-            folder.chmod(RIGHTS)
+    check_owner(folder, found)
+    if POSIX and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UserError(
+            f"{folder} may be written by others, who could have put code there; remove it, then run again"
+        )
+    if POSIX and stat.S_IMODE(found.st_mode) != RIGHTS:
+        folder.chmod(RIGHTS)
 
 
-def _check_owner(place: Path, found: os.stat_result) -> None:
-    if found.st_uid != os.geteuid():
+def check_owner(place: Path, found: os.stat_result) -> None:
+    """Raises UserError for what belongs to another user."""
+    if POSIX and found.st_uid != os.geteuid():
         raise UserError(
             f"{place} belongs to another user (uid {found.st_uid}): what is in it could run code as you; remove it, or work "
             "elsewhere"
@@ -81,8 +85,7 @@ def open_file(folder: Path, name: str) -> IO[str]:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             raise UserError(f"{place} is no plain file of edgekit's; remove it, then run again")
-        if POSIX:
-            _check_owner(place, found)
+        check_owner(place, found)
     except UserError:
         os.close(handle)
         raise

@@ -155,6 +155,12 @@ def test_one_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
         assert stat.S_IMODE(work.stat().st_mode) == 0o700
 
 
+def test_one_that_others_could_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".out.edgekit-work").mkdir()
+    (tmp_path / ".out.edgekit-work").chmod(0o775)
+    refused(tmp_path / "out", "may be written by others, who could have put code there")
+
+
 def refused(out: Path, why: str) -> None:
     with pytest.raises(UserError, match=why), work_folder(out, True, print):
         pytest.fail("must refuse before anything is read or removed")

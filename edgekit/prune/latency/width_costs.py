@@ -57,7 +57,7 @@ class Store:
         self._rows = {kept.micro: kept for kept in read(self.path, self.conditions)} | self._rows
         self._rows[row.micro] = row
         kept = Kept(version=VERSION, conditions=self.conditions, rows=tuple(self._rows.values()))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1))
         partial.replace(self.path)
