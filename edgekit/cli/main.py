@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from edgekit_runner import telemetry
 
 from edgekit.cli.bundles import package
 from edgekit.cli.devices import bench, compare
@@ -35,6 +36,7 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a verb; an expected error ends it with one sentence on stderr and its exit code."""
+        telemetry.switch_off()
         try:
             return super().invoke(ctx)
         except EdgekitError as error:
