@@ -16,6 +16,7 @@ import click
 from edgekit_runner import telemetry
 
 from edgekit.cli.bundles import package
+from edgekit.cli.cache import cache
 from edgekit.cli.devices import bench, compare
 from edgekit.cli.options import (
     RUN,
@@ -252,6 +253,7 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
 
 
 main.add_command(bench)
+main.add_command(cache)
 main.add_command(compare)
 main.add_command(package)
 main.add_command(techniques)

@@ -18,6 +18,7 @@ RUN = (
     "resume",
     "stage_timeout_s",
     "keep_work",
+    "cache",
 )  # the options of `run_options` that deploy takes under the same names
 
 
@@ -114,6 +115,11 @@ def run_options(command: F) -> F:
             "--keep-work",
             is_flag=True,
             help="Keep the folder of the stages, for python -m edgekit.engine.replay.",
+        ),
+        click.option(
+            "--cache/--no-cache",
+            default=True,
+            help="Take finished stages from the user's cache and keep them there; see edgekit cache.",
         ),
         click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
     ]

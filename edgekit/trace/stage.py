@@ -16,7 +16,7 @@ import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
 from edgekit.arrays import check_shapes, digest, save_arrays
-from edgekit.engine import fingerprint
+from edgekit.engine import fingerprint, parts
 from edgekit.engine.specs import TraceSpec
 from edgekit.errors import MissingRuntime, TaskError
 from edgekit.quant import calibrate, graph_macs, program
@@ -78,8 +78,9 @@ def trace(spec: TraceSpec) -> Traced:
         ),
         fingerprint={
             **subject.content,
-            "what the metric asks": fingerprint.of_text(*recorder.questions(), repr(metric)),
-            "the calibration data": read.content,
+            parts.QUESTIONS: fingerprint.of_text(*recorder.questions()),
+            parts.METRIC: repr(metric),
+            parts.CALIBRATION: read.content,
             **fingerprint.of_task(task, lambda: seed_everything(spec.seed)),
         },
     )
@@ -119,8 +120,8 @@ def _subject(task: Task, examples: tuple[torch.Tensor, ...], work: Path) -> Subj
         parameters=sum(p.numel() for p in model.parameters()),
         weights=count_weights(exported),
         content={
-            "the model's graph": fingerprint.of_text(exported.graph_module.code),
-            "the model's weights": fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
+            parts.GRAPH: fingerprint.of_text(exported.graph_module.code),
+            parts.WEIGHTS: fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
         },
         macs=graph_macs.count(exported),
         doubts=(*kept, *undone, *doubts),

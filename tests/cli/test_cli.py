@@ -38,6 +38,7 @@ OPTIONS = {
         "--resume",
         "--stage-timeout",
         "--keep-work",
+        "--no-cache",
         "--quiet",
         "--json",
     ],
@@ -49,6 +50,7 @@ OPTIONS = {
     "doctor": ["--json"],
     "demo": ["--out", "--quiet", "--json"],
     "techniques": ["--json"],
+    "cache": ["list", "clear"],
     "package": [
         "--name",
         "--version",
