@@ -17,7 +17,7 @@ from edgekit.engine.cache import cache_folder
 from edgekit.engine.catalogue import CHECK, LOOK
 from edgekit.engine.events import Event, EventLog
 from edgekit.engine.families import TORCH
-from edgekit.engine.machine import machine_facts
+from edgekit.engine.machine import jobs_at_once, machine_facts
 from edgekit.engine.output import check_output, output_folder
 from edgekit.engine.reference_check import check_reference
 from edgekit.engine.specs import Steps, TraceSpec
@@ -35,8 +35,6 @@ from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, Tar
 from edgekit.target import Target, load_target, target_names
 from edgekit.task import Task, TaskSource, pickle_task
 
-JOBS = 2  # stages at once; each is a process of one to four gigabytes
-
 
 def deploy(
     task: Task | str,
@@ -47,7 +45,7 @@ def deploy(
     isa: str | None = None,
     settings: dict[str, str] | None = None,
     seed: int = 0,
-    jobs: int = JOBS,
+    jobs: int | None = None,
     recipes: Iterable[str] = (),
     explore: bool = False,
     resume: bool = False,
@@ -67,7 +65,8 @@ def deploy(
             machine's.
         settings: Text for the function that a reference names.
         seed: The seed of everything random.
-        jobs: How many stages run at once; each is a process of one to four gigabytes.
+        jobs: How many stages run at once, each a process of one to four gigabytes; None is one a core, as far as memory
+            reaches.
         recipes: In place of the profiles' ladders, see `edgekit.ladder.recipe_parser`.
         explore: Tries every recipe and ships the best accepted one, not the first.
         resume: Continues with the stages that a stopped run on `out` finished.
@@ -103,7 +102,7 @@ def deploy(
     ):
         if servers is not None:
             servers.warm_up(TORCH)
-        stages = Stages(work, jobs, log, stage_timeout_s)
+        stages = Stages(work, jobs or jobs_at_once(), log, stage_timeout_s)
         request, time = _trace(task, settings or {}, stages, work, seed)
         request = msgspec.structs.replace(request, explore=explore)
         parts = _fingerprint(request)

@@ -27,7 +27,7 @@ from edgekit.cli.options import (
     run_options,
     task_options,
 )
-from edgekit.cli.printing import budget_text, print_json, print_table, show
+from edgekit.cli.printing import budget_text, print_json, print_table, say_timings, show
 from edgekit.cli.techniques import techniques
 from edgekit.engine.output import absolute
 from edgekit.errors import EdgekitError, Stopped
@@ -152,6 +152,7 @@ def export(
     settings: tuple[str, ...],
     out: Path,
     quiet: bool,
+    timings: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -163,6 +164,8 @@ def export(
     budget, given = read_given(options), read_settings(settings)
     with _stoppable(), progress(quiet) as listener:
         report = deploy(task, targets, out, budget=budget, isa=isa, settings=given, on_event=listener, **how)
+    if timings:
+        say_timings(report)
     show(report, out, as_json)
 
 

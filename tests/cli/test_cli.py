@@ -39,6 +39,7 @@ OPTIONS = {
         "--stage-timeout",
         "--keep-work",
         "--no-cache",
+        "--timings",
         "--quiet",
         "--json",
     ],
