@@ -13,13 +13,15 @@ from edgekit_runner.host.environment import local_isa
 
 from edgekit import requirements
 from edgekit.engine import fingerprint, process, warm
+from edgekit.engine.cache import cache_folder
 from edgekit.engine.catalogue import CHECK, LOOK
 from edgekit.engine.events import Event, EventLog
 from edgekit.engine.families import TORCH
-from edgekit.engine.machine import machine_facts
+from edgekit.engine.machine import jobs_at_once, machine_facts
 from edgekit.engine.output import check_output, output_folder
 from edgekit.engine.reference_check import check_reference
 from edgekit.engine.specs import Steps, TraceSpec
+from edgekit.engine.stage_cache import STAGES, StageCache
 from edgekit.engine.stages import Stages
 from edgekit.engine.workspace import invalidate_if_changed, work_folder
 from edgekit.errors import ConversionError, UserError
@@ -33,8 +35,6 @@ from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, Tar
 from edgekit.target import Target, load_target, target_names
 from edgekit.task import Task, TaskSource, pickle_task
 
-JOBS = 2  # stages at once; each is a process of one to four gigabytes
-
 
 def deploy(
     task: Task | str,
@@ -45,12 +45,13 @@ def deploy(
     isa: str | None = None,
     settings: dict[str, str] | None = None,
     seed: int = 0,
-    jobs: int = JOBS,
+    jobs: int | None = None,
     recipes: Iterable[str] = (),
     explore: bool = False,
     resume: bool = False,
     stage_timeout_s: float | None = None,
     keep_work: bool = False,
+    cache: bool = True,
     on_event: Callable[[Event], None] | None = None,
 ) -> Report:
     """Exports `task` for every target and writes the folder `out`, whole or not at all.
@@ -64,13 +65,15 @@ def deploy(
             machine's.
         settings: Text for the function that a reference names.
         seed: The seed of everything random.
-        jobs: How many stages run at once; each is a process of one to four gigabytes.
+        jobs: How many stages run at once, each a process of one to four gigabytes; None is one a core, as far as memory
+            reaches.
         recipes: In place of the profiles' ladders, see `edgekit.ladder.recipe_parser`.
         explore: Tries every recipe and ships the best accepted one, not the first.
         resume: Continues with the stages that a stopped run on `out` finished.
         stage_timeout_s: Wall time, in seconds, after which a stage counts as hung and is ended, in place of each stage's
             own limit of hours; 0 is none.
         keep_work: Keeps the folder of the stages, `.<out>.edgekit-work`, for `python -m edgekit.engine.replay`.
+        cache: Whether finished stages are kept in the user's cache, and taken from there; time is always measured.
         on_event: Is told of stages that begin and end.
 
     Returns:
@@ -99,10 +102,13 @@ def deploy(
     ):
         if servers is not None:
             servers.warm_up(TORCH)
-        stages = Stages(work, jobs, log, stage_timeout_s)
+        stages = Stages(work, jobs or jobs_at_once(), log, stage_timeout_s)
         request, time = _trace(task, settings or {}, stages, work, seed)
         request = msgspec.structs.replace(request, explore=explore)
-        invalidate_if_changed(work, _fingerprint(request), log.note)
+        parts = _fingerprint(request)
+        invalidate_if_changed(work, parts, log.note)
+        if cache:
+            _use_cache(stages, parts, log)
         _raise_if_impossible(profiles, levels, budget, request)
         results = _walk_all(profiles, levels, budget, request, stages)
         _raise_if_nothing_converts(results)
@@ -113,6 +119,13 @@ def deploy(
         report = _report(request, budget if isinstance(budget, Budget) else None, placed, time)
         folders.write_report(report, partial)
     return report
+
+
+def _use_cache(stages: Stages, parts: Mapping[str, str], log: EventLog) -> None:
+    try:
+        stages.use(StageCache(cache_folder(STAGES)), parts)
+    except OSError as error:
+        log.note(f"no cache: {error}")
 
 
 def _of_all() -> list[str]:

@@ -159,6 +159,11 @@ class Target(Record):
         return arch in self.isa.arch and isa in self.isa.levels
 
 
+def without_ladder(target: Target) -> Target:
+    """Returns what a stage must know of a target: another ladder or budget changes nothing of what is made for it."""
+    return msgspec.structs.replace(target, ladder=(), budget=Budget())
+
+
 RUNGS = "_rungs.toml"  # those that ladders share
 
 

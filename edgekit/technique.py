@@ -28,6 +28,7 @@ class Technique:
         gives: The form that it leaves for the next step, or for the exporter; "file" leaves nothing for a next step.
         precision: The precision of a recipe that ends with it.
         needs: What the task must bring.
+        scores: Whether it asks the task's metric, or trains: its result depends on the task's code.
         shared: Whether its result knows of no target: it is made once for all targets that ask for the same.
         keeps_weights: Whether every weight stays, in the width of its precision; other techniques may leave some out.
         at_export: Whether there is nothing to compute before the exporter, which reads the recipe's precision: no stage is
@@ -50,6 +51,7 @@ class Technique:
     gives: Form = "float program"
     precision: Precision = "float32"
     needs: tuple[Need, ...] = ()
+    scores: bool = False
     shared: bool = False
     keeps_weights: bool = False
     at_export: bool = False
@@ -66,12 +68,12 @@ class Technique:
 
 _ROWS = (
     # float programs of float programs
-    Technique(name="prune", shared=True, of_modules=True, mends="cost", timed_scope="latency"),
-    Technique(name="distill", shared=True, needs=("training",)),
-    Technique(name="sparsify", shared=True, makes_zeros=True),
-    Technique(name="lottery", shared=True, needs=("training",), makes_zeros=True),
+    Technique(name="prune", scores=True, shared=True, of_modules=True, mends="cost", timed_scope="latency"),
+    Technique(name="distill", scores=True, shared=True, needs=("training",)),
+    Technique(name="sparsify", scores=True, shared=True, makes_zeros=True),
+    Technique(name="lottery", scores=True, shared=True, needs=("training",), makes_zeros=True),
     Technique(name="palettize", shared=True),
-    Technique(name="binarize", shared=True, needs=("training",)),
+    Technique(name="binarize", scores=True, shared=True, needs=("training",)),
     Technique(name="lowrank", shared=True),
     # integers
     Technique(
@@ -89,6 +91,7 @@ _ROWS = (
         gives="quantized program",
         precision="int8",
         needs=("calibration",),
+        scores=True,
         keeps_weights=True,
         between_operators=True,
         layer_times=True,
@@ -98,6 +101,7 @@ _ROWS = (
         gives="quantized program",
         precision="int8",
         needs=("calibration", "training"),
+        scores=True,
         keeps_weights=True,
         between_operators=True,
         always_listed=True,
@@ -141,6 +145,7 @@ _ROWS = (
         gives="half-precision program",
         precision="float16",
         needs=("calibration",),
+        scores=True,
         keeps_weights=True,
     ),
     Technique(

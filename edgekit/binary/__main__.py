@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import click
+from edgekit_runner import telemetry
 
 from edgekit.errors import EdgekitError, MissingRuntime, UserError
 
@@ -19,6 +20,7 @@ ENDINGS = {".onnx": ".xml", ".pt2": ".safetensors"}
 @click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="File to write.")
 def main(source: Path, out: Path) -> None:
     """Runs the command line; its help is the head of the module."""
+    telemetry.switch_off()
     try:
         click.echo(convert(source, out))
     except EdgekitError as error:

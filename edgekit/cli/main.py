@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from edgekit_runner import telemetry
 
 from edgekit.cli.bundles import package
+from edgekit.cli.cache import cache
 from edgekit.cli.devices import bench, compare
 from edgekit.cli.options import (
     RUN,
@@ -25,8 +27,9 @@ from edgekit.cli.options import (
     run_options,
     task_options,
 )
-from edgekit.cli.printing import budget_text, print_json, print_table, show
+from edgekit.cli.printing import budget_text, print_json, print_table, say_timings, show
 from edgekit.cli.techniques import techniques
+from edgekit.engine.output import absolute
 from edgekit.errors import EdgekitError, Stopped
 
 
@@ -35,7 +38,9 @@ class Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a verb; an expected error ends it with one sentence on stderr and its exit code."""
+        telemetry.switch_off()
         try:
+            absolute(Path())  # a current folder that was removed stops every verb
             return super().invoke(ctx)
         except EdgekitError as error:
             click.echo(f"edgekit: {_with_notes(error)}", err=True)
@@ -147,6 +152,7 @@ def export(
     settings: tuple[str, ...],
     out: Path,
     quiet: bool,
+    timings: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -158,6 +164,8 @@ def export(
     budget, given = read_given(options), read_settings(settings)
     with _stoppable(), progress(quiet) as listener:
         report = deploy(task, targets, out, budget=budget, isa=isa, settings=given, on_event=listener, **how)
+    if timings:
+        say_timings(report)
     show(report, out, as_json)
 
 
@@ -248,6 +256,7 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
 
 
 main.add_command(bench)
+main.add_command(cache)
 main.add_command(compare)
 main.add_command(package)
 main.add_command(techniques)

@@ -18,7 +18,17 @@ RUN = (
     "resume",
     "stage_timeout_s",
     "keep_work",
+    "cache",
 )  # the options of `run_options` that deploy takes under the same names
+
+
+def _read_jobs(_context: click.Context, _option: click.Parameter, text: str) -> int | None:
+    """Reads the number of --jobs; None is auto."""
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise click.BadParameter(f"{text!r} is neither a whole number of at least 1 nor auto")
+    return int(text)
 
 
 def budget_options(command: F) -> F:
@@ -94,10 +104,11 @@ def run_options(command: F) -> F:
         ),
         click.option(
             "--jobs",
-            type=click.IntRange(1),
-            default=2,
+            default="auto",
             show_default=True,
-            help="Stages at once; each takes 1 to 4 GB.",
+            callback=_read_jobs,
+            metavar="N",
+            help="Stages at once, each of 1 to 4 GB; auto: one a core, as far as memory reaches.",
         ),
         click.option(
             "--explore", is_flag=True, help="Try every recipe and ship the best accepted one, not the first."
@@ -115,6 +126,12 @@ def run_options(command: F) -> F:
             is_flag=True,
             help="Keep the folder of the stages, for python -m edgekit.engine.replay.",
         ),
+        click.option(
+            "--cache/--no-cache",
+            default=True,
+            help="Take finished stages from the user's cache and keep them there; see edgekit cache.",
+        ),
+        click.option("--timings", is_flag=True, help="Print on stderr where the time went."),
         click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),
     ]
     for option in reversed(options):

@@ -22,6 +22,14 @@ def show(report: Any, out: Path, as_json: bool) -> None:
     report.raise_for_budget()
 
 
+def say_timings(report: Any) -> None:
+    """Prints on stderr where the time of a run went."""
+    from edgekit.report import timings
+
+    for line in timings.lines(report):
+        say(line)
+
+
 def print_table(report: Any) -> None:
     """Prints the table of a report, in colour on a terminal."""
     from rich.console import Console

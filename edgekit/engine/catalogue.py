@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from edgekit import technique
 from edgekit.engine import specs
 from edgekit.engine.families import TENSORFLOW, TORCH
+from edgekit.engine.parts import CALIBRATION, CODE, METRIC, QUESTIONS, TRAINING
 from edgekit.records import (
     Artifact,
     Blame,
@@ -34,6 +36,10 @@ def _family_of_export(spec: specs.ExportSpec) -> str:
     return TENSORFLOW if spec.candidate.saved_model else spec.target.format
 
 
+def _ignored_by_compress(spec: specs.CompressSpec) -> tuple[str, ...]:
+    return () if technique.of(spec.step).scores else (METRIC, CODE, TRAINING)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage(Generic[S, R]):
     """A function of one spec.
@@ -47,6 +53,7 @@ class Stage(Generic[S, R]):
         alone: It measures time: it has the machine to itself, a fresh interpreter, and none of the settings that make
             torch fast.
         family: Which frameworks it needs, see `edgekit.engine.families`.
+        ignores: The parts of the run's fingerprint that its result does not depend on.
     """
 
     name: str
@@ -56,6 +63,7 @@ class Stage(Generic[S, R]):
     limit_s: float = 2 * HOUR_S
     alone: bool = False
     family: Callable[[S], str] = lambda _spec: TORCH
+    ignores: Callable[[S], tuple[str, ...]] = lambda _spec: ()
 
 
 TRACE = Stage(
@@ -74,6 +82,7 @@ COMPRESS = Stage(
     spec=specs.CompressSpec,
     result=Candidate,
     limit_s=7 * 24 * HOUR_S,
+    ignores=_ignored_by_compress,
 )
 SAVED_MODEL = Stage(
     name="saved-model",
@@ -87,6 +96,7 @@ EXPORT = Stage(
     spec=specs.ExportSpec,
     result=Artifact,
     family=_family_of_export,
+    ignores=lambda _spec: (QUESTIONS, METRIC, CALIBRATION, TRAINING, CODE),  # all in the candidate
 )
 PROVE = Stage(
     name="verify",

@@ -55,6 +55,12 @@ def memory_bytes(what: str) -> int | None:
     return next((int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(what)), None)
 
 
+def _cpu_s() -> float:
+    """Returns the CPU seconds of this process and of those that it has waited for."""
+    times = os.times()
+    return round(times.user + times.system + times.children_user + times.children_system, 3)
+
+
 def call(spec_path: Path) -> dict[str, Any]:
     """Calls the function that a spec.json names, in this process; returns its result as plain data."""
     job = json.loads(spec_path.read_bytes())
@@ -119,6 +125,7 @@ def run(spec_path: Path, result_path: Path, *, shared_bytes: int = 0) -> None:
     answer |= {
         "peak_memory_bytes": peak and peak - shared_bytes,
         "shared_memory_bytes": shared_bytes,
+        "cpu_s": _cpu_s(),
         "wall_s": round(time.perf_counter() - started, 3),
     }
     _leave(answer, result_path)

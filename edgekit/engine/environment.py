@@ -2,6 +2,11 @@
 
 import os
 import sys
+from pathlib import Path
+
+from edgekit_runner.telemetry import NO_TELEMETRY
+
+from edgekit.engine.cache import cache_folder
 
 # Page faults are expensive on virtual machines: keeping big blocks on glibc's heap made torch CPU work up to 3x faster.
 GLIBC_ENV = {
@@ -25,11 +30,20 @@ def environment(*, tuned: bool) -> dict[str, str]:
     # so that the task's modules are found
     path = {"PYTHONPATH": os.pathsep.join(entry for entry in dict.fromkeys(sys.path) if entry)}
     if not tuned:
-        return path
+        return {**path, **NO_TELEMETRY}
     return {
         **QUIET_ENV,
         **path,
+        **NO_TELEMETRY,
         **KERAS_ENV,
+        **_keras_home(),
         **PASSIVE_ENV,
         **(GLIBC_ENV if sys.platform == "linux" else {}),
     }
+
+
+def _keras_home() -> dict[str, str]:
+    """Keras writes ~/.keras/keras.json when it is imported; where the user has no such folder, it gets one in the cache."""
+    if "KERAS_HOME" in os.environ or (Path.home() / ".keras").is_dir():
+        return {}
+    return {"KERAS_HOME": str(cache_folder("keras"))}

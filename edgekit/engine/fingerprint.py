@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.arrays import digest
+from edgekit.engine.parts import CODE, RANDOM, TRAINING, UNREADABLE
 from edgekit.task import Task, describe
 
 TRAINING_BATCHES = 2  # a training set may hold millions of samples: the first batches stand for it
@@ -32,9 +33,9 @@ def of_task(task: Task, seed: Callable[[], None]) -> dict[str, str]:
     """
     training = task.training
     functions = [task.metric, *([training.loss] if training else [])]
-    found = {"the task's code": _of_code(functions)}
+    found = {CODE: _of_code(functions)}
     if training is not None:
-        found["the training data"] = _of_training(training.batches, seed)
+        found[TRAINING] = _of_training(training.batches, seed)
     return found
 
 
@@ -49,8 +50,8 @@ def _of_training(batches: Iterable[Any], seed: Callable[[], None]) -> str:
         try:
             found.append(of_text(*(of_batch(batch) for batch in islice(batches, TRAINING_BATCHES))))
         except Exception as error:
-            return f"unreadable: {describe(error)}"
-    return found[0] if found[0] == found[1] else "other batches each time they are read"
+            return f"{UNREADABLE}{describe(error)}"
+    return found[0] if found[0] == found[1] else RANDOM
 
 
 def of_tensors(tensors: Mapping[str, Any]) -> str:

@@ -1,29 +1,64 @@
-"""Output folders: written beside their place and renamed into it, never half there."""
+"""Output folders: written in a work folder and renamed into their place, never half there.
+
+A folder that cannot be renamed itself, such as a volume mounted into a container, keeps its place: what is in it is moved,
+entry by entry, and a run that was killed in between is undone at the next start.
+"""
 
 import errno
+import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekit.errors import DiskFull, UserError
 
 MARK = "report.json"
-PARTIAL, OLD = "out", "old"  # the new output and the former one, in the work folder
+WORK = "edgekit-work"
+# in the work folder: the new output, the whole former one, and the former one while its entries are moved one by one
+PARTIAL, OLD, MOVING = "out", "old", "moving"
+MOUNTS = Path("/proc/self/mountinfo")
+LONGEST_INSIDE = "x" * 200  # no name that a run makes in its folders is longer
 
 
 def check_output(out: Path) -> None:
     """Checks that an output folder may be written.
 
     Raises:
-        UserError: `out` is neither free nor empty nor an edgekit folder that may be replaced.
+        UserError: No folder can have this name, or `out` is neither free nor empty nor an edgekit folder that may be replaced.
     """
+    _check_name(out)
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UserError(f"output {out} exists and is not a folder; give another -o")
-    if out.is_dir() and any(out.iterdir()) and not _is_ours(out / MARK):
+    if out.is_dir() and any(_entries(out)) and not _is_ours(out / MARK):
         raise UserError(
             f"output folder {out} exists and was not written by edgekit; give another -o or empty it"
         )
+
+
+def _check_name(out: Path) -> None:
+    """Asks the system about the longest path that will be made."""
+    place = absolute(out)
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            os.lstat(work_place(place) / LONGEST_INSIDE)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        shown = ascii(str(out)) if len(str(out)) <= 80 else f"{str(out)[:80]!a}..."
+        raise UserError(f"output {shown} cannot be the name of a folder: {why}; give another -o") from error
+
+
+def absolute(path: Path) -> Path:
+    """Returns the absolute form of a path.
+
+    Raises:
+        UserError: It is relative, and the current folder is gone.
+    """
+    try:
+        return path.absolute()
+    except FileNotFoundError as error:
+        raise UserError("the current folder was removed; change into one that exists (cd)") from error
 
 
 def _is_ours(mark: Path) -> bool:
@@ -34,25 +69,46 @@ def _is_ours(mark: Path) -> bool:
         return False
 
 
+def work_place(out: Path) -> Path:
+    """Returns where the work folder of an output lies: beside it, on the same file system, because results are renamed.
+
+    It lies inside where the output cannot be renamed: a mount point, or a folder in one that may not be written.
+    """
+    fixed = out.is_dir() and (_is_mount(out) or not os.access(out.parent, os.W_OK | os.X_OK))
+    return out / f".{WORK}" if fixed else out.parent / f".{out.name}.{WORK}"
+
+
+def _is_mount(folder: Path) -> bool:
+    """Whether something is mounted here; what is bound from the same file system only the list of mounts tells."""
+    if os.path.ismount(folder):
+        return True
+    try:
+        lines = MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:  # not Linux
+        return False
+    points = (line.split(" ")[4] for line in lines)
+    return str(folder.resolve()) in {re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), p) for p in points}
+
+
 @contextmanager
 def output_folder(out: Path, work: Path) -> Iterator[Path]:
     """Yields a folder in `work` to write into; on success it takes `out`'s place, on any error nothing is left.
 
     Args:
         out: The output folder.
-        work: A folder beside `out` that belongs to this process alone: renaming needs the same file system, and what a
-            killed process leaves there is found again.
+        work: Its work folder (`work_place`), which belongs to this process alone: renaming needs the same file system, and
+            what a killed process leaves there is found again.
 
     Raises:
-        UserError: The disk runs full.
+        UserError: The disk runs full, or the result cannot be put into its place.
     """
     check_output(out)
-    out = out.absolute()  # "." has no name to rename
+    out = absolute(out)  # "." has no name to rename
     partial = work / PARTIAL
     try:
         partial.mkdir()
         yield partial
-        _replace(partial, out, work / OLD)
+        _publish(partial, out, work)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFull(f"the disk is full while writing {out}; nothing was changed") from error
@@ -61,24 +117,68 @@ def output_folder(out: Path, work: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _replace(partial: Path, out: Path, old: Path) -> None:
-    """Renames twice; `put_back` undoes the first for a process that was killed between them."""
-    if not out.exists():
-        partial.rename(out)
-        return
-    out.rename(old)
+def _publish(partial: Path, out: Path, work: Path) -> None:
+    """Moves the former output aside and the new one in; `put_back` undoes what a process that was killed left half done."""
     try:
-        partial.rename(out)
-    except OSError:
-        old.rename(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        if work.parent == out:
+            _replace_entries(partial, out, work)
+        elif out.exists():
+            out.rename(work / OLD)
+            partial.rename(out)
+        else:
+            partial.rename(out)
+    except OSError as error:
+        put_back(out, work)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(
+            f"the result cannot be put at {out}: {error.strerror}; what was there is unchanged, give another -o"
+        ) from error
+    shutil.rmtree(work / OLD, ignore_errors=True)
+
+
+def _replace_entries(partial: Path, out: Path, work: Path) -> None:
+    moving = work / MOVING
+    moving.mkdir()
+    _move(out, moving)
+    moving.rename(work / OLD)
+    _move(partial, out)
 
 
 def put_back(out: Path, work: Path) -> None:
-    """Restores the former output, where a killed process had moved it aside and nothing has taken its place."""
-    if (work / OLD).is_dir() and not out.exists():
-        (work / OLD).rename(out)
+    """Makes an output whole again that a killed process left between two renames: the former one, or the new one if it is there.
+
+    Killed itself, it continues with its next call.
+    """
+    if work.parent != out:
+        _put_folder_back(out, work / OLD)
+        return
+    if (work / OLD).is_dir():
+        (work / PARTIAL).mkdir(exist_ok=True)
+        _move(out, work / PARTIAL)
+        (work / OLD).rename(work / MOVING)
+    if (work / MOVING).is_dir():
+        _move(work / MOVING, out)
+        (work / MOVING).rmdir()
+
+
+def _put_folder_back(out: Path, old: Path) -> None:
+    if not old.is_dir():
+        return
+    if out.is_dir() and any(out.iterdir()):
+        shutil.rmtree(old)  # the new one is in its place
+    else:
+        old.rename(out)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """Yields what is in an output folder, except for a work folder."""
+    return (entry for entry in folder.iterdir() if entry.name != f".{WORK}")
+
+
+def _move(source: Path, target: Path) -> None:
+    for entry in list(_entries(source)):
+        entry.rename(target / entry.name)
 
 
 def copy_content(source: Path, target: Path) -> None:

@@ -187,6 +187,7 @@ def _time(label: str, answer: dict[str, Any], wall_s: float, reused: bool = Fals
         peak_memory_bytes=answer["peak_memory_bytes"],
         shared_memory_bytes=answer["shared_memory_bytes"],
         reused=reused,
+        cpu_s=answer["cpu_s"],
     )
 
 

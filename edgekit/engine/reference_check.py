@@ -67,8 +67,10 @@ def _bound(statement: ast.AST) -> Iterator[str]:
 
 
 def _binds_unseen(statements: list[ast.AST]) -> bool:
-    """Whether names may come from elsewhere: a star import, `__getattr__`, `globals()`, `exec`, `setattr`, `vars`."""
+    """Whether names may come from elsewhere (a star import, `__getattr__`, `globals()`, ...), or it raises at once."""
     for statement in statements:
+        if isinstance(statement, ast.Raise):
+            return True
         if isinstance(statement, ast.ImportFrom) and any(each.name == "*" for each in statement.names):
             return True
         if isinstance(statement, Function) and statement.name == "__getattr__":

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit.engine import child
+from edgekit.engine import child, private
 from edgekit.engine.environment import environment
 from edgekit.errors import EdgekitError, UserError
 
@@ -27,7 +27,7 @@ def replay(folder: Path, work: Path) -> dict[str, Any]:
         Its result as plain data.
 
     Raises:
-        UserError: `folder` is not a stage's folder.
+        UserError: `folder` is not a stage's folder, or another user's: a stage runs what its files say.
         Exception: Whatever the stage raises, as it is.
     """
     place = folder / child.SPEC
@@ -36,6 +36,7 @@ def replay(folder: Path, work: Path) -> dict[str, Any]:
             f"{folder} is no stage's folder: it holds no {child.SPEC}; such folders lie in .OUT.edgekit-work/TARGET/ of a run with "
             "--keep-work, or of one that was stopped"
         )
+    private.check_owner(folder, folder.stat())
     own = json.dumps(str(folder.absolute()))[1:-1]
     text = place.read_text(encoding="utf-8").replace(own, json.dumps(str(work))[1:-1])
     (work / child.SPEC).write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,11 @@ from edgekit.engine import process
 from edgekit.engine.catalogue import TRACE, Stage
 from edgekit.engine.child import LOG
 from edgekit.engine.events import Event
+from edgekit.engine.identity import TRACE as TRACED
+from edgekit.engine.identity import Places, of_stage
+from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import TraceSpec
+from edgekit.engine.stage_cache import StageCache
 from edgekit.records import Record, StageTime, Traced
 
 S = TypeVar("S", bound=Record)
@@ -107,6 +111,10 @@ class Stages:
         self._locks: dict[str, threading.Lock] = {}
         self._used: list[tuple[str, Path]] = []
         self._stop = threading.Event()
+        self._places = Places(work)
+        self._cache: StageCache | None = None
+        self._parts: Mapping[str, str] = {}
+        self._machine: Mapping[str, str] = {}
         self.slots = Slots(jobs)
 
     def run(
@@ -135,16 +143,49 @@ class Stages:
             self._work / (target or SHARED) / f"{name or stage.name}-{key(stage.function, spec(UNNAMED))}"
         )
         self._use(target, folder)
-        found = process.reuse(label, stage.result, folder)
+        identity = self._identity(stage, spec(UNNAMED), folder)
+        found = self._found(stage, label, folder, identity)
         if found is not None:
             self._on_event(Event(target=target, stage=label, state="reused", wall_s=found[1].wall_s))
             return found
-        return self._fresh(stage, spec(folder), folder, target, label)
+        made = self._fresh(stage, spec(folder), folder, target, label)
+        if self._cache is not None and identity is not None:
+            self._cache.keep(identity, folder, self._places, label)
+        return made
+
+    def use(self, cache: StageCache, parts: Mapping[str, str]) -> None:
+        """Takes finished stages from a cache from now on, and keeps them there.
+
+        Args:
+            cache: Where they are kept.
+            parts: The fingerprint of this run.
+        """
+        self._cache, self._parts, self._machine = cache, parts, machine_facts()
+
+    def _identity(self, stage: Stage[S, R], spec: S, folder: Path) -> str | None:
+        if self._cache is None:
+            return None
+        identity = of_stage(stage, spec, self._parts, self._places, self._machine)
+        if identity is not None:
+            self._places.know(folder, identity)
+        return identity
+
+    def _found(
+        self, stage: Stage[S, R], label: str, folder: Path, identity: str | None
+    ) -> tuple[R, StageTime] | None:
+        """Returns what the stage left, here or in the cache."""
+        found = process.reuse(label, stage.result, folder)
+        if found is not None or self._cache is None or identity is None:
+            return found
+        if not self._cache.take(identity, folder, self._places):
+            return None
+        return process.reuse(label, stage.result, folder)
 
     def trace(self, spec: Callable[[Path], TraceSpec]) -> tuple[Traced, StageTime]:
         """Runs the first stage, always: it tells whether the model and the data are still the same."""
         folder = self._work / SHARED / "trace"
         self._use("", folder)
+        self._places.know(folder, TRACED)
         return self._fresh(TRACE, spec(folder), folder, "", "trace")
 
     def stop(self) -> None:

@@ -1,7 +1,7 @@
 """The folder of an unfinished run: it keeps finished stages, so that a run that was killed can continue.
 
-It lies beside the output, `.<name>.edgekit-work`, because results are renamed into their place and that needs one
-file system. One run at a time owns it, by a lock that the system takes back when the owner dies. It is gone after a
+It lies beside the output, `.<name>.edgekit-work`, or in it where the output is a mount point (see `edgekit.engine.output`).
+It is its user's alone: stages load programs from it, and a resumed run trusts what it finds. One run at a time owns it, by a lock that the system takes back when the owner dies. It is gone after a
 normal end; a run that was stopped leaves it, as soon as it holds one finished stage.
 
 A stage is kept under a key of what went in (see `edgekit.engine.stages`). What all stages rest on, the model, the data, the
@@ -17,8 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from edgekit.engine import private
 from edgekit.engine.child import RESULT
-from edgekit.engine.output import PARTIAL, put_back
+from edgekit.engine.output import PARTIAL, absolute, put_back, work_place
 from edgekit.errors import DiskFull, UserError
 
 FINGERPRINT, LOCK, TRACE = "fingerprint.json", "lock", "trace"
@@ -41,8 +42,8 @@ def work_folder(out: Path, resume: bool, say: Say, keep: bool = False) -> Iterat
     Raises:
         UserError: Another run writes `out`, or the folder cannot be made.
     """
-    out = out.absolute()
-    work = out.parent / f".{out.name}.edgekit-work"
+    out = absolute(out)
+    work = work_place(out)
     with _locked(work, out):
         put_back(out, work)
         _begin(work, resume, say)
@@ -123,9 +124,9 @@ def _locked(work: Path, out: Path) -> Iterator[None]:
 def _open_lock(work: Path, out: Path) -> IO[str]:
     while True:
         try:
-            work.mkdir(parents=True, exist_ok=True)
-            file = (work / LOCK).open("a+")
-        except FileNotFoundError:  # its last owner removed the folder just now
+            private.make_folder(work)
+            file = private.open_file(work, LOCK)
+        except private.Gone:  # its last owner removed the folder just now
             continue
         except OSError as error:
             raise UserError(f"cannot write beside {out}: {error.strerror}") from error
@@ -137,7 +138,8 @@ def _open_lock(work: Path, out: Path) -> IO[str]:
                 f"another run (process {owner}) is writing {out}; wait until it ends, or give another -o"
             )
         if _is_there(file, work / LOCK):
-            file.truncate(0)
+            file.seek(0)
+            file.truncate()
             file.write(str(os.getpid()))
             file.flush()
             return file
@@ -174,6 +176,6 @@ def _lock_on_windows(file: IO[str]) -> bool:
 def _is_there(file: IO[str], place: Path) -> bool:
     """Whether the locked file is still the one at its place: its last owner may have removed it in the meantime."""
     try:
-        return os.path.samestat(os.fstat(file.fileno()), place.stat())
+        return os.path.samestat(os.fstat(file.fileno()), place.lstat())
     except FileNotFoundError:
         return False

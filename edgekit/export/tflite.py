@@ -64,7 +64,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         ConversionError: litert-torch cannot express the program, or TFLite cannot load the result.
     """
     precision = candidate.recipe.precision
-    program = torch.export.load(candidate.program)
+    program = programs.load(candidate.program)
     channels_last = any(
         len(shape) == 4 for shape, _ in _inputs(program)
     ) and not programs.takes_channels_last(program)

@@ -15,12 +15,14 @@ from edgekit.ladder.context import RecipeContext
 from edgekit.ladder.timed_pruning import LatencyPruning
 from edgekit.records import (
     Artifact,
+    Budget,
     Candidate,
     LayerTimes,
     Recipe,
     Step,
     WidthTable,
 )
+from edgekit.target import without_ladder
 
 FLOAT = Recipe(name="float32", precision="float32", steps=())
 
@@ -119,12 +121,12 @@ class ArtifactBuilder:
     def _own_spec(
         self, candidate: Candidate, step: Step, times: LayerTimes | None, folder: Path
     ) -> CompressSpec:
-        run, target, request = self._context.plan, self._context.target, self._context.request
+        run, request = self._context.plan, self._context.request
         asked = Context(
             work=str(folder),
-            target=target,
+            target=without_ladder(self._context.target),
             traced=request.traced,
-            budget=run.budget,
+            budget=run.budget if technique.of(step).scores else Budget(),
             isa=run.isa,
             seed=request.seed,
             times=times,
@@ -165,7 +167,7 @@ class ArtifactBuilder:
         return self._context.run(SAVED_MODEL, spec, label="saved model", shared=True)
 
     def _export(self, candidate: Candidate, shared: bool = False) -> Artifact:
-        target = self._context.target
+        target = without_ladder(self._context.target)
 
         def spec(folder: Path) -> ExportSpec:
             return ExportSpec(candidate=candidate, target=target, folder=str(folder))

@@ -23,6 +23,7 @@ from torch.fx import GraphModule, Node
 from torchao.quantization.pt2e.constant_fold import constant_fold
 
 from edgekit.errors import UserError
+from edgekit.quant import program_file
 from edgekit.records import Interface, TensorSpec
 
 _QUANTIZE = ("quantize_per_tensor.default", "quantize_per_channel.default")
@@ -32,14 +33,16 @@ def load(path: str | Path) -> ExportedProgram:
     """Reads a saved program.
 
     Raises:
-        UserError: There is no such file, or it holds something else.
+        UserError: There is no such file, or it holds something else, or what could run code (`edgekit.quant.program_file`).
     """
     if not Path(path).is_file():
         raise UserError(
             f"no exported program at {path}; expected a file that edgekit.quant.program.save wrote"
         )
     try:
-        return torch.export.load(str(path))
+        program_file.check(Path(path))
+        with program_file.tensors_only():
+            return torch.export.load(str(path))
     except Exception as error:  # torch raises anything here: zip, JSON, version and operator errors
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{path} is not a program that torch.export.save wrote: {reason}") from error

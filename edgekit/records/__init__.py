@@ -35,7 +35,7 @@ from edgekit.records.inputs import (
     TaskFacts,
     TensorSpec,
 )
-from edgekit.records.interface import Interface, Tree
+from edgekit.records.interface import FreeArgument, FreeAxes, FreeAxis, Interface, Tree
 from edgekit.records.report import Attempt, Decision, ParetoPoint, Report, Shortfall, StageTime, TargetReport
 from edgekit.records.results import (
     Blame,
@@ -63,6 +63,9 @@ __all__ = [
     "Decision",
     "Figure",
     "FloatLayer",
+    "FreeArgument",
+    "FreeAxes",
+    "FreeAxis",
     "Interface",
     "Kind",
     "LayerDegradation",

@@ -48,3 +48,53 @@ class Interface(Record):
     result: Tree
     variadic: str = ""
     keywords: bool = False
+
+
+class FreeAxis(Record):
+    """An axis whose length is chosen with every call.
+
+    Attributes:
+        least: The shortest.
+        most: The longest; None where nothing limits it.
+        example: The length in the example inputs.
+        default: Whether nobody asked for it: the samples of a server.
+    """
+
+    name: str
+    least: int = 1
+    most: int | None = None
+    example: int = 1
+    default: bool = False
+
+
+class FreeArgument(Record):
+    """An operator whose arguments hold the length of a free axis, as numbers in a program of fixed shapes.
+
+    Attributes:
+        target: The operator.
+        fixed: Its arguments that are numbers and lists of numbers, at the lengths of the example inputs.
+        free: "1.0" for the first number of the second argument -> what it is of the axes' names, in Python; nothing for an
+            operator whose arguments depend on no free axis.
+    """
+
+    target: str
+    fixed: str
+    free: dict[str, str] = {}
+
+
+class FreeAxes(Record):
+    """The axes that the user's model leaves free, and what makes a program of fixed shapes one of free ones.
+
+    Attributes:
+        axes: Each of them.
+        inputs: The position of an input -> the number of its axis, in text -> the name.
+        outputs: The same of outputs.
+        arguments: The operators that take shapes, in the order of the program.
+        reason: Why the model fixes them, where it does; then nothing is free.
+    """
+
+    axes: tuple[FreeAxis, ...] = ()
+    inputs: tuple[dict[str, str], ...] = ()
+    outputs: tuple[dict[str, str], ...] = ()
+    arguments: tuple[FreeArgument, ...] = ()
+    reason: str = ""

@@ -43,7 +43,8 @@ class StageTime(Record):
     Attributes:
         peak_memory_bytes: Of its own: without what it shares with the server that it was forked from.
         shared_memory_bytes: The frameworks that the server had in memory; 0 for a fresh interpreter.
-        reused: Whether it was finished by an earlier, stopped run; the figures are those of that run.
+        reused: Whether an earlier run had finished it; the figures are those of that run.
+        cpu_s: CPU seconds of its process and of those that it started; None where an older edgekit wrote it.
     """
 
     stage: str
@@ -51,6 +52,7 @@ class StageTime(Record):
     peak_memory_bytes: int | None = None
     shared_memory_bytes: int = 0
     reused: bool = False
+    cpu_s: float | None = None
 
 
 class Attempt(Record):

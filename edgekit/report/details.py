@@ -118,11 +118,20 @@ def stages(times: tuple[StageTime, ...]) -> Group:
         Fact(
             label=time.stage,
             value=f"{text.seconds(time.wall_s)} wall",
-            note=f"peak memory {_size(time.peak_memory_bytes)}{', done before and reused' if time.reused else ''}",
+            note=_stage_note(time),
         )
         for time in times
     ]
     return Group(heading="Stages", facts=tuple(facts))
+
+
+def _stage_note(time: StageTime) -> str:
+    cpu = "" if time.cpu_s is None else f"{text.seconds(time.cpu_s)} CPU, "
+    shared = (
+        f" beside {_size(time.shared_memory_bytes)} that stages share" if time.shared_memory_bytes else ""
+    )
+    reused = ", done before and reused" if time.reused else ""
+    return f"{cpu}peak memory {_size(time.peak_memory_bytes)}{shared}{reused}"
 
 
 def _size(value: int | None) -> str:

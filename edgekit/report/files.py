@@ -1,7 +1,8 @@
 """Writing a report whole or not at all."""
 
 import os
-import tempfile
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from edgekit.errors import UserError
@@ -13,18 +14,15 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         UserError: The place cannot be written (no folder, no permission, disk full).
     """
-    beside: Path | None = None
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # with the rights that umask leaves
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        beside = Path(name)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
+        with beside.open("x", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        beside.chmod(0o644)
         beside.replace(path)
     except OSError as error:
-        if beside is not None:
+        with suppress(OSError):
             beside.unlink(missing_ok=True)
         raise UserError(
             f"cannot write {path}: {error.strerror or error}; name a folder that exists and has room"

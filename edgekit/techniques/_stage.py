@@ -1,5 +1,6 @@
 """The child process of one compression step: finds the technique by its module name and applies it."""
 
+import dataclasses
 import importlib
 from typing import Any
 
@@ -10,6 +11,7 @@ from edgekit.engine.specs import CompressSpec, Steps
 from edgekit.errors import UserError
 from edgekit.records import Candidate, Step
 from edgekit.records._options import read
+from edgekit.task import Task
 from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import seed_everything
 from edgekit.trace.promise import promised
@@ -24,13 +26,25 @@ def compress(spec: CompressSpec) -> Candidate:
     """
     options = _options(spec.step, _where(spec))
     seed_everything(spec.context.seed)
-    task = flat_task(spec.source.load(), spec.candidate.interface)
+    task = spec.source.load() if technique.of(spec.step).scores else _unscored(spec.source.load())
+    task = flat_task(task, spec.candidate.interface)
     module = importlib.import_module(f"edgekit.techniques.{spec.step.technique}")
     made: Candidate = module.apply(spec.candidate, task, options, spec.context)
     traced = spec.context.traced
     if traced is None or technique.of(spec.step).gives != "quantized program" or made.scheme != "static":
         return made
     return promised(made, spec.candidate, traced)
+
+
+def _unscored(task: Task) -> Task:
+    """Takes away what the table says the technique does not ask for, so that its result does not depend on it."""
+
+    def metric(_predict: Any) -> float:
+        raise AssertionError(
+            "a technique that asks the metric has scores=True in its row of edgekit/technique.py"
+        )
+
+    return dataclasses.replace(task, metric=metric, training=None)
 
 
 def check(spec: Steps) -> Steps:

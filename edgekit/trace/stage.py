@@ -16,7 +16,7 @@ import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
 from edgekit.arrays import check_shapes, digest, from_model, save_arrays
-from edgekit.engine import fingerprint
+from edgekit.engine import fingerprint, parts
 from edgekit.engine.specs import TraceSpec
 from edgekit.errors import MissingRuntime, TaskError
 from edgekit.quant import calibrate, graph_macs, program
@@ -44,8 +44,8 @@ def trace(spec: TraceSpec) -> Traced:
         ConversionError: torch.export cannot trace the model.
     """
     seed_everything(spec.seed)
-    task, work = spec.source.load(), Path(spec.work)
-    task, subject, examples = _opened(task, work)
+    given, work = spec.source.load(), Path(spec.work)
+    task, subject, examples = _opened(given, work)
     recorder = Recorder(lambda *arrays: _call(subject, arrays))
     metric = score(task, recorder)
     samples = recorder.kept()
@@ -80,9 +80,10 @@ def trace(spec: TraceSpec) -> Traced:
         ),
         fingerprint={
             **subject.content,
-            "what the metric asks": fingerprint.of_text(*recorder.questions(), repr(metric)),
-            "the calibration data": read.content,
-            **fingerprint.of_task(task, lambda: seed_everything(spec.seed)),
+            parts.QUESTIONS: fingerprint.of_text(*recorder.questions()),
+            parts.METRIC: repr(metric),
+            parts.CALIBRATION: read.content,
+            **fingerprint.of_task(given, lambda: seed_everything(spec.seed)),
         },
     )
 
@@ -137,8 +138,8 @@ def _subject(
         parameters=sum(p.numel() for p in model.parameters()),
         weights=count_weights(exported),
         content={
-            "the model's graph": fingerprint.of_text(exported.graph_module.code),
-            "the model's weights": fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
+            parts.GRAPH: fingerprint.of_text(exported.graph_module.code),
+            parts.WEIGHTS: fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
         },
         macs=graph_macs.count(exported),
         doubts=(*kept, *undone, *doubts),

@@ -24,6 +24,7 @@ import click
 import msgspec
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
+from edgekit_runner import telemetry
 from msgspec import Meta
 
 from edgekit.engine import child
@@ -65,6 +66,7 @@ def main(
     resume: bool,
 ) -> None:
     """Runs the command line; its help is the head of the module."""
+    telemetry.switch_off()
     _with_its_launcher()
     level = logging.INFO if _rank() == 0 else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr)

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from edgekit_runner import telemetry
 from edgekit_runner.cli import commands, tools
 from edgekit_runner.cli.arguments import parser
 from edgekit_runner.errors import RunnerError
@@ -16,6 +17,7 @@ from edgekit_runner.errors import RunnerError
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns its exit code."""
     _end_as_interrupted()
+    telemetry.switch_off()
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="replace")  # the marks of a sparkline, a path that is no text
     arguments = parser(commands.VERBS | tools.VERBS).parse_args(argv)

@@ -15,6 +15,7 @@ from typing import Any
 from edgekit_runner import record as records
 from edgekit_runner.errors import UserError
 from edgekit_runner.spec import Spec
+from edgekit_runner.telemetry import NO_TELEMETRY
 
 # -I drops PYTHONPATH, the user site and the current folder, which must not shadow anything; so the package
 # itself is imported from where the caller has it (a checkout, site-packages or a zipapp), and the caller's
@@ -107,5 +108,6 @@ def paths() -> str:
 
 
 def variables(spec: Spec) -> dict[str, str]:
-    """The caller's environment variables, with the thread pools of numerical libraries bounded unless it set them."""
-    return {"OMP_NUM_THREADS": str(spec.threads_count), "OPENBLAS_NUM_THREADS": "1", **os.environ}
+    """The caller's environment variables without telemetry, and with the thread pools of libraries bounded unless it set them."""
+    bounds = {"OMP_NUM_THREADS": str(spec.threads_count), "OPENBLAS_NUM_THREADS": "1"}
+    return {**bounds, **os.environ, **NO_TELEMETRY}

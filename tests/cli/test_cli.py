@@ -38,6 +38,8 @@ OPTIONS = {
         "--resume",
         "--stage-timeout",
         "--keep-work",
+        "--no-cache",
+        "--timings",
         "--quiet",
         "--json",
     ],
@@ -49,6 +51,7 @@ OPTIONS = {
     "doctor": ["--json"],
     "demo": ["--out", "--quiet", "--json"],
     "techniques": ["--json"],
+    "cache": ["list", "clear"],
     "package": [
         "--name",
         "--version",

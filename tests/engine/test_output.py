@@ -4,13 +4,25 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from edgekit.engine.output import MARK, OLD, PARTIAL, check_output, copy_content, output_folder, put_back
+from edgekit.engine.output import (
+    MARK,
+    OLD,
+    PARTIAL,
+    check_output,
+    copy_content,
+    output_folder,
+    put_back,
+    work_place,
+)
+from edgekit.engine.output import _publish as publish
 from edgekit.errors import UserError
 
 OURS = '{"edgekit_version":"0.1"}'
@@ -198,7 +210,10 @@ def test_an_old_one_that_cannot_be_moved_stays(tmp_path: Path, monkeypatch: pyte
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     monkeypatch.setattr(Path, "rename", busy)
-    with pytest.raises(OSError, match="busy"), opened(out) as partial:
+    with (
+        pytest.raises(UserError, match=r"cannot be put at .*busy; what was there is unchanged"),
+        opened(out) as partial,
+    ):
         write_new(partial)
     assert tree(tmp_path) == OLD_TREE
     assert names(tmp_path) == ["out"]
@@ -213,12 +228,121 @@ def test_a_process_killed_between_the_renames_leaves_what_puts_the_old_one_back(
     assert tree(tmp_path) == OLD_TREE
 
 
-def test_the_old_one_does_not_come_back_over_a_new_one(tmp_path: Path) -> None:
+def test_a_process_killed_after_the_renames_leaves_the_new_one(tmp_path: Path) -> None:
     out, work = make_old(tmp_path), tmp_path / ".work"
     (work / OLD).mkdir(parents=True)
     put_back(out, work)
-    assert (work / OLD).is_dir()
+    assert not (work / OLD).exists()
     assert tree(out) == {"report.json": OURS, "x86/old": "old"}
+
+
+class Killed(BaseException):
+    """Ends everything at once: no `except` of the program sees it."""
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("former", [False, True])
+def test_killed_at_each_rename_it_is_whole_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool, former: bool
+) -> None:
+    """Killed before and after each rename of the publication, and of putting it right, too."""
+    real = Path.rename
+    left = [0]
+
+    def rename(self: Path, target: Path) -> Path:
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+        done = real(self, target)
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+        return done
+
+    monkeypatch.setattr(Path, "rename", rename)
+    endings = set()
+    for first in range(1, 16):
+        for second in range(1, 16):
+            place = tmp_path / f"{first}-{second}"
+            out, work = place / "out", place / ("out/.edgekit-work" if inside else ".work")
+            if former:
+                make_old(place)
+            work.mkdir(parents=True)
+            (work / PARTIAL).mkdir()
+            write_new(work / PARTIAL)
+            left[0] = first
+            with suppress(Killed):
+                publish(work / PARTIAL, out, work)
+            left[0] = second
+            with suppress(Killed):
+                put_back(out, work)
+            left[0] = 0
+            put_back(out, work)
+            assert not (work / OLD).exists()
+            shutil.rmtree(work)
+            found = tuple(tree(out)) if out.exists() else ()
+            endings.add(found)
+            shutil.rmtree(place)
+    old = ("report.json", "x86/old") if former else ()
+    assert endings == {old, ("new", "report.json")}
+
+
+MOUNTED = """
+import shutil, subprocess, sys
+from pathlib import Path
+from edgekit.engine.output import MARK, check_output, output_folder, work_place
+out, kind = Path(sys.argv[1]), sys.argv[2]
+out.mkdir()
+subprocess.run(["mount", "-t", "tmpfs", "none", out] if kind == "tmpfs" else ["mount", "--bind", out, out], check=True)
+for text in ("one", "two"):
+    check_output(out)
+    work = work_place(out)
+    work.mkdir()
+    with output_folder(out, work) as partial:
+        (partial / text).mkdir()
+        (partial / text / "file").write_text(text)
+        (partial / MARK).write_text('"edgekit_version"')
+    shutil.rmtree(work)
+print(*sorted(path.relative_to(out) for path in out.rglob("*")))
+"""
+
+
+@pytest.mark.parametrize("kind", ["tmpfs", "bind"])
+def test_a_mount_point_keeps_its_place(tmp_path: Path, kind: str) -> None:
+    """As a volume of a container is: it cannot be renamed, so what is in it is moved."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    command = ["unshare", "-rm", sys.executable, "-c", MOUNTED, str(tmp_path / "my out"), kind]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}, check=False
+    )
+    assert (done.stdout, done.stderr) == ("report.json two two/file\n", "")
+
+
+def test_a_folder_whose_parent_may_not_be_written_keeps_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert work_place(tmp_path / "out") == tmp_path / "out" / ".edgekit-work"
+    (tmp_path / "out" / ".edgekit-work").mkdir()
+    check_output(tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 250, "a\0b", "/".join(["n" * 200] * 22)])
+def test_a_name_that_no_folder_can_have_is_one_sentence(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match=r"cannot be the name of a folder: .*; give another -o") as caught:
+        check_output(tmp_path / name)
+    assert str(caught.value).isprintable()
+
+
+def test_a_removed_current_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    with pytest.raises(
+        UserError, match=r"the current folder was removed; change into one that exists \(cd\)"
+    ):
+        check_output(Path("out"))
 
 
 def test_copying_files_and_folders(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -136,6 +137,84 @@ def test_the_former_output_comes_back_after_a_kill_between_two_renames(tmp_path:
     with pytest.raises(RuntimeError), work_folder(tmp_path / "out", False, print):
         raise RuntimeError
     assert (tmp_path / "out" / "report.json").read_text() == "old"
+
+
+# -- its user's alone
+
+
+def test_nobody_else_may_look_into_it(tmp_path: Path) -> None:
+    with work_folder(tmp_path / "out", False, print) as work:
+        finish(work)
+        assert stat.S_IMODE(work.stat().st_mode) == 0o700
+        assert stat.S_IMODE((work / LOCK).stat().st_mode) == 0o600
+
+
+def test_one_that_was_open_to_others_is_closed(tmp_path: Path) -> None:
+    (tmp_path / ".out.edgekit-work").mkdir(mode=0o755)
+    with work_folder(tmp_path / "out", False, print) as work:
+        assert stat.S_IMODE(work.stat().st_mode) == 0o700
+
+
+def test_one_that_others_could_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".out.edgekit-work").mkdir()
+    (tmp_path / ".out.edgekit-work").chmod(0o775)
+    refused(tmp_path / "out", "may be written by others, who could have put code there")
+
+
+def refused(out: Path, why: str) -> None:
+    with pytest.raises(UserError, match=why), work_folder(out, True, print):
+        pytest.fail("must refuse before anything is read or removed")
+
+
+def test_a_link_in_its_place_is_refused_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    (tmp_path / "victim").mkdir()
+    (tmp_path / "victim" / "thesis.txt").write_text("mine")
+    (tmp_path / ".out.edgekit-work").symlink_to(tmp_path / "victim")
+    refused(tmp_path / "out", "is a link, and edgekit keeps its own files there; remove it, then run again")
+    assert [p.name for p in (tmp_path / "victim").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "hard link", "folder", "pipe"])
+def test_a_lock_that_is_no_plain_file_is_refused_and_what_it_points_to_stays(
+    tmp_path: Path, kind: str
+) -> None:
+    victim, lock = tmp_path / "bashrc", tmp_path / ".out.edgekit-work" / LOCK
+    victim.write_text("mine")
+    lock.parent.mkdir()
+    {
+        "link": lambda: lock.symlink_to(victim),
+        "dangling": lambda: lock.symlink_to(tmp_path / "nowhere"),
+        "hard link": lambda: lock.hardlink_to(victim),
+        "folder": lock.mkdir,
+        "pipe": lambda: os.mkfifo(lock),
+    }[kind]()
+    refused(tmp_path / "out", "remove it, then run again")
+    assert victim.read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("whose", ["folder", "lock"])
+def test_what_another_user_made_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    work = tmp_path / ".out.edgekit-work"
+    finish(work)
+    (work / LOCK).touch()
+    real = os.geteuid()
+    if whose == "folder":
+        monkeypatch.setattr(os, "geteuid", lambda: real + 1)
+    elif real == 0:
+        os.chown(work / LOCK, 65534, 65534)
+    else:
+        answers = iter([real])
+        monkeypatch.setattr(os, "geteuid", lambda: next(answers, real + 1))
+    refused(tmp_path / "out", "belongs to another user")
+    assert (work / "x86" / "ptq-0123" / "result.json").is_file()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_a_place_where_no_folder_can_be_made_is_refused_at_once() -> None:
+    refused(Path("/proc/out"), "cannot write beside /proc/out: No such file or directory")
 
 
 # -- two at once

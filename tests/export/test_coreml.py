@@ -1,8 +1,6 @@
 """The Core ML exporter, proven by executing the package with edgekit's own interpreter. Conversion runs in a child."""
 
 import json
-import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import own_process
 import pytest
 
-import edgekit
 from edgekit.verify.mil.facts import op_counts
 from edgekit.verify.mil.interpreter import Interpreter
 from edgekit.verify.mil.package import Package
@@ -24,13 +22,7 @@ PRECISIONS = ("float32", "float16", "int8")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("coreml")
-    paths = (str(Path(edgekit.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
-    run = subprocess.run(
-        [sys.executable, __file__, str(place)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-    assert (place / "found.json").is_file(), run.stderr[-3000:]
+    own_process.found_by(__file__, place)
     return place
 
 

@@ -6,13 +6,13 @@ child and writes what it found as JSON.
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import old_runtimes
+import own_process
 import pytest
 
 from edgekit.target import load_target
@@ -23,16 +23,7 @@ FLOOR_DB = {8: 18.0, 16: 22.0}
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("integers")
-    run = subprocess.run(
-        [sys.executable, __file__, str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert (folder / "found.json").is_file(), run.stderr[-3000:]
-    return json.loads((folder / "found.json").read_text())
+    return own_process.found_by(__file__, tmp_path_factory.mktemp("integers"))
 
 
 @pytest.mark.parametrize(("net", "bits"), CASES)

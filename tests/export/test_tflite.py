@@ -6,7 +6,6 @@ networks in one child and writes what it found as JSON.
 
 import json
 import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import old_runtimes
+import own_process
 import pytest
 
 from edgekit.target import load_target
@@ -25,16 +25,7 @@ PRECISIONS = ("float32", "float16", "int8")
 # ------------------------------------------------------------------------------------------------ the tests
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("tflite")
-    run = subprocess.run(
-        [sys.executable, __file__, str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert (folder / "found.json").is_file(), run.stderr[-3000:]
-    return json.loads((folder / "found.json").read_text())
+    return own_process.found_by(__file__, tmp_path_factory.mktemp("tflite"))
 
 
 @pytest.mark.parametrize("net", NETS)

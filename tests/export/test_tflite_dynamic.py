@@ -6,31 +6,19 @@ child and writes what it found as JSON.
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import own_process
 import pytest
-
-import edgekit
 
 NETS = ("LSTM", "GRU", "attention", "convolution")
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("dynamic")
-    paths = (str(Path(edgekit.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
-    run = subprocess.run(
-        [sys.executable, __file__, str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert (folder / "found.json").is_file(), run.stderr[-3000:]
-    return json.loads((folder / "found.json").read_text())
+    return own_process.found_by(__file__, tmp_path_factory.mktemp("dynamic"))
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -5,14 +5,12 @@ As in test_tflite.py all networks are built and converted in one child process.
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import own_process
 import pytest
-
-import edgekit
 
 FLOAT = "float32"
 
@@ -20,17 +18,7 @@ FLOAT = "float32"
 # ------------------------------------------------------------------------------------------------ the tests
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    folder = tmp_path_factory.mktemp("grids")
-    paths = (str(Path(edgekit.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
-    run = subprocess.run(
-        [sys.executable, __file__, str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert (folder / "found.json").is_file(), run.stderr[-3000:]
-    return json.loads((folder / "found.json").read_text())
+    return own_process.found_by(__file__, tmp_path_factory.mktemp("grids"))
 
 
 @pytest.mark.parametrize("net", ["squeezed", "joined", "kept", "normalized", "clamped", "decoder"])

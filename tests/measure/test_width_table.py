@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from edgekit.engine.cache import cache_folder
 from edgekit.engine.specs import WidthFiles, WidthTableSpec
 from edgekit.errors import DeviceError
 from edgekit.measure import width_table as stage
-from edgekit.prune.latency.width_costs import Store, cache_folder
+from edgekit.prune.latency.width_costs import TABLES, Store
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Recipe, Step, WidthTable
 from edgekit.target import load_target
@@ -138,7 +139,7 @@ def test_another_cpu_is_measured_anew(bench: Bench, spec: WidthTableSpec) -> Non
     first = table_of(spec)
     bench.host["cpu_model"] = "another"
     assert table_of(spec).entries == first.entries
-    assert len(list(cache_folder().iterdir())) == 2
+    assert len(list(cache_folder(TABLES).iterdir())) == 2
 
 
 @pytest.mark.parametrize("row", [1, 2, 3])

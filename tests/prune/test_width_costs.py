@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.engine.cache import cache_folder
 from edgekit.errors import UserError
-from edgekit.prune.latency.width_costs import Store, cache_folder, read
+from edgekit.prune.latency.width_costs import TABLES, Store, read
 from edgekit.records import WidthRow
 
 HERE = {
@@ -74,6 +75,6 @@ def test_a_damaged_table_is_refused_in_a_sentence(tmp_path: Path, text: str, sai
 
 def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_folder() == tmp_path / "edgekit" / "width-tables"
+    assert cache_folder(TABLES) == tmp_path / "edgekit" / "width-tables"
     monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
-    assert cache_folder() == Path.home() / ".cache" / "edgekit" / "width-tables"
+    assert cache_folder(TABLES) == Path.home() / ".cache" / "edgekit" / "width-tables"

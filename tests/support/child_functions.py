@@ -51,6 +51,15 @@ def write(spec: Order) -> Answer:
     return echo(spec)
 
 
+def place(spec: Order) -> Answer:
+    """Writes a file and returns its path; text that is a path itself is read."""
+    said = Path(spec.text).read_text() if spec.text.startswith("/") else spec.text
+    file = Path(spec.folder) / "deep" / "said.txt"
+    file.parent.mkdir()
+    file.write_text(f"{said}!")
+    return Answer(text=str(file), number=spec.number, process=os.getpid())
+
+
 def sleep(spec: Order) -> Answer:
     """Does not end by itself within a test."""
     place = Path(spec.folder) / "process.partial"

@@ -197,7 +197,7 @@ def test_one_task_has_one_fingerprint_and_another_differs_where_it_differs(tmp_p
     )
     assert first.fingerprint == same.fingerprint
     assert set(first.fingerprint) == {
-        "the model's graph", "the model's weights", "what the metric asks", "the calibration data", "the task's code",
+        "the model's graph", "the model's weights", "what the metric asks", "the metric", "the calibration data", "the task's code",
     }  # fmt: skip
     changed = [name for name, value in other.fingerprint.items() if first.fingerprint[name] != value]
     assert changed == ["the calibration data"]

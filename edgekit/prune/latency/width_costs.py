@@ -13,10 +13,12 @@ from pathlib import Path
 
 import msgspec
 
+from edgekit.engine.cache import cache_folder
 from edgekit.errors import UserError
 from edgekit.records import Record, WidthRow
 
 VERSION = 1
+TABLES = "width-tables"
 
 
 class Kept(Record):
@@ -42,7 +44,7 @@ class Store:
         self.conditions = dict(conditions)
         text = json.dumps(self.conditions, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.path = (folder or cache_folder()) / f"{digest}.json"
+        self.path = (folder or cache_folder(TABLES)) / f"{digest}.json"
         self._rows = {row.micro: row for row in read(self.path, conditions)}
 
     def row(self, micro: str, widths: list[int]) -> WidthRow | None:
@@ -55,7 +57,7 @@ class Store:
         self._rows = {kept.micro: kept for kept in read(self.path, self.conditions)} | self._rows
         self._rows[row.micro] = row
         kept = Kept(version=VERSION, conditions=self.conditions, rows=tuple(self._rows.values()))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1))
         partial.replace(self.path)
@@ -89,10 +91,3 @@ def read(path: Path, conditions: Mapping[str, str]) -> tuple[WidthRow, ...]:
             "and it is measured here"
         )
     return kept.rows
-
-
-def cache_folder() -> Path:
-    """Returns the folder in $XDG_CACHE_HOME, or in ~/.cache without it."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    place = Path(given) if given and Path(given).is_absolute() else Path.home() / ".cache"
-    return place / "edgekit" / "width-tables"

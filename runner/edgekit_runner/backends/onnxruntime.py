@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgekit_runner import telemetry
 from edgekit_runner.backends import (
     Arrays,
     Feeds,
@@ -38,13 +39,13 @@ _NOT_ASKED = "not asked: which node runs where shows in a profiled session only"
 def load_runtime() -> str:
     """Imports ONNX Runtime and returns its version.
 
-    Its telemetry is switched off, unless the caller's environment says otherwise: it costs a thread, 2 MB and a file in
-    the folder for temporary files.
+    Its telemetry is switched off: besides what it tells, it costs a thread, 2 MB and a file in the folder for temporary
+    files.
 
     Raises:
         MissingRuntime: It does not import.
     """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    telemetry.switch_off()
     try:
         import onnxruntime
     except ImportError as error:
