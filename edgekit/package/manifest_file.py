@@ -77,6 +77,7 @@ def build(
                 Output(**msgspec.structs.asdict(spec), labels=preprocessing.labels if preprocessing else ())
                 for spec in artifact.outputs
             ),
+            axes=artifact.free,
         ),
         preprocessing=shown,
         golden=GoldenFile(path=GOLDEN, atol=golden_atol, sha256=sha256(folder / GOLDEN)),
@@ -87,6 +88,7 @@ def build(
             samples=verdict.scored,
             parity=verdict.parity,
             program_parity=verdict.program_parity,
+            lengths=verdict.lengths,
         ),
         lint=verdict.lint,
         measurement=attempt.measurement,
@@ -224,6 +226,7 @@ def _artifact(manifest: Manifest, folder: Path) -> Artifact:
         toolchain=manifest.toolchain,
         inputs=tuple(_tensor(spec) for spec in manifest.signature.inputs),
         outputs=tuple(_tensor(spec) for spec in manifest.signature.outputs),
+        free=manifest.signature.axes,
     )
 
 

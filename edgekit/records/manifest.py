@@ -8,7 +8,8 @@ from typing import Literal
 
 from edgekit.records._base import Record
 from edgekit.records.inputs import Preprocessing, Recipe
-from edgekit.records.results import Lint, Measurement, Parity
+from edgekit.records.interface import FreeAxis
+from edgekit.records.results import LengthProof, Lint, Measurement, Parity
 
 Layout = Literal["NCHW", "NHWC", "as the model"]
 Called = Literal["int8", "float16", "float32", "mixed"]
@@ -74,6 +75,7 @@ class Input(Record):
 
     Attributes:
         batch_axis: The axis of the samples; null where every sample has the same, as a setting.
+        free: The number of an axis -> the name of its length, chosen with every call; `shape` has that of the example.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Input(Record):
     scale: float | None = None
     zero_point: int | None = None
     batch_axis: int | None = 0
+    free: dict[str, str] = {}
     layout: Layout = "as the model"
     normalization: Normalization | None = None
 
@@ -100,14 +103,16 @@ class Output(Record):
     scale: float | None = None
     zero_point: int | None = None
     batch_axis: int | None = 0
+    free: dict[str, str] = {}
     labels: tuple[str, ...] = ()
 
 
 class Signature(Record):
-    """What goes in and what comes out, in the order of forward."""
+    """What goes in and what comes out, in the order of forward, and the axes whose length is chosen with every call."""
 
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
+    axes: tuple[FreeAxis, ...] = ()
 
 
 class GoldenFile(Record):
@@ -152,6 +157,7 @@ class Accuracy(Record):
     samples: int
     parity: Parity
     program_parity: Parity | None = None
+    lengths: tuple[LengthProof, ...] = ()
 
 
 class Manifest(Record):
