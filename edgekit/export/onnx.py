@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".onnx"
 OPSET = 18
+LENGTHS = "edgekit.lengths"  # a property of files with free axes
 # onnxruntime 1.17, the oldest that profiles name, reads up to 9; nothing here needs more than 8
 IR_VERSION = 8
 PACKAGES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
@@ -83,7 +84,8 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         dynamic.quantize(model, dynamic_quant)
         passes.strip(model)
     model.ir_version = IR_VERSION
-    passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision})
+    lengths = {} if loose is None else {LENGTHS: _lengths(candidate.free)}
+    passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision, **lengths})
     onnx.checker.check_model(model, full_check=True)
     programs.write(out, model.SerializeToString(deterministic=True))
     info = describe(out, "onnx")
@@ -123,6 +125,11 @@ def _freed(
         if not all(axis.default for axis in free.axes):
             raise
         return None, (f"the file takes one sample at a time: {error}",)
+
+
+def _lengths(free: FreeAxes | None) -> str:
+    """The lengths of the example, by which the work of the file is counted."""
+    return " ".join(f"{axis.name}={axis.example}" for axis in (free.axes if free else ()))
 
 
 def _name_axes(model: onnx.ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
