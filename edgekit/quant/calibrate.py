@@ -137,9 +137,9 @@ def checked(batch: object, like: Batch, number: int) -> Batch:
 
 def _tensor(value: object, where: str) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu()
+        return value.detach().cpu().clone()  # the user's data stays as it is, whatever a graph writes into
     if isinstance(value, np.ndarray):
-        return torch.from_numpy(np.ascontiguousarray(value))
+        return torch.from_numpy(value.copy(order="C"))
     raise TaskError(
         f"{where} is a {type(value).__name__}; expected a torch tensor, a numpy array or a tuple of them"
     )
