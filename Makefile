@@ -32,7 +32,7 @@ test: env
 
 # bundles in Gradle, aapt2, kotlinc, tsc, node and Chromium; what is not installed is skipped with the reason
 test-bundles: env
-	$(BIN)/python -m pytest tests/package -m bundles -rs --durations=0 $(ARGS)
+	$(BIN)/python -m pytest tests/package tests/report -m bundles -rs --durations=0 $(ARGS)
 
 lint: env
 	$(BIN)/lint-imports --no-logo

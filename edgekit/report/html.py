@@ -6,7 +6,7 @@ from pathlib import Path
 import jinja2
 
 from edgekit.records import Record, Report, TargetReport
-from edgekit.report import details, text, tried
+from edgekit.report import details, text, timings, tried
 from edgekit.report.cells import Cell
 from edgekit.report.details import Card, Group
 from edgekit.report.files import write_whole
@@ -43,6 +43,7 @@ class _Section(Record, frozen=True):
     targets: tuple[_Target, ...]
     run: Group
     stages: Group
+    timings: tuple[timings.Bar, ...]
     doubts: tuple[str, ...]
 
 
@@ -64,6 +65,7 @@ def page(reports: Sequence[Report]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["zip"] = zip
     sections = [_section(report) for report in reports]
     return environment.get_template(TEMPLATE).render(
         sections=sections, headings=HEADINGS, words=_words, tried_headings=tried.HEADINGS, legend=tried.LEGEND
@@ -83,6 +85,7 @@ def _section(report: Report) -> _Section:
         targets=tuple(_target(target, report) for target in report.targets),
         run=details.run(report),
         stages=details.stages(report.stages),
+        timings=timings.bars(report),
         doubts=report.doubts,
     )
 

@@ -53,6 +53,27 @@ def lines(report: Report) -> list[str]:
     return found
 
 
+class Bar(Record, frozen=True):
+    """One line of the chart: a stage, and the length of its bar relative to the longest."""
+
+    name: str
+    wall: str
+    percent: int
+
+
+def bars(report: Report) -> tuple[Bar, ...]:
+    """Returns the slowest stages that were run, as a page draws them."""
+    run = [row for row in timed(report) if not row.time.reused][:SHOWN]
+    return tuple(
+        Bar(
+            name=f"{row.target or 'all targets'}: {row.time.stage}",
+            wall=text.seconds(row.time.wall_s),
+            percent=round(100 * row.time.wall_s / run[0].time.wall_s) if run[0].time.wall_s else 0,
+        )
+        for row in run
+    )
+
+
 def _all(report: Report) -> Iterator[tuple[str, StageTime]]:
     """The stages of all attempts; what targets share is named by each of them."""
     shared = [time for target in report.targets for a in target.attempts for time in a.stages]
