@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from edgekit_runner.telemetry import NO_TELEMETRY
+from edgekit_runner.host.telemetry import NO_TELEMETRY
 
 from edgekit.engine.cache import cache_folder
 
