@@ -271,7 +271,7 @@ def test_an_interrupted_command_leaves_nothing_behind(
     wait_for("the runner", lambda: any("-I -c" in line for line in servers.processes()), 60.0)
     os.killpg(process.pid, signal.SIGINT)
     stdout, _ = process.communicate(timeout=60)
-    assert (process.returncode, stdout) == (1, b"")
+    assert (process.returncode, stdout) == (130, b"")
     assert not busy(servers)
     assert not [name for name in files(cache(servers, kind)) if name.startswith("run-")]
     assert list(tmp_path.iterdir()) == []
