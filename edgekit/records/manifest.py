@@ -105,11 +105,17 @@ class Signature(Record):
 
 
 class GoldenFile(Record):
-    """The golden pair, and the tolerance in the unit of its outputs."""
+    """The golden pair, and the tolerance in the unit of its outputs.
+
+    Attributes:
+        exact: Whether a machine whose fused int8 kernels saturate, as x86 without VNNI, answers otherwise: it must run the file
+            without them.
+    """
 
     path: str
     atol: float
     sha256: str
+    exact: bool = False
 
 
 class WorkShare(Record):

@@ -85,7 +85,7 @@ def recheck(spec: RecheckSpec) -> Recheck:
     backend = load_backend(spec.runtime)
     golden = np.load(spec.golden, allow_pickle=False)
     count = len(spec.artifact.outputs)
-    got = _answers(backend, spec.artifact, golden)
+    got = _answers(backend, spec.artifact, golden, spec.exact)
     errors = [np.abs(g - golden[f"output_{i}"]).max() for i, g in zip(range(count), got, strict=True)]
     worst = float(np.max(errors))  # unlike max(), keeps a NaN in any position
     if not worst <= spec.golden_atol:
@@ -107,14 +107,16 @@ def answer(spec: AnswerSpec) -> Answer:
         MissingRuntime: The runtime is not installed.
     """
     with np.load(spec.inputs, allow_pickle=False) as inputs:
-        got = _answers(load_backend(spec.runtime), spec.artifact, inputs)
+        got = _answers(load_backend(spec.runtime), spec.artifact, inputs, spec.exact)
     save_arrays(Path(spec.outputs), {f"output_{i}": array for i, array in enumerate(got)})
     return Answer(outputs=spec.outputs)
 
 
-def _answers(backend: ModuleType, artifact: Artifact, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _answers(
+    backend: ModuleType, artifact: Artifact, arrays: Mapping[str, np.ndarray], exact: bool
+) -> list[np.ndarray]:
     """Runs the artifact on input_i, which are in the layout of the file."""
-    session = backend.open_session(artifact.path, exact=False)
+    session = backend.open_session(artifact.path, exact=exact)
     stored_as_is = msgspec.structs.replace(artifact, layout="as the model")
     predictor = Predictor(session, stored_as_is, artifact.inputs)
     return predictor.run([arrays[f"input_{i}"] for i in range(len(artifact.inputs))])
