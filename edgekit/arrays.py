@@ -73,3 +73,17 @@ def to_layout(array: np.ndarray, layout: str) -> np.ndarray:
 def from_layout(array: np.ndarray, layout: str) -> np.ndarray:
     """Undoes `to_layout`."""
     return array.transpose(0, 3, 1, 2) if layout == "NHWC" and array.ndim == 4 else array
+
+
+def to_model(array: Any, axis: int | None) -> Any:
+    """Turns samples in rows, [N, ...], into what the model takes; without an axis, the first row."""
+    if axis is None:
+        return array[0]
+    return array if axis == 0 else np.moveaxis(array, 0, axis)
+
+
+def from_model(array: np.ndarray, axis: int | None) -> np.ndarray:
+    """Turns what the model answered into rows, [N, ...]; without an axis, one row."""
+    if axis is None:
+        return array[None]
+    return array if axis == 0 else np.moveaxis(array, axis, 0)

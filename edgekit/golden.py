@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from edgekit_runner.stats.deviation import snr_db as snr_db
 
-from edgekit.arrays import save_arrays, to_layout
+from edgekit.arrays import save_arrays, to_layout, to_model
 from edgekit.records import Artifact, Record, Traced
 
 # Kernels of other CPUs round differently: a golden output may move by this share of its largest magnitude.
@@ -49,7 +49,7 @@ def write_golden(
     """
     sides = {"input": inputs, "output": outputs, "float": floats}
     named = {
-        f"{side}_{i}": np.ascontiguousarray(to_layout(a, layout))
+        f"{side}_{i}": np.asarray(to_layout(a, layout), order="C")
         for side, arrays in sides.items()
         for i, a in enumerate(arrays)
     }
@@ -72,7 +72,8 @@ def of_float(traced: Traced, artifact: Artifact, path: Path) -> Golden:
     """Writes the pair that a float file must reproduce: a sample of the metric and the torch model's own answer."""
     with np.load(traced.samples_file, allow_pickle=False) as kept:
         inputs, outputs = (
-            [kept[k][:1] for k in sorted(kept.files) if k.startswith(s)] for s in ("input_", "output_")
+            [to_model(kept[f"{side}_{i}"][:1], spec.batch_axis) for i, spec in enumerate(specs)]
+            for side, specs in (("input", traced.inputs), ("output", traced.outputs))
         )
     write_golden(path, inputs, outputs, artifact.layout)
     return Golden(path=str(path), atol=golden_atol(path, artifact.precision))

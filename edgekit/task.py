@@ -10,7 +10,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -47,31 +47,40 @@ class Task:
     Attributes:
         model: An nn.Module, a Keras 3 model, a function without arguments that returns one of them, or the path of a
             `.keras` file or of a TensorFlow SavedModel folder (TFLite targets only).
-        example_inputs: A tuple of tensors with batch 1, in the model's own layout: [1, C, H, W] for an image in torch,
-            [1, H, W, C] in Keras.
-        metric: metric(predict) -> float, higher is better; `predict` takes and returns numpy arrays as the torch model
-            does, for any batch size.
-        calibration: A re-iterable of unlabelled input batches (tensor, array, or a tuple of them).
+        example_inputs: What forward takes for one sample, in the model's own layout: a tuple of what it takes by position, or a
+            dict of what it takes by name. Tensors with batch 1, [1, C, H, W] for an image in torch, [1, H, W, C] in Keras; lists,
+            tuples and dicts of tensors; settings (None, True, 3, "text"), which are built into the artifact.
+        metric: metric(predict) -> float, higher is better; `predict` is called as the model is, takes and returns what the
+            model does in numpy arrays, for any batch size.
+        calibration: A re-iterable of unlabelled input batches (tensor, array, a tuple of them, or a dict by name).
         training: Data for the training techniques.
         preprocessing: What the app must do to an image; None where the input is none, or nobody says.
+        batch_axes: Input or output -> the axis of its samples, None where it has none; only where the shapes do not tell: the
+            first axis of [1, ...], the second of a recurrent state [L, 1, ...].
     """
 
     name: str
     model: Any
-    example_inputs: tuple[Any, ...]
+    example_inputs: tuple[Any, ...] | Mapping[str, Any]
     metric: Metric
     calibration: Iterable[Any] | None = None
     training: Training | None = None
     preprocessing: Preprocessing | None = None
+    batch_axes: Mapping[str, int | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):
             raise TaskError(f"the task's name is {self.name!r}; it must be a non-empty string")
-        if not isinstance(self.example_inputs, tuple) or not self.example_inputs:
+        if not isinstance(self.example_inputs, tuple | Mapping) or not self.example_inputs:
             given = type(self.example_inputs).__name__
             raise TaskError(
-                f"example_inputs is a {given}; give a tuple of tensors, e.g. (torch.zeros(1, 3, 224, 224),)"
+                f"example_inputs is a {given}; give a tuple of tensors, e.g. (torch.zeros(1, 3, 224, 224),), or a dict by the names "
+                "of forward's parameters"
             )
+        if not isinstance(self.batch_axes, Mapping) or not all(
+            axis is None or type(axis) is int for axis in self.batch_axes.values()
+        ):
+            raise TaskError(f"batch_axes is {self.batch_axes!r}; give a dict of names -> axis or None")
         if not callable(self.metric):
             raise TaskError(
                 "metric is not callable; give a function metric(predict) -> float, higher is better"

@@ -27,6 +27,7 @@ from edgekit.cli.options import (
     run_options,
     task_options,
 )
+from edgekit.cli.pipelines import check, diff
 from edgekit.cli.printing import budget_text, print_json, print_table, say_timings, show
 from edgekit.cli.techniques import techniques
 from edgekit.engine.output import absolute
@@ -261,7 +262,9 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
 
 main.add_command(bench)
 main.add_command(cache)
+main.add_command(check)
 main.add_command(compare)
+main.add_command(diff)
 main.add_command(package)
 main.add_command(techniques)
 

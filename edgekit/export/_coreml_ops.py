@@ -3,7 +3,7 @@
 import logging
 import re
 
-import torch  # noqa: F401  torch and torchvision before coremltools, or the process dies (libtriton after TensorFlow)
+import torch
 import torchvision  # noqa: F401
 
 # isort: split
@@ -47,6 +47,15 @@ def decompose(program: ExportedProgram) -> ExportedProgram:
         if not apart:
             break
         program = program.run_decompositions(apart)
+    return program
+
+
+def wide_inputs(program: ExportedProgram) -> ExportedProgram:
+    """Lets whole numbers of 8 bits come in as int32: Core ML takes no others, and the values are the same."""
+    names = set(map(str, program.graph_signature.user_inputs))
+    for node in program.graph.nodes:
+        if node.name in names and node.meta["val"].dtype in (torch.uint8, torch.int8):
+            node.meta["val"] = node.meta["val"].to(torch.int32)
     return program
 
 

@@ -1,9 +1,11 @@
 """A finished TFLite file, whoever wrote it, as an artifact: read without any delegate."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from edgekit_runner.backends.litert import interface
 
@@ -44,6 +46,23 @@ def artifact(
         toolchain=toolchain,
         doubts=() if float_interfaces else _doubts(precision, inputs + outputs),
     )
+
+
+def ordered(found: Artifact, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Artifact:
+    """Returns the artifact with its inputs and outputs in the order of the program, and with its axes of samples.
+
+    A file whose signature has other names is left as it is.
+    """
+    sides = []
+    for mine, theirs in ((found.inputs, inputs), (found.outputs, outputs)):
+        named = {spec.name: spec for spec in mine}
+        known = set(named) == {spec.name for spec in theirs}
+        sides.append(
+            tuple(msgspec.structs.replace(named[s.name], batch_axis=s.batch_axis) for s in theirs)
+            if known
+            else mine
+        )
+    return msgspec.structs.replace(found, inputs=sides[0], outputs=sides[1])
 
 
 def _interfaces(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

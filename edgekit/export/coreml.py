@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import torch
 import torchvision  # noqa: F401  before coremltools, which loads tensorflow: else the process dies
@@ -27,7 +28,7 @@ from edgekit_runner.artifact import describe
 
 from edgekit.errors import ConversionError
 from edgekit.export._coreml_bytes import normalize
-from edgekit.export._coreml_ops import conversion_error, decompose, register_missing
+from edgekit.export._coreml_ops import conversion_error, decompose, register_missing, wide_inputs
 from edgekit.export._coreml_weights import compact
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Precision, TensorSpec
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
 SUFFIX = ".mlpackage"
 DEFAULT_IOS = 17
 PACKAGES = ("torch", "torchao", "coremltools")
-_TYPES = {"float32": np.float32, "int32": np.int32, "int64": np.int32, "bool": np.bool_}
+# there is no input of 8 bits: whole numbers come as int32
+_TYPES = {
+    "float32": np.float32, "int32": np.int32, "int64": np.int32, "bool": np.bool_, "uint8": np.int32, "int8": np.int32,
+}  # fmt: skip
 
 
 def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
@@ -52,7 +56,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     program = programs.load(candidate.program)
     if precision == "int8":
         program = programs.fold_weights(program)
-    inputs, outputs = (tuple(map(_narrow, group)) for group in programs.specs(program))
+    inputs, outputs = (tuple(map(_narrow, group)) for group in _named(program, candidate))
     computing = _arithmetic(precision, frozenset(layer.name for layer in candidate.float_layers))
     ios = target.deployment.min_ios or DEFAULT_IOS
     model = compact(_convert(program, inputs, outputs, computing, ios), candidate, ios)
@@ -84,11 +88,31 @@ def _arithmetic(precision: Precision, floats: frozenset[str]) -> Any:
     )
 
 
+def _named(
+    program: torch.export.ExportedProgram, candidate: Candidate
+) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    """Returns inputs and outputs by the user's names, in letters, digits and underscores: Core ML allows no others."""
+    taken = set[str]()
+    sides = []
+    for specs in programs.named(program, candidate.interface):
+        sides.append([msgspec.structs.replace(spec, name=_identifier(spec.name, taken)) for spec in specs])
+    return sides[0], sides[1]
+
+
+def _identifier(name: str, taken: set[str]) -> str:
+    plain = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
+    plain = f"_{plain}" if plain[:1].isdigit() else plain
+    while plain in taken:
+        plain += "_1"
+    taken.add(plain)
+    return plain
+
+
 def _narrow(spec: TensorSpec) -> TensorSpec:
-    """Turns 64-bit integers into 32-bit ones: Core ML has no 64-bit integers."""
+    """Turns all integers into those of 32 bits: inputs and outputs of Core ML have no others."""
     if spec.dtype not in _TYPES:
         raise ConversionError(f"{spec.name} is {spec.dtype}; Core ML takes {', '.join(_TYPES)}")
-    return TensorSpec(name=spec.name, shape=spec.shape, dtype=np.dtype(_TYPES[spec.dtype]).name)
+    return msgspec.structs.replace(spec, dtype=np.dtype(_TYPES[spec.dtype]).name)
 
 
 def _convert(
@@ -99,7 +123,12 @@ def _convert(
     ios: int,
 ) -> Any:
     register_missing()
-    program = decompose(program)
+    for spec in inputs:
+        if not spec.shape:
+            raise ConversionError(
+                f"the input {spec.name} has no axes, and Core ML takes none without; let forward take it as [1]"
+            )
+    program = wide_inputs(decompose(program))
     log = logging.getLogger("coremltools")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -57,7 +57,7 @@ PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
 
 
 def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
-    """Writes `out` and describes it; inputs keep the names of the model's arguments, outputs are output_i.
+    """Writes `out` and describes it; inputs and outputs have the names that the model gives them.
 
     Raises:
         ConversionError: An operator has no translation; the sentence names it and the module it came from.
@@ -65,7 +65,9 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     precision = candidate.recipe.precision
     program = programs.load(candidate.program)
     dynamic_quant = candidate.quant if candidate.scheme == "dynamic" else None
-    model = _convert(programs.fold_weights(program) if programs.is_quantized(program) else program)
+    inputs, outputs = programs.named(program, candidate.interface)
+    folded = programs.fold_weights(program) if programs.is_quantized(program) else program
+    model = _convert(folded, [spec.name for spec in inputs], [spec.name for spec in outputs])
     for rewrite in PASSES["float32" if dynamic_quant else precision]:
         rewrite(model)
     if dynamic_quant:
@@ -76,7 +78,6 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision})
     onnx.checker.check_model(model, full_check=True)
     programs.write(out, model.SerializeToString(deterministic=True))
-    inputs, outputs = programs.specs(program)
     info = describe(out, "onnx")
     return Artifact(
         path=str(out),
@@ -91,9 +92,8 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     )
 
 
-def _convert(program: torch.export.ExportedProgram) -> onnx.ModelProto:
+def _convert(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
     """Runs torch.onnx's own converter, kept quiet: it prints a progress report."""
-    inputs, outputs = programs.specs(program)
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -107,8 +107,8 @@ def _convert(program: torch.export.ExportedProgram) -> onnx.ModelProto:
                 opset_version=OPSET,
                 external_data=False,
                 verbose=False,
-                input_names=[spec.name for spec in inputs],
-                output_names=[spec.name for spec in outputs],
+                input_names=inputs,
+                output_names=outputs,
             )
     except (OSError, MemoryError):
         raise

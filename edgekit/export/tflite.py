@@ -39,12 +39,13 @@ from litert_torch.quantize.quant_config import QuantConfig
 
 from edgekit.errors import ConversionError
 from edgekit.export._tflite_errors import explain, unloadable
-from edgekit.export._tflite_file import artifact
+from edgekit.export._tflite_file import artifact, ordered
 from edgekit.export._tflite_flatten import flatten_channels_last
 from edgekit.export._tflite_forms import for_litert
 from edgekit.export._tflite_grids import keep_grids
 from edgekit.export._tflite_integers import for_integers, quantize
 from edgekit.export._tflite_layout import pads_join_nhwc
+from edgekit.export._tflite_names import rename
 from edgekit.export._tflite_normalize import l2_normalization
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Precision
@@ -81,10 +82,13 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
             _save_stored(model, out, how)
         else:
             model.export(str(out))
+    inputs, outputs = programs.named(program, candidate.interface)
+    if candidate.interface is not None or len(inputs) > 1:
+        rename(out, [spec.name for spec in inputs], [spec.name for spec in outputs])
     toolchain = {name: version(name) for name in PACKAGES}
     # the technique has reported which inputs and outputs stay float
     try:
-        return artifact(out, precision, layout, toolchain, float_interfaces=True)
+        return ordered(artifact(out, precision, layout, toolchain, float_interfaces=True), inputs, outputs)
     except ConversionError as error:
         raise unloadable(str(error.__cause__ or error), program) from error
 

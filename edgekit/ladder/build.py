@@ -48,7 +48,8 @@ class ArtifactBuilder:
         Raises:
             EdgekitError: Whatever the steps raise.
         """
-        candidate = Candidate(program=self._context.request.traced.program, recipe=FLOAT)
+        traced = self._context.request.traced
+        candidate = Candidate(program=traced.program, recipe=FLOAT, interface=traced.interface)
         for step in self._context.recipe.steps:
             row = technique.of(step)
             if row.at_export:
@@ -81,7 +82,10 @@ class ArtifactBuilder:
     def float_artifact(self) -> Artifact:
         """Returns the float32 file of this format by the same converter, shared by all targets that use it."""
         context, saved_model = self._context, self._saved_model()
-        candidate = Candidate(program=context.request.traced.program, recipe=FLOAT, saved_model=saved_model)
+        traced = context.request.traced
+        candidate = Candidate(
+            program=traced.program, recipe=FLOAT, saved_model=saved_model, interface=traced.interface
+        )
         shared = f"float-{context.target.format}-{context.target.deployment.min_ios}-{bool(saved_model)}"
         return context.stages.once(shared, lambda: self._export(candidate, shared=True))
 

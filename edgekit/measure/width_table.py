@@ -31,6 +31,7 @@ from edgekit.prune.latency.width_plan import widths_to_measure
 from edgekit.prune.shrink import cuttable
 from edgekit.records import Artifact, Precision, WidthRow, WidthTable
 from edgekit.techniques import prune
+from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import seed_everything
 from edgekit.trace.model import examples_of
 
@@ -65,7 +66,7 @@ def width_files(spec: WidthTableSpec) -> WidthFiles:
 
 def _wanted(spec: WidthTableSpec) -> list[tuple[Micro, list[int]]]:
     """Every micro-model of the network once, and the widths to time it at."""
-    task = spec.source.load()
+    task = flat_task(spec.source.load(), spec.candidate.interface)
     module, _ = prune.loaded(spec.candidate, prune.module_of(spec.candidate, task), examples_of(task))
     request = prune.options_of(spec.step).request(spec.target.channel_multiple)
     graph, _ = cuttable(module, examples_of(task), request)

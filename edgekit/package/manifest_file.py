@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 from edgekit_runner.artifact import sha256
+from edgekit_runner.host.environment import local_isa
+from edgekit_runner.host.isa import int8_saturates
 
 from edgekit.errors import UserError, VerificationError
 from edgekit.formats import check_format, check_runtime
@@ -79,7 +81,12 @@ def build(
             ),
         ),
         preprocessing=shown,
-        golden=GoldenFile(path=GOLDEN, atol=golden_atol, sha256=sha256(folder / GOLDEN)),
+        golden=GoldenFile(
+            path=GOLDEN,
+            atol=golden_atol,
+            sha256=sha256(folder / GOLDEN),
+            exact=target.isa.verify_exact and artifact.precision == "int8",
+        ),
         compression=_compression(artifact, verdict, attempt.recipe),
         accuracy=Accuracy(
             metric=verdict.metric,
@@ -229,6 +236,11 @@ def _artifact(manifest: Manifest, folder: Path) -> Artifact:
 
 def _tensor(spec: Input | Output) -> TensorSpec:
     return TensorSpec(**{name: getattr(spec, name) for name in TensorSpec.__struct_fields__})
+
+
+def is_exact_here(manifest: Manifest) -> bool:
+    """Whether the file is run without fused kernels here: those of this machine saturate in int8, and the target's do not."""
+    return manifest.golden.exact and int8_saturates(local_isa())
 
 
 def check_file(folder: Path, name: str, expected: str) -> None:

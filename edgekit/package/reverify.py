@@ -43,6 +43,7 @@ def _recheck_one(folder: Path) -> Recheck:
         runtime=data.target.runtime,
         golden=str(folder / data.golden.path),
         golden_atol=data.golden.atol,
+        exact=manifest_file.is_exact_here(data),
     )
     with tempfile.TemporaryDirectory() as work:
         found, _ = process.run(RECHECK, spec, Path(work), label=f"verify {folder.name}")

@@ -31,5 +31,7 @@ def widened(prepared: GraphModule) -> tuple[GraphModule, int]:
 
 def joined(samples: Sequence[Batch], at_once: int) -> list[Batch]:
     """Joins samples into batches of `at_once` samples each; the last batch may be smaller."""
+    if at_once == 1:
+        return list(samples)
     parts = [samples[start : start + at_once] for start in range(0, len(samples), at_once)]
     return [tuple(torch.cat(column) for column in zip(*part, strict=True)) for part in parts]

@@ -58,7 +58,7 @@ def _run(model: GraphModule, source: Iterator[object], like: Batch, number: int)
     for batch in islice(source, 1):
         for piece in pieces(batch, like, number, together):
             model(*piece)
-            runs += piece[0].shape[0] // like[0].shape[0] if like[0].dim() else 1
+            runs += 1 if _is_one(piece, like) else piece[0].shape[0] // like[0].shape[0]
     return runs
 
 
@@ -109,7 +109,7 @@ def pieces(batch: object, like: Batch, number: int, together: int = 1) -> Iterat
         TaskError: The batch does not fit.
     """
     tensors = checked(batch, like, number)
-    if not like[0].dim():
+    if _is_one(tensors, like):
         yield tensors
         return
     size, total = like[0].shape[0], tensors[0].shape[0]
@@ -130,19 +130,33 @@ def checked(batch: object, like: Batch, number: int) -> Batch:
     if len(values) != len(like):
         raise TaskError(f"{where} holds {len(values)} inputs; the model takes {len(like)}")
     tensors = tuple(_tensor(value, where) for value in values)
+    one = _is_one(tensors, like)  # whose samples need not be first
     for index, (tensor, want) in enumerate(zip(tensors, like, strict=True)):
-        _check(tensor, want, tensors[0], f"{where}, input {index}" if len(like) > 1 else where)
+        _check(
+            tensor, want, want if one else tensors[0], f"{where}, input {index}" if len(like) > 1 else where
+        )
     return tensors
+
+
+def _is_one(tensors: Batch, like: Batch) -> bool:
+    """Whether these are the inputs of one run, in the shapes of the program."""
+    return all(tensor.shape == want.shape for tensor, want in zip(tensors, like, strict=True))
 
 
 def _tensor(value: object, where: str) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu().clone()  # the user's data stays as it is, whatever a graph writes into
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy(order="C"))
+        return _in_float32(
+            value.detach().cpu().clone()
+        )  # the user's data stays, whatever a graph writes into
+    if isinstance(value, np.ndarray | np.generic):
+        return _in_float32(torch.from_numpy(np.array(value, order="C")))
     raise TaskError(
         f"{where} is a {type(value).__name__}; expected a torch tensor, a numpy array or a tuple of them"
     )
+
+
+def _in_float32(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _check(tensor: torch.Tensor, want: torch.Tensor, first: torch.Tensor, where: str) -> None:

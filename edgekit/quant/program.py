@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import torch
 import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401  registers the quantized_decomposed operators
 from torch.export import ExportedProgram
@@ -23,7 +24,7 @@ from torchao.quantization.pt2e.constant_fold import constant_fold
 
 from edgekit.errors import UserError
 from edgekit.quant import program_file
-from edgekit.records import TensorSpec
+from edgekit.records import Interface, TensorSpec
 
 _QUANTIZE = ("quantize_per_tensor.default", "quantize_per_channel.default")
 
@@ -105,6 +106,21 @@ def specs(program: ExportedProgram) -> tuple[tuple[TensorSpec, ...], tuple[Tenso
             for (name, _), value in zip(pairs, _values(program, [k for _, k in pairs]), strict=True)
         )
         for pairs in (named, made)
+    )
+    return inputs, outputs
+
+
+def named(
+    program: ExportedProgram, interface: Interface | None
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Returns the inputs and outputs of a program as `specs` does, by the names that the user's code gives them."""
+    found = specs(program)
+    if interface is None:
+        return found
+    given = (interface.inputs, interface.input_axes), (interface.outputs, interface.output_axes)
+    inputs, outputs = (
+        tuple(msgspec.structs.replace(s, name=n, batch_axis=a) for s, n, a in zip(side, *pair, strict=True))
+        for side, pair in zip(found, given, strict=True)
     )
     return inputs, outputs
 

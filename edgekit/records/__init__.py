@@ -35,6 +35,7 @@ from edgekit.records.inputs import (
     TaskFacts,
     TensorSpec,
 )
+from edgekit.records.interface import FreeArgument, FreeAxes, FreeAxis, Interface, Tree
 from edgekit.records.report import Attempt, Decision, ParetoPoint, Report, Shortfall, StageTime, TargetReport
 from edgekit.records.results import (
     Blame,
@@ -62,6 +63,10 @@ __all__ = [
     "Decision",
     "Figure",
     "FloatLayer",
+    "FreeArgument",
+    "FreeAxes",
+    "FreeAxis",
+    "Interface",
     "Kind",
     "LayerDegradation",
     "LayerTime",
@@ -92,6 +97,7 @@ __all__ = [
     "TaskFacts",
     "TensorSpec",
     "Traced",
+    "Tree",
     "Verdict",
     "WidthRow",
     "WidthTable",

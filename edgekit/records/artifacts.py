@@ -4,6 +4,7 @@ from typing import Literal
 
 from edgekit.records._base import Record
 from edgekit.records.inputs import Precision, Preprocessing, Quant, Recipe, Scheme, TaskFacts, TensorSpec
+from edgekit.records.interface import Interface
 
 
 class Traced(Record):
@@ -24,6 +25,7 @@ class Traced(Record):
             none.
         classes: Whether the first output holds class scores.
         questions: An .npz of some inputs of the metric, by the same hash.
+        interface: The names and structures of the user's model; None where it takes and returns plain tensors.
     """
 
     facts: TaskFacts
@@ -42,6 +44,7 @@ class Traced(Record):
     tensorflow: str = ""
     classes: bool = False
     questions: str = ""
+    interface: Interface | None = None
 
 
 class Figure(Record):
@@ -146,6 +149,7 @@ class Candidate(Record):
         promised_db: What each output of a quantized program keeps to its float program, in dB; the file is held to it
             (`edgekit.trace.promise`).
         float_layers: The layers of an integer candidate that stay float.
+        interface: That of the traced model.
     """
 
     program: str
@@ -160,6 +164,7 @@ class Candidate(Record):
     student: str = ""
     promised_db: tuple[float | None, ...] = ()
     float_layers: tuple[FloatLayer, ...] = ()
+    interface: Interface | None = None
     figures: tuple[Figure, ...] = ()
     doubts: tuple[str, ...] = ()
 

@@ -72,6 +72,7 @@ class TensorSpec(Record):
     Attributes:
         scale: Only where the file holds integers: real = (q - zero_point) * scale.
         zero_point: Only where the file holds integers.
+        batch_axis: The axis of the samples; None where every sample has the same.
     """
 
     name: str
@@ -79,6 +80,7 @@ class TensorSpec(Record):
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
+    batch_axis: int | None = 0
 
 
 class Quant(Record):

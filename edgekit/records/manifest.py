@@ -71,6 +71,9 @@ class Input(Record):
     """One input, by the name that an app passes to the runtime.
 
     Where it holds integers, real = (q - zero_point) * scale.
+
+    Attributes:
+        batch_axis: The axis of the samples; null where every sample has the same, as a setting.
     """
 
     name: str
@@ -78,6 +81,7 @@ class Input(Record):
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
+    batch_axis: int | None = 0
     layout: Layout = "as the model"
     normalization: Normalization | None = None
 
@@ -86,6 +90,7 @@ class Output(Record):
     """One output, by the name that the runtime gives it.
 
     Attributes:
+        batch_axis: As of an input.
         labels: The names of its classes, in order.
     """
 
@@ -94,6 +99,7 @@ class Output(Record):
     dtype: str
     scale: float | None = None
     zero_point: int | None = None
+    batch_axis: int | None = 0
     labels: tuple[str, ...] = ()
 
 
@@ -105,11 +111,17 @@ class Signature(Record):
 
 
 class GoldenFile(Record):
-    """The golden pair, and the tolerance in the unit of its outputs."""
+    """The golden pair, and the tolerance in the unit of its outputs.
+
+    Attributes:
+        exact: Whether a machine whose fused int8 kernels saturate, as x86 without VNNI, answers otherwise: it must run the file
+            without them.
+    """
 
     path: str
     atol: float
     sha256: str
+    exact: bool = False
 
 
 class WorkShare(Record):

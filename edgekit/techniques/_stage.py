@@ -12,6 +12,7 @@ from edgekit.errors import UserError
 from edgekit.records import Candidate, Step
 from edgekit.records._options import read
 from edgekit.task import Task
+from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import seed_everything
 from edgekit.trace.promise import promised
 
@@ -26,6 +27,7 @@ def compress(spec: CompressSpec) -> Candidate:
     options = _options(spec.step, _where(spec))
     seed_everything(spec.context.seed)
     task = spec.source.load() if technique.of(spec.step).scores else _unscored(spec.source.load())
+    task = flat_task(task, spec.candidate.interface)
     module = importlib.import_module(f"edgekit.techniques.{spec.step.technique}")
     made: Candidate = module.apply(spec.candidate, task, options, spec.context)
     traced = spec.context.traced

@@ -8,6 +8,8 @@ import torch
 from edgekit.errors import ConversionError, EdgekitError, TaskError
 from edgekit.quant import prepare, prepare_keras, proven
 from edgekit.task import Task, describe
+from edgekit.trace.flat import FlatTask, flattened
+from edgekit.trace.leaves import example_tensor
 from edgekit.trace.sources import keras, state
 
 
@@ -30,7 +32,8 @@ def model_of(task: Task) -> torch.nn.Module:
         )
     if keras.is_model(model):
         model = keras.KerasModule(model)
-    return model.eval().float()
+    model = model.eval().float()
+    return flattened(model, task.interface) if isinstance(task, FlatTask) else model
 
 
 def examples_of(task: Task) -> tuple[torch.Tensor, ...]:
@@ -39,6 +42,8 @@ def examples_of(task: Task) -> tuple[torch.Tensor, ...]:
     Raises:
         TaskError: They are not tensors of batch 1.
     """
+    if isinstance(task, FlatTask):
+        return task.example_inputs
     examples = []
     for i, value in enumerate(task.example_inputs):
         if not isinstance(value, torch.Tensor | np.ndarray):
@@ -48,9 +53,7 @@ def examples_of(task: Task) -> tuple[torch.Tensor, ...]:
             raise TaskError(
                 f"example_inputs[{i}] has shape {list(tensor.shape)}; the first dimension is the batch and must be 1"
             )
-        if not (tensor.is_floating_point() or tensor.dtype in (torch.int64, torch.int32)):
-            raise TaskError(f"example_inputs[{i}] is {tensor.dtype}; allowed are float32, int32 and int64")
-        examples.append(tensor.float() if tensor.is_floating_point() else tensor)
+        examples.append(example_tensor(tensor, f"example_inputs[{i}]"))
     return tuple(examples)
 
 
@@ -73,25 +76,16 @@ def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list
     try:
         with torch.no_grad(), keras.layers_named(model):
             outputs = model(*examples)
-    except ConversionError:
+    except (ConversionError, TaskError):
         raise
     except Exception as error:
         raise TaskError(
             f"the model's forward, called with example_inputs ({shapes}), raised {describe(error)}"
         ) from error
-    found = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-    if (
-        not isinstance(found, list | tuple)
-        or not all(isinstance(t, torch.Tensor) for t in found)
-        or not found
-    ):
-        raise TaskError(
-            f"the model's forward returned a {type(outputs).__name__}; it must return a tensor or a tuple of tensors. "
-            "Wrap the model in a module that picks them"
-        )
+    found = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
     if not all(torch.isfinite(t).all() for t in found if t.is_floating_point()):
         raise TaskError(f"the model's forward returned NaN or infinity for example_inputs ({shapes})")
-    return list(found)
+    return found
 
 
 def program_of(task: Task) -> torch.export.ExportedProgram:

@@ -13,6 +13,7 @@ import torch
 from edgekit.golden import snr_db
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Traced
+from edgekit.trace.structure import in_rows
 
 SAMPLES = 8  # of those that the trace kept
 CEILING_DB = 200.0  # stands for no error at all: a record is JSON
@@ -22,21 +23,25 @@ def promised(made: Candidate, before: Candidate, traced: Traced) -> Candidate:
     """Returns `made` with what its program keeps to that of `before`, in dB, one number per output."""
     with np.load(traced.samples_file, allow_pickle=False) as kept:
         inputs = [kept[f"input_{i}"][:SAMPLES] for i in range(len(traced.inputs))]
-    right, found = (answers_of(path, inputs) for path in (before.program, made.program))
+    right, found = (answers_of(path, inputs, traced) for path in (before.program, made.program))
     db = tuple(kept_db(a, b) for a, b in zip(right, found, strict=True))
     return msgspec.structs.replace(made, promised_db=db)
 
 
-def answers_of(path: str, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Returns all outputs of a program for all samples, [N, ...] each; programs have batch 1."""
+def answers_of(path: str, inputs: Sequence[np.ndarray], traced: Traced) -> list[np.ndarray]:
+    """Returns all outputs of a program for all samples in rows, [N, ...] each; programs have batch 1."""
     module = programs.load(path).module()
-    tensors = [torch.from_numpy(part) for part in inputs]
-    rows = []
+
+    def call(*arrays: np.ndarray) -> list[np.ndarray]:
+        answer = module(*(torch.from_numpy(a) for a in arrays))
+        return [t.numpy() for t in (answer if isinstance(answer, tuple | list) else (answer,))]
+
+    axes = [[spec.batch_axis for spec in specs] for specs in (traced.inputs, traced.outputs)]
+    asked, rows = in_rows(call, *axes), []
     with torch.no_grad():
-        for i in range(len(tensors[0])):
-            answer = module(*(part[i : i + 1] for part in tensors))
-            rows.append(answer if isinstance(answer, tuple | list) else (answer,))
-    return [torch.cat(column).numpy() for column in zip(*rows, strict=True)]
+        for i in range(len(inputs[0])):
+            rows.append(asked(*(part[i : i + 1] for part in inputs)))
+    return [np.concatenate(column) for column in zip(*rows, strict=True)]
 
 
 def kept_db(right: np.ndarray, found: np.ndarray) -> float | None:

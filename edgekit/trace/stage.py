@@ -5,7 +5,7 @@ other weights. The float model's predictions are kept by the hash of their input
 compared with it on the very samples the metric asked for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +15,16 @@ import numpy as np
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
-from edgekit.arrays import check_shapes, digest, save_arrays
+from edgekit.arrays import check_shapes, digest, from_model, save_arrays
 from edgekit.engine import fingerprint, parts
 from edgekit.engine.specs import TraceSpec
 from edgekit.errors import MissingRuntime, TaskError
 from edgekit.quant import calibrate, graph_macs, program
-from edgekit.records import TaskFacts, TensorSpec, Traced
+from edgekit.records import Interface, TaskFacts, TensorSpec, Traced
 from edgekit.task import Task
-from edgekit.trace import calibration_check, metric_check
+from edgekit.trace import calibration_check, metric_check, structure
+from edgekit.trace.door import look as look_at
+from edgekit.trace.flat import flat_task, flattened
 from edgekit.trace.metric import score, seed_everything
 from edgekit.trace.model import checked, count_weights, examples_of, export_with_doubts, model_of
 from edgekit.trace.recorder import Recorder
@@ -42,14 +44,13 @@ def trace(spec: TraceSpec) -> Traced:
         ConversionError: torch.export cannot trace the model.
     """
     seed_everything(spec.seed)
-    task, work = spec.source.load(), Path(spec.work)
-    examples = examples_of(task)
-    subject = _subject(task, examples, work)
-    recorder = Recorder(lambda *arrays: _call(subject, arrays, examples))
+    given, work = spec.source.load(), Path(spec.work)
+    task, subject, examples = _opened(given, work)
+    recorder = Recorder(lambda *arrays: _call(subject, arrays))
     metric = score(task, recorder)
     samples = recorder.kept()
     replayed = metric_check.replay(task.name, recorder, lambda predict: score(task, predict), metric)
-    read = _read_calibration(task, examples)
+    read = _read_calibration(task, examples, subject.inputs)
     seen = _seen(task, recorder, metric, replayed, subject)
     save_arrays(work / "predictions.npz", recorder.predictions)
     save_arrays(work / "questions.npz", recorder.kept_questions())
@@ -62,8 +63,9 @@ def trace(spec: TraceSpec) -> Traced:
         predictions=str(work / "predictions.npz"),
         questions=str(work / "questions.npz"),
         samples_file=str(work / "samples.npz"),
-        inputs=tuple(_spec(f"input_{i}", t) for i, t in enumerate(examples)),
+        inputs=subject.inputs,
         outputs=subject.outputs,
+        interface=subject.interface,
         metric=metric,
         samples=recorder.samples,
         parameters=subject.parameters,
@@ -81,7 +83,7 @@ def trace(spec: TraceSpec) -> Traced:
             parts.QUESTIONS: fingerprint.of_text(*recorder.questions()),
             parts.METRIC: repr(metric),
             parts.CALIBRATION: read.content,
-            **fingerprint.of_task(task, lambda: seed_everything(spec.seed)),
+            **fingerprint.of_task(given, lambda: seed_everything(spec.seed)),
         },
     )
 
@@ -93,8 +95,8 @@ def look(spec: TraceSpec) -> TaskFacts:
         EdgekitError: Whatever `trace` raises.
     """
     seed_everything(spec.seed)
-    task = spec.source.load()
-    return _facts(task, _subject(task, examples_of(task), Path(spec.work)))
+    task, subject, _ = _opened(spec.source.load(), Path(spec.work))
+    return _facts(task, subject)
 
 
 def _facts(task: Task, subject: Subject) -> TaskFacts:
@@ -103,18 +105,34 @@ def _facts(task: Task, subject: Subject) -> TaskFacts:
     )
 
 
-def _subject(task: Task, examples: tuple[torch.Tensor, ...], work: Path) -> Subject:
-    """Checks and exports the model; its files go to `work`."""
+def _opened(task: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, ...]]:
+    """Checks and exports the model; its files go to `work`.
+
+    Returns:
+        The task as the flat program needs it, the model, and the example inputs.
+    """
     if isinstance(task.model, str | Path) and (Path(task.model).is_dir() or not Path(task.model).suffix):
-        return _saved_model(Path(task.model), examples)
+        examples = examples_of(task)
+        return task, _saved_model(Path(task.model), examples), examples
     model = model_of(task)
+    interface, examples = look_at(task, model)
+    if interface is not None:
+        task, model = flat_task(task, interface), flattened(model, interface)
+    return task, _subject(model, examples, interface, work), examples
+
+
+def _subject(
+    model: torch.nn.Module, examples: tuple[torch.Tensor, ...], interface: Interface | None, work: Path
+) -> Subject:
     outputs, kept = checked(model, examples)
     exported, undone = export_with_doubts(model, examples)
     program.save(exported, work / "program.pt2")
     keras_file, doubts = keras.keep(model, work / "model.keras")
     return Subject(
-        call=_torch_call(model),
-        outputs=tuple(_spec(f"output_{i}", t) for i, t in enumerate(outputs)),
+        call=_torch_call(model, interface),
+        inputs=_specs("input", examples, (interface.inputs, interface.input_axes) if interface else None),
+        outputs=_specs("output", outputs, (interface.outputs, interface.output_axes) if interface else None),
+        interface=interface,
         program=str(work / "program.pt2"),
         tensorflow=keras_file,
         parameters=sum(p.numel() for p in model.parameters()),
@@ -158,7 +176,7 @@ class Read(NamedTuple):
     statistics: calibration_check.Statistics
 
 
-def _read_calibration(task: Task, examples: tuple[torch.Tensor, ...]) -> Read:
+def _read_calibration(task: Task, examples: tuple[torch.Tensor, ...], inputs: Sequence[TensorSpec]) -> Read:
     """Checks the batches before any work is spent on them.
 
     Raises:
@@ -169,29 +187,34 @@ def _read_calibration(task: Task, examples: tuple[torch.Tensor, ...]) -> Read:
         return Read("none", statistics)
     for number, batch in enumerate(islice(calibrate.yielded(task.calibration), CALIBRATION_BATCHES)):
         arrays = [tensor.numpy() for tensor in calibrate.checked(batch, examples, number)]
-        statistics.add(arrays)
+        statistics.add([from_model(a, spec.batch_axis) for a, spec in zip(arrays, inputs, strict=True)])
         hashes.append(digest(arrays))
     if not hashes:
         raise TaskError(calibrate.NO_BATCH)
     return Read(fingerprint.of_text(*hashes), statistics)
 
 
-def _call(
-    subject: Subject, arrays: tuple[np.ndarray, ...], examples: tuple[torch.Tensor, ...]
-) -> list[np.ndarray]:
-    """Runs the user's own model on a whole batch of arrays."""
-    check_shapes(arrays, [tuple(e.shape) for e in examples])
+def _call(subject: Subject, arrays: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+    """Runs the user's own model on a whole batch of arrays, samples first."""
+    check_shapes(arrays, structure.shapes(subject.inputs))
     return subject.call(*(np.ascontiguousarray(a) for a in arrays))
 
 
-def _torch_call(model: torch.nn.Module) -> Callable[..., list[np.ndarray]]:
+def _torch_call(model: torch.nn.Module, interface: Interface | None) -> Callable[..., list[np.ndarray]]:
     def call(*arrays: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
             outputs = model(*(torch.from_numpy(a).clone() for a in arrays))  # forward may write into them
         return [t.numpy().copy() for t in ([outputs] if isinstance(outputs, torch.Tensor) else outputs)]
 
-    return call
+    return call if interface is None else structure.in_rows(call, interface.input_axes, interface.output_axes)
 
 
-def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:
-    return TensorSpec(name=name, shape=tuple(tensor.shape), dtype=str(tensor.dtype).removeprefix("torch."))
+Named = tuple[tuple[str, ...], tuple[int | None, ...]]
+
+
+def _specs(side: str, tensors: Sequence[torch.Tensor], named: Named | None) -> tuple[TensorSpec, ...]:
+    names, axes = named or ([f"{side}_{i}" for i in range(len(tensors))], [0] * len(tensors))
+    return tuple(
+        TensorSpec(name=n, shape=tuple(t.shape), dtype=str(t.dtype).removeprefix("torch."), batch_axis=axis)
+        for n, t, axis in zip(names, tensors, axes, strict=True)
+    )

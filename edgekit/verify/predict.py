@@ -6,9 +6,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from edgekit.arrays import as_arrays, check_shapes, from_layout, to_layout
+from edgekit.arrays import as_arrays, check_shapes, from_layout, from_model, to_layout, to_model
 from edgekit.errors import VerificationError
 from edgekit.records import Artifact, TensorSpec
+from edgekit.trace.structure import shapes
 
 
 class Session(Protocol):
@@ -30,7 +31,7 @@ class Predictor:
     def __init__(self, session: Session, artifact: Artifact, model_inputs: Sequence[TensorSpec]) -> None:
         self._session = session
         self._artifact = artifact
-        self._shapes = [spec.shape for spec in model_inputs]
+        self._shapes = shapes(model_inputs)
         self.output_names = [spec.name for spec in artifact.outputs]
 
     def __call__(self, *inputs: Any) -> Any:
@@ -54,14 +55,29 @@ class Predictor:
     def feeds(self, arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """One sample under the names, and in the layout and dtype, that the file expects."""
         return {
-            spec.name: np.ascontiguousarray(encode(to_layout(array, self._artifact.layout), spec))
+            spec.name: self._filed(to_model(array, spec.batch_axis), spec)
             for spec, array in zip(self._artifact.inputs, arrays, strict=True)
         }
+
+    def as_stored(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Runs one sample in the shapes of the file, real values in and out; several, where samples are first."""
+        specs = self._artifact.inputs
+        if any(a.shape != spec.shape for a, spec in zip(arrays, specs, strict=True)):
+            return self.run(arrays)
+        found = self._session.run({s.name: self._filed(a, s) for a, s in zip(arrays, specs, strict=True)})
+        return [decode(np.asarray(found[spec.name]), spec) for spec in self._artifact.outputs]
+
+    def _filed(self, array: np.ndarray, spec: TensorSpec) -> np.ndarray:
+        filed = encode(to_layout(array, self._artifact.layout), spec)
+        return np.asarray(filed, order="C")  # ascontiguousarray gives a number an axis
 
     def _one(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         outputs = self._session.run(self.feeds(arrays))
         return [
-            from_layout(decode(np.asarray(outputs[spec.name]), spec), self._artifact.layout)
+            from_model(
+                from_layout(decode(np.asarray(outputs[spec.name]), spec), self._artifact.layout),
+                spec.batch_axis,
+            )
             for spec in self._artifact.outputs
         ]
 

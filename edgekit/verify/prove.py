@@ -15,13 +15,14 @@ import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.engine.process
 from edgekit_runner.artifact import sha256
 
-from edgekit.arrays import save_arrays
+from edgekit.arrays import save_arrays, to_model
 from edgekit.engine.specs import Answer, AnswerSpec, ProveSpec, Recheck, RecheckSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.formats import RUNTIMES
 from edgekit.golden import snr_db, write_golden
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.trace import promise
+from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import score, seed_everything
 from edgekit.verify.lint import demand_integers
 from edgekit.verify.parity import ComparingPredictor, Comparison
@@ -42,7 +43,7 @@ def prove(spec: ProveSpec) -> Verdict:
     check_content(spec.artifact)
     backend = load_backend(spec.runtime)
     seed_everything(spec.seed)
-    task = spec.source.load()
+    task = flat_task(spec.source.load(), spec.traced.interface)
     predictor = Predictor(
         backend.open_session(spec.artifact.path, exact=spec.exact), spec.artifact, spec.traced.inputs
     )
@@ -52,7 +53,7 @@ def prove(spec: ProveSpec) -> Verdict:
     comparing = ComparingPredictor(predictor, predictions, spec.traced.classes)
     metric = score(task, comparing)
     parity = _parity(comparing, spec)
-    right = promise.answers_of(spec.program, inputs) if spec.program else answers
+    right = promise.answers_of(spec.program, inputs, spec.traced) if spec.program else answers
     program_parity = _program_parity(spec, predictor, inputs, right) if spec.program else None
     if spec.artifact.precision == "float32":
         _faithful(spec.artifact, program_parity or parity)
@@ -85,7 +86,7 @@ def recheck(spec: RecheckSpec) -> Recheck:
     backend = load_backend(spec.runtime)
     golden = np.load(spec.golden, allow_pickle=False)
     count = len(spec.artifact.outputs)
-    got = _answers(backend, spec.artifact, golden)
+    got = _answers(backend, spec.artifact, golden, spec.exact)
     errors = [np.abs(g - golden[f"output_{i}"]).max() for i, g in zip(range(count), got, strict=True)]
     worst = float(np.max(errors))  # unlike max(), keeps a NaN in any position
     if not worst <= spec.golden_atol:
@@ -107,17 +108,19 @@ def answer(spec: AnswerSpec) -> Answer:
         MissingRuntime: The runtime is not installed.
     """
     with np.load(spec.inputs, allow_pickle=False) as inputs:
-        got = _answers(load_backend(spec.runtime), spec.artifact, inputs)
+        got = _answers(load_backend(spec.runtime), spec.artifact, inputs, spec.exact)
     save_arrays(Path(spec.outputs), {f"output_{i}": array for i, array in enumerate(got)})
     return Answer(outputs=spec.outputs)
 
 
-def _answers(backend: ModuleType, artifact: Artifact, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _answers(
+    backend: ModuleType, artifact: Artifact, arrays: Mapping[str, np.ndarray], exact: bool
+) -> list[np.ndarray]:
     """Runs the artifact on input_i, which are in the layout of the file."""
-    session = backend.open_session(artifact.path, exact=False)
+    session = backend.open_session(artifact.path, exact=exact)
     stored_as_is = msgspec.structs.replace(artifact, layout="as the model")
     predictor = Predictor(session, stored_as_is, artifact.inputs)
-    return predictor.run([arrays[f"input_{i}"] for i in range(len(artifact.inputs))])
+    return predictor.as_stored([arrays[f"input_{i}"] for i in range(len(artifact.inputs))])
 
 
 def _near_float(
@@ -184,7 +187,13 @@ def _write_golden(
         raise VerificationError(
             f"the artifact answers NaN or infinity in {spec.runtime} on the first sample of the metric"
         )
-    write_golden(Path(spec.golden), sample, outputs, spec.artifact.layout, answer)
+    inputs, outputs, answer = (
+        [to_model(a, each.batch_axis) for a, each in zip(arrays, specs, strict=True)]
+        for arrays, specs in (
+            (sample, spec.traced.inputs), (outputs, spec.traced.outputs), (answer, spec.traced.outputs)
+        )
+    )  # fmt: skip
+    write_golden(Path(spec.golden), inputs, outputs, spec.artifact.layout, answer)
 
 
 def _parity(comparing: ComparingPredictor, spec: ProveSpec) -> Parity:

@@ -48,14 +48,14 @@ def as_feed(array: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     """
     wanted = np.dtype(info.dtype)
     if array.dtype == wanted:
-        return np.ascontiguousarray(array)
+        return np.asarray(array, order="C")
     if array.dtype.kind == "f" and wanted.kind == "f":
-        return np.ascontiguousarray(array, dtype=wanted)
+        return np.asarray(array, dtype=wanted, order="C")
     if array.dtype.kind == "f" and wanted.kind in "iu":
-        return np.ascontiguousarray(quantize(array, info))
+        return np.asarray(quantize(array, info), order="C")
     converted = array.astype(wanted)
     if array.dtype.kind in "iub" and np.array_equal(converted, array):
-        return np.ascontiguousarray(converted)
+        return np.asarray(converted, order="C")
     raise UserError(
         f"input {info.name!r} takes {info.dtype}; these {array.dtype} values do not convert to it."
     )

@@ -62,7 +62,8 @@ def test_the_artifact_describes_the_package(found: dict[str, Any], precision: st
     artifact = found[precision]
     assert (artifact["format"], artifact["precision"], artifact["layout"]) == ("coreml", precision, "NCHW")
     assert artifact["inputs"][0] == {
-        "name": "photo", "shape": [1, 3, 12, 12], "dtype": "float32", "scale": None, "zero_point": None
+        "name": "photo", "shape": [1, 3, 12, 12], "dtype": "float32", "scale": None, "zero_point": None,
+        "batch_axis": 0,
     }  # fmt: skip
     assert artifact["outputs"][0]["name"] == "output_0" and artifact["doubts"] == []
     assert artifact["size_bytes"] > 1000 and "coremltools" in artifact["toolchain"]
@@ -117,7 +118,7 @@ def test_errors_name_the_operator_and_what_is_allowed(found: dict[str, Any]) -> 
     for part in ("bessel_j0", "1 (Bessel)"):
         assert part in found["unknown"][1]
     assert found["ios"][1].startswith("deployment.min_ios is 9; ML programs exist for iOS 15, 16, 17")
-    assert found["double"][1] == "x is float64; Core ML takes float32, int32, int64, bool"
+    assert found["double"][1] == "x is float64; Core ML takes float32, int32, int64, bool, uint8, int8"
 
 
 # ------------------------------------------------------------------------------------------------ the child

@@ -88,7 +88,6 @@ def test_progress_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         (torch.zeros(2, 3, 1), r"batch 7 has shape \[2, 3, 1\]"),
         (torch.tensor(1.0), r"batch 7 has shape \[\]"),
         (torch.zeros(1, 3), r"batch 7 holds 1 samples; expected at least 2"),
-        (torch.zeros(2, 3, dtype=torch.float64), r"batch 7 has type float64; the model takes float32"),
         (np.zeros((2, 3), np.uint8), r"batch 7 has type uint8; the model takes float32"),
         (torch.tensor([[1.0, 2, float("nan")]] * 2), r"batch 7 holds NaN or infinite values"),
         (np.full((2, 3), np.inf, np.float32), r"batch 7 holds NaN or infinite values"),

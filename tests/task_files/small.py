@@ -72,9 +72,13 @@ class ForwardRaises(Net):
         raise ValueError("this layer was never finished")
 
 
-class ForwardDict(Net):
+class Boxes:
+    """No tensor, and nothing that holds any."""
+
+
+class ForwardObject(Net):
     def forward(self, x: torch.Tensor) -> Any:
-        return {"logits": super().forward(x)}
+        return {"logits": super().forward(x), "boxes": Boxes()}
 
 
 class ForwardNaN(Net):
@@ -104,8 +108,8 @@ def forward_raises() -> ek.Task:
     return make(model=ForwardRaises())
 
 
-def forward_dict() -> ek.Task:
-    return make(model=ForwardDict())
+def forward_object() -> ek.Task:
+    return make(model=ForwardObject())
 
 
 def forward_nan() -> ek.Task:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgekit.records import Macs, TensorSpec
+from edgekit.records import Interface, Macs, TensorSpec
 
 
 class Subject(NamedTuple):
@@ -13,6 +13,7 @@ class Subject(NamedTuple):
 
     Attributes:
         call: Maps a whole batch of arrays to the model's answers.
+        inputs: The inputs of the model.
         outputs: The outputs as the artifact declares them.
         program: The exported program, "" where there is none.
         tensorflow: The `.keras` file or the SavedModel that TensorFlow's converter can start from, "" where there is none.
@@ -21,9 +22,11 @@ class Subject(NamedTuple):
         content: What the model consists of -> a hash.
         macs: Its multiply-accumulates, None where they cannot be counted.
         doubts: Sentences about the model.
+        interface: The names and structures of its arguments and results; None where they are plain.
     """
 
     call: Callable[..., list[np.ndarray]]
+    inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     program: str
     tensorflow: str
@@ -32,3 +35,4 @@ class Subject(NamedTuple):
     content: dict[str, str]
     macs: Macs | None = None
     doubts: tuple[str, ...] = ()
+    interface: Interface | None = None

@@ -58,16 +58,21 @@ def read(path: Path, examples: Sequence[torch.Tensor]) -> Subject:
     variables = _variables(loaded)
     return Subject(
         call=call,
-        outputs=tuple(
-            TensorSpec(name=f"output_{i}", shape=tuple(o.shape), dtype=str(o.dtype).removeprefix("torch."))
-            for i, o in enumerate(outputs)
-        ),
+        inputs=_specs("input", examples),
+        outputs=_specs("output", outputs),
         program="",
         tensorflow=str(path.resolve()),
         parameters=sum(v.size for v in variables),
         weights=sum(v.size for v in variables if v.ndim >= 2),
         content={"the SavedModel": _digest(path)},
         doubts=doubts,
+    )
+
+
+def _specs(side: str, tensors: Sequence[torch.Tensor]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name=f"{side}_{i}", shape=tuple(t.shape), dtype=str(t.dtype).removeprefix("torch."))
+        for i, t in enumerate(tensors)
     )
 
 

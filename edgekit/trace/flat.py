@@ -1,0 +1,181 @@
+"""One flat program of whatever structure the user has: its forward takes tensors one by one and returns a tuple of them.
+
+The module itself, its layers and its weights stay what they are; only its class is another one. The task beside it has its
+calibration, training and metric turned the same way, so that nothing behind the door knows of the structure.
+"""
+
+import copy
+import dataclasses
+import inspect
+import keyword
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgekit.arrays import to_model
+from edgekit.errors import TaskError
+from edgekit.records import Interface
+from edgekit.task import Task, Training
+from edgekit.trace import structure
+from edgekit.trace.leaves import PICK, Leaves, example_tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FlatTask(Task):
+    """A task whose example inputs, calibration, training and metric are those of the flat program."""
+
+    interface: Interface
+    example_inputs: tuple[torch.Tensor, ...]
+
+    def __post_init__(self) -> None:
+        """Checks nothing: the user's task was checked."""
+
+
+def call_of(interface: Interface, leaves: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Returns the arguments, by position and by name, that the user's forward takes for these tensors."""
+    given = structure.unflatten(interface.arguments, leaves)
+    if interface.keywords:
+        return [], given
+    more = given.pop(interface.variadic, ()) if interface.variadic else ()
+    return [*given.values(), *more], {}
+
+
+# ------------------------------------------------------------------------------------------------ the flat program
+
+
+def flattened(model: torch.nn.Module, interface: Interface) -> torch.nn.Module:
+    """Returns the same module, its layers and weights shared, that takes tensors one by one and returns a tuple of them."""
+    if isinstance(model, torch.jit.ScriptModule) or "forward" in vars(model):
+        return _Around(model, interface)
+    kind, made = type(model), copy.copy(model)
+
+    def forward(self: Any, *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        args, kwargs = call_of(interface, leaves)
+        return results(interface, kind.forward(self, *args, **kwargs))
+
+    forward.__signature__ = _signature(interface)  # type: ignore[attr-defined]
+    names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "forward": forward}
+    made.__class__ = type(kind.__name__, (kind,), names)
+    return made
+
+
+class _Around(torch.nn.Module):
+    """Takes tensors one by one for a module whose forward cannot be replaced."""
+
+    def __init__(self, model: torch.nn.Module, interface: Interface) -> None:
+        super().__init__()
+        self.model, self._interface = model, interface
+
+    def forward(self, *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        args, kwargs = call_of(self._interface, leaves)
+        return results(self._interface, self.model(*args, **kwargs))
+
+
+def _signature(interface: Interface) -> inspect.Signature:
+    """The program's inputs are named after it; names of the user's that Python does not allow are only like theirs here."""
+    names = ["self"]
+    for name in interface.inputs:
+        plain = "".join(c if c.isalnum() else "_" for c in name)
+        plain = plain if plain.isidentifier() and not keyword.iskeyword(plain) else f"input_{plain}"
+        while plain in names:
+            plain += "_1"
+        names.append(plain)
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Signature([inspect.Parameter(name, kind) for name in names])
+
+
+def results(interface: Interface, answer: Any) -> tuple[torch.Tensor, ...]:
+    """Lists the tensors that forward returned.
+
+    Raises:
+        TaskError: It returned another structure than to the example inputs.
+    """
+    found = Leaves("result")
+    if found.walk(answer, "output", "") != interface.result:
+        raise TaskError(
+            "the model's forward returned another structure than for example_inputs: an artifact has the same outputs each time. "
+            f"{PICK}"
+        )
+    return tuple(found.leaves)
+
+
+# ------------------------------------------------------------------------------------------------ the flat task
+
+
+def flat_task(task: Task, interface: Interface | None) -> Task:
+    """Returns the task as the flat program needs it; the same task where its model is plain."""
+    if interface is None or isinstance(task, FlatTask):
+        return task
+    leaves = leaves_of(interface, task.example_inputs, "example_inputs")
+    return FlatTask(
+        name=task.name,
+        model=task.model,
+        example_inputs=tuple(example_tensor(torch.as_tensor(x), "example_inputs") for x in leaves),
+        metric=lambda predict: task.metric(structure.structured(interface, predict)),
+        calibration=None if task.calibration is None else _Calibration(task.calibration, interface),
+        training=_training(task.training, interface),
+        preprocessing=task.preprocessing,
+        interface=interface,
+    )
+
+
+class _Calibration:
+    """The user's batches as tuples of tensors; where samples are not first, one sample each, as the program takes it."""
+
+    def __init__(self, batches: Iterable[Any], interface: Interface) -> None:
+        self._batches, self._interface = batches, interface
+
+    def __iter__(self) -> Iterator[Any]:
+        interface = self._interface
+        for number, batch in enumerate(self._batches):
+            leaves = leaves_of(interface, batch, f"calibration batch {number}")
+            if all(axis == 0 for axis in interface.input_axes):
+                yield tuple(leaves)
+                continue
+            parts = structure.rows(interface, leaves, f"calibration batch {number}")
+            for i in range(len(parts[0])):
+                pairs = zip(parts, interface.input_axes, strict=True)
+                yield tuple(np.asarray(to_model(a[i : i + 1], axis)) for a, axis in pairs)
+
+
+def leaves_of(interface: Interface, batch: Any, who: str) -> list[Any]:
+    """Lists the tensors of a batch that is given as predict is called: by position, or as a dict of names."""
+    args = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+    return structure.flatten(interface, structure.bound(interface, args, {}, who), who)
+
+
+def _training(training: Training | None, interface: Interface) -> Training | None:
+    if training is None or any(axis != 0 for axis in (*interface.input_axes, *interface.output_axes)):
+        return None
+    unlabelled = None if training.unlabelled is None else _Calibration(training.unlabelled, interface)
+    return Training(
+        batches=_Pairs(training.batches, interface),
+        loss=_Loss(training.loss, interface),
+        unlabelled=unlabelled,
+    )
+
+
+class _Pairs:
+    """The user's (inputs, labels), inputs as a tuple of tensors."""
+
+    def __init__(self, batches: Iterable[Any], interface: Interface) -> None:
+        self._batches, self._interface = batches, interface
+
+    def __iter__(self) -> Iterator[Any]:
+        for number, batch in enumerate(self._batches):
+            if isinstance(batch, tuple | list) and len(batch) == 2:
+                batch = tuple(leaves_of(self._interface, batch[0], f"training batch {number}")), batch[1]
+            yield batch
+
+
+class _Loss:
+    """The user's loss of what the flat program returns."""
+
+    def __init__(self, loss: Callable[[Any, Any], Any], interface: Interface) -> None:
+        self._loss, self._interface = loss, interface
+
+    def __call__(self, outputs: Any, labels: Any) -> Any:
+        leaves = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        return self._loss(structure.unflatten(self._interface.result, leaves), labels)
