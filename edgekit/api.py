@@ -117,7 +117,7 @@ def deploy(
             for result, target in zip(results, profiles, strict=True)
         ]
         report = _report(request, budget if isinstance(budget, Budget) else None, placed, time)
-        folders.write_report(report, partial)
+        folders.finish(report, partial)
     return report
 
 

@@ -4,13 +4,20 @@ Names without an own unit are those of the file: shapes as the runtime wants the
 A field that a later version adds has a default, so that older manifests stay readable.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from edgekit.records._base import Record
 from edgekit.records.inputs import Preprocessing, Recipe
 from edgekit.records.results import Lint, Measurement, Parity
 
 Layout = Literal["NCHW", "NHWC", "as the model"]
+Bytes = Annotated[int, Meta(ge=0, le=2**50)]
+Version = Annotated[int, Meta(ge=0, le=10_000)]
+Size = Annotated[int, Meta(ge=-1, le=2**31)]
+Scale = Annotated[float, Meta(gt=0, le=1e30)]
+ZeroPoint = Annotated[int, Meta(ge=-(2**31), le=2**31)]
 Called = Literal["int8", "float16", "float32", "mixed"]
 
 
@@ -33,8 +40,8 @@ class Served(Record):
     isa: str
     runtime: str
     abi: tuple[str, ...] = ()
-    min_ios: int | None = None
-    min_android_sdk: int | None = None
+    min_ios: Version | None = None
+    min_android_sdk: Version | None = None
     min_runtime: str | None = None
 
 
@@ -52,18 +59,18 @@ class File(Record):
     path: str
     role: Literal["model"]
     format: str
-    bytes: int
+    bytes: Bytes
     sha256: str
     precision: Called
     sha256_of: str = "file"
-    compressed_bytes: dict[str, int] = {}
+    compressed_bytes: dict[str, Bytes] = {}
 
 
 class Normalization(Record):
     """x = (pixel * scale - mean) / std, with the scale of the preprocessing; `range` is the range of a pixel before mean and std."""
 
     mean: tuple[float, ...]
-    std: tuple[float, ...]
+    std: tuple[Scale, ...]
     range: tuple[float, float] = (0.0, 1.0)
 
 
@@ -77,10 +84,10 @@ class Input(Record):
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
+    scale: Scale | None = None
+    zero_point: ZeroPoint | None = None
     batch_axis: int | None = 0
     layout: Layout = "as the model"
     normalization: Normalization | None = None
@@ -95,10 +102,10 @@ class Output(Record):
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
+    scale: Scale | None = None
+    zero_point: ZeroPoint | None = None
     batch_axis: int | None = 0
     labels: tuple[str, ...] = ()
 
@@ -119,7 +126,7 @@ class GoldenFile(Record):
     """
 
     path: str
-    atol: float
+    atol: Annotated[float, Meta(ge=0, le=1e6)]
     sha256: str
     exact: bool = False
 
@@ -155,7 +162,7 @@ class Accuracy(Record):
 
     metric: float
     float_metric: float
-    samples: int
+    samples: Annotated[int, Meta(ge=0)]
     parity: Parity
     program_parity: Parity | None = None
 
