@@ -489,6 +489,8 @@ def test_manifest_that_lacks_a_field(exported: Path) -> None:
 def test_manifest_that_is_no_json(exported: Path) -> None:
     path = exported / "float-only" / "manifest.json"
     path.write_text("{")
+    for folder in (path.parent, exported):
+        sums.seal(folder)
     assert f"{path} is not JSON" in sentence(edgekit("verify", exported))
 
 
