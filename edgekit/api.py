@@ -13,7 +13,6 @@ from edgekit_runner.host.environment import local_isa
 
 from edgekit import requirements
 from edgekit.engine import fingerprint, process, warm
-from edgekit.engine.cache import cache_folder
 from edgekit.engine.catalogue import CHECK, LOOK
 from edgekit.engine.events import Event, EventLog
 from edgekit.engine.families import TORCH
@@ -23,6 +22,7 @@ from edgekit.engine.reference_check import check_reference
 from edgekit.engine.specs import Steps, TraceSpec
 from edgekit.engine.stage_cache import STAGES, StageCache
 from edgekit.engine.stages import Stages
+from edgekit.engine.user_cache import cache_folder
 from edgekit.engine.workspace import invalidate_if_changed, work_folder
 from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import feasibility
