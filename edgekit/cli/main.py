@@ -115,8 +115,9 @@ def plan(
     **budget: float | str | None,
 ) -> None:
     """Show which recipes would be tried for TASK, and why."""
-    from edgekit.api import check_recipes, choose_isa, load_targets, look
+    from edgekit.api import check_recipes, look
     from edgekit.ladder.planner import plan as make_plan
+    from edgekit.ladder.profiles import choose_isa, load_targets
     from edgekit.ladder.recipe_parser import with_recipes
 
     profiles = [with_recipes(target, recipes) for target in load_targets(targets)]
