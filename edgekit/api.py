@@ -13,7 +13,6 @@ from edgekit_runner.host.environment import local_isa
 
 from edgekit import requirements
 from edgekit.engine import fingerprint, process, warm
-from edgekit.engine.cache import cache_folder
 from edgekit.engine.catalogue import CHECK, LOOK
 from edgekit.engine.events import Event, EventLog
 from edgekit.engine.families import TORCH
@@ -23,16 +22,18 @@ from edgekit.engine.reference_check import check_reference
 from edgekit.engine.specs import Steps, TraceSpec
 from edgekit.engine.stage_cache import STAGES, StageCache
 from edgekit.engine.stages import Stages
+from edgekit.engine.user_cache import cache_folder
 from edgekit.engine.workspace import invalidate_if_changed, work_folder
 from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import feasibility
 from edgekit.ladder.context import RunRequest
 from edgekit.ladder.planner import budget_for, plan
+from edgekit.ladder.profiles import choose_isa, load_targets
 from edgekit.ladder.recipe_parser import parse, with_recipes
 from edgekit.ladder.walk import walk
 from edgekit.package import folder as folders
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, TargetReport, TaskFacts
-from edgekit.target import Target, load_target, target_names
+from edgekit.target import Target
 from edgekit.task import Task, TaskSource, pickle_task
 
 
@@ -117,7 +118,7 @@ def deploy(
             for result, target in zip(results, profiles, strict=True)
         ]
         report = _report(request, budget if isinstance(budget, Budget) else None, placed, time)
-        folders.write_report(report, partial)
+        folders.finish(report, partial)
     return report
 
 
@@ -126,11 +127,6 @@ def _use_cache(stages: Stages, parts: Mapping[str, str], log: EventLog) -> None:
         stages.use(StageCache(cache_folder(STAGES)), parts)
     except OSError as error:
         log.note(f"no cache: {error}")
-
-
-def _of_all() -> list[str]:
-    """Returns the built-in targets that "all" stands for."""
-    return [name for name in target_names() if not load_target(name).on_request]
 
 
 def _walk_all(
@@ -162,35 +158,6 @@ def _fingerprint(request: RunRequest) -> dict[str, str]:
     code = [fingerprint.of_folder(folder) for folder in packages]
     own = {"the version of edgekit": " ".join([__version__, *code]), "the seed": str(request.seed)}
     return {**request.traced.fingerprint, **own, **versions}
-
-
-def load_targets(names: Iterable[str]) -> list[Target]:
-    """Loads the profiles of `names`, each once, in the order given; "all" is every built-in one."""
-    found: dict[str, Target] = {}
-    for name in [names] if isinstance(names, str) else names:
-        for single in _of_all() if name == "all" else [name]:
-            target = load_target(single)
-            found.setdefault(target.name, target)
-    if not found:
-        raise UserError(
-            f"no target given; allowed: {', '.join(target_names())}, all, or the path of a .toml file"
-        )
-    return list(found.values())
-
-
-def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
-    """Returns `isa` where the target admits it, else the target's weakest level.
-
-    Raises:
-        UserError: None of the profiles admits it.
-    """
-    wanted = local_isa() if isa == "host" else isa
-    if wanted is None:
-        return target.default_isa
-    if not any(wanted in profile.isa.levels for profile in profiles):
-        allowed = ", ".join(dict.fromkeys(level for profile in profiles for level in profile.isa.levels))
-        raise UserError(f"no target given admits the instruction set {wanted!r}; allowed: {allowed}, or host")
-    return wanted if wanted in target.isa.levels else target.default_isa
 
 
 def check_recipes(texts: Iterable[str]) -> None:

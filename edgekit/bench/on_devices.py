@@ -1,17 +1,20 @@
 """What a user asks to measure: artifacts alone or one against another, here or on devices."""
 
+import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgekit_runner import record as records
 
 from edgekit.bench import subjects
 from edgekit.device import check_form, open_device, run, zipapp
+from edgekit.device.exchange import kill_children
+from edgekit.device.scratch import Scratch
 from edgekit.errors import EdgekitError, UserError
 
 Listener = Callable[[str], None]
@@ -75,10 +78,16 @@ def bench_on(
         for spec in subjects.read_all(place)
         for count in thread_counts
     ]
-    with TemporaryDirectory() as folder, ThreadPoolExecutor(len(devices)) as pool:
-        runner = zipapp.build(Path(folder))
-        found = pool.map(lambda name: _on_one(name, specs, runner, python, timeout_s, listener), devices)
-        return [outcome for outcomes in found for outcome in outcomes]
+    stop = threading.Event()
+    with Scratch() as folder, ThreadPoolExecutor(len(devices)) as pool:
+        runner = zipapp.build(folder)
+        begun = [pool.submit(_on_one, n, specs, runner, python, timeout_s, listener, stop) for n in devices]
+        try:
+            return [outcome for done in begun for outcome in done.result()]
+        except BaseException:
+            stop.set()
+            kill_children(os.getpid())  # each thread then cleans up behind its own
+            raise
 
 
 def compare_on(
@@ -109,8 +118,8 @@ def compare_on(
         DeviceError: The device failed.
     """
     spec = {**subjects.pair(a, b), "kind": "compare", **settings}
-    with TemporaryDirectory() as folder, closing(open_device(device, python)) as opened:
-        return run.run(opened, spec, zipapp.build(Path(folder)), timeout_s)
+    with Scratch() as folder, closing(open_device(device, python)) as opened:
+        return run.run(opened, spec, zipapp.build(folder), timeout_s)
 
 
 def _on_one(
@@ -120,11 +129,14 @@ def _on_one(
     python: str | None,
     timeout_s: float,
     tell: Listener,
+    stop: threading.Event,
 ) -> list[Outcome]:
     done: list[Outcome] = []
     try:
         with closing(open_device(name, python)) as device:
             for spec in specs:
+                if stop.is_set():
+                    break
                 tell(f"{name}  {spec['artifact']}, threads: {spec['threads_count']}")
                 record = run.run(device, spec, runner, timeout_s)
                 code = records.exit_code(record)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import click
-from edgekit_runner import telemetry
+from edgekit_runner.host import telemetry
 
 from edgekit.errors import EdgekitError, MissingRuntime, UserError
 

@@ -6,8 +6,8 @@ import click
 
 from edgekit.cli.options import json_option
 from edgekit.cli.printing import print_json
-from edgekit.engine.cache import cache_folder
 from edgekit.engine.stage_cache import STAGES, StageCache
+from edgekit.engine.user_cache import cache_folder
 
 
 @click.group()

@@ -8,12 +8,12 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
-from edgekit_runner import telemetry
+from edgekit_runner.host import telemetry
 
 from edgekit.cli.bundles import package
 from edgekit.cli.cache import cache
@@ -27,6 +27,7 @@ from edgekit.cli.options import (
     run_options,
     task_options,
 )
+from edgekit.cli.pipelines import check, diff
 from edgekit.cli.printing import budget_text, print_json, print_table, say_timings, show
 from edgekit.cli.techniques import techniques
 from edgekit.engine.output import absolute
@@ -41,7 +42,8 @@ class Verbs(click.Group):
         telemetry.switch_off()
         try:
             absolute(Path())  # a current folder that was removed stops every verb
-            return super().invoke(ctx)
+            with _stoppable():
+                return super().invoke(ctx)
         except EdgekitError as error:
             click.echo(f"edgekit: {_with_notes(error)}", err=True)
             ctx.exit(error.exit_code)
@@ -54,15 +56,18 @@ def _with_notes(error: BaseException) -> str:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Ends a run that is told to stop (SIGTERM) as Ctrl-C does: its children first, its finished stages kept."""
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Ends a verb that is told to stop (SIGTERM) as Ctrl-C does: its processes and folders go first, finished stages are kept."""
+    former = signal.getsignal(signal.SIGTERM)
+    with suppress(ValueError):  # another thread than the main one may not set it
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt as error:
         click.echo(f"edgekit: {_with_notes(error)}", err=True)
         sys.exit(Stopped.exit_code)
     finally:
-        signal.signal(signal.SIGTERM, former)
+        with suppress(ValueError):
+            signal.signal(signal.SIGTERM, former)
 
 
 def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -110,8 +115,9 @@ def plan(
     **budget: float | str | None,
 ) -> None:
     """Show which recipes would be tried for TASK, and why."""
-    from edgekit.api import check_recipes, choose_isa, load_targets, look
+    from edgekit.api import check_recipes, look
     from edgekit.ladder.planner import plan as make_plan
+    from edgekit.ladder.profiles import choose_isa, load_targets
     from edgekit.ladder.recipe_parser import with_recipes
 
     profiles = [with_recipes(target, recipes) for target in load_targets(targets)]
@@ -162,7 +168,7 @@ def export(
 
     how = {name: options.pop(name) for name in RUN}
     budget, given = read_given(options), read_settings(settings)
-    with _stoppable(), progress(quiet) as listener:
+    with progress(quiet) as listener:
         report = deploy(task, targets, out, budget=budget, isa=isa, settings=given, on_event=listener, **how)
     if timings:
         say_timings(report)
@@ -250,14 +256,16 @@ def demo(out: Path, quiet: bool, as_json: bool) -> None:
     from edgekit.cli.demo_task import demo_reference
     from edgekit.cli.progress import progress
 
-    with _stoppable(), progress(quiet) as listener:
+    with progress(quiet) as listener:
         report = deploy(demo_reference(), ["all"], out, on_event=listener)
     show(report, out, as_json)
 
 
 main.add_command(bench)
 main.add_command(cache)
+main.add_command(check)
 main.add_command(compare)
+main.add_command(diff)
 main.add_command(package)
 main.add_command(techniques)
 

@@ -57,7 +57,8 @@ class Device(Protocol):
             argv: The program and its arguments.
             stdin: What the command reads.
             timeout_s: When to give up, in seconds.
-            folder: Where to run it; with a folder, everything that it started is ended on a time-out.
+            folder: Where to run it, from `make_folder`. With a folder, everything that it started is ended on a time-out, its
+                stdin stays open while it runs, and ends when this process does.
         """
 
     def push(self, local: Path, remote: str) -> None:

@@ -6,12 +6,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
-
 from edgekit.device import QUICK_S, Completed
+from edgekit.device.exchange import TooMuch, exchange
+from edgekit.device.scratch import Scratch
 from edgekit.errors import DeviceError, UserError
 
 FORM = "local"
@@ -26,32 +25,35 @@ class Local:
     def __init__(self, python: str | None) -> None:
         given = python or sys.executable
         self.python = str(Path(given).absolute()) if Path(given).parts[1:] else given
-        self.root = tempfile.mkdtemp(prefix="edgekit-device-")
+        self._scratch = Scratch()
+        self.root = str(self._scratch.path)
 
     def execute(
         self, argv: Sequence[str], stdin: bytes = b"", timeout_s: float = QUICK_S, folder: str | None = None
     ) -> Completed:
         """Runs a command to its end, with the folder for its temporary files too."""
-        scratch = {} if folder is None else {"TMPDIR": folder, "TEMP": folder, "TMP": folder}
-        pipe = subprocess.PIPE
+        own = {} if folder is None else {"TMPDIR": folder, "TEMP": folder, "TMP": folder}
         try:
-            process = subprocess.Popen(
-                list(argv), stdin=pipe, stdout=pipe, stderr=pipe, cwd=folder, env={**os.environ, **scratch}
+            done = exchange(
+                argv,
+                stdin,
+                timeout_s,
+                held=folder is not None,
+                folder=folder,
+                variables={**os.environ, **own},
             )
         except OSError as error:
             raise DeviceError(f"local: {argv[0]} cannot be started: {error.strerror}") from error
-        try:
-            stdout, stderr = process.communicate(stdin, timeout_s)
+        except TooMuch as error:
+            raise DeviceError(f"local: {error}") from None
         except subprocess.TimeoutExpired:
             raise DeviceError(
                 f"local: no answer within {timeout_s:g} s; it was ended. Allow more time, or ask for less"
             ) from None
-        finally:
-            _end(process)
         return Completed(
-            code=process.returncode,
-            stdout=stdout.decode(errors="replace"),
-            stderr=stderr.decode(errors="replace"),
+            code=done.returncode,
+            stdout=done.stdout.decode(errors="replace"),
+            stderr=done.stderr.decode(errors="replace"),
         )
 
     def push(self, local: Path, remote: str) -> None:
@@ -85,7 +87,7 @@ class Local:
 
     def close(self) -> None:
         """Removes `root` and everything in it."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        self._scratch.close()
 
 
 def check(address: str) -> None:
@@ -97,15 +99,3 @@ def check(address: str) -> None:
 def open(address: str, python: str | None) -> Local:
     """Opens this machine, with a new temporary folder as `root`."""
     return Local(python)
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ends a process that is still running, and everything that it started."""
-    if process.poll() is not None:
-        return
-    with suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-    process.kill()
-    process.communicate()

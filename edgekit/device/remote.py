@@ -14,10 +14,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import BinaryIO
 
 from edgekit.device import QUICK_S, Completed
+from edgekit.device.exchange import TooMuch, exchange
 from edgekit.errors import DeviceError, MissingRuntime
 
 PYTHONS = ("python3", "python", "/data/data/com.termux/files/usr/bin/python3")
@@ -31,7 +31,7 @@ _ENGLISH = "LC_ALL=C; export LC_ALL; "
 # sshd and adbd give each command a process group of its own, and its number serves to end all of it
 _IN_FOLDER = (
     'cd "$1" && "$2" -c "import os; print(os.getpgid(0))" >group && shift 2 && TMPDIR=$PWD && export TMPDIR '
-    '&& exec "$@"'
+    '&& { "$@"; code=$?; cd / && rm -rf "$TMPDIR"; exit "$code"; }'  # also where nobody is left to remove it
 )
 _END = 'read -r group <"$1/group" && kill -s TERM -- "-$group" && sleep 1 && kill -s KILL -- "-$group"'
 _PUT = '[ "$(wc -c <"$1")" -eq "$2" ] && touch "$1" && mv -f "$1" "$3"'
@@ -82,7 +82,8 @@ class Remote(ABC):
         inside = [] if folder is None else ["sh", "-c", _IN_FOLDER, "sh", folder, self.python]
         command = shlex.join(["sh", "-c", _TELL, "sh", *inside, *argv])
         try:
-            return self._ended(self._call(self._client(command), stdin, timeout_s))
+            held = folder is not None
+            return self._ended(self._call(self._client(command), stdin, timeout_s, held))
         except BaseException:
             if folder is not None:
                 with suppress(DeviceError):
@@ -176,29 +177,25 @@ class Remote(ABC):
         return Completed(code=int(code), stdout=stdout, stderr=said)
 
     def _call(
-        self, argv: list[str], stdin: bytes | BinaryIO, timeout_s: float
+        self, argv: list[str], stdin: bytes | BinaryIO, timeout_s: float, held: bool = False
     ) -> "subprocess.CompletedProcess[bytes]":
-        """Runs a program of this machine. Raises DeviceError if it is absent or takes longer than `timeout_s`.
+        """Runs a program of this machine.
 
-        Its output goes to files: the shared connection of ssh keeps a pipe open after the program has ended.
+        Raises:
+            DeviceError: It is absent, says far too much, or takes longer than `timeout_s`.
         """
-        text, stream = (stdin, None) if isinstance(stdin, bytes) else (None, stdin)
-        with TemporaryFile() as out, TemporaryFile() as err:
-            try:
-                done = subprocess.run(
-                    argv, input=text, stdin=stream, stdout=out, stderr=err, timeout=timeout_s
-                )
-            except subprocess.TimeoutExpired:
-                raise DeviceError(
-                    f"{self.name}: no answer within {timeout_s:g} s; allow more time, or ask for less"
-                ) from None
-            except OSError as error:
-                raise DeviceError(
-                    f"{self.name}: {argv[0]} cannot be started ({error.strerror}); {self._program}"
-                ) from error
-            out.seek(0)
-            err.seek(0)
-            return subprocess.CompletedProcess(argv, done.returncode, out.read(), err.read())
+        try:
+            return exchange(argv, stdin, timeout_s, held=held)
+        except subprocess.TimeoutExpired:
+            raise DeviceError(
+                f"{self.name}: no answer within {timeout_s:g} s; allow more time, or ask for less"
+            ) from None
+        except TooMuch as error:
+            raise DeviceError(f"{self.name}: {error}") from None
+        except OSError as error:
+            raise DeviceError(
+                f"{self.name}: {argv[0]} cannot be started ({error.strerror}); {self._program}"
+            ) from error
 
 
 def disk_full(text: str) -> bool:

@@ -53,7 +53,8 @@ def run(
     text = json.dumps({"schema_version": SCHEMA_VERSION, **spec, **there, **more})
     folder = device.make_folder()
     try:
-        done = device.execute([device.python, program, "run", "-"], text.encode(), timeout_s, folder)
+        command = [device.python, program, "run", "-", "--held"]
+        done = device.execute(command, text.encode() + b"\n", timeout_s, folder)
     finally:
         with suppress(DeviceError):
             device.remove(folder)

@@ -7,12 +7,10 @@ given up after 30 s; the questions that find out cost the device a packet every 
 
 import os
 import re
-import shutil
-import tempfile
 from contextlib import suppress
-from pathlib import Path
 
 from edgekit.device.remote import Remote, last_line
+from edgekit.device.scratch import Scratch
 from edgekit.errors import DeviceError, UserError
 
 FORM = "ssh:user@host[:port]"
@@ -38,8 +36,8 @@ class Ssh(Remote):
         self.name = f"ssh:{address}"
         self._target, port = _parts(address)
         self._port = ["-p", str(port)] if port else []
-        self._folder = Path(tempfile.mkdtemp(prefix="edgekit-ssh-"))
-        self._socket = self._folder / "s"
+        self._scratch = Scratch()
+        self._socket = self._scratch.path / "s"
         self._shares = os.name == "posix" and len(str(self._socket)) <= _LONGEST_SOCKET
         try:
             self._connect()
@@ -53,7 +51,7 @@ class Ssh(Remote):
         if self._socket.exists():
             with suppress(DeviceError):
                 self._call(self._ssh("-O", "exit"), b"", CONNECT_S)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def _ssh(self, *arguments: str) -> list[str]:
         options = [part for option in _OPTIONS for part in ("-o", option)]

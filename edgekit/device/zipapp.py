@@ -9,7 +9,6 @@ measured.
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 import zipapp
 from pathlib import Path
@@ -23,16 +22,16 @@ _ZIP_EPOCH = (1980, 1, 2, 0, 0, 0, 0, 0, -1)
 
 def build(folder: Path) -> Path:
     """Writes the zipapp into `folder` and returns its path."""
-    with tempfile.TemporaryDirectory() as name:
-        tree = Path(name)
-        source = Path(edgekit_runner.__file__).parent
-        shutil.copytree(
-            source, tree / "edgekit_runner", ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-        )
-        (tree / "__main__.py").write_text(_MAIN, encoding="utf-8")
-        _forget(tree)
-        made = folder / "runner.pyz"
-        zipapp.create_archive(tree, made, compressed=True)
+    tree = folder / "tree"
+    source = Path(edgekit_runner.__file__).parent
+    shutil.copytree(
+        source, tree / "edgekit_runner", ignore=shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
+    )
+    (tree / "__main__.py").write_text(_MAIN, encoding="utf-8")
+    _forget(tree)
+    made = folder / "runner.pyz"
+    zipapp.create_archive(tree, made, compressed=True)
+    shutil.rmtree(tree)
     digest = hashlib.sha256(made.read_bytes()).hexdigest()
     return made.rename(folder / f"runner-{digest}.pyz")
 

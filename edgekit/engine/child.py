@@ -23,9 +23,10 @@ import msgspec
 
 from edgekit.engine import families
 from edgekit.engine.environment import environment
-from edgekit.errors import ChildCrash, DiskFull, EdgekitError, TaskError
+from edgekit.errors import ChildCrash, DiskFull, EdgekitError, TaskError, UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM_BYTES = 1 << 20  # native writers abort on a full disk: a failure with less than this left is one
 DISK_FULL = 74  # exit code of a child that has no room left to write even its error
 SPEC, RESULT, LOG, PARTIAL, TEMPORARY = "spec.json", "result.json", "log.txt", ".partial", ".tmp"
 
@@ -114,7 +115,7 @@ def run(spec_path: Path, result_path: Path, *, shared_bytes: int = 0) -> None:
     logging.getLogger("edgekit").info("environment: %s", given)
     answer: dict[str, Any]
     try:
-        with _own_temporary_folder(spec_path.parent):
+        with _own_temporary_folder(spec_path.parent), full_disk_named(spec_path.parent):
             answer = call(spec_path)
         answer |= {"files": content(spec_path.parent)}
     except (Exception, SystemExit) as error:
@@ -141,6 +142,26 @@ def _own_temporary_folder(folder: Path) -> Any:
         yield
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def full_disk_named(folder: Path) -> Any:
+    """Calls a full disk by its name: a native writer says anything of it, such as that a model cannot be serialized.
+
+    Raises:
+        DiskFull: Something that is not the user's failed, and there is no room left in the folder.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if shutil.disk_usage(folder).free >= NO_ROOM_BYTES:
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise DiskFull(
+            f"the disk is full ({type(error).__name__}: {said}). Free some space and run again"
+        ) from error
 
 
 def _leave(answer: dict[str, Any], result_path: Path) -> None:

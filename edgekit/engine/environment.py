@@ -4,9 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-from edgekit_runner.telemetry import NO_TELEMETRY
+from edgekit_runner.host.telemetry import NO_TELEMETRY
 
-from edgekit.engine.cache import cache_folder
+from edgekit.engine.user_cache import cache_folder
 
 # Page faults are expensive on virtual machines: keeping big blocks on glibc's heap made torch CPU work up to 3x faster.
 GLIBC_ENV = {

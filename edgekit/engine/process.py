@@ -30,7 +30,7 @@ import msgspec
 from edgekit import errors
 from edgekit.engine import families, warm
 from edgekit.engine.catalogue import Stage
-from edgekit.engine.child import DISK_FULL, LOG, RESULT, SPEC, TEMPORARY, content
+from edgekit.engine.child import DISK_FULL, LOG, NO_ROOM_BYTES, RESULT, SPEC, TEMPORARY, content
 from edgekit.engine.environment import environment
 from edgekit.errors import ChildCrash, DiskFull, StageTimeout, Stopped
 from edgekit.records import Record, StageTime
@@ -38,7 +38,6 @@ from edgekit.records import Record, StageTime
 S = TypeVar("S", bound=Record)
 R = TypeVar("R", bound=Record)
 
-NO_ROOM_BYTES = 1 << 20  # native writers abort on a full disk: a crash with less than this left is one
 POLL_S = 0.1  # how often a waiting parent checks whether it should stop
 Process = subprocess.Popen[bytes] | warm.WarmProcess
 

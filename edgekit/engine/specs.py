@@ -197,12 +197,17 @@ class MeasureSpec(Record):
 
 
 class RecheckSpec(Record):
-    """The spec of edgekit.verify.prove:recheck: a folder exported before, and the tolerance of its manifest."""
+    """The spec of edgekit.verify.prove:recheck: a folder exported before, and the tolerance of its manifest.
+
+    Attributes:
+        exact: Whether the file is run without fused kernels.
+    """
 
     artifact: Artifact
     runtime: str
     golden: str
     golden_atol: float
+    exact: bool = False
 
 
 class Recheck(Record):
@@ -226,12 +231,14 @@ class AnswerSpec(Record):
     Attributes:
         inputs: An .npz with input_i, in the layout and the real values of the file.
         outputs: The .npz to write, with output_i.
+        exact: Whether the file is run without fused kernels.
     """
 
     artifact: Artifact
     runtime: str
     inputs: str
     outputs: str
+    exact: bool = False
 
 
 class Answer(Record):

@@ -2,7 +2,7 @@
 
     DIR/<target>/model.*  manifest.json  golden.npz  log.jsonl  logs/     the accepted artifact and its proof
     DIR/baselines/model.*                                                 the float files they were compared with
-    DIR/report.json  report.html
+    DIR/report.json  report.html  SHA256SUMS                              SHA256SUMS in each target's folder, too
 
 Paths in the report are relative to DIR.
 """
@@ -16,7 +16,7 @@ import msgspec
 from edgekit.engine.events import EventLog
 from edgekit.engine.output import copy_content
 from edgekit.golden import golden_atol
-from edgekit.package import manifest_file
+from edgekit.package import manifest_file, sums
 from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced
 from edgekit.target import Target
 
@@ -106,9 +106,12 @@ def _keep_logs(logs: Sequence[tuple[str, Path]], folder: Path) -> None:
             shutil.copyfile(log, folder / name)
 
 
-def write_report(report: Report, out: Path) -> None:
-    """Writes report.json and report.html."""
+def finish(report: Report, out: Path) -> None:
+    """Writes report.json and report.html, then the hashes of all files: of each target's folder, and of the whole."""
     from edgekit.report import html, load
 
     load.dump(report, out / load.NAME)
     html.write(report, out / "report.html")
+    for single in report.targets:
+        sums.seal(out / str(single.folder))
+    sums.seal(out)

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import msgspec
 from edgekit_runner.artifact import sha256
+from edgekit_runner.host.environment import local_isa
+from edgekit_runner.host.isa import int8_saturates
 
 from edgekit.errors import UserError, VerificationError
 from edgekit.formats import check_format, check_runtime
 from edgekit.records import Artifact, Attempt, Preprocessing, Recipe, TargetReport, TensorSpec, Verdict
+from edgekit.records.foreign import read_json, visible
 from edgekit.records.manifest import (
     Accuracy,
     Called,
@@ -80,7 +83,12 @@ def build(
             axes=artifact.free,
         ),
         preprocessing=shown,
-        golden=GoldenFile(path=GOLDEN, atol=golden_atol, sha256=sha256(folder / GOLDEN)),
+        golden=GoldenFile(
+            path=GOLDEN,
+            atol=golden_atol,
+            sha256=sha256(folder / GOLDEN),
+            exact=target.isa.verify_exact and artifact.precision == "int8",
+        ),
         compression=_compression(artifact, verdict, attempt.recipe),
         accuracy=Accuracy(
             metric=verdict.metric,
@@ -174,13 +182,11 @@ def read(folder: Path) -> Manifest:
     """
     path = folder / NAME
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except OSError as error:
         raise UserError(
             f"{folder} holds no readable {NAME}; give a target's folder that `edgekit export` wrote"
         ) from error
-    except ValueError as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         given = data.get("schema_version") if isinstance(data, dict) else None
         raise UserError(
@@ -234,12 +240,22 @@ def _tensor(spec: Input | Output) -> TensorSpec:
     return TensorSpec(**{name: getattr(spec, name) for name in TensorSpec.__struct_fields__})
 
 
+def is_exact_here(manifest: Manifest) -> bool:
+    """Whether the file is run without fused kernels here: those of this machine saturate in int8, and the target's do not."""
+    return manifest.golden.exact and int8_saturates(local_isa())
+
+
 def check_file(folder: Path, name: str, expected: str) -> None:
     """Raises VerificationError if a file of the manifest is gone, outside the folder, or altered."""
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise VerificationError(f"{folder / NAME} points outside its folder: {name}")
-    if not path.exists():
+    try:
+        path = (folder / name).resolve()
+        inside = name.isprintable() and path.is_relative_to(folder.resolve())
+        there = inside and path.exists()
+    except (OSError, RuntimeError, ValueError):  # a circle of links, a name that no file can have
+        inside = there = False
+    if not inside:
+        raise VerificationError(f"{folder / NAME} points outside its folder: {visible(name[:200])}")
+    if not there:
         raise VerificationError(f"{folder / name} is missing; export again")
     found = sha256(path)
     if found != expected:

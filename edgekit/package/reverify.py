@@ -9,6 +9,7 @@ from edgekit.engine.specs import Recheck, RecheckSpec
 from edgekit.errors import UserError, VerificationError
 from edgekit.package import manifest_file
 from edgekit.package.bundle import bundle_file
+from edgekit.package.sums import check_whole
 
 
 def recheck(place: Path, key: Path | None = None) -> dict[str, Recheck]:
@@ -33,6 +34,9 @@ def recheck(place: Path, key: Path | None = None) -> dict[str, Recheck]:
         raise UserError(
             f"{place} is no bundle, so it has no signature; leave --key out, or give what `edgekit package` wrote"
         )
+    else:
+        manifest_file.target_folders(place)  # says what a folder is that is no export
+        check_whole(place)
     return {folder.name: _recheck_one(folder) for folder in manifest_file.target_folders(place)}
 
 
@@ -43,6 +47,7 @@ def _recheck_one(folder: Path) -> Recheck:
         runtime=data.target.runtime,
         golden=str(folder / data.golden.path),
         golden_atol=data.golden.atol,
+        exact=manifest_file.is_exact_here(data),
     )
     with tempfile.TemporaryDirectory() as work:
         found, _ = process.run(RECHECK, spec, Path(work), label=f"verify {folder.name}")

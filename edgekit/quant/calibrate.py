@@ -145,9 +145,11 @@ def _is_one(tensors: Batch, like: Batch) -> bool:
 
 def _tensor(value: object, where: str) -> torch.Tensor:
     if isinstance(value, torch.Tensor):
-        return _in_float32(value.detach().cpu())
+        return _in_float32(
+            value.detach().cpu().clone()
+        )  # the user's data stays, whatever a graph writes into
     if isinstance(value, np.ndarray | np.generic):
-        return _in_float32(torch.from_numpy(np.asarray(value, order="C")))
+        return _in_float32(torch.from_numpy(np.array(value, order="C")))
     raise TaskError(
         f"{where} is a {type(value).__name__}; expected a torch tensor, a numpy array or a tuple of them"
     )

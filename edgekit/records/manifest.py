@@ -4,7 +4,9 @@ Names without an own unit are those of the file: shapes as the runtime wants the
 A field that a later version adds has a default, so that older manifests stay readable.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from edgekit.records._base import Record
 from edgekit.records.inputs import Preprocessing, Recipe
@@ -12,6 +14,11 @@ from edgekit.records.interface import FreeAxis
 from edgekit.records.results import LengthProof, Lint, Measurement, Parity
 
 Layout = Literal["NCHW", "NHWC", "as the model"]
+Bytes = Annotated[int, Meta(ge=0, le=2**50)]
+Version = Annotated[int, Meta(ge=0, le=10_000)]
+Size = Annotated[int, Meta(ge=-1, le=2**31)]
+Scale = Annotated[float, Meta(gt=0, le=1e30)]
+ZeroPoint = Annotated[int, Meta(ge=-(2**31), le=2**31)]
 Called = Literal["int8", "float16", "float32", "mixed"]
 
 
@@ -34,8 +41,8 @@ class Served(Record):
     isa: str
     runtime: str
     abi: tuple[str, ...] = ()
-    min_ios: int | None = None
-    min_android_sdk: int | None = None
+    min_ios: Version | None = None
+    min_android_sdk: Version | None = None
     min_runtime: str | None = None
 
 
@@ -53,18 +60,18 @@ class File(Record):
     path: str
     role: Literal["model"]
     format: str
-    bytes: int
+    bytes: Bytes
     sha256: str
     precision: Called
     sha256_of: str = "file"
-    compressed_bytes: dict[str, int] = {}
+    compressed_bytes: dict[str, Bytes] = {}
 
 
 class Normalization(Record):
     """x = (pixel * scale - mean) / std, with the scale of the preprocessing; `range` is the range of a pixel before mean and std."""
 
     mean: tuple[float, ...]
-    std: tuple[float, ...]
+    std: tuple[Scale, ...]
     range: tuple[float, float] = (0.0, 1.0)
 
 
@@ -79,10 +86,10 @@ class Input(Record):
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
+    scale: Scale | None = None
+    zero_point: ZeroPoint | None = None
     batch_axis: int | None = 0
     free: dict[str, str] = {}
     layout: Layout = "as the model"
@@ -98,10 +105,10 @@ class Output(Record):
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Size, ...]
     dtype: str
-    scale: float | None = None
-    zero_point: int | None = None
+    scale: Scale | None = None
+    zero_point: ZeroPoint | None = None
     batch_axis: int | None = 0
     free: dict[str, str] = {}
     labels: tuple[str, ...] = ()
@@ -116,11 +123,17 @@ class Signature(Record):
 
 
 class GoldenFile(Record):
-    """The golden pair, and the tolerance in the unit of its outputs."""
+    """The golden pair, and the tolerance in the unit of its outputs.
+
+    Attributes:
+        exact: Whether a machine whose fused int8 kernels saturate, as x86 without VNNI, answers otherwise: it must run the file
+            without them.
+    """
 
     path: str
-    atol: float
+    atol: Annotated[float, Meta(ge=0, le=1e6)]
     sha256: str
+    exact: bool = False
 
 
 class WorkShare(Record):
@@ -154,7 +167,7 @@ class Accuracy(Record):
 
     metric: float
     float_metric: float
-    samples: int
+    samples: Annotated[int, Meta(ge=0)]
     parity: Parity
     program_parity: Parity | None = None
     lengths: tuple[LengthProof, ...] = ()

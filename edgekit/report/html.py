@@ -8,9 +8,11 @@ import jinja2
 from edgekit.records import Record, Report, TargetReport
 from edgekit.report import details, text, timings, tried
 from edgekit.report.cells import Cell
-from edgekit.report.details import Card, Group
+from edgekit.report.details import Card
+from edgekit.report.drawing import Plot
+from edgekit.report.facts import Group
 from edgekit.report.files import write_whole
-from edgekit.report.plot import Plot, plot
+from edgekit.report.plot import plot
 from edgekit.report.table import HEADINGS, Row, footnotes, rows
 
 TEMPLATE = "report.html.jinja"

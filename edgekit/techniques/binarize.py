@@ -51,7 +51,7 @@ from edgekit.train import data, first_batch
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
-from edgekit.train.settings import Accumulate, Alpha, Images, LearningRate, Temperature
+from edgekit.train.settings import Accumulate, Alpha, Images, LearningRate, Precision, Temperature
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -79,6 +79,7 @@ class Options(Settings):
     ] = "channel"
     batches: Annotated[int, Meta(ge=1, description="training batches that centre the thresholds")] = 8
     accumulate: Accumulate = 1
+    precision: Precision = "float32"
 
     def loop(self, seed: int) -> loop_options.Options:
         """Returns the options of the training loop."""

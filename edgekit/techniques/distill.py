@@ -72,6 +72,7 @@ from edgekit.train.settings import (
     LearningRate,
     Optimizer,
     OriginalImages,
+    Precision,
     Schedule,
     Temperature,
     Warmup,
@@ -86,7 +87,7 @@ log = logging.getLogger("edgekit")
 
 _LOOP = (
     "images", "learning_rate", "schedule", "original_images", "warmup", "optimizer", "weight_decay", "clip_norm", "accumulate",
-    "ema",
+    "ema", "precision",
 )  # fmt: skip
 
 
@@ -149,6 +150,7 @@ class Options(Settings):
     weight_decay: WeightDecay = 0.0
     clip_norm: ClipNorm | None = None
     accumulate: Accumulate = 1
+    precision: Precision = "float32"
     ema: Ema = 0.0
 
     def __post_init__(self) -> None:

@@ -45,7 +45,7 @@ from edgekit.techniques._teachers import learner, teacher, written_back
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation, TaskLoss
-from edgekit.train.settings import Alpha, LearningRate, Temperature
+from edgekit.train.settings import Alpha, LearningRate, Precision, Temperature
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -73,6 +73,7 @@ class Options(Settings):
     learning_rate: LearningRate = 0.0
     alpha: Alpha = 1.0
     temperature: Temperature = 4.0
+    precision: Precision = "float32"
     ignore: Ignore = ""
     keep: Keep = "none"
 

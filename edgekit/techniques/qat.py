@@ -47,7 +47,7 @@ from edgekit.techniques._teachers import teacher
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
-from edgekit.train.settings import Accumulate, Alpha, Ema, Images, LearningRate, Temperature
+from edgekit.train.settings import Accumulate, Alpha, Ema, Images, LearningRate, Precision, Temperature
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -76,6 +76,7 @@ class Options(Settings):
     batches: ptq.CalibrationBatches = 100
     skip: ptq.Skip = ""
     accumulate: Accumulate = 1
+    precision: Precision = "float32"
     ema: Ema = 0.0
 
     def loop(self, seed: int) -> loop_options.Options:

@@ -89,7 +89,9 @@ class _Changed:
         if key not in self._answers:
             self.unknown = True
             raise FedBack
-        outputs = self._change(key, list(self._answers[key]))
+        outputs = [
+            a.copy() for a in self._change(key, list(self._answers[key]))
+        ]  # the metric may write there
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 

@@ -69,11 +69,11 @@ class Recorder:
     def __call__(self, *inputs: Any) -> Any:
         """Answers the metric's question and remembers the answer."""
         arrays = as_arrays(inputs)
+        key = digest(arrays)  # before the call: a model may write into what it is given
         outputs = self._call(*arrays)
         self.samples += len(arrays[0])
         self.statistics.add(arrays)
         self._keep_samples(arrays, outputs)
-        key = digest(arrays)
         self._questions.add(key, arrays)
         self._keep(key, outputs, len(arrays[0]))
         return _single(outputs)
@@ -158,7 +158,9 @@ def _size(arrays: list[np.ndarray]) -> int:
 
 
 def _single(outputs: list[np.ndarray]) -> Any:
-    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+    """Copies: a metric may work in place on what it is given (a stable softmax does), and what is kept stays as it was."""
+    given = [output.copy() for output in outputs]
+    return given[0] if len(given) == 1 else tuple(given)
 
 
 class Replay:

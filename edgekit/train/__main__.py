@@ -24,7 +24,7 @@ import click
 import msgspec
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
-from edgekit_runner import telemetry
+from edgekit_runner.host import telemetry
 from msgspec import Meta
 
 from edgekit.engine import child

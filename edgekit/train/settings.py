@@ -14,7 +14,7 @@ from edgekit.errors import UserError
 from edgekit.records import Record, Settings
 
 #: what techniques that train have in common
-SHARED = ("images", "learning_rate", "accumulate", "ema")
+SHARED = ("images", "learning_rate", "accumulate", "ema", "precision")
 #: the largest gradient norm, by optimizer: adamw does not mind the size of gradients, sgd starves at 1
 CLIP_NORM = {"adamw": 1.0, "sgd": 5.0}
 
@@ -30,6 +30,12 @@ Accumulate = Annotated[int, Meta(ge=1, description="batches in one update")]
 Ema = Annotated[
     float,
     Meta(ge=0, le=0.999999, description="decay of the averaged weights, which are then the result; 0 = none"),
+]
+Precision = Annotated[
+    Literal["float32", "bfloat16", "float16"],
+    Meta(
+        description="of the arithmetic, by autocast; weights stay float32. bfloat16 is slow on CPUs without AMX or AVX512-BF16"
+    ),
 ]
 Schedule = Annotated[
     Literal["cosine", "constant", "rewinding"],
@@ -67,9 +73,7 @@ class Options(Settings):
     accumulate: Accumulate = 1
     clip_norm: ClipNorm | None = None
     ema: Ema = 0.0
-    precision: Annotated[
-        Literal["float32", "bfloat16", "float16"], Meta(description="of the arithmetic; weights stay float32")
-    ] = "float32"
+    precision: Precision = "float32"
     checks: Annotated[
         int,
         Meta(

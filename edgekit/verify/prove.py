@@ -19,7 +19,7 @@ from edgekit.arrays import save_arrays, to_model
 from edgekit.engine.specs import Answer, AnswerSpec, ProveSpec, Recheck, RecheckSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.formats import RUNTIMES
-from edgekit.golden import snr_db, write_golden
+from edgekit.golden import golden_atol, snr_db, write_golden
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.trace import promise
 from edgekit.trace.flat import flat_task
@@ -30,6 +30,7 @@ from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 
 FORCED_SAMPLES = 1000  # compared on the float model's inputs, where the metric feeds answers back
+ATOL_RATIO = 10.0  # what a manifest may allow beyond what edgekit writes into it
 FLOAT_SNR_DB = 50.0  # a float32 file below this does not compute the same function
 
 
@@ -86,9 +87,15 @@ def recheck(spec: RecheckSpec) -> Recheck:
         MissingRuntime: The runtime is not installed.
     """
     backend = load_backend(spec.runtime)
+    usual = golden_atol(Path(spec.golden), spec.artifact.precision)
+    if spec.golden_atol > ATOL_RATIO * usual:
+        raise VerificationError(
+            f"the manifest of {spec.artifact.path} allows an error of {spec.golden_atol:.6g}; edgekit allows {usual:.6g} for outputs "
+            "as large as its golden ones: it was altered, export again"
+        )
     golden = np.load(spec.golden, allow_pickle=False)
     count = len(spec.artifact.outputs)
-    got = _answers(backend, spec.artifact, golden)
+    got = _answers(backend, spec.artifact, golden, spec.exact)
     errors = [np.abs(g - golden[f"output_{i}"]).max() for i, g in zip(range(count), got, strict=True)]
     worst = float(np.max(errors))  # unlike max(), keeps a NaN in any position
     if not worst <= spec.golden_atol:
@@ -110,14 +117,16 @@ def answer(spec: AnswerSpec) -> Answer:
         MissingRuntime: The runtime is not installed.
     """
     with np.load(spec.inputs, allow_pickle=False) as inputs:
-        got = _answers(load_backend(spec.runtime), spec.artifact, inputs)
+        got = _answers(load_backend(spec.runtime), spec.artifact, inputs, spec.exact)
     save_arrays(Path(spec.outputs), {f"output_{i}": array for i, array in enumerate(got)})
     return Answer(outputs=spec.outputs)
 
 
-def _answers(backend: ModuleType, artifact: Artifact, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+def _answers(
+    backend: ModuleType, artifact: Artifact, arrays: Mapping[str, np.ndarray], exact: bool
+) -> list[np.ndarray]:
     """Runs the artifact on input_i, which are in the layout of the file."""
-    session = backend.open_session(artifact.path, exact=False)
+    session = backend.open_session(artifact.path, exact=exact)
     stored_as_is = msgspec.structs.replace(artifact, layout="as the model")
     predictor = Predictor(session, stored_as_is, artifact.inputs)
     return predictor.as_stored([arrays[f"input_{i}"] for i in range(len(artifact.inputs))])

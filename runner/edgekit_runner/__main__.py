@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from edgekit_runner import telemetry
 from edgekit_runner.cli import commands, tools
 from edgekit_runner.cli.arguments import parser
 from edgekit_runner.errors import RunnerError
+from edgekit_runner.host import telemetry
 
 
 def main(argv: Sequence[str] | None = None) -> int:

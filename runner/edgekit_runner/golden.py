@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit_runner.backends import Arrays, Session, TensorInfo
-from edgekit_runner.errors import UserError, VerificationError
+from edgekit_runner.errors import UserError, VerificationError, first_line
 from edgekit_runner.feeds import as_feed, dequantize
 from edgekit_runner.stats import deviation
 
@@ -67,6 +67,8 @@ class GoldenResult:
     float_snr_db: float | None = None
 
 
+MOST_MEMBERS = 1 << 12
+MOST_BYTES = 1 << 32
 ABSENT = GoldenResult(status="absent")
 
 
@@ -78,12 +80,16 @@ def load(path: str) -> Golden:
     """
     zipfile = _zipfile()
     try:
+        _check_sizes(path, zipfile)
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
             arrays = {key: archive[key] for key in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
-        reason = "there is no such file" if not Path(path).exists() else str(error)
+    except Exception as error:  # a header that is no Python, a stream that ends, an unknown compression: numpy raises anything
+        try:
+            reason = first_line(error) if Path(path).exists() else "there is no such file"
+        except (OSError, ValueError):
+            reason = "no file can have this name"
         raise UserError(f"{path} is not a golden .npz: {reason}.") from None
     inputs, outputs, floats = (_numbered(arrays, name) for name in ("input", "output", "float"))
     limits = tuple(map(float, arrays.get(LIMITS, ())))
@@ -99,6 +105,19 @@ def load(path: str) -> Golden:
             f"outputs, float_0.. with {LIMITS}."
         )
     return Golden(inputs=inputs, outputs=outputs, floats=floats, float_min_snr_db=limits)
+
+
+def _check_sizes(path: str, zipfile: ModuleType) -> None:
+    """Raises ValueError for an archive that would fill the memory, by what it says of itself, before any of it is unpacked."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if len(members) > MOST_MEMBERS:
+        raise ValueError(f"it holds {len(members)} arrays, more than {MOST_MEMBERS}")
+    size_bytes = sum(member.file_size for member in members)
+    if size_bytes > MOST_BYTES:
+        raise ValueError(f"its arrays take {size_bytes} bytes, more than {MOST_BYTES}")
 
 
 def _zipfile() -> ModuleType:

@@ -14,8 +14,8 @@ from typing import Any
 
 from edgekit_runner import record as records
 from edgekit_runner.errors import UserError
+from edgekit_runner.host.telemetry import NO_TELEMETRY
 from edgekit_runner.spec import Spec
-from edgekit_runner.telemetry import NO_TELEMETRY
 
 # -I drops PYTHONPATH, the user site and the current folder, which must not shadow anything; so the package
 # itself is imported from where the caller has it (a checkout, site-packages or a zipapp), and the caller's

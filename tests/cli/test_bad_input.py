@@ -19,6 +19,8 @@ import pytest
 from click.testing import Result
 from commands import SMALL, TASKS, edgekit, in_process  # noqa: F401  a fixture
 
+from edgekit.package import sums
+
 FLOAT_ONLY = """
 summary = "float32 in ONNX Runtime"
 runtime = "onnxruntime"
@@ -440,20 +442,22 @@ def test_altered_after_export(name: str, exported: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    said = sentence(edgekit("verify", exported), 1)
-    assert f"{path} was altered after export: its sha256 is " in said
-    assert sentence(edgekit("bench", exported), 1) == said
+    assert f"float-only/{name} was altered after export" in sentence(edgekit("verify", exported), 1)
+    assert f"{path} was altered after export: its sha256 is " in sentence(edgekit("bench", exported), 1)
 
 
 def test_gone_after_export(exported: Path) -> None:
     path = exported / "float-only" / "model.onnx"
     path.unlink()
-    assert sentence(edgekit("verify", exported), 1) == f"edgekit: {path} is missing; export again"
+    assert "float-only/model.onnx is missing" in sentence(edgekit("verify", exported), 1)
+    assert sentence(edgekit("bench", exported), 1) == f"edgekit: {path} is missing; export again"
 
 
 def edit_manifest(exported: Path, **changed: object) -> Path:
     path = exported / "float-only" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))
+    for folder in (path.parent, exported):
+        sums.seal(folder)
     return path
 
 
@@ -485,6 +489,8 @@ def test_manifest_that_lacks_a_field(exported: Path) -> None:
 def test_manifest_that_is_no_json(exported: Path) -> None:
     path = exported / "float-only" / "manifest.json"
     path.write_text("{")
+    for folder in (path.parent, exported):
+        sums.seal(folder)
     assert f"{path} is not JSON" in sentence(edgekit("verify", exported))
 
 

@@ -52,6 +52,8 @@ OPTIONS = {
     "demo": ["--out", "--quiet", "--json"],
     "techniques": ["--json"],
     "cache": ["list", "clear"],
+    "check": ["--budget", "--json"],
+    "diff": ["--json"],
     "package": [
         "--name",
         "--version",

@@ -80,7 +80,7 @@ def test_nothing_is_left_beside_the_output(out: Path) -> None:
 @pytest.mark.parametrize(("name", "file"), FILES.items())
 def test_folder_of_a_target(name: str, file: str, out: Path) -> None:
     found = {p.name for p in (out / name).iterdir()}
-    assert found == {file, "manifest.json", "golden.npz", "log.jsonl", "logs"}
+    assert found == {file, "manifest.json", "golden.npz", "log.jsonl", "logs", "SHA256SUMS"}
     events = [json.loads(line) for line in (out / name / "log.jsonl").read_text().splitlines()]
     assert {e["target"] for e in events} == {"", name}
     assert "measure" in {e["stage"] for e in events}
@@ -209,7 +209,7 @@ def again(place: Path, out: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_a_second_export_replaces_the_first(again: Path) -> None:
     assert sorted(p.name for p in again.iterdir()) == [
-        "baselines", "report.html", "report.json", "tflite-int8", "x86-server",
+        "SHA256SUMS", "baselines", "report.html", "report.json", "tflite-int8", "x86-server",
     ]  # fmt: skip
     assert [p.name for p in again.parent.iterdir()] == ["out"]
 

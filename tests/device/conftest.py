@@ -30,7 +30,10 @@ inside() { printf %s "$1" | sed "s#/data/local/tmp#$FAKE_HOME#g"; }
 [ "$mode" = push ] && { mkdir -p "$(dirname "$(inside "$to")")" && cp "$from" "$(inside "$to")"; exit; }
 export HOME="$FAKE_HOME"
 case "${0##*/} $command" in
-  "adb "*" run -") sed "s#/data/local/tmp#$FAKE_HOME#g" >"$FAKE_HOME/.stdin"; exec <"$FAKE_HOME/.stdin";;
+  "adb "*" run - --held")  # paths in the first line; the rest of stdin stays open as long as the host keeps it
+    mkfifo "$FAKE_HOME/.stdin"; exec 3<&0
+    { IFS= read -r line <&3; printf '%s\n' "$line" | sed "s#/data/local/tmp#$FAKE_HOME#g"; exec cat <&3; } >"$FAKE_HOME/.stdin" &
+    feeder=$!; exec <"$FAKE_HOME/.stdin"; rm "$FAKE_HOME/.stdin";;
 esac
 case "$fault" in
   vanish) echo "$FAKE_WORDS" >&2; exit "$FAKE_CODE";;
@@ -41,6 +44,7 @@ case "$fault" in
 esac
 setsid sh -c "$(inside "$command")"
 code=$?
+[ -n "$feeder" ] && kill "$feeder"
 [ "$fault" = noise ] && echo "logout"
 exit $code
 """

@@ -17,9 +17,9 @@ import pytest
 from child_functions import Answer, Order
 
 from edgekit import errors
-from edgekit.engine import process
+from edgekit.engine import child, process
 from edgekit.engine.catalogue import Stage
-from edgekit.errors import ChildCrash, EdgekitError
+from edgekit.errors import ChildCrash, DiskFull, EdgekitError, TaskError, VerificationError
 from edgekit.records import StageTime
 
 
@@ -88,6 +88,24 @@ def test_our_errors_cross_as_what_they_are(tmp_path: Path, kind: str) -> None:
     assert str(caught.value) == "one sentence: pip install x"
 
 
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Protobuf serialization failed"), VerificationError("it answers nothing")]
+)
+def test_what_a_native_writer_says_of_a_full_disk_is_called_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    with pytest.raises(type(error)), child.full_disk_named(tmp_path):
+        raise error
+    monkeypatch.setattr(child, "NO_ROOM_BYTES", 1 << 62)
+    with (
+        pytest.raises(DiskFull, match=r"the disk is full \(\w+Error: .*\)\. Free some space"),
+        child.full_disk_named(tmp_path),
+    ):
+        raise error
+    with pytest.raises(TaskError), child.full_disk_named(tmp_path):
+        raise TaskError("the user's")
+
+
 def test_a_full_disk_in_the_child(tmp_path: Path) -> None:
     with pytest.raises(errors.UserError) as caught:
         run("disk_full", tmp_path)
@@ -149,7 +167,7 @@ PARENT = """
 import sys
 from pathlib import Path
 from child_functions import Answer, Order
-from edgekit.engine import process
+from edgekit.engine import child, process
 from edgekit.engine.catalogue import Stage
 folder = Path(sys.argv[1])
 stage = Stage(name="s", function="child_functions:sleep", spec=Order, result=Answer)

@@ -10,7 +10,6 @@ import pytest
 from child_functions import Answer, Order
 from commands import edgekit
 
-from edgekit.engine.cache import cache_folder
 from edgekit.engine.catalogue import COMPRESS, EXPORT, PROVE, Stage
 from edgekit.engine.child import RESULT
 from edgekit.engine.events import Event
@@ -19,6 +18,7 @@ from edgekit.engine.parts import CALIBRATION, CODE, GRAPH, METRIC, QUESTIONS, RA
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec
 from edgekit.engine.stage_cache import STAGES, StageCache
 from edgekit.engine.stages import Stages
+from edgekit.engine.user_cache import cache_folder
 from edgekit.errors import UserError
 from edgekit.ladder.build import FLOAT
 from edgekit.records import Candidate, Step

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.engine.cache import cache_folder
 from edgekit.engine.specs import WidthFiles, WidthTableSpec
+from edgekit.engine.user_cache import cache_folder
 from edgekit.errors import DeviceError
 from edgekit.measure import width_table as stage
 from edgekit.prune.latency.width_costs import TABLES, Store

@@ -113,7 +113,8 @@ def test_what_an_app_build_reads(folder: Path) -> None:
     assert entry["bytes"] == (folder / "model.onnx").stat().st_size
     assert entry["sha256"] == sha256(folder / "model.onnx")
     assert entry["compressed_bytes"] == {"gzip": 90, "zstd": 95}
-    assert data["golden"] == {"path": "golden.npz", "atol": 0.125, "sha256": sha256(folder / "golden.npz")}
+    digest = sha256(folder / "golden.npz")
+    assert data["golden"] == {"path": "golden.npz", "atol": 0.125, "sha256": digest, "exact": False}
     (given,), (answer,) = data["signature"]["inputs"], data["signature"]["outputs"]
     assert given["normalization"] == {"mean": [0.5], "std": [0.25], "range": [0.0, 1.0]}
     assert (given["layout"], given["shape"]) == ("NCHW", [1, 3, 2, 2])
@@ -335,3 +336,19 @@ def test_target_folders(folder: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             manifest_file.target_folders(place)
         assert str(caught.value).startswith(f"{place} {expected}")
+
+
+@pytest.mark.parametrize("profile", ["arm-mobile", "x86-server"])
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+@pytest.mark.parametrize("isa", ["avx2", "avx512-vnni"])
+def test_a_file_for_arm_runs_unfused_where_kernels_saturate(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, profile: str, precision: str, isa: str
+) -> None:
+    monkeypatch.setattr(manifest_file, "local_isa", lambda: isa)
+    done = attempt(folder)
+    assert done.artifact is not None
+    done = msgspec.structs.replace(done, artifact=msgspec.structs.replace(done.artifact, precision=precision))
+    made = manifest_file.build(target_report(done), done, load_target(profile), "t", IMAGE, 0.125, folder)
+    assert manifest_file.is_exact_here(made) == (
+        profile == "arm-mobile" and precision == "int8" and isa == "avx2"
+    )

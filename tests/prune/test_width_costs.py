@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.engine.cache import cache_folder
+from edgekit.engine.user_cache import cache_folder
 from edgekit.errors import UserError
 from edgekit.prune.latency.width_costs import TABLES, Store, read
 from edgekit.records import WidthRow

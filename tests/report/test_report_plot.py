@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from edgekit.records import Report
-from edgekit.report.plot import Plot, _nice, plot
+from edgekit.report.drawing import Plot
+from edgekit.report.plot import _nice, plot
 
 REPLACE = msgspec.structs.replace
 

@@ -9,7 +9,7 @@ from builders import accepted, target_report
 from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.package import manifest_file
+from edgekit.package import manifest_file, sums
 from edgekit.records import Artifact, Preprocessing, TensorSpec
 from edgekit.target import load_target
 
@@ -59,4 +59,5 @@ def write_export(
         target_report(done), done, load_target(target), "tiny", preprocessing, 1e-3, folder
     )
     manifest_file.write(content, folder)
+    sums.seal(folder)
     return folder

@@ -15,6 +15,7 @@ from edgekit.package.bundle import android, bundle_file, ios, javascript, signin
 from edgekit.package.bundle.bom import bom_of
 from edgekit.package.bundle.member import Member, take
 from edgekit.package.bundle.naming import Names
+from edgekit.package.sums import check_whole
 from edgekit.records.bundle import Bundle, BundleFile, BundleTarget
 
 BOM = "bom.cdx.json"
@@ -46,6 +47,8 @@ def assemble(
     """
     signer = signing.private_key(key) if key else None
     folders = manifest_file.target_folders(source)
+    for folder in folders:
+        check_whole(folder)
     if "android" in ecosystems:
         android.check_tools()
     before = bundle_file.read(previous) if previous else None

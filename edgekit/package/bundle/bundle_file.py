@@ -9,10 +9,10 @@ import msgspec
 from edgekit.errors import UserError, VerificationError
 from edgekit.package.bundle import signing
 from edgekit.records.bundle import Bundle, BundleFile
+from edgekit.records.foreign import read_json
 
 SCHEMA_VERSION = 1
 NAME = "bundle.json"
-LARGEST_BYTES = 50_000_000  # of bundle.json itself
 CHUNK_BYTES = 1 << 20
 
 
@@ -36,17 +36,11 @@ def read(folder: Path) -> Bundle:
     """
     path = folder / NAME
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise UserError(
-                f"{path} has more than {LARGEST_BYTES} bytes; that is no bundle that edgekit wrote"
-            )
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
     except OSError as error:
         raise UserError(
             f"{folder} holds no readable {NAME}; give a folder that `edgekit package` wrote"
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from error
     given = data.get("schema_version") if isinstance(data, dict) else None
     if given != SCHEMA_VERSION:
         raise UserError(

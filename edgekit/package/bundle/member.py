@@ -187,6 +187,7 @@ def _answer(place: Path, artifact: Artifact, manifest: Manifest, tensor: np.ndar
             runtime=manifest.target.runtime,
             inputs=str(inputs),
             outputs=str(outputs),
+            exact=manifest_file.is_exact_here(manifest),
         )
         process.run(ANSWER, spec, Path(work), label=f"golden image of {manifest.target.name}")
         with np.load(outputs, allow_pickle=False) as found:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgekit.engine.cache import cache_folder
+from edgekit.engine.user_cache import cache_folder
 from edgekit.errors import UserError
 from edgekit.records import Record, WidthRow
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekit_runner import telemetry
 from edgekit_runner.backends import (
     Arrays,
     Feeds,
@@ -23,6 +22,7 @@ from edgekit_runner.backends import (
     missing,
 )
 from edgekit_runner.errors import MissingRuntime, RunnerError, UserError, first_line
+from edgekit_runner.host import telemetry
 
 FORMAT = "onnx"
 SUFFIX = ".onnx"

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgekit_runner import api, artifact
+from edgekit_runner.cli import sums
 from edgekit_runner.errors import UserError, VerificationError
 from edgekit_runner.record import AnyRecord
 
@@ -28,6 +29,8 @@ def run(folder: str | Path, threads_count: int = 1) -> list[AnyRecord]:
     """
     root = Path(folder)
     manifest = _read(root)
+    if (root / sums.NAME).exists():
+        sums.check(root)
     models = [entry for entry in manifest["artifacts"] if entry.get("role") == MODEL_ROLE]
     if not models:
         raise UserError(

@@ -4,8 +4,13 @@ The docstring of a verb's function is its help text.
 """
 
 import argparse
+import contextlib
 import json
+import os
+import signal
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 from edgekit_runner import __version__
@@ -52,13 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs a spec, a JSON object as `spec.py` describes it, and prints the record as one line of JSON; with --csv
     a record of kind bench as CSV.
     """
-    from pathlib import Path
 
     from edgekit_runner import api
     from edgekit_runner import record as records
 
     try:
-        text = sys.stdin.read() if arguments.spec == "-" else Path(arguments.spec).read_text("utf-8")
+        text = _given() if arguments.held else _read(arguments.spec)
         spec = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"the spec {arguments.spec} cannot be read: {error}.") from None
@@ -76,8 +80,29 @@ def run(arguments: argparse.Namespace) -> int:
     return records.exit_code(record)
 
 
+def _read(spec: str) -> str:
+    return sys.stdin.read() if spec == "-" else Path(spec).read_text("utf-8")
+
+
+def _given() -> str:
+    """The first line of stdin. Whoever gave it holds stdin open; once it is closed nobody waits, and this process ends."""
+    text = sys.stdin.readline()
+
+    def watch() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while os.read(sys.stdin.fileno(), 1 << 16):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+    return text
+
+
 def _run_options(verb: Parser) -> None:
     verb.add_argument("spec", metavar="SPEC", help="a file, or -")
+    verb.add_argument(
+        "--held", action="store_true", help="the spec is the first line of stdin; end when stdin is closed"
+    )
 
 
 def info(arguments: argparse.Namespace) -> int:

@@ -1,0 +1,67 @@
+"""Temporary folders that do not outlive their process for long: what a killed one left goes with the next one that is made.
+
+Each is locked as long as its process lives; the system frees the lock, however that one ends.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+PREFIX, NEW = "edgekit-scratch-", ".edgekit-new-"
+
+
+class Scratch:
+    """A folder of this process alone, `path`, until `close`."""
+
+    def __init__(self) -> None:
+        remove_left()
+        made = Path(tempfile.mkdtemp(prefix=NEW))
+        self._lock = _lock(made)
+        self.path = made.rename(
+            made.with_name(PREFIX + made.name.removeprefix(NEW))
+        )  # locked before it is seen
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Removes it with everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def remove_left() -> None:
+    """Removes the folders of this user's processes that were killed."""
+    if sys.platform == "win32":
+        return
+    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+        with suppress(OSError):
+            if folder.lstat().st_uid != os.geteuid():
+                continue
+            held = _lock(folder)
+            if held is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(held)
+
+
+def _lock(folder: Path) -> int | None:
+    """The descriptor of a folder that is locked now; None where another process holds it, or the system has no such locks."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle

@@ -1,0 +1,84 @@
+"""Text of strangers: files, records and reports of other machines are bounded before they are read, and made visible before they are shown."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from edgekit.errors import UserError
+
+MOST_BYTES = 64 << 20
+MOST_DEPTH = 64
+_DIGITS = 400  # of a number; a float has 17, Python refuses to read more than 4300
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a stranger.
+
+    Raises:
+        OSError: It cannot be read.
+        UserError: It is too large or too deep, or no JSON, or holds a number that is not finite.
+    """
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    return parse_json(data, str(path))
+
+
+def parse_json(data: bytes, what: str) -> Any:
+    """Parses JSON of a stranger, `what` in messages.
+
+    Raises:
+        UserError: As `read_json`.
+    """
+    if len(data) > MOST_BYTES:
+        raise UserError(f"{what} has more than {MOST_BYTES >> 20} MiB; edgekit writes none as large")
+    try:
+        found = json.loads(
+            data.decode("utf-8"), parse_constant=_number, parse_float=_number, parse_int=_whole_number
+        )
+    except RecursionError as error:
+        raise UserError(
+            f"{what} is nested more than {MOST_DEPTH} levels deep; edgekit writes none so"
+        ) from error
+    except ValueError as error:
+        raise UserError(f"{what} is not JSON: {error}") from error
+    if _is_deeper(found, MOST_DEPTH):
+        raise UserError(f"{what} is nested more than {MOST_DEPTH} levels deep; edgekit writes none so")
+    return found
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _is_deeper(value: Any, left: int) -> bool:
+    """Whether it is nested deeper; level by level, since the interpreter's own limit may be near."""
+    level = [value]
+    while level and left:
+        level = [
+            child
+            for each in level
+            if isinstance(each, dict | list)
+            for child in (each.values() if isinstance(each, dict) else each)
+        ]
+        left -= 1
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def visible(text: str) -> str:
+    """Shows control characters as such: a terminal obeys them, and text of a stranger must not command it.
+
+    Line feeds and tabs stay. What turns the direction of writing counts as one of them.
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
