@@ -12,11 +12,12 @@ from .errors import (
 from .ladder.planner import plan
 from .records import Budget, Preprocessing, Report
 from .target import Target, load_target
-from .task import Dim, Task, Training, load_task
+from .task import Checkpoint, Dim, Task, Training, load_task
 
 __all__ = [
     "Budget",
     "BudgetError",
+    "Checkpoint",
     "ConversionError",
     "Dim",
     "EdgekitError",

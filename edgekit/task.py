@@ -22,6 +22,7 @@ from edgekit.records import Preprocessing, Record, TaskFacts
 SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 FILE_MODULE = "edgekit_task_"  # what the modules of task files are called
 
+MODEL_NAMES = ("timm", "torchvision", "hf")  # what stands before the colon of a model by name
 Metric = Callable[[Callable[..., Any]], float]
 
 
@@ -38,6 +39,21 @@ class Training:
     batches: Iterable[Any]
     loss: Callable[[Any, Any], Any]
     unlabelled: Iterable[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights in a file, and the function that builds the module they are of: `Checkpoint("net.safetensors", build)`."""
+
+    path: str | Path
+    build: Callable[[], Any]
+
+
+def is_folder(model: Any) -> bool:
+    """Whether a model is the path of a SavedModel, and no name and no file of another kind."""
+    if not isinstance(model, str | Path) or str(model).partition(":")[0] in MODEL_NAMES:
+        return False
+    return Path(model).is_dir() or not Path(model).suffix
 
 
 @dataclass(frozen=True)
@@ -62,8 +78,9 @@ class Task:
     """One trained model, its example input, and the data that compresses and judges it.
 
     Attributes:
-        model: An nn.Module, a Keras 3 model, a function without arguments that returns one of them, or the path of a
-            `.keras` file or of a TensorFlow SavedModel folder (TFLite targets only).
+        model: An nn.Module, a Keras 3 model, an exported program, a function without arguments that returns one of them, a
+            `Checkpoint`, a name ("timm:NAME", "torchvision:NAME", "hf:FOLDER"), or the path of a `.pt2`, TorchScript or `.keras`
+            file or of a TensorFlow SavedModel folder (TFLite targets only).
         example_inputs: What forward takes for one sample, in the model's own layout: a tuple of what it takes by position, or a
             dict of what it takes by name. Tensors with batch 1, [1, C, H, W] for an image in torch, [1, H, W, C] in Keras; lists,
             tuples and dicts of tensors; settings (None, True, 3, "text"), which are built into the artifact.
@@ -112,10 +129,10 @@ class Task:
             raise TaskError(
                 "metric is not callable; give a function metric(predict) -> float, higher is better"
             )
-        if not callable(self.model) and not isinstance(self.model, str | Path):
+        if not callable(self.model) and not isinstance(self.model, str | Path | Checkpoint):
             raise TaskError(
                 f"model is a {type(self.model).__name__}; give a torch.nn.Module, a Keras model, a function that returns "
-                "one, or the path of a .keras file or a SavedModel folder"
+                "one, or the path of a .pt2, TorchScript or .keras file or a SavedModel folder"
             )
         if self.calibration is not None and not _iterates_again(self.calibration):
             kind = (
@@ -133,13 +150,14 @@ class Task:
 
         Only the trace stage knows whether a function returns a Keras model.
         """
-        path = self.model if isinstance(self.model, str | Path) else None
+        named = isinstance(self.model, str | Path) and str(self.model).partition(":")[0] in MODEL_NAMES
+        path = self.model if isinstance(self.model, str | Path) and not named else None
         return TaskFacts(
             name=self.name,
             calibration=self.calibration is not None,
             training=self.training is not None,
             torch=path is None or not Path(path).is_dir(),
-            tensorflow=path is not None,
+            tensorflow=path is not None and (is_folder(path) or Path(path).suffix == ".keras"),
         )
 
 

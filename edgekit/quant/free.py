@@ -13,6 +13,7 @@ import ast
 import difflib
 import logging
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -247,11 +248,17 @@ def freed(program: ExportedProgram, free: FreeAxes) -> ExportedProgram:
 
 
 def fixed_sentence(error: Exception, free: FreeAxes) -> str:
-    """Says which axis torch found fixed."""
+    """Says which axis torch found fixed, or limited."""
     text = " ".join(str(error).split())
-    names = [axis.name for axis in free.axes if _plain(axis.name) in text] or [
-        axis.name for axis in free.axes
-    ]
+    limited = re.search(r"(\w+) = Dim\('\w+', ([^)]*)\)", text)
+    if limited:
+        return f'the axis {limited[1]} has limits in the model: ek.Dim("{limited[1]}", {limited[2]}) has them'
+    constant = re.search(
+        r"marked (\w+) as dynamic but your code specialized it to be a constant \((\d+)\)", text
+    )
+    if constant:
+        return f"the axis {constant[1]} cannot be free: the model fixes it at {constant[2]}"
+    names = [axis.name for axis in free.axes if _plain(axis.name) in text] or [a.name for a in free.axes]
     return f"the axis {', '.join(names)} cannot be free: {text[:300]}"
 
 

@@ -1,32 +1,26 @@
 """The user's model, its example inputs, and the program that is exported of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from edgekit.errors import ConversionError, EdgekitError, TaskError
 from edgekit.quant import prepare, prepare_keras, proven
 from edgekit.quant.free import mark
 from edgekit.records import FreeAxes
-from edgekit.task import Task, describe
+from edgekit.task import MODEL_NAMES, Checkpoint, Task, describe
 from edgekit.trace.flat import FlatTask, flattened
 from edgekit.trace.leaves import example_tensor
-from edgekit.trace.sources import keras, state
+from edgekit.trace.sources import keras, model_names, state, torch_file
 
 
 def model_of(task: Task) -> torch.nn.Module:
     """Returns the user's model in eval mode; a Keras model is wrapped with the call of a torch module."""
-    model = task.model
-    if isinstance(model, str | Path):
-        model = keras.load(Path(model))
-    elif not isinstance(model, torch.nn.Module):
-        try:
-            model = model()
-        except EdgekitError:
-            raise
-        except Exception as error:
-            raise TaskError(f"the model function of task {task.name!r} raised {describe(error)}") from error
+    model = _given(task)
     if not isinstance(model, torch.nn.Module):
         raise TaskError(
             f"the model of task {task.name!r} is a {type(model).__name__}; it must be a torch.nn.Module or a Keras model"
@@ -34,8 +28,43 @@ def model_of(task: Task) -> torch.nn.Module:
         )
     if keras.is_model(model):
         model = keras.KerasModule(model)
-    model = model.eval().float()
+    if not isinstance(model, GraphModule):  # an exported program is in inference mode, and says so by raising
+        model = model.eval()
+    model = model.float()
     return flattened(model, task.interface) if isinstance(task, FlatTask) else model
+
+
+def _given(task: Task) -> object:
+    """Returns what the task gives as its model: itself, read from a file, found by name, or built."""
+    model = task.model
+    if isinstance(model, Checkpoint):
+        return torch_file.built(model)
+    if isinstance(model, str | Path):
+        if str(model).partition(":")[0] in MODEL_NAMES:
+            return model_names.load(str(model))
+        if Path(model).suffix in torch_file.SUFFIXES:
+            return torch_file.load(Path(model), _positional(task))
+        if Path(model).suffix == ".safetensors":
+            raise TaskError(f"{Path(model).name} {torch_file.NEEDS_BUILDER}")
+        return keras.load(Path(model))
+    if not isinstance(model, torch.nn.Module | ExportedProgram):
+        try:
+            model = model()
+        except EdgekitError:
+            raise
+        except Exception as error:
+            raise TaskError(f"the model function of task {task.name!r} raised {describe(error)}") from error
+    if isinstance(model, ExportedProgram):
+        return torch_file.of_program(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        return torch_file.of_script(model, _positional(task))
+    return model
+
+
+def _positional(task: Task) -> list[object]:
+    """Returns the example inputs in the order of forward, for what cannot be asked for names."""
+    given = task.example_inputs
+    return list(given.values()) if isinstance(given, Mapping) else list(given)
 
 
 def examples_of(task: Task) -> tuple[torch.Tensor, ...]:

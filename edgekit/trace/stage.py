@@ -21,14 +21,14 @@ from edgekit.engine.specs import TraceSpec
 from edgekit.errors import MissingRuntime, TaskError
 from edgekit.quant import calibrate, graph_macs, program
 from edgekit.records import FreeAxes, Interface, TaskFacts, TensorSpec, Traced
-from edgekit.task import Task
+from edgekit.task import Task, is_folder
 from edgekit.trace import axes, calibration_check, metric_check, structure
 from edgekit.trace.door import look as look_at
 from edgekit.trace.flat import flat_task, flattened
 from edgekit.trace.metric import score, seed_everything
 from edgekit.trace.model import checked, count_weights, examples_of, export_with_doubts, model_of
 from edgekit.trace.recorder import Recorder
-from edgekit.trace.sources import keras
+from edgekit.trace.sources import keras, torch_file
 from edgekit.trace.sources.subject import Subject
 
 CALIBRATION_BATCHES = 100  # as many as a technique reads
@@ -113,7 +113,7 @@ def _opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor,
     Returns:
         The task as the flat program needs it, the model, and the example inputs.
     """
-    if isinstance(given.model, str | Path) and (Path(given.model).is_dir() or not Path(given.model).suffix):
+    if is_folder(given.model):
         examples = examples_of(given)
         return given, _saved_model(Path(given.model), examples), examples
     model = model_of(given)
@@ -232,7 +232,11 @@ def _torch_call(model: torch.nn.Module, interface: Interface | None) -> Callable
             outputs = model(*(torch.from_numpy(a).clone() for a in arrays))  # forward may write into them
         return [t.numpy().copy() for t in ([outputs] if isinstance(outputs, torch.Tensor) else outputs)]
 
-    return call if interface is None else structure.in_rows(call, interface.input_axes, interface.output_axes)
+    one = getattr(model, torch_file.ONE_SAMPLE, False)
+    if interface is None:
+        return structure.one_by_one(call) if one else call
+    found = structure.in_rows(call, interface.input_axes, interface.output_axes)
+    return structure.one_by_one(found) if one else found
 
 
 def _asked(model: torch.nn.Module) -> Callable[..., list[torch.Tensor]]:

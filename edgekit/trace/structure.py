@@ -155,12 +155,18 @@ def in_rows(
         given = [np.asarray(to_model(a, axis), order="C") for a, axis in zip(arrays, input_axes, strict=True)]
         return [from_model(a, axis) for a, axis in zip(call(*given), output_axes, strict=True)]
 
-    def one_by_one(*arrays: np.ndarray) -> list[np.ndarray]:
-        parts = [answer(*(a[i : i + 1] for a in arrays)) for i in range(len(arrays[0]))]
+    alone = None in output_axes or all(axis is None for axis in input_axes)
+    return one_by_one(answer) if alone else answer
+
+
+def one_by_one(call: Callable[..., list[np.ndarray]]) -> Callable[..., list[np.ndarray]]:
+    """Returns a function of samples in rows, for one that takes a single row."""
+
+    def answer(*arrays: np.ndarray) -> list[np.ndarray]:
+        parts = [call(*(a[i : i + 1] for a in arrays)) for i in range(len(arrays[0]))]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-    alone = None in output_axes or all(axis is None for axis in input_axes)
-    return one_by_one if alone else answer
+    return answer
 
 
 def shapes(specs: Sequence[TensorSpec]) -> list[tuple[int, ...]]:

@@ -97,7 +97,7 @@ def check_file(path: Path) -> None:
         raise TaskError(f"the Keras model {path} does not exist")
     if path.suffix != SUFFIX:
         raise TaskError(
-            f"the model is the file {path.name}; allowed are {SUFFIX} files and SavedModel folders"
+            f"the model is the file {path.name}; allowed are {SUFFIX} files, .pt2 and TorchScript files, and SavedModel folders"
         )
     with path.open("rb") as file:
         if file.read(2) != b"PK":

@@ -1,0 +1,229 @@
+"""Models in files of PyTorch: exported programs (.pt2), TorchScript, and weights that a builder's module takes.
+
+Nothing that is read here can run code: exported programs and TorchScript are graphs, and weights are read with
+`weights_only` or as safetensors. A pickled module is refused.
+"""
+
+import inspect
+import logging
+import warnings
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from edgekit.errors import ConversionError, TaskError
+from edgekit.quant import batching
+from edgekit.task import Checkpoint, describe
+
+ONE_SAMPLE = "edgekit_one_sample"  # an attribute of modules that take nothing but the batch of the example
+SUFFIXES = (".pt2", ".pt", ".pth", ".ts", ".torchscript", ".jit")
+NEEDS_BUILDER = "holds weights and no model; give both: model=ek.Checkpoint(path, build), build being a function that returns the module"
+
+
+def load(path: Path, examples: Sequence[Any]) -> nn.Module:
+    """Reads a program or a script.
+
+    Args:
+        path: The file.
+        examples: What forward takes by position, as torch's converter of scripts needs it.
+
+    Raises:
+        TaskError: There is no such file, it is damaged, or it holds something else.
+    """
+    if not path.is_file():
+        raise TaskError(f"the model file {path} does not exist")
+    if path.suffix == ".pt2":
+        return of_program(_read(path, torch.export.load))
+    if _is_script(path):
+        return of_script(_read(path, lambda name: torch.jit.load(name, map_location="cpu")), examples)
+    weights(path)  # raises where it is a pickled module, or damaged
+    raise TaskError(f"{path.name} {NEEDS_BUILDER}")
+
+
+def _read(path: Path, reader: Any) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return reader(str(path))
+    except Exception as error:  # zip, JSON, versions and operators that this torch does not have
+        raise TaskError(
+            f"{path.name} cannot be read by torch {torch.__version__}, it is damaged or of a newer version: {describe(error)}"
+        ) from error
+
+
+def _is_script(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+def of_program(program: torch.export.ExportedProgram) -> nn.Module:
+    """Returns the module of an exported program, without its checks of input shapes; it is in inference mode as it was exported."""
+    module = program.module()
+    for node in list(module.graph.nodes):
+        if node.op == "call_module" and node.target == "_guards_fn":
+            module.graph.erase_node(node)
+    module.recompile()
+    inputs = [node.meta.get("val") for node in module.graph.nodes if node.op == "placeholder"]
+    free = any(
+        isinstance(size, torch.SymInt)
+        for value in inputs
+        if isinstance(value, torch.Tensor)
+        for size in value.shape
+    )
+    if not free and not _widened(module):
+        setattr(module, ONE_SAMPLE, True)
+    return module
+
+
+def _widened(module: Any) -> bool:
+    """Whether its operators keep any number of samples apart; shapes that fix it are rewritten."""
+    found = batching.free(module)
+    module.recompile()
+    return found
+
+
+class _Script(nn.Module):
+    """A script as torch's converter reads it, called by the script's own names."""
+
+    def __init__(self, program: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.script = program
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        self._names = inspect.Signature([inspect.Parameter(name, kind) for name in names])
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            return _plain(self.script(*self._names.bind(*args, **kwargs).arguments.values()))
+
+        forward.__signature__ = self._names  # type: ignore[attr-defined]
+        self.forward = forward
+
+    def train(self, mode: bool = True) -> "_Script":
+        """Does nothing: the script was converted in inference mode, and its program says so by raising."""
+        return self
+
+
+def _plain(result: Any) -> Any:
+    """Turns torch's immutable dicts into plain ones."""
+    return dict(result) if isinstance(result, Mapping) else result
+
+
+def of_script(script: Any, examples: Sequence[Any]) -> nn.Module:
+    """Converts TorchScript by torch's own converter, and proves that both answer the same.
+
+    Raises:
+        ConversionError: It cannot, or the result answers something else.
+    """
+    from torch._export.converter import TS2EPConverter
+
+    given = tuple(torch.as_tensor(x) for x in examples)
+    log = logging.getLogger("torch._export")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    script.eval()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = TS2EPConverter(script, tuple(_two(x) for x in given), {}).convert()
+    except Exception as error:
+        raise ConversionError(
+            f"torch's converter of TorchScript cannot read the script: {describe(error)}. Give the module that it was made of"
+        ) from error
+    finally:
+        log.setLevel(level)
+    names = [argument.name for argument in script.forward.schema.arguments[1:]]
+    module = _Script(of_program(program), names)
+    setattr(module, ONE_SAMPLE, getattr(module.script, ONE_SAMPLE, False))
+    _same(script, module, given)
+    return module
+
+
+def _two(tensor: torch.Tensor) -> torch.Tensor:
+    """Two samples of one, so that the converter does not take the number for a constant."""
+    return torch.cat([tensor, tensor]) if tensor.dim() and tensor.shape[0] == 1 else tensor
+
+
+def _same(script: Any, module: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+    from torch.utils import _pytree as pytree
+
+    with torch.no_grad():
+        sides = [pytree.tree_leaves(f(*(x.clone() for x in given))) for f in (script, module)]
+    for was, now in zip(*sides, strict=True):
+        close = was.shape == now.shape and torch.allclose(was.float(), now.float(), rtol=1e-3, atol=1e-5)
+        if not close:
+            raise ConversionError(
+                "torch's converter of TorchScript changed what the script computes; give the module that it was made of"
+            )
+
+
+# ------------------------------------------------------------------------------------------------ weights
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    """Reads a state dict; nothing in the file is run.
+
+    Raises:
+        TaskError: There is no such file, it is damaged, or holds more than tensors.
+    """
+    if not path.is_file():
+        raise TaskError(f"the weights {path} do not exist")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return _read(path, load_file)  # type: ignore[no-any-return]
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise TaskError(
+            f"{path.name} is a pickle that would run code when it is read, or it is damaged: edgekit reads weights alone. Save "
+            "model.state_dict(), best as .safetensors"
+        ) from error
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not all(isinstance(v, torch.Tensor) for v in found.values()):
+        raise TaskError(
+            f"{path.name} holds a {type(found).__name__} and no state dict; save model.state_dict()"
+        )
+    return {str(name).removeprefix("module."): value for name, value in found.items()}
+
+
+def built(checkpoint: Checkpoint) -> nn.Module:
+    """Builds the module and loads its weights.
+
+    Raises:
+        TaskError: The builder raises, or the weights are not those of its module.
+    """
+    try:
+        module = checkpoint.build()
+    except Exception as error:
+        raise TaskError(f"the builder of {Path(checkpoint.path).name} raised {describe(error)}") from error
+    if not isinstance(module, nn.Module):
+        raise TaskError(
+            f"the builder of {Path(checkpoint.path).name} returned a {type(module).__name__}; it must return an nn.Module"
+        )
+    found, wanted = weights(Path(checkpoint.path)), module.state_dict()
+    missing, foreign = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    if missing or foreign:
+        parts = [
+            f"{what} {', '.join(names[:3])}"
+            for what, names in (("it lacks", missing), ("it has also", foreign))
+            if names
+        ]
+        raise TaskError(
+            f"{Path(checkpoint.path).name} is of another model than its builder's: {'; '.join(parts)}"
+        )
+    shapes = [name for name in wanted if wanted[name].shape != found[name].shape]
+    if shapes:
+        name = shapes[0]
+        raise TaskError(
+            f"{Path(checkpoint.path).name} is of another model than its builder's: {name} is {list(found[name].shape)} there and "
+            f"{list(wanted[name].shape)} in the module"
+        )
+    module.load_state_dict(found)
+    return module

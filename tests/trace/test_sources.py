@@ -1,0 +1,242 @@
+"""Where a model may come from: files of PyTorch, weights with their builder, names; and the sentence about each that is none."""
+
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgekit.engine.specs import TraceSpec
+from edgekit.errors import ConversionError, EdgekitError, MissingRuntime, TaskError
+from edgekit.records import Traced
+from edgekit.task import Checkpoint, Dim, Task, pickle_task
+from edgekit.trace import model as tracing
+from edgekit.trace.sources import model_names, torch_file
+from edgekit.trace.stage import trace
+
+X = np.random.default_rng(0).standard_normal((6, 3, 8, 8)).astype(np.float32)
+
+
+class Net(nn.Module):
+    """[N, 3, 8, 8] -> logits, features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 5)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        features = torch.relu(self.conv(x)).mean((2, 3))
+        return {"logits": self.head(features), "features": features}
+
+
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+def fidelity(predict: Callable[..., Any]) -> float:
+    with torch.no_grad():
+        right = net()(torch.from_numpy(X))["logits"].numpy()
+    return 1 - float(np.abs(predict(X)["logits"] - right).max())
+
+
+def task(model: Any, **more: Any) -> Task:
+    given = {"name": "t", "example_inputs": (torch.zeros(1, 3, 8, 8),), "metric": fidelity}
+    return Task(model=model, **{**given, **more})
+
+
+def traced(model: Any, work: Path, **more: Any) -> Traced:
+    source = pickle_task(task(model, **more), work / "task.pkl")
+    return trace(TraceSpec(source=source, work=str(work)))
+
+
+def refused(model: Any, **more: Any) -> str:
+    with pytest.raises(EdgekitError) as caught:
+        tracing.model_of(task(model, **more))
+    assert caught.value.exit_code in (2, 3) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_an_exported_program(free: bool, tmp_path: Path) -> None:
+    example = torch.zeros(2 if free else 1, 3, 8, 8)
+    shapes = {"x": {0: torch.export.Dim("n")}} if free else None
+    torch.export.save(torch.export.export(net(), (example,), dynamic_shapes=shapes), tmp_path / "net.pt2")
+    found = traced(str(tmp_path / "net.pt2"), tmp_path)
+    assert found.metric > 0.9999
+    assert [s.name for s in (*found.inputs, *found.outputs)] == ["x", "logits", "features"]
+    assert found.free is not None and not found.free.reason
+
+
+def test_an_exported_program_in_hand() -> None:
+    program = torch.export.export(net(), (torch.zeros(1, 3, 8, 8),))
+    module = tracing.model_of(task(lambda: program))
+    assert set(module(torch.zeros(1, 3, 8, 8))) == {"logits", "features"}
+
+
+class Dense(nn.Module):
+    """What is of one sample by its own arithmetic."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(1, 192) @ torch.ones(192, 2)
+
+
+def test_a_program_of_one_sample_is_asked_one_by_one(tmp_path: Path) -> None:
+    torch.export.save(torch.export.export(Dense(), (torch.zeros(1, 3, 8, 8),)), tmp_path / "net.pt2")
+
+    def metric(predict: Callable[..., Any]) -> float:
+        return 1 - float(np.abs(predict(X)[:, 0] - X.reshape(6, -1).sum(1)).max())
+
+    assert traced(tmp_path / "net.pt2", tmp_path, metric=metric).metric > 0.999
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ts"])
+def test_a_script_keeps_its_names(suffix: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(net(), torch.zeros(1, 3, 8, 8), strict=False).save(str(tmp_path / f"net{suffix}"))
+    found = traced(str(tmp_path / f"net{suffix}"), tmp_path)
+    assert found.metric > 0.9999
+    assert [s.name for s in (*found.inputs, *found.outputs)] == ["x", "logits", "features"]
+
+
+def test_weights_with_their_builder(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    torch.save(
+        {"state_dict": {f"module.{k}": v for k, v in net().state_dict().items()}}, tmp_path / "net.pth"
+    )
+    save_file(net().state_dict(), tmp_path / "net.safetensors")
+    for name in ("net.pth", "net.safetensors"):
+        module = tracing.model_of(task(Checkpoint(tmp_path / name, Net)))
+        torch.testing.assert_close(module.state_dict(), net().state_dict())
+    assert traced(Checkpoint(str(tmp_path / "net.safetensors"), Net), tmp_path).metric > 0.9999
+
+
+def test_weights_of_another_model(tmp_path: Path) -> None:
+    torch.save({**net().state_dict(), "more": torch.zeros(1)}, tmp_path / "net.pth")
+    said = refused(Checkpoint(tmp_path / "net.pth", Net))
+    assert said == "net.pth is of another model than its builder's: it has also more"
+    assert "it lacks 0.bias, 0.weight; it has also" in refused(
+        Checkpoint(tmp_path / "net.pth", lambda: nn.Sequential(nn.Linear(2, 2)))
+    )
+    torch.save({**net().state_dict(), "head.bias": torch.zeros(7)}, tmp_path / "net.pth")
+    assert refused(Checkpoint(tmp_path / "net.pth", Net)).endswith(
+        "head.bias is [7] there and [5] in the module"
+    )
+    assert "returned a int; it must return an nn.Module" in refused(
+        Checkpoint(tmp_path / "net.pth", lambda: 3)
+    )
+
+
+class Evil:
+    """Runs code where it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(Path("was-run").absolute()),)
+
+
+def test_no_pickle_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"weights": Evil()}, tmp_path / "net.pth")
+    for model in (str(tmp_path / "net.pth"), Checkpoint(tmp_path / "net.pth", Net)):
+        assert "is a pickle that would run code when it is read" in refused(model)
+    assert not (tmp_path / "was-run").exists()
+
+
+def test_files_that_are_no_model(tmp_path: Path) -> None:
+    torch.save(net().state_dict(), tmp_path / "net.pth")
+    assert "net.pth holds weights and no model; give both: model=ek.Checkpoint" in refused(
+        str(tmp_path / "net.pth")
+    )
+    (tmp_path / "net.safetensors").touch()
+    assert "net.safetensors holds weights and no model" in refused(str(tmp_path / "net.safetensors"))
+    (tmp_path / "net.pt2").write_bytes(b"PK\x03\x04 cut short")
+    assert f"net.pt2 cannot be read by torch {torch.__version__}, it is damaged" in refused(
+        str(tmp_path / "net.pt2")
+    )
+    assert "does not exist" in refused(str(tmp_path / "gone.pt2"))
+    (tmp_path / "net.onnx").touch()
+    assert "is the file net.onnx; allowed are .keras files, .pt2 and" in refused(str(tmp_path / "net.onnx"))
+
+
+def test_a_script_that_the_converter_changes_is_refused() -> None:
+    script = torch.jit.script(nn.Sequential(nn.Linear(3, 2)))
+    with pytest.raises(ConversionError, match="changed what the script computes"):
+        torch_file._same(script, nn.Sequential(nn.Linear(3, 2)), (torch.ones(1, 3),))
+
+
+# ------------------------------------------------------------------------------------------------ names
+
+
+def test_names_of_torchvision() -> None:
+    found = model_names.load("torchvision:shufflenet_v2_x0_5?weights=none")
+    assert type(found).__name__ == "ShuffleNetV2"
+    assert "torchvision has no model 'resnet19'; near it: resnet" in refused("torchvision:resnet19")
+    assert "are not on this machine, and edgekit downloads nothing" in refused(
+        "torchvision:shufflenet_v2_x0_5"
+    )
+    assert "has the setting ['width']; allowed is weights=FILE" in refused("torchvision:resnet18?width=2")
+
+
+def test_names_of_timm() -> None:
+    try:
+        import timm  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingRuntime, match="pip install timm"):
+            model_names.load("timm:resnet18")
+        return
+    assert (
+        sum(p.numel() for p in model_names.load("timm:mobilenetv3_small_050?weights=none").parameters()) > 1e6
+    )
+    assert "has no model 'resnet19'; near it: " in refused("timm:resnet19")
+    assert 'timm.create_model("mobilenetv3_small_050", pretrained=True)' in refused(
+        "timm:mobilenetv3_small_050"
+    )
+
+
+def test_a_folder_of_hugging_face(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(
+        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path / "bert")
+    ids = {name: torch.ones(1, 9, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+
+    def metric(predict: Callable[..., Any]) -> float:
+        found = predict(**{name: np.ones((2, 9), np.int64) for name in ids})
+        assert type(found).__name__ == "SequenceClassifierOutput" and found.loss is None
+        return float(found.logits.shape == (2, 2))
+
+    free = {name: {0: "batch", 1: Dim("length", max=512)} for name in ids}
+    named = {name: {1: "length"} for name in ids}
+    with pytest.raises(
+        TaskError, match=r'the axis length has limits in the model: ek.Dim\("length", max=512\)'
+    ):
+        traced(f"hf:{tmp_path / 'bert'}", tmp_path, example_inputs=ids, metric=metric, dynamic=named)
+    found = traced(f"hf:{tmp_path / 'bert'}", tmp_path, example_inputs=ids, metric=metric, dynamic=free)
+    assert found.metric == 1.0
+    assert [s.name for s in (*found.inputs, *found.outputs)] == ["input_ids", "attention_mask", "logits"]
+
+
+def test_folders_that_are_refused(tmp_path: Path) -> None:
+    assert "holds no config.json; give a local folder" in refused(f"hf:{tmp_path}")
+    (tmp_path / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "evil.Net"}}))
+    (tmp_path / "evil.py").write_text("raise SystemExit('was run')")
+    assert "brings code of its own (auto_map in config.json), which edgekit never runs" in refused(
+        f"hf:{tmp_path}"
+    )
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["NoSuchNet"]}))
+    assert "has no class 'NoSuchNet'" in refused(f"hf:{tmp_path}")
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertModel"], "model_type": "bert"}))
+    torch.save({}, tmp_path / "pytorch_model.bin")
+    assert "Its weights must be .safetensors" in refused(f"hf:{tmp_path}")
