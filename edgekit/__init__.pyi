@@ -12,12 +12,13 @@ from .errors import (
 from .ladder.planner import plan
 from .records import Budget, Preprocessing, Report
 from .target import Target, load_target
-from .task import Task, Training, load_task
+from .task import Dim, Task, Training, load_task
 
 __all__ = [
     "Budget",
     "BudgetError",
     "ConversionError",
+    "Dim",
     "EdgekitError",
     "MissingRuntime",
     "Preprocessing",

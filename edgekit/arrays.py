@@ -38,8 +38,11 @@ def check_shapes(arrays: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
     if len(arrays) != len(shapes):
         raise TaskError(f"predict was called with {len(arrays)} inputs; the model takes {len(shapes)}")
     for i, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
-        if array.ndim != len(shape) or array.shape[1:] != tuple(shape[1:]) or len(array) == 0:
-            wanted = ", ".join(["N", *map(str, shape[1:])])
+        fits = array.ndim == len(shape) and all(
+            b in (-1, a) for a, b in zip(array.shape[1:], shape[1:], strict=True)
+        )
+        if not fits or len(array) == 0:
+            wanted = ", ".join(["N", *("any" if size < 0 else str(size) for size in shape[1:])])
             raise TaskError(f"predict got input {i} of shape {list(array.shape)}; the model takes [{wanted}]")
     counts = [len(array) for array in arrays]
     if len(set(counts)) > 1:

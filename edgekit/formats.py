@@ -19,12 +19,14 @@ class Format:
         packages: What writing it needs: module -> package as pip names it.
         takes_saved_model: Whether TensorFlow's own converter writes it, also from a SavedModel without a torch program.
         computes_in_half: Whether values between the layers of an int8 file are float16.
+        free_axes: Whether the length of an axis can be chosen with every call.
     """
 
     name: str
     packages: Mapping[str, str]
     takes_saved_model: bool = False
     computes_in_half: bool = False
+    free_axes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +55,7 @@ FORMATS = MappingProxyType(
     {
         row.name: row
         for row in (
-            Format(name="onnx", packages={"onnx": "onnx", "onnxscript": "onnxscript"}),
+            Format(name="onnx", packages={"onnx": "onnx", "onnxscript": "onnxscript"}, free_axes=True),
             Format(
                 name="tflite",
                 packages={"litert_torch": "litert-torch", "ai_edge_litert": "ai-edge-litert"},

@@ -107,6 +107,7 @@ class Target(Record):
         precision_share: The part of the multiply-accumulates that must run in a precision for the file to be called by it.
         full_integer: Whether an int8 file with any operator that computes in float is refused.
         on_request: Whether "all" leaves this target out.
+        free_batch: Whether the number of samples is chosen with every call, where the task does not say otherwise.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Target(Record):
     precision_share: float = 0.8
     full_integer: bool = False
     on_request: bool = False
+    free_batch: bool = False
     budget: Budget = Budget()
     deployment: Deployment = Deployment()
 

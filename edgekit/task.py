@@ -40,6 +40,23 @@ class Training:
     unlabelled: Iterable[Any] | None = None
 
 
+@dataclass(frozen=True)
+class Dim:
+    """A free axis: `Dim("length", min=1, max=512)`."""
+
+    name: str
+    min: int = 1
+    max: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise TaskError(f'the name of a free axis is {self.name!r}; give a word, such as "length"')
+        if not isinstance(self.min, int) or self.min < 1 or (self.max is not None and self.max <= self.min):
+            raise TaskError(
+                f"the axis {self.name} goes from {self.min} to {self.max}; give whole numbers, the first at least 1 and below the second"
+            )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One trained model, its example input, and the data that compresses and judges it.
@@ -57,6 +74,8 @@ class Task:
         preprocessing: What the app must do to an image; None where the input is none, or nobody says.
         batch_axes: Input or output -> the axis of its samples, None where it has none; only where the shapes do not tell: the
             first axis of [1, ...], the second of a recurrent state [L, 1, ...].
+        dynamic: Input -> axis -> the name of a free axis or its `Dim`; {} for none at all. None leaves the samples free on the
+            targets that serve.
     """
 
     name: str
@@ -67,6 +86,7 @@ class Task:
     training: Training | None = None
     preprocessing: Preprocessing | None = None
     batch_axes: Mapping[str, int | None] = field(default_factory=dict)
+    dynamic: Mapping[str, Mapping[int, str | Dim]] | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):
@@ -81,6 +101,13 @@ class Task:
             axis is None or type(axis) is int for axis in self.batch_axes.values()
         ):
             raise TaskError(f"batch_axes is {self.batch_axes!r}; give a dict of names -> axis or None")
+        if self.dynamic is not None and not (
+            isinstance(self.dynamic, Mapping)
+            and all(isinstance(axes, Mapping) for axes in self.dynamic.values())
+        ):
+            raise TaskError(
+                f'dynamic is {self.dynamic!r}; give a dict of inputs -> axes, e.g. {{"ids": {{0: "batch", 1: ek.Dim("length", max=512)}}}}'
+            )
         if not callable(self.metric):
             raise TaskError(
                 "metric is not callable; give a function metric(predict) -> float, higher is better"

@@ -7,10 +7,10 @@ import msgspec
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
 from edgekit.engine.specs import ExportSpec
-from edgekit.errors import MissingRuntime
+from edgekit.errors import ConversionError, MissingRuntime
 from edgekit.export._compressed import compressed
 from edgekit.formats import FORMATS
-from edgekit.records import Artifact
+from edgekit.records import Artifact, FreeAxes, Interface
 
 
 def export(spec: ExportSpec) -> Artifact:
@@ -28,6 +28,7 @@ def export(spec: ExportSpec) -> Artifact:
             raise
         packages = " ".join(FORMATS[spec.target.format].packages.values())
         raise MissingRuntime.of(packages, f"exporting {spec.target.format}") from error
+    doubts = _fixed(spec.candidate.free, spec.candidate.interface, spec.target.format)
     out = Path(spec.folder) / f"model{exporter.SUFFIX}"
     artifact: Artifact = exporter.export(spec.candidate, spec.target, out)
     return msgspec.structs.replace(
@@ -35,4 +36,26 @@ def export(spec: ExportSpec) -> Artifact:
         scheme=spec.candidate.scheme,
         float_layers=len(spec.candidate.float_layers),
         compressed_bytes=compressed(out),
+        doubts=(*artifact.doubts, *doubts),
     )
+
+
+def _fixed(free: FreeAxes | None, interface: Interface | None, format_name: str) -> tuple[str, ...]:
+    """Says what a format of fixed shapes makes of free axes: one sample at a time.
+
+    Raises:
+        ConversionError: Another axis than that of the samples is free.
+    """
+    if free is None or FORMATS[format_name].free_axes or all(axis.default for axis in free.axes):
+        return ()
+    places = interface.input_axes if interface else [0] * len(free.inputs)
+    samples = {
+        axes[str(place)] for axes, place in zip(free.inputs, places, strict=True) if str(place) in axes
+    }
+    others = [axis.name for axis in free.axes if axis.name not in samples]
+    if others:
+        raise ConversionError(
+            f"the axis {others[0]} is free in the task, and a {format_name} file of edgekit has fixed shapes: export it with "
+            "dynamic={} at one length, or choose a target of ONNX"
+        )
+    return (f"the file takes one sample at a time: {format_name} files have fixed shapes",)

@@ -13,7 +13,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,19 +23,22 @@ import torch
 from edgekit_runner import __version__
 from edgekit_runner.artifact import describe
 
+from edgekit.errors import ConversionError
 from edgekit.export import _onnx_dynamic as dynamic
 from edgekit.export import _onnx_integers as integers
 from edgekit.export import _onnx_passes as passes
 from edgekit.export import _onnx_tables as tables
 from edgekit.export._onnx_errors import conversion_error
+from edgekit.quant import free as frees
 from edgekit.quant import program as programs
-from edgekit.records import Artifact, Candidate, Precision
+from edgekit.records import Artifact, Candidate, FreeAxes, Precision, TensorSpec
 
 if TYPE_CHECKING:
     from edgekit.target import Target
 
 SUFFIX = ".onnx"
 OPSET = 18
+LENGTHS = "edgekit.lengths"  # a property of files with free axes
 # onnxruntime 1.17, the oldest that profiles name, reads up to 9; nothing here needs more than 8
 IR_VERSION = 8
 PACKAGES = ("torch", "torchao", "onnx", "onnxscript", "onnxruntime")
@@ -67,7 +70,13 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     dynamic_quant = candidate.quant if candidate.scheme == "dynamic" else None
     inputs, outputs = programs.named(program, candidate.interface)
     folded = programs.fold_weights(program) if programs.is_quantized(program) else program
-    model = _convert(folded, [spec.name for spec in inputs], [spec.name for spec in outputs])
+    loose, doubts = _freed(folded, candidate.free)
+    if loose is not None:
+        inputs, outputs = frees.named(inputs, outputs, candidate.free)
+    names = [spec.name for spec in inputs], [spec.name for spec in outputs]
+    model = _convert(folded if loose is None else loose, *names)
+    if loose is not None:
+        _name_axes(model, inputs, outputs)
     for rewrite in PASSES["float32" if dynamic_quant else precision]:
         rewrite(model)
     if dynamic_quant:
@@ -75,7 +84,8 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         dynamic.quantize(model, dynamic_quant)
         passes.strip(model)
     model.ir_version = IR_VERSION
-    passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision})
+    lengths = {} if loose is None else {LENGTHS: _lengths(candidate.free)}
+    passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision, **lengths})
     onnx.checker.check_model(model, full_check=True)
     programs.write(out, model.SerializeToString(deterministic=True))
     info = describe(out, "onnx")
@@ -89,7 +99,45 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         outputs=outputs,
         layout=programs.layout(program),
         toolchain={name: version(name) for name in PACKAGES},
+        free=() if loose is None or candidate.free is None else candidate.free.axes,
+        doubts=doubts,
     )
+
+
+def _freed(
+    program: torch.export.ExportedProgram, free: FreeAxes | None
+) -> tuple[torch.export.ExportedProgram | None, tuple[str, ...]]:
+    """Frees the axes.
+
+    Returns:
+        The program, None where all axes stay fixed; and a sentence that says why, where nobody asked for free ones.
+
+    Raises:
+        ConversionError: The task asks for an axis that cannot be free.
+    """
+    if free is None:
+        return None, ()
+    try:
+        if free.reason:
+            raise ConversionError(free.reason)
+        return frees.freed(program, free), ()
+    except ConversionError as error:
+        if not all(axis.default for axis in free.axes):
+            raise
+        return None, (f"the file takes one sample at a time: {error}",)
+
+
+def _lengths(free: FreeAxes | None) -> str:
+    """The lengths of the example, by which the work of the file is counted."""
+    return " ".join(f"{axis.name}={axis.example}" for axis in (free.axes if free else ()))
+
+
+def _name_axes(model: onnx.ModelProto, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Writes the names of free axes into the file, where torch has symbols of its own."""
+    for values, specs in ((model.graph.input, inputs), (model.graph.output, outputs)):
+        for value, spec in zip(values, specs, strict=True):
+            for number, name in spec.free.items():
+                value.type.tensor_type.shape.dim[int(number)].dim_param = name
 
 
 def _convert(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:

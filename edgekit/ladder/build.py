@@ -17,14 +17,23 @@ from edgekit.records import (
     Artifact,
     Budget,
     Candidate,
+    FreeAxes,
     LayerTimes,
     Recipe,
     Step,
+    Traced,
     WidthTable,
 )
-from edgekit.target import without_ladder
+from edgekit.target import Target, without_ladder
 
 FLOAT = Recipe(name="float32", precision="float32", steps=())
+
+
+def free_axes(traced: Traced, target: Target) -> FreeAxes | None:
+    """Returns the axes that a file for a target leaves free: those that the task names, or the samples of a server."""
+    free = traced.free
+    asked = free is not None and not all(axis.default for axis in free.axes)
+    return free if asked or target.free_batch else None
 
 
 class ArtifactBuilder:
@@ -86,7 +95,10 @@ class ArtifactBuilder:
         candidate = Candidate(
             program=traced.program, recipe=FLOAT, saved_model=saved_model, interface=traced.interface
         )
-        shared = f"float-{context.target.format}-{context.target.deployment.min_ios}-{bool(saved_model)}"
+        free = bool(free_axes(traced, context.target))
+        shared = (
+            f"float-{context.target.format}-{context.target.deployment.min_ios}-{bool(saved_model)}-{free}"
+        )
         return context.stages.once(shared, lambda: self._export(candidate, shared=True))
 
     def _shared_step(self, candidate: Candidate, step: Step) -> Candidate:
@@ -170,7 +182,8 @@ class ArtifactBuilder:
         target = without_ladder(self._context.target)
 
         def spec(folder: Path) -> ExportSpec:
-            return ExportSpec(candidate=candidate, target=target, folder=str(folder))
+            lowered = msgspec.structs.replace(candidate, free=free_axes(self._context.request.traced, target))
+            return ExportSpec(candidate=lowered, target=target, folder=str(folder))
 
         label = f"export {candidate.recipe.precision} {target.format}"
         return self._context.run(EXPORT, spec, label=label, name=f"export-{target.format}", shared=shared)

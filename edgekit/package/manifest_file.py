@@ -80,6 +80,7 @@ def build(
                 Output(**msgspec.structs.asdict(spec), labels=preprocessing.labels if preprocessing else ())
                 for spec in artifact.outputs
             ),
+            axes=artifact.free,
         ),
         preprocessing=shown,
         golden=GoldenFile(
@@ -95,6 +96,7 @@ def build(
             samples=verdict.scored,
             parity=verdict.parity,
             program_parity=verdict.program_parity,
+            lengths=verdict.lengths,
         ),
         lint=verdict.lint,
         measurement=attempt.measurement,
@@ -230,6 +232,7 @@ def _artifact(manifest: Manifest, folder: Path) -> Artifact:
         toolchain=manifest.toolchain,
         inputs=tuple(_tensor(spec) for spec in manifest.signature.inputs),
         outputs=tuple(_tensor(spec) for spec in manifest.signature.outputs),
+        free=manifest.signature.axes,
     )
 
 

@@ -33,6 +33,7 @@ GROWS = 2
 _SAME = rules.known(
     "lift_fresh_copy.default", "clone.default", "detach.default", "alias.default", "contiguous.default"
 )
+FREE = "of a free length"  # key of a node's meta (`edgekit.quant.free`)
 _RANDOM = torch.Tag.nondeterministic_seeded
 
 
@@ -102,6 +103,8 @@ def _is_pure(node: Node) -> bool:
     """Whether the same inputs give the same tensors."""
     if node.target is operator.getitem:
         return True
+    if FREE in node.meta:
+        return False
     known = isinstance(node.target, torch._ops.OpOverload) and node.target.namespace == "aten"
     values = pytree.tree_leaves(node.meta.get("val"))
     tensor = bool(values) and all(isinstance(value, torch.Tensor) for value in values)

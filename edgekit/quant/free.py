@@ -16,16 +16,19 @@ import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import torch
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule, Node
 
 from edgekit.errors import ConversionError
 from edgekit.quant import batching
-from edgekit.records import FreeArgument, FreeAxes
+from edgekit.quant.constants import FREE
+from edgekit.records import FreeArgument, FreeAxes, TensorSpec
 
 log = logging.getLogger("edgekit")
 
+SHAPE = "shape"  # the place of what an operator takes from another tensor by itself
 MOST = 1 << 20  # of an axis without a limit of its own, as torch wants one
 _NAMED = {
     ast.Add: operator.add,
@@ -78,6 +81,34 @@ def written_down(program: ExportedProgram, free: FreeAxes) -> tuple[FreeArgument
     return tuple(_argument(node, symbols, lengths) for node in _shaped(program.graph_module))
 
 
+def named(
+    inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], free: FreeAxes | None
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Returns the descriptions of inputs and outputs with their free axes."""
+    if free is None:
+        return inputs, outputs
+    sides = (inputs, free.inputs), (outputs, free.outputs)
+    found = [
+        tuple(msgspec.structs.replace(s, free=axes) for s, axes in zip(specs, places, strict=True))
+        for specs, places in sides
+    ]
+    return found[0], found[1]
+
+
+def outputs_of(program: ExportedProgram, free: FreeAxes) -> tuple[dict[str, str], ...]:
+    """Returns the axes of each output that follow a free one, and how: "length", "length//2"."""
+    symbols = _symbols(program, free)
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    return tuple(
+        {
+            str(i): _python(size.node.expr, symbols)
+            for i, size in enumerate(values[str(name)].shape)
+            if isinstance(size, torch.SymInt) and size.node.expr.free_symbols
+        }
+        for name in program.graph_signature.user_outputs
+    )
+
+
 def _symbols(program: ExportedProgram, free: FreeAxes) -> dict[Any, str]:
     """Maps the symbols of torch's own shapes to the names of axes."""
     values = {node.name: node.meta.get("val") for node in program.graph.nodes}
@@ -93,14 +124,19 @@ def _symbols(program: ExportedProgram, free: FreeAxes) -> dict[Any, str]:
 
 
 def _shaped(graph_module: GraphModule) -> Iterator[Node]:
-    """Yields the operators that take a number or a list of numbers among their arguments, symbolic or not."""
+    """Yields the operators that take numbers, symbolic or not, or make a constant in the shape of another tensor."""
     for node in graph_module.graph.nodes:
         if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
             name = str(node.target)
-            if not name.startswith(("aten.sym_", "aten._assert", "quantized_decomposed")) and any(
-                _numbers(node)
-            ):
+            if name.startswith(("aten.sym_", "aten._assert", "quantized_decomposed")):
+                continue
+            if _is_like(node) or any(_numbers(node)):
                 yield node
+
+
+def _is_like(node: Node) -> bool:
+    name = str(node.target).split(".")[1]
+    return name.endswith("_like") or name.startswith("new_")
 
 
 def _numbers(node: Node) -> Iterator[tuple[str, Any]]:
@@ -119,7 +155,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _argument(node: Node, symbols: dict[Any, str], lengths: dict[str, int]) -> FreeArgument:
-    fixed, free = [], {}
+    fixed, free = list[str](), dict[str, str]()
+    if _is_like(node):
+        symbolic = any(isinstance(size, torch.SymInt) for size in node.meta["val"].shape)
+        return FreeArgument(target=str(node.target), fixed="", free={SHAPE: "by itself"} if symbolic else {})
     for place, value in _numbers(node):
         value = value.meta["val"] if isinstance(value, Node) else value
         if isinstance(value, torch.SymInt) and value.node.expr.free_symbols:
@@ -173,6 +212,13 @@ def _computed(tree: ast.AST, names: Mapping[str, Any], combine: Callable[..., An
     )
 
 
+def mark(graph_module: GraphModule, arguments: Sequence[FreeArgument]) -> None:
+    """Marks the operators that make a tensor of a free length, so that none is computed once and stored."""
+    for node, argument in _matched(graph_module, arguments):
+        if argument.free:
+            node.meta[FREE] = True
+
+
 # ------------------------------------------------------------------------------------------------ putting back
 
 
@@ -188,24 +234,16 @@ def freed(program: ExportedProgram, free: FreeAxes) -> ExportedProgram:
     matched = _matched(module, free.arguments)
     for node, argument in matched:
         for place, text in argument.free.items():
-            _put(module, node, place, text, sizes)
+            if place != SHAPE:
+                _put(module, node, place, text, sizes)
     _batch_of_the_rest(module, {id(node) for node, _ in matched}, free, sizes)
     module.recompile()
     examples = stretched(like, free, tracing_lengths(free))
     try:
-        return torch.export.export(
-            module,
-            examples,
-            dynamic_shapes=(dims_of(free),) if _is_variadic(module) else dims_of(free),
-            strict=False,
-        )
+        return torch.export.export(module, examples, dynamic_shapes=dims_of(free), strict=False)
     except Exception as error:  # torch raises many kinds: constraints, guards, shapes
         log.info("axes stay fixed: %s", error)
         raise ConversionError(fixed_sentence(error, free)) from error
-
-
-def _is_variadic(module: GraphModule) -> bool:
-    return False
 
 
 def fixed_sentence(error: Exception, free: FreeAxes) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.quant.constants import FREE
 from edgekit.quant.rewriting import call, calls, constant, replace, shaped
 from edgekit.quant.rules import known
 
@@ -90,6 +91,8 @@ def filled_to_full(graph_module: GraphModule) -> None:
             tensor = node.meta["val"]
             number = node.args[-1] if value is None else value
             if isinstance(number, Node) or any(not isinstance(size, int) for size in tensor.shape):
+                continue
+            if FREE in node.meta:  # its shape follows another tensor's
                 continue
             kind = {"dtype": tensor.dtype, "device": torch.device("cpu"), "pin_memory": False}
             with graph_module.graph.inserting_before(node):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from edgekit.records._base import Record
 from edgekit.records.inputs import Precision, Preprocessing, Quant, Recipe, Scheme, TaskFacts, TensorSpec
-from edgekit.records.interface import Interface
+from edgekit.records.interface import FreeAxes, FreeAxis, Interface
 
 
 class Traced(Record):
@@ -26,6 +26,8 @@ class Traced(Record):
         classes: Whether the first output holds class scores.
         questions: An .npz of some inputs of the metric, by the same hash.
         interface: The names and structures of the user's model; None where it takes and returns plain tensors.
+        free: Its free axes; None where there are none.
+        shapes_file: An .npz with the float model's answers at several lengths of them, input_i_k and output_i_k, "" for none.
     """
 
     facts: TaskFacts
@@ -45,6 +47,8 @@ class Traced(Record):
     classes: bool = False
     questions: str = ""
     interface: Interface | None = None
+    free: FreeAxes | None = None
+    shapes_file: str = ""
 
 
 class Figure(Record):
@@ -150,6 +154,7 @@ class Candidate(Record):
             (`edgekit.trace.promise`).
         float_layers: The layers of an integer candidate that stay float.
         interface: That of the traced model.
+        free: The free axes that the file is to have.
     """
 
     program: str
@@ -165,6 +170,7 @@ class Candidate(Record):
     promised_db: tuple[float | None, ...] = ()
     float_layers: tuple[FloatLayer, ...] = ()
     interface: Interface | None = None
+    free: FreeAxes | None = None
     figures: tuple[Figure, ...] = ()
     doubts: tuple[str, ...] = ()
 
@@ -177,6 +183,7 @@ class Artifact(Record):
         scheme: The scheme of the candidate.
         float_layers: How many layers of an integer file compute in float, by choice or for want of a kernel.
         compressed_bytes: What a download takes, "gzip" and "zstd" -> bytes; empty where it was not measured.
+        free: The axes whose length is chosen with every call; `inputs` and `outputs` say where they are.
     """
 
     path: str
@@ -191,4 +198,5 @@ class Artifact(Record):
     scheme: Scheme = "static"
     float_layers: int = 0
     compressed_bytes: dict[str, int] = {}
+    free: tuple[FreeAxis, ...] = ()
     doubts: tuple[str, ...] = ()

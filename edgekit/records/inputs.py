@@ -73,6 +73,8 @@ class TensorSpec(Record):
         scale: Only where the file holds integers: real = (q - zero_point) * scale.
         zero_point: Only where the file holds integers.
         batch_axis: The axis of the samples; None where every sample has the same.
+        free: The number of an axis, in text -> the name of its length, where that is chosen with every call; `shape` holds the
+            length of the example.
     """
 
     name: str
@@ -81,6 +83,7 @@ class TensorSpec(Record):
     scale: float | None = None
     zero_point: int | None = None
     batch_axis: int | None = 0
+    free: dict[str, str] = {}
 
 
 class Quant(Record):

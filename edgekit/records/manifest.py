@@ -10,7 +10,8 @@ from msgspec import Meta
 
 from edgekit.records._base import Record
 from edgekit.records.inputs import Preprocessing, Recipe
-from edgekit.records.results import Lint, Measurement, Parity
+from edgekit.records.interface import FreeAxis
+from edgekit.records.results import LengthProof, Lint, Measurement, Parity
 
 Layout = Literal["NCHW", "NHWC", "as the model"]
 Bytes = Annotated[int, Meta(ge=0, le=2**50)]
@@ -81,6 +82,7 @@ class Input(Record):
 
     Attributes:
         batch_axis: The axis of the samples; null where every sample has the same, as a setting.
+        free: The number of an axis -> the name of its length, chosen with every call; `shape` has that of the example.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Input(Record):
     scale: Scale | None = None
     zero_point: ZeroPoint | None = None
     batch_axis: int | None = 0
+    free: dict[str, str] = {}
     layout: Layout = "as the model"
     normalization: Normalization | None = None
 
@@ -107,14 +110,16 @@ class Output(Record):
     scale: Scale | None = None
     zero_point: ZeroPoint | None = None
     batch_axis: int | None = 0
+    free: dict[str, str] = {}
     labels: tuple[str, ...] = ()
 
 
 class Signature(Record):
-    """What goes in and what comes out, in the order of forward."""
+    """What goes in and what comes out, in the order of forward, and the axes whose length is chosen with every call."""
 
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
+    axes: tuple[FreeAxis, ...] = ()
 
 
 class GoldenFile(Record):
@@ -165,6 +170,7 @@ class Accuracy(Record):
     samples: Annotated[int, Meta(ge=0)]
     parity: Parity
     program_parity: Parity | None = None
+    lengths: tuple[LengthProof, ...] = ()
 
 
 class Manifest(Record):

@@ -115,6 +115,18 @@ class Saturation(Record):
     can_saturate: bool
 
 
+class LengthProof(Record):
+    """What a file with free axes keeps to the float model at one length of them.
+
+    Attributes:
+        lengths: Axis -> its length.
+        snr_db: Of each output; None for whole numbers, and where there is no signal.
+    """
+
+    lengths: dict[str, int]
+    snr_db: tuple[float | None, ...]
+
+
 class Verdict(Record):
     """What executing the artifact in its runtime proved.
 
@@ -125,6 +137,7 @@ class Verdict(Record):
         samples: How many samples the metric saw, 0 where they were not counted; `parity` may be of fewer.
         promised_db: What each output of the quantized program keeps to float, in dB.
         kept_db: What each output of the file keeps on the same samples, in dB.
+        lengths: What it keeps at several lengths of its free axes.
     """
 
     runtime: str
@@ -139,6 +152,7 @@ class Verdict(Record):
     samples: int = 0
     promised_db: tuple[float | None, ...] = ()
     kept_db: tuple[float | None, ...] = ()
+    lengths: tuple[LengthProof, ...] = ()
 
     @property
     def drop(self) -> float:

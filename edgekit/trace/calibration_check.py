@@ -34,13 +34,16 @@ class Statistics:
         for index, array in enumerate(arrays):
             if array.dtype.kind == "f" and array.size:
                 values = _by_channel(array)
-                self.inputs.setdefault(index, Channels(len(values))).add(values)
+                known = self.inputs.setdefault(index, Channels(len(values)))
+                if known.count == len(values):  # else a free axis is of another length this time
+                    known.add(values)
 
 
 class Channels:
     """Statistics of one input; mean, std, low and high hold one number per channel."""
 
     def __init__(self, count: int) -> None:
+        self.count = count
         self._number = 0
         self._sum, self._squares = np.zeros(count), np.zeros(count)
         self._kept: list[np.ndarray] = []

@@ -119,7 +119,8 @@ def look(task: Task, model: torch.nn.Module) -> tuple[Interface | None, tuple[to
         keywords=by_name,
     )
     interface = _with_results(task, interface, model, examples)
-    return (None if _is_plain(interface) else interface), examples
+    named = bool(task.dynamic)  # which says axes by the names of inputs
+    return (None if _is_plain(interface) and not named else interface), examples
 
 
 def _with_results(

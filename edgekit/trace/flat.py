@@ -8,7 +8,7 @@ import copy
 import dataclasses
 import inspect
 import keyword
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,13 +108,20 @@ def flat_task(task: Task, interface: Interface | None) -> Task:
     """Returns the task as the flat program needs it; the same task where its model is plain."""
     if interface is None or isinstance(task, FlatTask):
         return task
-    leaves = leaves_of(interface, task.example_inputs, "example_inputs")
+    given, who = task.example_inputs, "example_inputs"
+    args, kwargs = ((), given) if isinstance(given, Mapping) else (given, dict[str, Any]())
+    named = structure.bound(interface, args, kwargs, who)
+    leaves = structure.flatten(interface, named, who)
+    fixed = [
+        {axis: leaf.shape[axis] for axis in (task.dynamic or {}).get(name, {}) if axis != place}
+        for name, leaf, place in zip(interface.inputs, leaves, interface.input_axes, strict=True)
+    ]
     return FlatTask(
         name=task.name,
         model=task.model,
         example_inputs=tuple(example_tensor(torch.as_tensor(x), "example_inputs") for x in leaves),
         metric=lambda predict: task.metric(structure.structured(interface, predict)),
-        calibration=None if task.calibration is None else _Calibration(task.calibration, interface),
+        calibration=None if task.calibration is None else _Calibration(task.calibration, interface, fixed),
         training=_training(task.training, interface),
         preprocessing=task.preprocessing,
         interface=interface,
@@ -124,13 +131,17 @@ def flat_task(task: Task, interface: Interface | None) -> Task:
 class _Calibration:
     """The user's batches as tuples of tensors; where samples are not first, one sample each, as the program takes it."""
 
-    def __init__(self, batches: Iterable[Any], interface: Interface) -> None:
-        self._batches, self._interface = batches, interface
+    def __init__(
+        self, batches: Iterable[Any], interface: Interface, fixed: Sequence[Mapping[int, int]] = ()
+    ) -> None:
+        self._batches, self._interface, self._fixed = batches, interface, fixed
 
     def __iter__(self) -> Iterator[Any]:
         interface = self._interface
         for number, batch in enumerate(self._batches):
-            leaves = leaves_of(interface, batch, f"calibration batch {number}")
+            leaves = self._cut(leaves_of(interface, batch, f"calibration batch {number}"))
+            if not leaves:
+                continue
             if all(axis == 0 for axis in interface.input_axes):
                 yield tuple(leaves)
                 continue
@@ -138,6 +149,17 @@ class _Calibration:
             for i in range(len(parts[0])):
                 pairs = zip(parts, interface.input_axes, strict=True)
                 yield tuple(np.asarray(to_model(a[i : i + 1], axis)) for a, axis in pairs)
+
+    def _cut(self, leaves: list[Any]) -> list[Any]:
+        """Cuts free axes to the lengths of the example, which the program is calibrated at; [] where a batch is shorter."""
+        cut = []
+        for leaf, fixed in zip(leaves, self._fixed or [{}] * len(leaves), strict=True):
+            for axis, length in fixed.items():
+                if leaf.shape[axis] < length:
+                    return []
+                leaf = leaf[(slice(None),) * axis + (slice(length),)]
+            cut.append(leaf)
+        return cut
 
 
 def leaves_of(interface: Interface, batch: Any, who: str) -> list[Any]:

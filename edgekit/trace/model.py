@@ -7,6 +7,8 @@ import torch
 
 from edgekit.errors import ConversionError, EdgekitError, TaskError
 from edgekit.quant import prepare, prepare_keras, proven
+from edgekit.quant.free import mark
+from edgekit.records import FreeAxes
 from edgekit.task import Task, describe
 from edgekit.trace.flat import FlatTask, flattened
 from edgekit.trace.leaves import example_tensor
@@ -105,9 +107,14 @@ def export(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> torch.
 
 
 def export_with_doubts(
-    model: torch.nn.Module, examples: tuple[torch.Tensor, ...]
+    model: torch.nn.Module, examples: tuple[torch.Tensor, ...], free: FreeAxes | None = None
 ) -> tuple[torch.export.ExportedProgram, tuple[str, ...]]:
     """Exports a model as `export` does.
+
+    Args:
+        model: The model.
+        examples: Its example inputs.
+        free: The axes that the user leaves free: what is as long as they are is not stored.
 
     Returns:
         The program, and a sentence for each pass that was undone because it would have changed what it computes.
@@ -117,6 +124,8 @@ def export_with_doubts(
         with keras.layers_named(model):
             graph = torch.export.export(model, examples).module()
         prepare.check_norms(graph)
+        if free is not None:
+            mark(graph, free.arguments)
         undone: tuple[str, ...] = ()
         if keras.has_layers(model):
             keras.note_origins(graph)

@@ -4,7 +4,7 @@
 finds another figure, is not deterministic, and no artifact could be judged by it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,10 +50,13 @@ class Recorder:
 
     Args:
         call: The model, on a whole batch of arrays.
+        shapes: The shapes of one sample, [1, ...], of those that are kept; None for any.
     """
 
-    def __init__(self, call: Callable[..., list[np.ndarray]]) -> None:
-        self._call = call
+    def __init__(
+        self, call: Callable[..., list[np.ndarray]], shapes: Sequence[tuple[int, ...]] | None = None
+    ) -> None:
+        self._call, self._shapes = call, shapes
         self._kept_bytes = 0
         self._skipped = 0
         self._asked: dict[str, int] = {}  # hash of the inputs -> how many outputs are kept
@@ -112,6 +115,10 @@ class Recorder:
         return _single(kept or self._call(*arrays))
 
     def _keep_samples(self, inputs: list[np.ndarray], outputs: list[np.ndarray]) -> None:
+        if self._shapes is not None and any(
+            a.shape[1:] != shape[1:] for a, shape in zip(inputs, self._shapes, strict=True)
+        ):
+            return
         for row in range(min(len(inputs[0]), KEEP_SAMPLES - len(self._samples))):
             self._samples.append(
                 ([a[row : row + 1].copy() for a in inputs], [o[row : row + 1].copy() for o in outputs])
@@ -123,6 +130,10 @@ class Recorder:
         Raises:
             TaskError: The metric never called predict.
         """
+        if not self._samples and self._asked:
+            raise TaskError(
+                "the metric asked for no sample in the shape of example_inputs; give an example of a length that it asks for"
+            )
         if not self._samples:
             raise TaskError("the metric never called predict; it must score the function it is given")
         inputs, outputs = zip(*self._samples, strict=True)

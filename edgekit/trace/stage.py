@@ -5,7 +5,7 @@ other weights. The float model's predictions are kept by the hash of their input
 compared with it on the very samples the metric asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +15,14 @@ import numpy as np
 import torch
 import torchvision  # noqa: F401  before any converter: see edgekit.engine.process
 
-from edgekit.arrays import check_shapes, digest, from_model, save_arrays
+from edgekit.arrays import check_shapes, digest, from_model, save_arrays, to_model
 from edgekit.engine import fingerprint, parts
 from edgekit.engine.specs import TraceSpec
 from edgekit.errors import MissingRuntime, TaskError
 from edgekit.quant import calibrate, graph_macs, program
-from edgekit.records import Interface, TaskFacts, TensorSpec, Traced
+from edgekit.records import FreeAxes, Interface, TaskFacts, TensorSpec, Traced
 from edgekit.task import Task
-from edgekit.trace import calibration_check, metric_check, structure
+from edgekit.trace import axes, calibration_check, metric_check, structure
 from edgekit.trace.door import look as look_at
 from edgekit.trace.flat import flat_task, flattened
 from edgekit.trace.metric import score, seed_everything
@@ -46,7 +46,7 @@ def trace(spec: TraceSpec) -> Traced:
     seed_everything(spec.seed)
     given, work = spec.source.load(), Path(spec.work)
     task, subject, examples = _opened(given, work)
-    recorder = Recorder(lambda *arrays: _call(subject, arrays))
+    recorder = Recorder(lambda *arrays: _call(subject, arrays), _row_shapes(subject))
     metric = score(task, recorder)
     samples = recorder.kept()
     replayed = metric_check.replay(task.name, recorder, lambda predict: score(task, predict), metric)
@@ -66,6 +66,8 @@ def trace(spec: TraceSpec) -> Traced:
         inputs=subject.inputs,
         outputs=subject.outputs,
         interface=subject.interface,
+        free=subject.free,
+        shapes_file=_shapes(subject, samples, work),
         metric=metric,
         samples=recorder.samples,
         parameters=subject.parameters,
@@ -105,34 +107,52 @@ def _facts(task: Task, subject: Subject) -> TaskFacts:
     )
 
 
-def _opened(task: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, ...]]:
+def _opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, ...]]:
     """Checks and exports the model; its files go to `work`.
 
     Returns:
         The task as the flat program needs it, the model, and the example inputs.
     """
-    if isinstance(task.model, str | Path) and (Path(task.model).is_dir() or not Path(task.model).suffix):
-        examples = examples_of(task)
-        return task, _saved_model(Path(task.model), examples), examples
-    model = model_of(task)
-    interface, examples = look_at(task, model)
+    if isinstance(given.model, str | Path) and (Path(given.model).is_dir() or not Path(given.model).suffix):
+        examples = examples_of(given)
+        return given, _saved_model(Path(given.model), examples), examples
+    model = model_of(given)
+    interface, examples = look_at(given, model)
+    task = flat_task(given, interface)
     if interface is not None:
-        task, model = flat_task(task, interface), flattened(model, interface)
-    return task, _subject(model, examples, interface, work), examples
+        model = flattened(model, interface)
+    outputs, kept = checked(model, examples)
+    inputs = _specs("input", examples, (interface.inputs, interface.input_axes) if interface else None)
+    free = axes.find(given, inputs, model, examples)
+    subject = _subject(model, examples, free if given.dynamic else None, work)
+    given_names = (interface.outputs, interface.output_axes) if interface else None
+    return (
+        task,
+        subject._replace(
+            call=_torch_call(model, interface),
+            inputs=_with_free(inputs, free.inputs if free and given.dynamic else ()),
+            outputs=_with_free(
+                _specs("output", outputs, given_names), free.outputs if free and given.dynamic else ()
+            ),
+            interface=interface,
+            free=free,
+            ask=_asked(model),
+            doubts=(*kept, *subject.doubts),
+        ),
+        examples,
+    )
 
 
 def _subject(
-    model: torch.nn.Module, examples: tuple[torch.Tensor, ...], interface: Interface | None, work: Path
+    model: torch.nn.Module, examples: tuple[torch.Tensor, ...], free: FreeAxes | None, work: Path
 ) -> Subject:
-    outputs, kept = checked(model, examples)
-    exported, undone = export_with_doubts(model, examples)
+    exported, undone = export_with_doubts(model, examples, free)
     program.save(exported, work / "program.pt2")
     keras_file, doubts = keras.keep(model, work / "model.keras")
     return Subject(
-        call=_torch_call(model, interface),
-        inputs=_specs("input", examples, (interface.inputs, interface.input_axes) if interface else None),
-        outputs=_specs("output", outputs, (interface.outputs, interface.output_axes) if interface else None),
-        interface=interface,
+        call=_torch_call(model, None),
+        inputs=(),
+        outputs=(),
         program=str(work / "program.pt2"),
         tensorflow=keras_file,
         parameters=sum(p.numel() for p in model.parameters()),
@@ -142,7 +162,7 @@ def _subject(
             parts.WEIGHTS: fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
         },
         macs=graph_macs.count(exported),
-        doubts=(*kept, *undone, *doubts),
+        doubts=(*undone, *doubts),
     )
 
 
@@ -200,6 +220,12 @@ def _call(subject: Subject, arrays: tuple[np.ndarray, ...]) -> list[np.ndarray]:
     return subject.call(*(np.ascontiguousarray(a) for a in arrays))
 
 
+def _row_shapes(subject: Subject) -> list[tuple[int, ...]]:
+    """Returns the shapes of one sample as the example has it: those are kept, where lengths are free."""
+    fixed = [msgspec.structs.replace(spec, free={}) for spec in subject.inputs]
+    return structure.shapes(fixed)
+
+
 def _torch_call(model: torch.nn.Module, interface: Interface | None) -> Callable[..., list[np.ndarray]]:
     def call(*arrays: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
@@ -209,12 +235,38 @@ def _torch_call(model: torch.nn.Module, interface: Interface | None) -> Callable
     return call if interface is None else structure.in_rows(call, interface.input_axes, interface.output_axes)
 
 
+def _asked(model: torch.nn.Module) -> Callable[..., list[torch.Tensor]]:
+    def ask(*tensors: torch.Tensor) -> list[torch.Tensor]:
+        with torch.no_grad():
+            outputs = model(*(x.clone() for x in tensors))
+        return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+
+    return ask
+
+
+def _shapes(subject: Subject, samples: Mapping[str, np.ndarray], work: Path) -> str:
+    """Writes the float model's answers at several lengths of its free axes; "" where none is free."""
+    if subject.free is None or subject.free.reason or subject.ask is None:
+        return ""
+    given = [
+        torch.from_numpy(np.asarray(to_model(samples[f"input_{i}"], spec.batch_axis), order="C"))
+        for i, spec in enumerate(subject.inputs)
+    ]
+    save_arrays(work / "shapes.npz", axes.proofs(subject.free, subject.inputs, given, subject.ask))
+    return str(work / "shapes.npz")
+
+
+def _with_free(specs: tuple[TensorSpec, ...], free: Sequence[dict[str, str]]) -> tuple[TensorSpec, ...]:
+    pairs = zip(specs, free or [{}] * len(specs), strict=True)
+    return tuple(msgspec.structs.replace(spec, free=each) for spec, each in pairs)
+
+
 Named = tuple[tuple[str, ...], tuple[int | None, ...]]
 
 
 def _specs(side: str, tensors: Sequence[torch.Tensor], named: Named | None) -> tuple[TensorSpec, ...]:
-    names, axes = named or ([f"{side}_{i}" for i in range(len(tensors))], [0] * len(tensors))
+    names, places = named or ([f"{side}_{i}" for i in range(len(tensors))], [0] * len(tensors))
     return tuple(
         TensorSpec(name=n, shape=tuple(t.shape), dtype=str(t.dtype).removeprefix("torch."), batch_axis=axis)
-        for n, t, axis in zip(names, tensors, axes, strict=True)
+        for n, t, axis in zip(names, tensors, places, strict=True)
     )

@@ -164,8 +164,11 @@ def in_rows(
 
 
 def shapes(specs: Sequence[TensorSpec]) -> list[tuple[int, ...]]:
-    """Returns the shapes of one sample in rows, [1, ...], of tensors as the model has them."""
-    return [_row_shape(spec.shape, spec.batch_axis) for spec in specs]
+    """Returns the shapes of one sample in rows, [1, ...], of tensors as the model has them; -1 where a length is free."""
+    return [
+        _row_shape(tuple(-1 if str(i) in spec.free else n for i, n in enumerate(spec.shape)), spec.batch_axis)
+        for spec in specs
+    ]
 
 
 def _row_shape(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ Memory is a few numbers per channel.
 """
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 from edgekit_runner.stats.deviation import ratio_db
@@ -38,10 +39,11 @@ class OutputStatistics:
 
     Args:
         name: What the artifact calls the output.
+        free: The axes that may be of another length each time, which are no channels.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, free: Collection[int] = ()) -> None:
+        self._name, self._free = name, free
         self._count = 0
         self._sums: dict[str, np.ndarray] = {}
         self._low = _End(-1)
@@ -62,7 +64,7 @@ class OutputStatistics:
         self._equal += int((reference == got).sum())
         if not reference.size or not (np.isfinite(reference).all() and np.isfinite(got).all()):
             return
-        right, found = (_by_channel(a) for a in (reference, got))
+        right, found = (_by_channel(a, self._free) for a in (reference, got))
         self._count += right.shape[1]
         self._is_distribution = self._is_distribution and _sums_to_one(right)
         sums = {
@@ -152,9 +154,11 @@ def decibels(signal: float, noise: float) -> float | None:
     return None if noise <= 0 else max(ratio_db(signal, noise), LOWEST_DB)
 
 
-def _by_channel(array: np.ndarray) -> np.ndarray:
+def _by_channel(array: np.ndarray, free: Collection[int]) -> np.ndarray:
     """Turns [N, ...] into [channels, values] of float64."""
     axis = slice_axis(array.shape)
+    if axis in free:
+        axis = next((i for i in reversed(range(1, array.ndim)) if i not in free), None)
     values = array.astype(np.float64, copy=False)
     return (
         values.reshape(1, -1) if axis is None else np.moveaxis(values, axis, 0).reshape(array.shape[axis], -1)

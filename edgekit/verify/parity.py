@@ -1,7 +1,7 @@
 """Parity: an artifact's outputs against the float model's, streamed over the samples of the metric."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,13 @@ class Comparison:
     Args:
         names: What the outputs are called.
         classes: Whether output 0 holds class scores, so that the share of equal answers means something.
+        free: The axes of each output that may be of another length each time.
     """
 
-    def __init__(self, names: Sequence[str] = (), classes: bool = True) -> None:
-        self._names, self._classes = names, classes
+    def __init__(
+        self, names: Sequence[str] = (), classes: bool = True, free: Sequence[Collection[int]] = ()
+    ) -> None:
+        self._names, self._classes, self._free = names, classes, free
         self._outputs: list[OutputStatistics] = []
         self.samples = self.elements = self.agreed = self.ranked = 0
         self.max_abs = self.error_power = self.signal_power = 0.0
@@ -43,7 +46,7 @@ class Comparison:
     def _statistics(self, index: int) -> OutputStatistics:
         if index == len(self._outputs):
             name = self._names[index] if index < len(self._names) else f"output_{index}"
-            self._outputs.append(OutputStatistics(name))
+            self._outputs.append(OutputStatistics(name, self._free[index] if index < len(self._free) else ()))
         return self._outputs[index]
 
     def _add_output(self, reference: np.ndarray, got: np.ndarray) -> None:
@@ -94,7 +97,7 @@ class ComparingPredictor:
         self._predictor = predictor
         self._predictions = predictions
         self._compared = set[str]()
-        self.comparison = Comparison(predictor.output_names, classes)
+        self.comparison = Comparison(predictor.output_names, classes, predictor.output_free)
         self.asked = self.unknown = self.forced = 0
 
     def __call__(self, *inputs: Any) -> Any:

@@ -33,6 +33,10 @@ class Predictor:
         self._artifact = artifact
         self._shapes = shapes(model_inputs)
         self.output_names = [spec.name for spec in artifact.outputs]
+        self.output_free = [
+            {int(axis) for axis in spec.free} if spec.batch_axis == 0 else set(range(len(spec.shape) + 1))
+            for spec in artifact.outputs
+        ]
 
     def __call__(self, *inputs: Any) -> Any:
         """Answers as the torch model does: one array, or a tuple of arrays where there are several outputs."""

@@ -24,6 +24,7 @@ from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.trace import promise
 from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import score, seed_everything
+from edgekit.verify import lengths
 from edgekit.verify.lint import demand_integers
 from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
@@ -45,9 +46,8 @@ def prove(spec: ProveSpec) -> Verdict:
     backend = load_backend(spec.runtime)
     seed_everything(spec.seed)
     task = flat_task(spec.source.load(), spec.traced.interface)
-    predictor = Predictor(
-        backend.open_session(spec.artifact.path, exact=spec.exact), spec.artifact, spec.traced.inputs
-    )
+    session = backend.open_session(spec.artifact.path, exact=spec.exact)
+    predictor = Predictor(session, spec.artifact, spec.traced.inputs)
     inputs, answers = _kept(spec.traced)
     _write_golden(spec, predictor, [a[:1] for a in inputs], [a[:1] for a in answers])
     predictions = np.load(spec.traced.predictions, allow_pickle=False)
@@ -56,6 +56,7 @@ def prove(spec: ProveSpec) -> Verdict:
     parity = _parity(comparing, spec)
     right = promise.answers_of(spec.program, inputs, spec.traced) if spec.program else answers
     program_parity = _program_parity(spec, predictor, inputs, right) if spec.program else None
+    proven = lengths.prove(session, spec.artifact, spec.traced, own=not spec.program)
     if spec.artifact.precision == "float32":
         _faithful(spec.artifact, program_parity or parity)
     lint = backend.lint(spec.artifact, spec.precision_share)
@@ -74,6 +75,7 @@ def prove(spec: ProveSpec) -> Verdict:
         samples=comparing.asked,
         promised_db=spec.promised_db,
         kept_db=_kept_db(spec, predictor, inputs, right),
+        lengths=proven,
     )
 
 

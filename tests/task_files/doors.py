@@ -174,3 +174,62 @@ def whole_numbers() -> ek.Task:
         return (frames, torch.rand(n, generator=g) > 0.5)
 
     return _task(Bytes, data)
+
+
+class Encoder(nn.Module):
+    """A transformer layer over token ids with a mask: batch and length are free, and positions follow the length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.places = nn.Embedding(30, 16), nn.Embedding(64, 16)
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        x = self.table(ids) + self.places(torch.arange(ids.shape[1]))
+        x = self.layer(x, src_key_padding_mask=mask == 0)
+        return {"logits": self.head(x.mean(1)), "hidden": x}
+
+
+class Pixels(nn.Module):
+    """A small convolutional net."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.Linear(512, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.relu(self.norm(self.conv(x))).flatten(1))
+
+
+class Fixed(Pixels):
+    """One that writes the number of samples into its own arithmetic."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x).reshape(1, 5)
+
+
+def _ids(g: torch.Generator, n: int, length: int) -> Batch:
+    return {
+        "ids": torch.randint(0, 30, (n, length), generator=g),
+        "mask": torch.ones(n, length, dtype=torch.int64),
+    }
+
+
+def encoder(least: int = 2) -> ek.Task:
+    g = _generator()
+    axes = {0: "batch", 1: ek.Dim("length", min=least, max=64)}
+    task = _task(Encoder, lambda n: _ids(g, n, 9), dynamic={"ids": axes, "mask": axes})
+    more = Fidelity(task.model, [_ids(g, 3, 9), _ids(g, 2, 30), _ids(g, 1, 5)])
+    return dataclasses.replace(task, metric=more)
+
+
+def pixels() -> ek.Task:
+    g = _generator()
+    return _task(Pixels, lambda n: (torch.randn(n, 3, 16, 16, generator=g),))
+
+
+def fixed_batch(said: bool = False) -> ek.Task:
+    g = _generator()
+    task = _task(Fixed, lambda n: (torch.randn(1, 3, 16, 16, generator=g),))
+    return dataclasses.replace(task, dynamic={"x": {0: "batch"}} if said else None)

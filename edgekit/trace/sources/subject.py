@@ -1,11 +1,12 @@
 """What the trace stage knows of a float model, whatever framework runs it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
-from edgekit.records import Interface, Macs, TensorSpec
+from edgekit.records import FreeAxes, Interface, Macs, TensorSpec
 
 
 class Subject(NamedTuple):
@@ -23,6 +24,8 @@ class Subject(NamedTuple):
         macs: Its multiply-accumulates, None where they cannot be counted.
         doubts: Sentences about the model.
         interface: The names and structures of its arguments and results; None where they are plain.
+        free: The axes that are free; None where none are asked for.
+        ask: Maps tensors, in the shapes that the model takes, to its answers; None where only arrays can be asked.
     """
 
     call: Callable[..., list[np.ndarray]]
@@ -36,3 +39,5 @@ class Subject(NamedTuple):
     macs: Macs | None = None
     doubts: tuple[str, ...] = ()
     interface: Interface | None = None
+    free: FreeAxes | None = None
+    ask: Callable[..., Sequence[torch.Tensor]] | None = None

@@ -15,12 +15,13 @@ from onnx import numpy_helper
 
 from edgekit.verify.blame.match import Run, Tensor
 from edgekit.verify.blame.units import Grid
+from edgekit.verify.graphs.onnxruntime import at_example
 from edgekit.verify.predict import usable_cpus
 
 
 def tensors(path: str) -> list[Tensor]:
     """Lists everything that operators make from the inputs, in order."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    model = onnx.shape_inference.infer_shapes(at_example(path), data_prop=True)
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     shapes = {v.name: _shape(v) for v in (*model.graph.value_info, *model.graph.output)}
     live = {v.name for v in model.graph.input}
@@ -45,7 +46,7 @@ def open_values(path: str, names: list[str], fused: bool = False) -> Run:
         names: The tensors.
         fused: Whether to run with the runtime's optimizations on.
     """
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    model = onnx.shape_inference.infer_shapes(at_example(path), data_prop=True)
     known = {value.name: value for value in model.graph.value_info}
     there = {value.name for value in model.graph.output}
     model.graph.output.extend(known[name] for name in names if name not in there)
