@@ -32,6 +32,7 @@ from edgekit.ladder.profiles import choose_isa, load_targets
 from edgekit.ladder.recipe_parser import parse, with_recipes
 from edgekit.ladder.walk import walk
 from edgekit.package import folder as folders
+from edgekit.package.anonymous import Anonymous
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, TargetReport, TaskFacts
 from edgekit.target import Target
 from edgekit.task import Task, TaskSource, pickle_task
@@ -118,7 +119,7 @@ def deploy(
             for result, target in zip(results, profiles, strict=True)
         ]
         report = _report(request, budget if isinstance(budget, Budget) else None, placed, time)
-        folders.finish(report, partial)
+        folders.finish(report, partial, Anonymous(work, Path(out)))
     return report
 
 

@@ -5,7 +5,6 @@ user's own. Closed means: an unknown key is an error that lists the allowed ones
 """
 
 import difflib
-import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +13,7 @@ import msgspec
 from edgekit.errors import TargetError, UserError
 from edgekit.formats import check_format, check_runtime
 from edgekit.records import Budget, Kind, Precision, Quant, Record, Scalar
+from edgekit.records.foreign import read_toml
 from edgekit.rungs import drop_what_the_table_says, expand
 from edgekit.technique import TECHNIQUES, Need, check_chain, needs_of
 
@@ -189,8 +189,8 @@ def load_target(name_or_path: str) -> Target:
     """
     path = _find(name_or_path)
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = read_toml(path)
+    except ValueError as error:
         raise TargetError(f"{path}: not a TOML file: {error}") from error
     except OSError as error:
         raise TargetError(f"{path}: cannot be read: {error.strerror}") from error

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from edgekit.cli.options import device_options, json_option, read_given, read_threads
-from edgekit.cli.printing import say
+from edgekit.cli.printing import put, say
 
 
 @click.command()
@@ -39,9 +39,9 @@ def bench(
 
     found = bench_on(devices, place, read_threads(threads), protocol, python, timeout_s, say)
     if as_json:
-        click.echo(msgspec.json.encode(as_data(found)).decode())
+        put(msgspec.json.encode(as_data(found)).decode())
     else:
-        click.echo(text(found, shutil.get_terminal_size((140, 0)).columns), nl=False)
+        put(text(found, shutil.get_terminal_size((140, 0)).columns), nl=False)
     sys.exit(exit_code(found))
 
 
@@ -80,7 +80,7 @@ def compare(
     settings = {"threads_count": threads, "protocol": protocol, **read_given({"tolerance_ratio": tolerance})}
     record = compare_on(device, a, b, settings, python, timeout_s)
     if as_json:
-        click.echo(records.to_line(record))
+        put(records.to_line(record))
     else:
-        click.echo(table.render(record))
+        put(table.render(record))
     sys.exit(records.exit_code(record))

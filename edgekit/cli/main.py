@@ -28,7 +28,16 @@ from edgekit.cli.options import (
     task_options,
 )
 from edgekit.cli.pipelines import check, diff
-from edgekit.cli.printing import budget_text, print_json, print_table, say_timings, show
+from edgekit.cli.printing import (
+    any_terminal,
+    budget_text,
+    print_json,
+    print_table,
+    say,
+    say_timings,
+    show,
+    whole_output,
+)
 from edgekit.cli.techniques import techniques
 from edgekit.engine.output import absolute
 from edgekit.errors import EdgekitError, Stopped
@@ -40,12 +49,13 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a verb; an expected error ends it with one sentence on stderr and its exit code."""
         telemetry.switch_off()
+        any_terminal()
         try:
             absolute(Path())  # a current folder that was removed stops every verb
-            with _stoppable():
+            with _stoppable(), whole_output():
                 return super().invoke(ctx)
         except EdgekitError as error:
-            click.echo(f"edgekit: {_with_notes(error)}", err=True)
+            say(f"edgekit: {_with_notes(error)}")
             ctx.exit(error.exit_code)
 
 
@@ -63,7 +73,7 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        click.echo(f"edgekit: {_with_notes(error)}", err=True)
+        say(f"edgekit: {_with_notes(error)}")
         sys.exit(Stopped.exit_code)
     finally:
         with suppress(ValueError):

@@ -169,11 +169,13 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 def read_settings(pairs: tuple[str, ...]) -> dict[str, str]:
     """Reads the KEY=VALUE pairs of --set. Raises UserError for one of another form."""
-    found = {}
+    found: dict[str, str] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UserError(f"--set {pair!r} is not KEY=VALUE")
+        if key in found:
+            raise UserError(f"--set {key} is given twice, as {found[key]!r} and {value!r}; give it once")
         found[key] = value
     return found
 

@@ -1,15 +1,58 @@
 """How the command line shows what a verb found: tables and JSON on stdout, progress on stderr."""
 
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+from edgekit.errors import UserError
+from edgekit.records.foreign import visible
+
+
+def any_terminal() -> None:
+    """Lets stdout and stderr take every text: what an old code page lacks (latin-1, cp1252) becomes a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            with suppress(OSError, ValueError):
+                stream.reconfigure(errors="replace" if stream is sys.stdout else "backslashreplace")
+
+
+@contextmanager
+def whole_output() -> Iterator[None]:
+    """Makes sure that what a verb printed has arrived.
+
+    Raises:
+        UserError: There is no room where stdout goes.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise
+        with suppress(OSError, ValueError):
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # what is left cannot be written at exit either
+        raise UserError(
+            f"the output cannot be written: {error.strerror}; free some space, or send it elsewhere"
+        ) from error
+
+
+def put(text: str, nl: bool = True) -> None:
+    """Prints a text on stdout; control characters of strangers in it are shown, not obeyed."""
+    click.echo(visible(text), nl=nl)
+
 
 def say(line: str) -> None:
-    """Prints a line on stderr."""
-    click.echo(line, err=True)
+    """Prints a line on stderr, as `put` does."""
+    click.echo(visible(line), err=True)
 
 
 def show(report: Any, out: Path, as_json: bool) -> None:
@@ -40,12 +83,12 @@ def print_table(report: Any) -> None:
     if console.is_terminal:
         console.print(terminal.render(report))
     else:
-        click.echo(terminal.text(report, width=120))
+        put(terminal.text(report, width=120))
 
 
 def print_json(value: Any) -> None:
     """Prints a record as indented JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    put(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def budget_text(budget: Any) -> str:

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgekit.engine.events import Event
+from edgekit.records.foreign import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +25,7 @@ class Lines:
         """Prints the line of an event, if it has one."""
         line = describe(event)
         if line:
-            print(line, file=sys.stderr, flush=True)
+            print(visible(line), file=sys.stderr, flush=True)
 
 
 def describe(event: Event) -> str:
@@ -70,7 +71,7 @@ class Live:
             self._running.pop(event.target, None)
         line = describe(event)
         if line:
-            self._console.print(line, markup=False, highlight=False)
+            self._console.print(visible(line), markup=False, highlight=False)
 
     def _table(self) -> "Table":
         from rich.spinner import Spinner

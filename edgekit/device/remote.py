@@ -133,7 +133,7 @@ class Remote(ABC):
         said = self._script(_PROBE, *candidates).stdout
         self._reached = True
         home = re.search(r"edgekit-home=(.*?)\r?$", said, re.MULTILINE)
-        found = re.findall(r"^edgekit-python=(\d+)\.(\d+)=(.*?)\r?$", said, re.MULTILINE)
+        found = re.findall(r"^edgekit-python=([0-9]{1,4})\.([0-9]{1,4})=(.*?)\r?$", said, re.MULTILINE)
         if home is None or not found:
             tried = ", ".join(candidates)
             raise DeviceError(
@@ -167,7 +167,7 @@ class Remote(ABC):
         """What a command answered. Raises DeviceError if it never ran to its end."""
         stdout, stderr = (stream.decode(errors="replace") for stream in (done.stdout, done.stderr))
         said, told, code = stderr.rpartition(_TOLD)
-        if not told or not code.strip().isdigit():
+        if not told or re.fullmatch("[0-9]{1,3}", code.strip()) is None:
             why = last_line(stderr) if stderr.strip() else last_line(stdout)
             if self._reached:
                 raise DeviceError(

@@ -22,7 +22,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from edgekit.engine import families
-from edgekit.engine.environment import environment
+from edgekit.engine.environment import PRIVATE, environment
 from edgekit.errors import ChildCrash, DiskFull, EdgekitError, TaskError, UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -111,7 +111,7 @@ def run(spec_path: Path, result_path: Path, *, shared_bytes: int = 0) -> None:
     """
     started = time.perf_counter()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", force=True)
-    given = {name: os.environ.get(name, "") for name in environment(tuned=True)}
+    given = {name: os.environ.get(name, "") for name in environment(tuned=True) if name not in PRIVATE}
     logging.getLogger("edgekit").info("environment: %s", given)
     answer: dict[str, Any]
     try:

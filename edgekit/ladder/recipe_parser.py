@@ -18,6 +18,7 @@ from edgekit.technique import TECHNIQUES, check_chain
 
 EXAMPLE = "prune(macs=0.5) > distill(images=20000) > qat"
 ASKED = "asked for"
+MOST_CHARACTERS = 2000
 
 _STEP = re.compile(r"""\s*(\w+)\s*(?:\(((?:[^()'"]|'[^']*'|"[^"]*")*)\))?\s*(>|$)""")
 _OPTION = re.compile(r"""\s*(\w+)\s*=\s*('[^']*'|"[^"]*"|[^,'"]+?)\s*(,|$)""")
@@ -39,6 +40,8 @@ def parse(text: str) -> Rung:
     Raises:
         UserError: It cannot be read; the error shows where, or names the technique meant.
     """
+    if len(text) > MOST_CHARACTERS:
+        raise UserError(f"recipe {text[:80]!r}... has {len(text)} characters; allowed are {MOST_CHARACTERS}")
     *before, last = _steps(text)
     try:
         check_chain([step.technique for step in (*before, last)])

@@ -1,6 +1,5 @@
 """budget.toml: the limits that a pipeline holds an export or a bundle to. Closed: an unknown key lists the allowed ones."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ from msgspec import Meta
 
 from edgekit.errors import UserError
 from edgekit.records import Record
+from edgekit.records.foreign import read_toml
 
 Limit = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
@@ -88,7 +88,7 @@ def read(path: Path) -> BudgetFile:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise UserError(f"{path} is larger than {MAX_FILE_BYTES} bytes; it is no budget file")
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = read_toml(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; give a TOML file of limits") from error
     except (ValueError, RecursionError) as error:

@@ -17,6 +17,7 @@ from edgekit.engine.events import EventLog
 from edgekit.engine.output import copy_content
 from edgekit.golden import golden_atol
 from edgekit.package import manifest_file, sums
+from edgekit.package.anonymous import Anonymous
 from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced
 from edgekit.target import Target
 
@@ -106,12 +107,20 @@ def _keep_logs(logs: Sequence[tuple[str, Path]], folder: Path) -> None:
             shutil.copyfile(log, folder / name)
 
 
-def finish(report: Report, out: Path) -> None:
-    """Writes report.json and report.html, then the hashes of all files: of each target's folder, and of the whole."""
+def finish(report: Report, out: Path, anonymous: Anonymous) -> None:
+    """Writes report.json and report.html, then the hashes of all files: of each target's folder, and of the whole.
+
+    Nothing in them, and in what the stages and the run told, names this machine.
+    """
     from edgekit.report import html, load
 
+    report = msgspec.convert(anonymous.data(msgspec.to_builtins(report)), Report)
     load.dump(report, out / load.NAME)
     html.write(report, out / "report.html")
     for single in report.targets:
-        sums.seal(out / str(single.folder))
+        folder = out / str(single.folder)
+        for log in (folder / "log.jsonl", *folder.glob("logs/*")):
+            text = log.read_text(encoding="utf-8", errors="replace")
+            log.write_text(anonymous.text(text), encoding="utf-8")
+        sums.seal(folder)
     sums.seal(out)

@@ -3,14 +3,16 @@
 import json
 import math
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 from edgekit.errors import UserError
 
 MOST_BYTES = 64 << 20
+MOST_TOML_BYTES = 64 << 10
 MOST_DEPTH = 64
-_DIGITS = 400  # of a number; a float has 17, Python refuses to read more than 4300
+_DIGITS = 300  # of a number: as large as a float can be
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -81,4 +83,38 @@ def visible(text: str) -> str:
 
     Line feeds and tabs stay. What turns the direction of writing counts as one of them.
     """
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def visible_data(value: Any) -> Any:
+    """Plain data with every text in it made visible."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, dict):
+        return {
+            visible(key) if isinstance(key, str) else key: visible_data(each) for key, each in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [visible_data(each) for each in value]
+    return value
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads a TOML file of a stranger.
+
+    Raises:
+        OSError: It cannot be read.
+        UserError: It is too large.
+        ValueError: It is no TOML; the message says where, or that it is too deep.
+    """
+    with path.open("rb") as file:
+        data = file.read(MOST_TOML_BYTES + 1)
+    if len(data) > MOST_TOML_BYTES:
+        raise UserError(f"{path} has more than {MOST_TOML_BYTES >> 10} KiB; edgekit reads none as large")
+    text = data.decode("utf-8")
+    if any(line.split("=")[0].count(".") > MOST_DEPTH for line in text.splitlines()):
+        raise ValueError(f"a key of more than {MOST_DEPTH} parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

@@ -8,6 +8,7 @@ import msgspec
 
 from edgekit.errors import UserError
 from edgekit.records import SCHEMA_VERSION, Report
+from edgekit.records.foreign import read_json, visible, visible_data
 from edgekit.report.files import write_whole
 
 NAME = "report.json"
@@ -31,33 +32,31 @@ def read(path: Path) -> Report:
     """
     file = path / NAME if path.is_dir() else path
     try:
-        data = file.read_bytes()
+        data = read_json(file)
     except OSError as error:
         raise UserError(
             f"cannot read {file}: {error.strerror}; give a {NAME} or the folder that `edgekit export` wrote"
         ) from error
     _check_version(file, data)
     try:
-        return msgspec.json.decode(data, type=Report)
+        return msgspec.convert(visible_data(data), Report)
     except (msgspec.ValidationError, ValueError) as error:
         raise UserError(
             f"{file} is not a report of schema version {SCHEMA_VERSION}: {error}; export again"
         ) from error
 
 
-def _check_version(file: Path, data: bytes) -> None:
+def _check_version(file: Path, data: object) -> None:
     try:
-        head = msgspec.json.decode(data, type=_Head)
+        head = msgspec.convert(data, _Head)
     except msgspec.ValidationError as error:
         raise UserError(
             f"{file} is not an edgekit report: {error}; give a {NAME} of `edgekit export`"
         ) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not JSON: {error}; give a {NAME} of `edgekit export`") from error
     if head.schema_version != SCHEMA_VERSION:
         raise UserError(
             f"{file} has schema version {head.schema_version}, this edgekit reads version {SCHEMA_VERSION}; "
-            f"read it with the edgekit that wrote it ({head.edgekit_version}) or export again"
+            f"read it with the edgekit that wrote it ({visible(head.edgekit_version)}) or export again"
         )
 
 

@@ -47,8 +47,12 @@ def score(task: Task, predict: Callable[..., Any]) -> float:
         raise TaskError(
             f"the metric of task {task.name!r} returned a {type(value).__name__}; it must return a float"
         )
+    try:
+        value = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        value = math.inf
     if not math.isfinite(value):
         raise TaskError(
             f"the metric of task {task.name!r} returned {value}; it must be a finite number, higher is better"
         )
-    return float(value)
+    return value

@@ -12,6 +12,8 @@ from torch import nn
 
 import edgekit as ek
 from edgekit.engine.specs import TraceSpec
+from edgekit.errors import TaskError
+from edgekit.trace.metric import score as score_of
 from edgekit.trace.recorder import Recorder, Replay
 from edgekit.trace.stage import trace
 
@@ -114,3 +116,12 @@ def test_what_is_kept_stays_whatever_a_metric_does_with_its_copy(name: str, outp
             np.testing.assert_array_equal(given, expected)
             METRICS[name](given)
     assert [a.tolist() for a in next(iter(recorder.answers().values()))] == [a.tolist() for a in right]
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_a_whole_number_beyond_all_floats_is_no_metric(value: int) -> None:
+    task = ek.Task(
+        name="mine", model=nn.Identity(), example_inputs=(torch.zeros(1, 2),), metric=lambda predict: value
+    )
+    with pytest.raises(TaskError, match="it must be a finite number"):
+        score_of(task, lambda *_: None)
