@@ -13,6 +13,7 @@ from edgekit.quant import prepare, prepare_keras, proven
 from edgekit.quant.free import mark
 from edgekit.records import FreeAxes
 from edgekit.task import MODEL_NAMES, Checkpoint, Task, describe
+from edgekit.trace import untraced
 from edgekit.trace.flat import FlatTask, flattened
 from edgekit.trace.leaves import example_tensor
 from edgekit.trace.sources import keras, model_names, state, torch_file
@@ -166,11 +167,7 @@ def export_with_doubts(
     except (ConversionError, TaskError):
         raise
     except Exception as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise ConversionError(
-            f"torch.export cannot trace the model: {type(error).__name__}: {first}. "
-            "Data-dependent control flow and non-tensor state are the usual causes"
-        ) from error
+        raise untraced.explain(error) from error
 
 
 def count_weights(exported: torch.export.ExportedProgram) -> int:

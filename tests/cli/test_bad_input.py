@@ -175,7 +175,7 @@ TRACED = {
     "no_module": "the model of task 'small' is a list; it must be a torch.nn.Module",
     "forward_object": "the model's forward returned a Boxes at ['boxes']; allowed are tensors, None, and tuples",
     "forward_nan": "the model's forward returned NaN or infinity",
-    "branches": "torch.export cannot trace the model: ",
+    "branches": "torch.export cannot trace the model at small.py, line ",
     "wrong_shape": "called with example_inputs ([1, 1, 8, 8] float32), raised RuntimeError",
     "wrong_dtype": "called with example_inputs ([1, 3, 8, 8] int64), raised RuntimeError",
     "complex_dtype": "example_inputs[0] is torch.complex64; allowed are float16, float32, float64, int8, uint8, int32, int64 and bool",

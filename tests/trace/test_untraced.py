@@ -1,0 +1,92 @@
+"""What torch.export cannot trace: each usual cause with the user's own line and what to write instead."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgekit.errors import ConversionError
+from edgekit.trace.model import export
+
+
+class If(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        if x.sum() > 0:
+            return x
+        return -x
+
+
+class Choice(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        return x if x.sum() > 0 else -x
+
+
+class While(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        while x.abs().max() > 1e-3:
+            x = x / 2
+        return x
+
+
+class Steps(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        for _ in range(int(x.abs().sum())):
+            x = x + 1
+        return x
+
+
+class Item(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        n = x.abs().max().item()
+        return x if n > 1 else x * n
+
+
+class Assert(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        assert x.sum() < 100
+        return x
+
+
+class Numpy(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        return torch.from_numpy(np.sin(x.numpy()))
+
+
+class Mask(nn.Module):
+    def forward(self, x: torch.Tensor) -> Any:
+        kept = x[x > 0]
+        return kept.reshape(1, -1) if kept.shape[0] > 2 else x
+
+
+@pytest.mark.parametrize(
+    ("model", "line", "what", "instead"),
+    [
+        (If, "if x.sum() > 0:", "an `if` that depends on a tensor's values", "torch.where"),
+        (Choice, "return x if x.sum() > 0 else -x", "a choice that depends on a tensor's values", "torch.where"),
+        (While, "while x.abs().max() > 1e-3:", "a `while` that depends", "a fixed number of steps"),
+        (Steps, "for _ in range(int(x.abs().sum())):", "a loop whose length is a tensor's value", "a fixed number"),
+        (Item, "return x if n > 1 else x * n", "a choice that depends on a tensor's values", "torch.where"),
+        (Numpy, "np.sin(x.numpy())", "numpy computes on a tensor", "the function of torch"),
+        (Mask, "kept", "depends on", "torch.where"),
+    ],
+)  # fmt: skip
+def test_the_usual_causes(model: type[nn.Module], line: str, what: str, instead: str) -> None:
+    with pytest.raises(ConversionError) as caught:
+        export(model().eval(), (torch.ones(1, 4),))
+    said = str(caught.value)
+    assert said.startswith("torch.export cannot trace the model at test_untraced.py, line "), said
+    assert line in said and what in said and instead in said, said
+    assert "\n" not in said
+
+
+def test_an_error_of_no_known_kind_is_quoted() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            if torch.compiler.is_exporting():
+                raise KeyError("no such thing")
+            return x
+
+    with pytest.raises(ConversionError, match=r"line \d+: `raise KeyError.*`: KeyError: 'no such thing'"):
+        export(Odd(), (torch.ones(1, 4),))
