@@ -93,6 +93,7 @@ class Task:
             first axis of [1, ...], the second of a recurrent state [L, 1, ...].
         dynamic: Input -> axis -> the name of a free axis or its `Dim`; {} for none at all. None leaves the samples free on the
             targets that serve.
+        state: Output -> the input that it is given to in the next call, as of a recurrent layer: {"h_out": "h"}.
     """
 
     name: str
@@ -104,6 +105,7 @@ class Task:
     preprocessing: Preprocessing | None = None
     batch_axes: Mapping[str, int | None] = field(default_factory=dict)
     dynamic: Mapping[str, Mapping[int, str | Dim]] | None = None
+    state: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):

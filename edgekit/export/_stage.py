@@ -36,8 +36,18 @@ def export(spec: ExportSpec) -> Artifact:
         scheme=spec.candidate.scheme,
         float_layers=len(spec.candidate.float_layers),
         compressed_bytes=compressed(out),
+        state=_state(spec.candidate.interface, artifact),
         doubts=(*artifact.doubts, *doubts),
     )
+
+
+def _state(interface: Interface | None, artifact: Artifact) -> dict[str, str]:
+    """Returns the state by the names of the file, which a format may write otherwise."""
+    if interface is None or not interface.state:
+        return {}
+    outputs = {name: spec.name for name, spec in zip(interface.outputs, artifact.outputs, strict=True)}
+    inputs = {name: spec.name for name, spec in zip(interface.inputs, artifact.inputs, strict=True)}
+    return {outputs[output]: inputs[name] for output, name in interface.state.items()}
 
 
 def _fixed(free: FreeAxes | None, interface: Interface | None, format_name: str) -> tuple[str, ...]:

@@ -81,6 +81,7 @@ def build(
                 for spec in artifact.outputs
             ),
             axes=artifact.free,
+            state=artifact.state,
         ),
         preprocessing=shown,
         golden=GoldenFile(
@@ -233,6 +234,7 @@ def _artifact(manifest: Manifest, folder: Path) -> Artifact:
         inputs=tuple(_tensor(spec) for spec in manifest.signature.inputs),
         outputs=tuple(_tensor(spec) for spec in manifest.signature.outputs),
         free=manifest.signature.axes,
+        state=manifest.signature.state,
     )
 
 

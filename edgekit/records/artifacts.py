@@ -184,6 +184,7 @@ class Artifact(Record):
         float_layers: How many layers of an integer file compute in float, by choice or for want of a kernel.
         compressed_bytes: What a download takes, "gzip" and "zstd" -> bytes; empty where it was not measured.
         free: The axes whose length is chosen with every call; `inputs` and `outputs` say where they are.
+        state: Output -> the input that takes it in the next call, by the names of the file.
     """
 
     path: str
@@ -199,4 +200,5 @@ class Artifact(Record):
     float_layers: int = 0
     compressed_bytes: dict[str, int] = {}
     free: tuple[FreeAxis, ...] = ()
+    state: dict[str, str] = {}
     doubts: tuple[str, ...] = ()

@@ -38,6 +38,7 @@ class Interface(Record):
         variadic: The parameter that takes any number of inputs (`*args`), "" where there is none.
         keywords: Whether forward is called by the names of its parameters.
         result: What forward returns.
+        state: Output -> the input that takes it in the next call.
     """
 
     inputs: tuple[str, ...]
@@ -48,6 +49,7 @@ class Interface(Record):
     result: Tree
     variadic: str = ""
     keywords: bool = False
+    state: dict[str, str] = {}
 
 
 class FreeAxis(Record):

@@ -115,11 +115,17 @@ class Output(Record):
 
 
 class Signature(Record):
-    """What goes in and what comes out, in the order of forward, and the axes whose length is chosen with every call."""
+    """What goes in and what comes out, in the order of forward, and the axes whose length is chosen with every call.
+
+    Attributes:
+        axes: The free axes; empty for a file of fixed shapes.
+        state: Output -> the input that takes it in the next call; zeros, or what the task's example has, in the first.
+    """
 
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     axes: tuple[FreeAxis, ...] = ()
+    state: dict[str, str] = {}
 
 
 class GoldenFile(Record):

@@ -119,7 +119,7 @@ def look(task: Task, model: torch.nn.Module) -> tuple[Interface | None, tuple[to
         keywords=by_name,
     )
     interface = _with_results(task, interface, model, examples)
-    named = bool(task.dynamic)  # which says axes by the names of inputs
+    named = bool(task.dynamic or task.state)  # which speak of inputs by their names
     return (None if _is_plain(interface) and not named else interface), examples
 
 
@@ -138,8 +138,43 @@ def _with_results(
         raise TaskError(
             f"batch_axes names {unknown[0]!r}; the model has the inputs {', '.join(interface.inputs)} and the outputs {', '.join(names)}"
         )
+    _check_state(
+        task.state,
+        dict(zip(interface.inputs, examples, strict=True)),
+        dict(zip(names, found.leaves, strict=True)),
+    )
     axes = _output_axes(task, names, found.leaves, partial(_answers_of_two, model, interface, examples))
-    return msgspec.structs.replace(interface, outputs=names, output_axes=axes, result=tree)
+    places = dict(zip(interface.inputs, interface.input_axes, strict=True))
+    axes = tuple(
+        places[task.state[n]] if n in task.state else axis for n, axis in zip(names, axes, strict=True)
+    )
+    return msgspec.structs.replace(
+        interface, outputs=names, output_axes=axes, result=tree, state=dict(task.state)
+    )
+
+
+def _check_state(
+    state: Mapping[str, str], inputs: Mapping[str, torch.Tensor], outputs: Mapping[str, torch.Tensor]
+) -> None:
+    """Checks that every output of the state can be given to its input.
+
+    Raises:
+        TaskError: There is no such output or input, or they are of other shapes or types.
+    """
+    for output, name in state.items():
+        if output not in outputs or name not in inputs:
+            what = f"the output {output!r}" if output not in outputs else f"the input {name!r}"
+            raise TaskError(
+                f"state names {what}; the model has the outputs {', '.join(outputs)} and the inputs {', '.join(inputs)}"
+            )
+        given, taken = outputs[output], inputs[name]
+        if given.shape != taken.shape or given.dtype != taken.dtype:
+            raise TaskError(
+                f"state gives {output} to {name}, and they are {list(given.shape)} {given.dtype} and {list(taken.shape)} {taken.dtype}; "
+                "a state has one shape and type"
+            )
+    if len(set(state.values())) < len(state):
+        raise TaskError(f"state gives several outputs to one input: {dict(state)}")
 
 
 def _called(model: torch.nn.Module, interface: Interface, leaves: Sequence[torch.Tensor]) -> Any:

@@ -78,6 +78,7 @@ def test_every_door_in_every_format(
     assert verdict.metric > 0.999
     inputs, outputs = NAMES[function]
     assert [spec.name for spec in artifact.inputs] == inputs
+    assert artifact.state == ({"h_out": "h", "c_out": "c"} if function == "recurrent" else {})
     plain = [name.replace(".", "_") for name in outputs] if artifact.format == "coreml" else outputs
     assert [spec.name for spec in artifact.outputs] == plain
 

@@ -153,7 +153,7 @@ def recurrent() -> ek.Task:
         states = [torch.randn(2, n, 8, generator=g) for _ in range(2)]
         return (torch.randn(n, 7, 6, generator=g), *states, torch.tensor(0.5))
 
-    return _task(Recurrent, data)
+    return _task(Recurrent, data, state={"h_out": "h", "c_out": "c"})
 
 
 def keywords() -> ek.Task:

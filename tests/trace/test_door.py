@@ -114,6 +114,20 @@ def test_what_cannot_go_in(example: Any, more: dict[str, Any], sentence: str) ->
 
 
 @pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ({"b": "x"}, "state names the output 'b'; the model has the outputs a and the inputs x, mask"),
+        ({"a": "h"}, "state names the input 'h'; the model has the outputs a and the inputs x, mask"),
+        ({"a": "mask"}, "state gives a to mask, and they are [1, 2] torch.float32 and [1, 3] torch.float32"),
+    ],
+)
+def test_a_state_that_does_not_fit(state: dict[str, str], sentence: str) -> None:
+    with pytest.raises(TaskError) as caught:
+        look(lambda x: {"a": torch.zeros(1, 2)}, (X, X), state=state)
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
     ("answer", "sentence"),
     [
         (lambda x: {"a": x, "b": object()}, "the model's forward returned a object at ['b']; allowed are tensors, None"),
