@@ -19,7 +19,11 @@ KERAS_ENV = {"KERAS_BACKEND": "torch", "KERAS_TORCH_DEVICE": "cpu"}
 # OpenMP threads that spin at barriers made a small training 5x slower beside two busy processes.
 PASSIVE_ENV = {"OMP_WAIT_POLICY": "PASSIVE"}
 QUIET_ENV = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore", "TOKENIZERS_PARALLELISM": "false"}
-PRIVATE = ("PYTHONPATH", "KERAS_HOME")  # what of these names the user's folders, and is in no log
+PRIVATE = (
+    "PYTHONPATH",
+    "KERAS_HOME",
+    "TORCHINDUCTOR_CACHE_DIR",
+)  # what of these names the user's folders, and is in no log
 
 
 def environment(*, tuned: bool) -> dict[str, str]:
@@ -38,6 +42,9 @@ def environment(*, tuned: bool) -> dict[str, str]:
         **NO_TELEMETRY,
         **KERAS_ENV,
         **_keras_home(),
+        "TORCHINDUCTOR_CACHE_DIR": os.environ.get(
+            "TORCHINDUCTOR_CACHE_DIR", str(cache_folder("torchinductor"))
+        ),
         **PASSIVE_ENV,
         **(GLIBC_ENV if sys.platform == "linux" else {}),
     }
