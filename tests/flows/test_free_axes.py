@@ -104,6 +104,16 @@ def test_a_state_has_its_samples_where_it_has_them(tmp_path: Path) -> None:
     assert min(db or 0 for proof in verdict.lengths for db in proof.snr_db) > 100
 
 
+def test_a_stored_state_keeps_one_sample_unless_the_task_asks(tmp_path: Path) -> None:
+    for said in ("false", "true"):
+        work = tmp_path / said
+        work.mkdir()
+        source, traced = traced_of("no_state", work, said=said)
+        artifact, verdict = made(source, traced, load_target("x86-server"), work)
+        assert bool(artifact.free) == (said == "true") == bool(verdict.lengths)
+        assert bool(artifact.doubts) != bool(artifact.free)
+
+
 # ------------------------------------------------------------------------------------------------ refused
 
 

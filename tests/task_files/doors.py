@@ -233,3 +233,20 @@ def fixed_batch(said: bool = False) -> ek.Task:
     g = _generator()
     task = _task(Fixed, lambda n: (torch.randn(1, 3, 16, 16, generator=g),))
     return dataclasses.replace(task, dynamic={"x": {0: "batch"}} if said else None)
+
+
+class NoState(nn.Module):
+    """A recurrent layer that begins with zeros, which are stored for the one sample of the example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells = nn.LSTM(6, 8, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.cells(x)[0]
+
+
+def no_state(said: bool = False) -> ek.Task:
+    g = _generator()
+    task = _task(NoState, lambda n: (torch.randn(n, 7, 6, generator=g),))
+    return dataclasses.replace(task, dynamic={"x": {0: "batch"}} if said else None)
