@@ -1,7 +1,9 @@
-# make env | demo | test | test-bundles | lint | docs | clean. Everything lives in .venv; an environment that is active is not used.
+# make env | demo | test | test-bundles | test-faults | lint | docs | clean. Everything lives in .venv; an environment that is active is not used.
 # PYTHON=/path/to/python3.12 picks the interpreter, WORKERS=0 runs the tests in one process, ARGS=... is given to pytest.
 
 WORKERS ?= 2
+SEED ?= $(shell date +%s)
+KILLS ?= 8
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.edgekit-installed
@@ -12,7 +14,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13,$(
 
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: env demo test test-bundles lint docs clean
+.PHONY: env demo test test-bundles test-faults lint docs clean
 
 env: $(STAMP)
 
@@ -33,6 +35,11 @@ test: env
 # bundles in Gradle, aapt2, kotlinc, tsc, node and Chromium; what is not installed is skipped with the reason
 test-bundles: env
 	$(BIN)/python -m pytest tests/package tests/report -m bundles -rs --durations=0 $(ARGS)
+
+# damage, hostile text, full disks, little memory and kills, as tables; the seed is printed
+test-faults: env
+	$(BIN)/python benchmarks/faults.py tests/task_files/small.py:task -t x86-server -t arm-mobile -t tflite-int8 -t coreml-fp16 --seed $(SEED)
+	$(BIN)/python benchmarks/resume.py tests/task_files/small.py:task -t x86-server -t arm-mobile -t tflite-int8 -t coreml-fp16 --kills $(KILLS)
 
 lint: env
 	$(BIN)/lint-imports --no-logo

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import result_file
 from click.testing import CliRunner
@@ -28,7 +28,8 @@ from edgekit_runner.cli import table
 from edgekit_runner.errors import RunnerError
 
 from edgekit.cli.main import main as edgekit
-from edgekit.errors import EdgekitError
+from edgekit.device.record_check import fault_of
+from edgekit.errors import EdgekitError, UserError
 from edgekit.ladder import recipe_parser
 from edgekit.package import budget_file, manifest_file
 from edgekit.report import load, terminal
@@ -136,7 +137,7 @@ def texts(place: Path, count: int, chance: random.Random) -> Iterator[Outcome]:
     readers: dict[str, tuple[bytes, Callable[[Path], object]]] = {
         "manifest.json": (manifest, lambda path: manifest_file.read(path.parent)),
         "report.json": ((out / "report.json").read_bytes(), lambda path: terminal.text(load.read(path), 100)),
-        "record.json": (bench, lambda path: table.render(records.read(path.read_text(encoding="utf-8", errors="replace")))),
+        "record.json": (bench, lambda path: shown(records.read(path.read_text(encoding="utf-8", errors="replace")))),
         "profile.toml": (profile, lambda path: load_target(str(path))),
         "budget.toml": (budget, budget_file.read),
         "recipe.txt": (b"prune(macs=0.5) > distill(student='a.py:f?w=1') > ptq(mse)", lambda path: recipe_parser.parse(path.read_text(encoding="utf-8", errors="replace"))),
@@ -165,6 +166,14 @@ def record(out: Path) -> str:
         text=True,
     )
     return done.stdout.strip().splitlines()[-1]
+
+
+def shown(found: dict[str, Any]) -> str:
+    """The table of a record, as `edgekit bench` shows that of a device."""
+    fault = fault_of(found)
+    if fault is not None:
+        raise UserError(fault)
+    return table.render(found)
 
 
 STRANGE = (

@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-t", "--target", action="append", required=True)
     parser.add_argument("--kills", type=int, default=10)
     asked = parser.parse_args(argv)
-    given = [asked.task, *(f"--target={name}" for name in asked.target), "--min-speedup", "0"]
+    given = [asked.task, *(f"--target={name}" for name in asked.target), "--min-speedup", "0", "--no-cache"]
     command = [sys.executable, "-m", "edgekit", "export", *given, "-o"]
     moments = random.Random(0)
     with tempfile.TemporaryDirectory(prefix="resume-") as folder:

@@ -16,8 +16,8 @@ import click
 from edgekit_runner.host import telemetry
 
 from edgekit.cli.bundles import package
-from edgekit.cli.cache import cache
 from edgekit.cli.devices import bench, compare
+from edgekit.cli.kept_stages import cache
 from edgekit.cli.options import (
     RUN,
     budget_options,

@@ -12,6 +12,7 @@ from edgekit_runner import record as records
 from edgekit_runner.cli import regression
 from edgekit_runner.errors import RunnerError
 
+from edgekit.device.record_check import fault_of
 from edgekit.errors import UserError
 from edgekit.package import manifest_file
 from edgekit.package.budget_file import BudgetFile, TargetLimits
@@ -152,6 +153,9 @@ def _record(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error}") from error
     if found["kind"] != "bench":
         raise UserError(f"{path} is a record of kind {found['kind']}; give one of edgekit-runner bench")
+    fault = fault_of(found)
+    if fault is not None:
+        raise UserError(f"{path}: {fault} is not what the schema of records says; measure again")
     return found
 
 

@@ -10,7 +10,7 @@ from edgekit.records import (
 )
 from edgekit.report import cells, text
 from edgekit.report.cells import MISSING
-from edgekit.report.facts import Fact, Group
+from edgekit.report.fact_groups import Fact, Group
 from edgekit.report.proofs import proofs
 from edgekit.report.table import why
 

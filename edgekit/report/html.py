@@ -10,7 +10,7 @@ from edgekit.report import details, text, timings, tried
 from edgekit.report.cells import Cell
 from edgekit.report.details import Card
 from edgekit.report.drawing import Plot
-from edgekit.report.facts import Group
+from edgekit.report.fact_groups import Group
 from edgekit.report.files import write_whole
 from edgekit.report.plot import plot
 from edgekit.report.table import HEADINGS, Row, footnotes, rows

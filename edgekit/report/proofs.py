@@ -9,7 +9,7 @@ from edgekit.records import (
 )
 from edgekit.report import text
 from edgekit.report.cells import MISSING
-from edgekit.report.facts import Fact, Group
+from edgekit.report.fact_groups import Fact, Group
 
 
 def proofs(verdict: Verdict) -> tuple[Group, ...]:

@@ -83,7 +83,7 @@ def test_folder_of_a_target(name: str, file: str, out: Path) -> None:
     assert found == {file, "manifest.json", "golden.npz", "log.jsonl", "logs", "SHA256SUMS"}
     events = [json.loads(line) for line in (out / name / "log.jsonl").read_text().splitlines()]
     assert {e["target"] for e in events} == {"", name}
-    assert "measure" in {e["stage"] for e in events}
+    assert "verify" in {e["stage"] for e in events}
     assert any(log.stat().st_size for log in (out / name / "logs").iterdir())
 
 

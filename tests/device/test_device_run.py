@@ -63,7 +63,7 @@ def odd_python(folder: Path, answer: str) -> str:
     """A Python like another, but for what it does when it should run the runner."""
     path = folder / "odd-python"
     path.write_text(
-        f'#!/bin/sh\ncase "$*" in *" run -") {answer};; *) exec {sys.executable} -S "$@";; esac\n'
+        f'#!/bin/sh\ncase "$*" in *" run -"*) {answer};; *) exec {sys.executable} -S "$@";; esac\n'
     )
     path.chmod(0o755)
     return str(path)

@@ -115,7 +115,7 @@ def test_the_cubic_schedule_is_followed(candidate, tmp_path, monkeypatch) -> Non
 def test_training_wins_back_what_the_zeros_cost(candidate, tmp_path) -> None:
     cut = apply(candidate, tmp_path / "cut", sparsity=0.6)
     tuned = apply(candidate, tmp_path / "tuned", sparsity=0.6, images=3200, learning_rate=1e-2)
-    assert metric(cut) < metric(candidate) - 0.1 < metric(tuned)
+    assert metric(cut) < metric(candidate) - 0.05 < metric(tuned)
     assert share_of_zeros(tuned) == share_of_zeros(cut) and not (tmp_path / "tuned" / "checkpoint").exists()
     assert all(
         torch.equal(a == 0, b == 0)
