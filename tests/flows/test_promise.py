@@ -16,6 +16,8 @@ import pytest
 import torch
 import torchvision  # noqa: F401  before any converter
 from edgekit_runner.artifact import describe
+from edgekit_runner.host.environment import local_isa
+from edgekit_runner.host.isa import int8_saturates
 from onnx import numpy_helper
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -81,6 +83,7 @@ def tried(
         isa=target.default_isa,
         host_isa=target.default_isa,
         golden=str(work / "golden.npz"),
+        exact=target.isa.verify_exact and int8_saturates(local_isa()),
         precision_share=target.precision_share,
         promised_db=made.promised_db,
     )
