@@ -13,13 +13,13 @@ from edgekit_runner.host.environment import local_isa
 
 from edgekit import requirements
 from edgekit.engine import fingerprint, process, warm
-from edgekit.engine.catalogue import CHECK, LOOK
+from edgekit.engine.catalogue import CHECK, INSPECT, LOOK
 from edgekit.engine.events import Event, EventLog
 from edgekit.engine.families import TORCH
 from edgekit.engine.machine import jobs_at_once, machine_facts
 from edgekit.engine.output import check_output, output_folder
 from edgekit.engine.reference_check import check_reference
-from edgekit.engine.specs import Steps, TraceSpec
+from edgekit.engine.specs import Inspected, Steps, TraceSpec
 from edgekit.engine.stage_cache import STAGES, StageCache
 from edgekit.engine.stages import Stages
 from edgekit.engine.user_cache import cache_folder
@@ -185,6 +185,14 @@ def look(task: str, settings: dict[str, str]) -> TaskFacts:
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         spec = TraceSpec(source=source, work=folder)
         return process.run(LOOK, spec, Path(folder))[0]
+
+
+def inspect(task: str, settings: dict[str, str]) -> Inspected:
+    """Returns what the model of a task is; it is built and traced in a child process, and nothing is scored."""
+    check_reference(task, settings)
+    source = TaskSource(name=task, reference=task, settings=settings)
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        return process.run(INSPECT, TraceSpec(source=source, work=folder), Path(folder))[0]
 
 
 def _trace(

@@ -18,6 +18,7 @@ from edgekit_runner.host import telemetry
 from edgekit.cli.bundles import package
 from edgekit.cli.devices import bench, compare
 from edgekit.cli.kept_stages import cache
+from edgekit.cli.models import inspect, new
 from edgekit.cli.options import (
     RUN,
     budget_options,
@@ -276,6 +277,8 @@ main.add_command(cache)
 main.add_command(check)
 main.add_command(compare)
 main.add_command(diff)
+main.add_command(inspect)
+main.add_command(new)
 main.add_command(package)
 main.add_command(techniques)
 

@@ -74,6 +74,12 @@ TRACE = Stage(
     limit_s=6 * HOUR_S,
 )
 LOOK = Stage(name="look", function="edgekit.trace.stage:look", spec=specs.TraceSpec, result=TaskFacts)
+INSPECT = Stage(
+    name="inspect",
+    function="edgekit.trace.inspection:inspect",
+    spec=specs.TraceSpec,
+    result=specs.Inspected,
+)
 CHECK = Stage(name="check", function="edgekit.techniques._stage:check", spec=specs.Steps, result=specs.Steps)
 # trainings are among them
 COMPRESS = Stage(
@@ -149,5 +155,5 @@ PLAN_TIME = Stage(
 )
 
 STAGES = (
-    TRACE, LOOK, CHECK, COMPRESS, SAVED_MODEL, EXPORT, PROVE, RECHECK, ANSWER, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
+    TRACE, LOOK, INSPECT, CHECK, COMPRESS, SAVED_MODEL, EXPORT, PROVE, RECHECK, ANSWER, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
 )  # fmt: skip

@@ -8,6 +8,8 @@ from edgekit.records import (
     Precision,
     Record,
     Step,
+    TaskFacts,
+    TensorSpec,
     Traced,
     WidthTable,
 )
@@ -21,6 +23,27 @@ class TraceSpec(Record):
     source: TaskSource
     work: str
     seed: int = 0
+
+
+class Inspected(Record):
+    """What edgekit.trace.inspection:inspect found of a model.
+
+    Attributes:
+        inputs: As a file of it takes them, with the example's shapes.
+        outputs: As a file of it returns them.
+        free: Axes that need not have the example's length: "ids axis 1: length, 1 to 512".
+        parameters: How many there are.
+        weights: How many of them are in weight tensors that the program uses.
+        doubts: What is to be known of it.
+    """
+
+    facts: TaskFacts
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    parameters: int
+    weights: int
+    free: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class Context(Record):

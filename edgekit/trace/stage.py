@@ -45,7 +45,7 @@ def trace(spec: TraceSpec) -> Traced:
     """
     seed_everything(spec.seed)
     given, work = spec.source.load(), Path(spec.work)
-    task, subject, examples = _opened(given, work)
+    task, subject, examples = opened(given, work)
     recorder = Recorder(lambda *arrays: _call(subject, arrays), _row_shapes(subject))
     metric = score(task, recorder)
     samples = recorder.kept()
@@ -56,7 +56,7 @@ def trace(spec: TraceSpec) -> Traced:
     save_arrays(work / "questions.npz", recorder.kept_questions())
     save_arrays(work / "samples.npz", samples)
     return Traced(
-        facts=_facts(task, subject),
+        facts=facts_of(task, subject),
         preprocessing=task.preprocessing,
         program=subject.program,
         tensorflow=subject.tensorflow,
@@ -97,17 +97,18 @@ def look(spec: TraceSpec) -> TaskFacts:
         EdgekitError: Whatever `trace` raises.
     """
     seed_everything(spec.seed)
-    task, subject, _ = _opened(spec.source.load(), Path(spec.work))
-    return _facts(task, subject)
+    task, subject, _ = opened(spec.source.load(), Path(spec.work))
+    return facts_of(task, subject)
 
 
-def _facts(task: Task, subject: Subject) -> TaskFacts:
+def facts_of(task: Task, subject: Subject) -> TaskFacts:
+    """Returns what the plan must know of the task and its model."""
     return msgspec.structs.replace(
         task.facts(), torch=bool(subject.program), tensorflow=bool(subject.tensorflow), macs=subject.macs
     )
 
 
-def _opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, ...]]:
+def opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, ...]]:
     """Checks and exports the model; its files go to `work`.
 
     Returns:

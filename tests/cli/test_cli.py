@@ -54,6 +54,8 @@ OPTIONS = {
     "cache": ["list", "clear"],
     "check": ["--budget", "--json"],
     "diff": ["--json"],
+    "inspect": ["--input", "--set", "--json"],
+    "new": ["--input", "--out"],
     "package": [
         "--name",
         "--version",
