@@ -63,7 +63,7 @@ def test_the_artifact_describes_the_package(found: dict[str, Any], precision: st
     assert (artifact["format"], artifact["precision"], artifact["layout"]) == ("coreml", precision, "NCHW")
     assert artifact["inputs"][0] == {
         "name": "photo", "shape": [1, 3, 12, 12], "dtype": "float32", "scale": None, "zero_point": None,
-        "batch_axis": 0,
+        "batch_axis": 0, "free": {},
     }  # fmt: skip
     assert artifact["outputs"][0]["name"] == "output_0" and artifact["doubts"] == []
     assert artifact["size_bytes"] > 1000 and "coremltools" in artifact["toolchain"]
