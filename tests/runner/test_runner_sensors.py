@@ -195,7 +195,7 @@ def test_a_battery_that_discharges_gives_energy_of_a_long_window(
     write_tree(tmp_path, {SUPPLY + "BAT0/" + name: words for name, words in files.items()})
     found = _battery(tmp_path, monkeypatch, 90.0, **later)
     assert found["status"] == "measured" and found["source"] == "battery gauge"
-    assert found["energy_j"] == pytest.approx(joules) and found["wall_s"] == 90.0
+    assert found["energy_j"] == pytest.approx(joules) and found["wall_s"] == pytest.approx(90.0)
 
 
 @pytest.mark.parametrize(
