@@ -21,9 +21,9 @@ from edgekit.engine.catalogue import COMPRESS, TRACE
 from edgekit.engine.events import Event
 from edgekit.engine.specs import CompressSpec, Context, TraceSpec
 from edgekit.engine.stages import Stages
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError
 from edgekit.records import Candidate, Recipe, Record, Step, Traced
-from edgekit.task import TaskSource
 
 TASK = Path(__file__).with_name("distill_task.py")
 RESULT = "distill.json"

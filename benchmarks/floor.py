@@ -26,12 +26,13 @@ import torchvision
 from floor_damage import FAULTS, damaged
 
 from edgekit.engine.specs import Context
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError
 from edgekit.ladder import floor
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, OutputParity, Recipe, Step, TensorSpec
 from edgekit.target import Target, load_target
-from edgekit.task import Task, TaskSource
+from edgekit.task import Task
 from edgekit.techniques import ptq
 from edgekit.trace import promise
 from edgekit.trace.metric import score, seed_everything

@@ -29,6 +29,7 @@ from result_file import read_options
 from edgekit.cli.options import read_settings
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import Context, WidthFiles, WidthTableSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError, UserError
 from edgekit.measure.width_files import of_program
 from edgekit.measure.width_table import timer, width_files, width_table
@@ -40,7 +41,6 @@ from edgekit.quant import program as programs
 from edgekit.quant.recalibrate import recalibrate
 from edgekit.records import Artifact, Candidate, Precision, Recipe, Step
 from edgekit.target import load_target
-from edgekit.task import TaskSource
 from edgekit.techniques import distill, prune
 from edgekit.techniques._score import predictor
 from edgekit.trace.metric import score

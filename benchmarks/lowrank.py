@@ -29,6 +29,7 @@ import torchvision  # noqa: F401  before any converter: see edgekit.engine.proce
 
 from edgekit.cli.options import read_settings
 from edgekit.engine.specs import Context
+from edgekit.engine.task_reference import load_task
 from edgekit.errors import EdgekitError, UserError
 from edgekit.export import onnx
 from edgekit.quant import program as programs
@@ -37,7 +38,7 @@ from edgekit.quant.prepare import prepare_graph
 from edgekit.quant.trainable import give_back, trainable
 from edgekit.records import Candidate, Recipe, Record
 from edgekit.target import load_target
-from edgekit.task import Task, load_task
+from edgekit.task import Task
 from edgekit.techniques import lowrank
 from edgekit.techniques._score import metric_of
 from edgekit.techniques._teachers import teacher

@@ -88,7 +88,7 @@ def loaded(task: str, settings: dict[str, str]) -> tuple[Any, Any]:
     import torch
     import torchvision  # noqa: F401
 
-    from edgekit.task import load_task
+    from edgekit.engine.task_reference import load_task
 
     found = load_task(task, settings)
     model = found.model if isinstance(found.model, torch.nn.Module) else found.model()

@@ -19,10 +19,10 @@ import result_file
 from example import EXAMPLES
 from recipes import Bench
 
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError, UserError
 from edgekit.records import Attempt, Record
 from edgekit.target import load_target
-from edgekit.task import TaskSource
 
 TORCHVISION = (
     "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny", "vit_b_16",

@@ -16,7 +16,7 @@ from typing import Any
 
 import edgekit as ek
 from edgekit.arrays import as_arrays
-from edgekit.task import load_task
+from edgekit.engine.task_reference import load_task
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TORCHVISION = "torchvision:"

@@ -23,10 +23,10 @@ from edgekit.engine.catalogue import COMPRESS, EXPORT, PROVE
 from edgekit.engine.events import Event
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, ProveSpec, TraceSpec
 from edgekit.engine.stages import Stages
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError, UserError
 from edgekit.records import Artifact, Candidate, Quant, Recipe, Record, StageTime, Step, Verdict
 from edgekit.target import Target, load_target
-from edgekit.task import TaskSource
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cifar10.py"
 RESULT = "qat.json"

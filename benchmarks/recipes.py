@@ -26,6 +26,7 @@ from edgekit.cli.options import read_settings
 from edgekit.engine.events import Event
 from edgekit.engine.specs import TraceSpec
 from edgekit.engine.stages import Stages
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError, UserError
 from edgekit.ladder.attempt import ATTEMPT_ERRORS, AttemptRunner
 from edgekit.ladder.build import ArtifactBuilder
@@ -34,7 +35,6 @@ from edgekit.ladder.planner import plan
 from edgekit.ladder.recipe_parser import parse, with_recipes
 from edgekit.records import Artifact, Attempt, Candidate, Record
 from edgekit.target import Target, load_target
-from edgekit.task import TaskSource
 
 #: what steps call the metric of the program that they leave
 METRICS = ("metric after", "metric pruned", "metric converted", "metric")

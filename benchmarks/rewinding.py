@@ -23,9 +23,9 @@ from recipes import Bench, Results, Row, table
 from safetensors.torch import save_file
 
 import edgekit as ek
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError
 from edgekit.target import load_target
-from edgekit.task import TaskSource
 from edgekit.train.loop import fit
 from edgekit.train.settings import Options
 

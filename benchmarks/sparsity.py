@@ -23,6 +23,7 @@ from edgekit.engine.events import Event
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, MeasureSpec, ProveSpec, TraceSpec
 from edgekit.engine.stages import Stages
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError
 from edgekit.records import (
     Artifact,
@@ -37,7 +38,6 @@ from edgekit.records import (
     Verdict,
 )
 from edgekit.target import load_target
-from edgekit.task import TaskSource
 
 TASK = Path(__file__).parent / "ptq_task.py"
 RESULT = "sparsity.json"

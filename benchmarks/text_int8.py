@@ -30,13 +30,13 @@ from edgekit.engine.events import Event
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import MeasureSpec, ProveSpec, TraceSpec
 from edgekit.engine.stages import Stages
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError, UserError, VerificationError
 from edgekit.golden import golden_atol
 from edgekit.ladder.context import RunRequest
 from edgekit.ladder.walk import walk
 from edgekit.records import Artifact, Measurement, Record, Verdict
 from edgekit.target import Target, load_target
-from edgekit.task import TaskSource
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "text.py"
 NETS = ("lstm", "transformer")

@@ -1,4 +1,5 @@
 from .api import __version__, deploy
+from .engine.task_reference import load_task
 from .errors import (
     BudgetError,
     ConversionError,
@@ -12,7 +13,7 @@ from .errors import (
 from .ladder.planner import plan
 from .records import Budget, Preprocessing, Report
 from .target import Target, load_target
-from .task import Checkpoint, Dim, Task, Training, load_task
+from .task import Checkpoint, Dim, Task, Training
 
 __all__ = [
     "Budget",

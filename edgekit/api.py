@@ -22,6 +22,7 @@ from edgekit.engine.reference_check import check_reference
 from edgekit.engine.specs import Inspected, Steps, TraceSpec
 from edgekit.engine.stage_cache import STAGES, StageCache
 from edgekit.engine.stages import Stages
+from edgekit.engine.task_source import TaskSource, pickle_task
 from edgekit.engine.user_cache import cache_folder
 from edgekit.engine.workspace import invalidate_if_changed, work_folder
 from edgekit.errors import ConversionError, UserError
@@ -35,7 +36,7 @@ from edgekit.package import folder as folders
 from edgekit.package.anonymous import Anonymous
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, TargetReport, TaskFacts
 from edgekit.target import Target
-from edgekit.task import Task, TaskSource, pickle_task
+from edgekit.task import Task
 
 
 def deploy(

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from edgekit.engine.task_reference import build, load_task
+from edgekit.engine.task_source import pickle_task
+from edgekit.engine.user_code import describe
 from edgekit.errors import MissingRuntime, TaskError
 from edgekit.records import Preprocessing, TaskFacts
-from edgekit.task import Task, Training, build, describe, load_task, pickle_task
+from edgekit.task import Task, Training
 
 HEADER = """
 from edgekit.task import Task

@@ -11,12 +11,12 @@ import peers
 from edgekit.engine import process
 from edgekit.engine.catalogue import EXPORT, TRACE, Stage
 from edgekit.engine.specs import ExportSpec, TraceSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError, VerificationError
 from edgekit.golden import Golden, golden_atol, of_float
 from edgekit.ladder.build import FLOAT
 from edgekit.records import Artifact, Candidate
 from edgekit.target import load_target
-from edgekit.task import TaskSource
 from peers._records import FORMATS, Job, Judged, JudgeSpec, Result, Results, Row, Settings, StageRun, Timing
 from peers._timing import compare
 

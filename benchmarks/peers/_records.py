@@ -1,7 +1,7 @@
 """What crosses between the benchmark and its child processes, and what a row of the result holds."""
 
+from edgekit.engine.task_source import TaskSource
 from edgekit.records import Artifact, Parity, Record, Scalar, Traced
-from edgekit.task import TaskSource
 
 # runtime -> (format of the float file that the peer reads and is timed against, suffix of what it writes)
 FORMATS = {

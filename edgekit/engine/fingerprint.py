@@ -16,7 +16,8 @@ import numpy as np
 
 from edgekit.arrays import digest
 from edgekit.engine.parts import CODE, RANDOM, TRAINING, UNREADABLE
-from edgekit.task import Task, describe
+from edgekit.engine.user_code import describe
+from edgekit.task import Task
 
 TRAINING_BATCHES = 2  # a training set may hold millions of samples: the first batches stand for it
 

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from edgekit.engine.task_reference import convert_settings, no_attribute, no_settings, split_reference
 from edgekit.errors import TaskError
-from edgekit.task import convert_settings, no_attribute, no_settings, split_reference
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 BLOCKS = ("body", "orelse", "finalbody", "handlers")

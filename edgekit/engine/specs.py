@@ -1,5 +1,6 @@
 """What crosses to each child process. Light, so that the parent needs no framework to write one."""
 
+from edgekit.engine.task_source import TaskSource
 from edgekit.records import (
     Artifact,
     Budget,
@@ -14,7 +15,6 @@ from edgekit.records import (
     WidthTable,
 )
 from edgekit.target import Target
-from edgekit.task import TaskSource
 
 
 class TraceSpec(Record):

@@ -13,8 +13,8 @@ from pathlib import Path
 import torchvision  # noqa: F401  before tensorflow, which crashes the process otherwise
 
 from edgekit.engine.specs import SavedModel, SavedModelSpec
+from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError
-from edgekit.task import describe
 from edgekit.trace.sources import keras
 
 

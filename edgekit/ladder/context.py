@@ -6,9 +6,9 @@ from typing import TypeVar
 
 from edgekit.engine.catalogue import Stage
 from edgekit.engine.stages import Stages
+from edgekit.engine.task_source import TaskSource
 from edgekit.records import Plan, Recipe, Record, StageTime, Traced
 from edgekit.target import Target
-from edgekit.task import TaskSource
 
 S = TypeVar("S", bound=Record)
 R = TypeVar("R", bound=Record)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.fx import GraphModule
 
+from edgekit.engine.user_code import describe
 from edgekit.errors import EdgekitError, TaskError
-from edgekit.task import describe
 
 log = logging.getLogger("edgekit")
 

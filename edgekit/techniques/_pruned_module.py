@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from edgekit.engine.task_reference import build
+from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, NotApplicable, TaskError
 from edgekit.prune import saved
 from edgekit.prune.plain import plain
@@ -17,7 +19,6 @@ from edgekit.prune.weights import fill
 from edgekit.quant import calibrate
 from edgekit.quant import program as programs
 from edgekit.records import Candidate
-from edgekit.task import build, describe
 from edgekit.trace.model import model_of
 from edgekit.trace.sources import keras
 from edgekit.train.data import Batch, Stream

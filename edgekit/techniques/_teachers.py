@@ -10,13 +10,13 @@ import msgspec
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
+from edgekit.engine.task_reference import build
 from edgekit.errors import UserError
 from edgekit.quant import program as programs
 from edgekit.quant import proven
 from edgekit.quant.fold import fold_batch_norms
 from edgekit.quant.trainable import OneByOne, trainable
 from edgekit.records import Candidate
-from edgekit.task import build
 from edgekit.trace.model import program_of
 
 if TYPE_CHECKING:

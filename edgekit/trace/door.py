@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 import torch
 
+from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, TaskError
 from edgekit.records import Interface, Tree
-from edgekit.task import Task, describe
+from edgekit.task import Task
 from edgekit.trace.flat import call_of
 from edgekit.trace.leaves import PICK, Leaves, example_tensor
 from edgekit.trace.sources import keras, state

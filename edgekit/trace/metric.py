@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgekit.engine.user_code import describe
 from edgekit.errors import TaskError
-from edgekit.task import Task, describe
+from edgekit.task import Task
 
 METRIC_SEED = 0
 

@@ -8,11 +8,12 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
+from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, EdgekitError, TaskError
 from edgekit.quant import prepare, prepare_keras, proven
 from edgekit.quant.free import mark
 from edgekit.records import FreeAxes
-from edgekit.task import MODEL_NAMES, Checkpoint, Task, describe
+from edgekit.task import MODEL_NAMES, Checkpoint, Task
 from edgekit.trace import untraced
 from edgekit.trace.flat import FlatTask, flattened
 from edgekit.trace.leaves import example_tensor

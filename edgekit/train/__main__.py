@@ -28,12 +28,13 @@ from edgekit_runner.host import telemetry
 from msgspec import Meta
 
 from edgekit.engine import child
+from edgekit.engine.task_reference import attribute, load_task
 from edgekit.errors import EdgekitError, TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import trainable
 from edgekit.records import Settings
 from edgekit.records._options import read
-from edgekit.task import Task, Training, attribute, load_task
+from edgekit.task import Task, Training
 from edgekit.train import checkpoint, distributed
 from edgekit.train.data import seed_step
 from edgekit.train.history import Trained

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from edgekit.engine.user_code import describe
 from edgekit.errors import EdgekitError, TaskError
-from edgekit.task import Training, describe
+from edgekit.task import Training
 
 log = logging.getLogger("edgekit")
 

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from edgekit.engine.user_code import describe
 from edgekit.errors import TaskError
-from edgekit.task import Training, describe
+from edgekit.task import Training
 from edgekit.train.data import Batch
 
 

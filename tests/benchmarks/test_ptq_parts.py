@@ -18,8 +18,8 @@ from peers import _stage, _table
 from peers._records import Job, Result, Results, Row, Score, Settings, StageRun, Timing
 from peers._samples import Samples
 
+from edgekit.engine.task_source import TaskSource
 from edgekit.records import Artifact, Parity, TaskFacts, Traced
-from edgekit.task import TaskSource
 
 
 def test_the_task_takes_as_many_samples_as_it_was_told() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from commands import SMALL, edgekit, in_process  # noqa: F401  a fixture
 
+from edgekit.engine.task_reference import load_task
 from edgekit.errors import TaskError
-from edgekit.task import load_task
 
 NET = "torchvision:mobilenet_v3_small?weights=none"
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from edgekit.engine.reference_check import check_reference
+from edgekit.engine.task_reference import load_task
 from edgekit.errors import TaskError
-from edgekit.task import load_task
 
 FILE = """
 import edgekit as ek

@@ -18,12 +18,12 @@ from edgekit.engine.parts import CALIBRATION, CODE, GRAPH, METRIC, QUESTIONS, RA
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec
 from edgekit.engine.stage_cache import STAGES, StageCache
 from edgekit.engine.stages import Stages
+from edgekit.engine.task_source import TaskSource
 from edgekit.engine.user_cache import cache_folder
 from edgekit.errors import UserError
 from edgekit.ladder.build import FLOAT
 from edgekit.records import Candidate, Step
 from edgekit.target import load_target, without_ladder
-from edgekit.task import TaskSource
 
 PARTS = {GRAPH: "g", WEIGHTS: "w", QUESTIONS: "q", METRIC: "m", CALIBRATION: "c", CODE: "t", TRAINING: "d"}
 PLACES = Stage(name="place", function="child_functions:place", spec=Order, result=Answer)

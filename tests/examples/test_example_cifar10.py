@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import edgekit as ek
-from edgekit.task import load_task
+from edgekit.engine.task_reference import load_task
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "cifar10.py"
 DATA = os.environ.get("EDGEKIT_CIFAR", "")

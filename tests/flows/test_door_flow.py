@@ -8,11 +8,11 @@ from edgekit_runner import golden as runner_golden
 from edgekit_runner.backends import find
 
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, ProveSpec, RecheckSpec, TraceSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import ConversionError
 from edgekit.export._stage import export
 from edgekit.records import Artifact, Candidate, Recipe, Step, Traced, Verdict
 from edgekit.target import load_target
-from edgekit.task import TaskSource
 from edgekit.techniques._stage import compress
 from edgekit.trace.stage import trace
 from edgekit.verify.prove import prove, recheck

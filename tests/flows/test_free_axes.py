@@ -11,12 +11,14 @@ import torchvision  # noqa: F401  before any converter
 from edgekit_runner.backends import find
 
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, ProveSpec, TraceSpec
+from edgekit.engine.task_reference import load_task
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import ConversionError, TaskError, VerificationError
 from edgekit.export._stage import export
 from edgekit.ladder.build import free_axes
 from edgekit.records import Artifact, Candidate, LengthProof, Recipe, Step, TensorSpec, Traced, Verdict
 from edgekit.target import Target, load_target
-from edgekit.task import Dim, Task, TaskSource, load_task
+from edgekit.task import Dim, Task
 from edgekit.techniques._stage import compress
 from edgekit.trace import axes
 from edgekit.trace.stage import trace

@@ -23,12 +23,13 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from edgekit.engine.specs import Context, ProveSpec, TraceSpec
+from edgekit.engine.task_source import pickle_task
 from edgekit.errors import TaskError
 from edgekit.ladder import gate
 from edgekit.measure import comparison
 from edgekit.records import Artifact, Budget, Candidate, Decision, Precision, Recipe, Step, Traced, Verdict
 from edgekit.target import load_target
-from edgekit.task import Task, pickle_task
+from edgekit.task import Task
 from edgekit.techniques import ptq
 from edgekit.trace.promise import promised
 from edgekit.trace.stage import trace

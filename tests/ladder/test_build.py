@@ -11,12 +11,12 @@ import pytest
 from edgekit import technique
 from edgekit.engine.catalogue import Stage
 from edgekit.engine.specs import CompressSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.ladder.build import ArtifactBuilder
 from edgekit.ladder.planner import plan
 from edgekit.ladder.recipe_parser import with_recipes
 from edgekit.records import Candidate, Preprocessing, Record, TaskFacts, Traced
 from edgekit.target import load_target
-from edgekit.task import TaskSource
 
 FACTS = TaskFacts(name="t", calibration=True, training=True)
 TRACED = Traced(

@@ -10,11 +10,11 @@ import pytest
 
 from edgekit.engine.catalogue import Stage
 from edgekit.engine.specs import PlanTime, WidthFiles, WidthTableSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.ladder import timed_pruning
 from edgekit.ladder.timed_pruning import LatencyPruning
 from edgekit.records import Candidate, Figure, Recipe, Record, Step, WidthTable
 from edgekit.target import load_target
-from edgekit.task import TaskSource
 
 RECIPE = Recipe(name="prune", precision="float32", steps=())
 TABLE = WidthTable(conditions={}, rows=(), base_s=1.0, float_s=1.0)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from edgekit.engine.specs import WidthFiles, WidthTableSpec
+from edgekit.engine.task_source import pickle_task
 from edgekit.engine.user_cache import cache_folder
 from edgekit.errors import DeviceError
 from edgekit.measure import width_table as stage
@@ -18,7 +19,7 @@ from edgekit.prune.latency.width_costs import TABLES, Store
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Recipe, Step, WidthTable
 from edgekit.target import load_target
-from edgekit.task import Task, pickle_task
+from edgekit.task import Task
 from edgekit.trace.model import export
 
 HOST = {"machine": "x86_64", "isa": "avx2", "emulated": "no", "cpu_model": "a CPU"}

@@ -12,10 +12,10 @@ from torch import nn
 import edgekit.techniques
 from edgekit import technique
 from edgekit.engine.specs import CompressSpec, Context
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import UserError
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Recipe, Step
-from edgekit.task import TaskSource
 from edgekit.techniques import _stage
 
 GUIDE = Path(__file__).parents[2] / "docs" / "extend" / "technique.md"

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from edgekit.engine.specs import Context, TraceSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import BudgetError, NotApplicable, UserError
 from edgekit.quant import program as programs
 from edgekit.quant.integer_regions import IntegerRegions, Layer
@@ -16,7 +17,7 @@ from edgekit.quant.knapsack import Choice, Costs
 from edgekit.quant.layer_counts import count_layers
 from edgekit.quant.layer_sensitivity import Sensitivity
 from edgekit.records import Budget, Candidate, LayerTime, LayerTimes, Quant, Recipe, Traced
-from edgekit.task import Task, TaskSource
+from edgekit.task import Task
 from edgekit.techniques import mixed, mixed_half, ptq
 from edgekit.techniques.mixed import Options
 from edgekit.trace.metric import score

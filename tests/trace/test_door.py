@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from edgekit.engine.specs import TraceSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import TaskError
 from edgekit.records import Interface, Traced
-from edgekit.task import Task, TaskSource
+from edgekit.task import Task
 from edgekit.trace import door, flat, structure
 from edgekit.trace.stage import trace
 

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from edgekit.engine.specs import TraceSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import ConversionError, EdgekitError, TaskError
 from edgekit.quant import program
 from edgekit.records import Traced
-from edgekit.task import TaskSource
 from edgekit.trace import stage as tracing
 
 SMALL = Path(__file__).parents[1] / "task_files" / "keras_small.py"
@@ -44,7 +44,7 @@ def test_a_function_that_returns_a_keras_model(traced: Traced) -> None:
 
 
 def test_a_keras_file_gives_the_same_answers(traced: Traced, tmp_path: Path) -> None:
-    from edgekit.task import load_task
+    from edgekit.engine.task_reference import load_task
 
     path = tmp_path / "net.keras"
     load_task(f"{SMALL}:task").model().save(path)

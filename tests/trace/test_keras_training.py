@@ -7,10 +7,10 @@ os.environ["KERAS_BACKEND"] = "torch"
 from pathlib import Path
 
 from edgekit.engine.specs import Context, TraceSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.quant import program as programs
 from edgekit.quant.layer_counts import count_layers
 from edgekit.records import Candidate, Quant, Recipe
-from edgekit.task import TaskSource
 from edgekit.techniques import qat
 from edgekit.trace.stage import trace
 

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from edgekit.engine.specs import TraceSpec
+from edgekit.engine.task_source import pickle_task
 from edgekit.errors import ConversionError, EdgekitError, MissingRuntime, TaskError
 from edgekit.records import Traced
-from edgekit.task import Checkpoint, Dim, Task, pickle_task
+from edgekit.task import Checkpoint, Dim, Task
 from edgekit.trace import model as tracing
 from edgekit.trace.sources import model_names, torch_file
 from edgekit.trace.stage import trace

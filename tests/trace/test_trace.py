@@ -9,10 +9,10 @@ import torch
 
 from edgekit.arrays import digest
 from edgekit.engine.specs import TraceSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import ConversionError, TaskError
 from edgekit.quant import program
 from edgekit.records import Macs, Traced
-from edgekit.task import TaskSource
 from edgekit.trace import recorder
 from edgekit.trace import stage as tracing
 from edgekit.trace.recorder import Recorder

@@ -11,12 +11,12 @@ from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.engine.specs import ProveSpec, RecheckSpec, TraceSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.golden import FLOAT_CAP_DB
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
 from edgekit.records import Artifact, Precision, TensorSpec, Traced, Verdict
-from edgekit.task import TaskSource
 from edgekit.trace.stage import trace
 from edgekit.verify.prove import load_backend, prove, recheck
 

@@ -9,8 +9,8 @@ from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.engine.specs import ProveSpec, TraceSpec
+from edgekit.engine.task_source import TaskSource
 from edgekit.records import Artifact, TensorSpec, Traced, Verdict
-from edgekit.task import TaskSource
 from edgekit.trace.stage import trace
 from edgekit.verify import prove as proving
 from edgekit.verify.prove import prove

@@ -20,8 +20,8 @@ import torch
 from torch.fx import GraphModule
 from torch.fx.traceback import annotate, preserve_node_meta
 
+from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, MissingRuntime, TaskError
-from edgekit.task import describe
 
 SUFFIX = ".keras"
 _KEY = "keras_layer"

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgekit.engine.user_code import describe
 from edgekit.errors import MissingRuntime, TaskError
-from edgekit.task import MODEL_NAMES, Checkpoint, describe
+from edgekit.task import MODEL_NAMES, Checkpoint
 from edgekit.trace.sources import torch_file
 
 ANY = "none"

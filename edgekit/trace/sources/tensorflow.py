@@ -17,9 +17,9 @@ import torchvision  # noqa: F401  before tensorflow, which crashes the process o
 # isort: split
 import tensorflow as tf
 
+from edgekit.engine.user_code import describe
 from edgekit.errors import TaskError
 from edgekit.records import TensorSpec
-from edgekit.task import describe
 from edgekit.trace.sources import state
 from edgekit.trace.sources.subject import Subject
 

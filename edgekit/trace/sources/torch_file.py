@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, TaskError
 from edgekit.quant import batching
-from edgekit.task import Checkpoint, describe
+from edgekit.task import Checkpoint
 
 ONE_SAMPLE = "edgekit_one_sample"  # an attribute of modules that take nothing but the batch of the example
 SUFFIXES = (".pt2", ".pt", ".pth", ".ts", ".torchscript", ".jit")
