@@ -55,6 +55,7 @@ class Context(Record):
         isa: The instruction-set level that will serve.
         times: The times of each layer in integers and in float, where the target's own kind of machine measured them.
         widths: What widths of layers cost there.
+        observed: The folder where the steps of a run keep what calibrating saw; "" keeps nothing. No result depends on it.
     """
 
     work: str
@@ -65,6 +66,7 @@ class Context(Record):
     seed: int = 0
     times: LayerTimes | None = None
     widths: WidthTable | None = None
+    observed: str = ""
 
 
 class LayerTimesSpec(Record):

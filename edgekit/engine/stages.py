@@ -35,6 +35,7 @@ R = TypeVar("R", bound=Record)
 CHECKPOINT = "checkpoint"  # in the folder of a stage that trains, as long as it does
 UNNAMED = Path("FOLDER")
 SHARED = "shared"  # the folder of what belongs to no single target
+OBSERVED = "observed"  # in it: what calibrating saw, for every step that would see the same
 
 
 def key(function: str, spec: Record) -> str:
@@ -98,6 +99,9 @@ class Stages:
         jobs: How many children may run at once.
         on_event: Is told of every event.
         limit_s: In place of each stage's own limit of wall time, in seconds; 0 is none.
+
+    Attributes:
+        observed: The folder of what calibrating saw.
     """
 
     def __init__(
@@ -105,6 +109,7 @@ class Stages:
     ) -> None:
         self._limit_s = limit_s
         self._work = work
+        self.observed = work / SHARED / OBSERVED
         self._on_event = on_event
         self._lock = threading.Lock()
         self._shared: dict[str, Any] = {}

@@ -10,6 +10,7 @@ from edgekit import technique
 from edgekit.engine.catalogue import BLAME, MEASURE, PROVE
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import BlameSpec, MeasureSpec, ProveSpec
+from edgekit.engine.stages import UNNAMED
 from edgekit.errors import (
     BudgetError,
     ChildCrash,
@@ -58,6 +59,11 @@ def _has_no_reference(candidate: Candidate) -> bool:
     integer would look like a wrong kernel.
     """
     return bool(candidate.saved_model or candidate.calibration) or candidate.scheme == "dynamic"
+
+
+def _content(artifact: Artifact) -> Artifact:
+    """An artifact as its bytes say it is, wherever it lies: its `sha256` names them."""
+    return msgspec.structs.replace(artifact, path="")
 
 
 class AttemptRunner:
@@ -164,7 +170,8 @@ class AttemptRunner:
                 promised_db=self._candidate.promised_db if self._candidate else (),
             )
 
-        return self._context.run(PROVE, spec)
+        content = msgspec.structs.replace(spec(UNNAMED), artifact=_content(artifact))
+        return self._context.run_once(PROVE, spec, content)
 
     def _changed_float(self) -> str:
         """Returns the float program of the artifact where steps changed what the float model computes; else ""."""
@@ -194,4 +201,7 @@ class AttemptRunner:
                 work=str(folder),
             )
 
-        return self._context.run(MEASURE, spec)
+        content = msgspec.structs.replace(
+            spec(UNNAMED), artifact=_content(artifact), baseline=_content(baseline)
+        )
+        return self._context.run_once(MEASURE, spec, content)

@@ -142,6 +142,7 @@ class ArtifactBuilder:
             isa=run.isa,
             seed=request.seed,
             times=times,
+            observed="" if folder == UNNAMED else str(self._context.stages.observed),
         )
         return CompressSpec(candidate=candidate, step=step, source=request.source, context=asked)
 

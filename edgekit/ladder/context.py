@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgekit.engine.catalogue import Stage
-from edgekit.engine.stages import Stages
+from edgekit.engine.stages import Stages, key
 from edgekit.engine.task_source import TaskSource
 from edgekit.records import Plan, Recipe, Record, StageTime, Traced
 from edgekit.target import Target
@@ -67,6 +67,25 @@ class RecipeContext:
         owner = "" if shared else self.target.name
         result, time = self.stages.run(stage, spec, target=owner, label=label, name=name)
         self.times.append(time)
+        return result
+
+    def run_once(self, stage: Stage[S, R], spec: Callable[[Path], S], content: S) -> R:
+        """Runs a stage as `run` does, or returns what one of this run gave that worked on the same content.
+
+        Args:
+            stage: What to run.
+            spec: Makes the spec for the folder of the stage.
+            content: The spec, with files named by what they hold.
+        """
+        ran: list[bool] = []
+
+        def make() -> R:
+            ran.append(True)
+            return self.run(stage, spec)
+
+        result = self.stages.once(key(stage.function, content), make)
+        if not ran:
+            self.note(f"{stage.name}: the bytes are those of an earlier file, what was found of it holds")
         return result
 
     def note(self, message: str) -> None:

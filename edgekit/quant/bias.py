@@ -24,7 +24,8 @@ class ChannelMean(torch.nn.Module):
     def __init__(self, axis: int) -> None:
         super().__init__()
         self.axis, self.count = axis, 0
-        self.total = torch.zeros((), dtype=torch.float64)
+        self.total: torch.Tensor
+        self.register_buffer("total", torch.zeros((), dtype=torch.float64))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the channel means of `x` to the running mean and returns `x` unchanged."""

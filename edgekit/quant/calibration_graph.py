@@ -42,14 +42,29 @@ def observing(prepared: GraphModule) -> GraphModule:
     return module
 
 
+def constant_observers(module: GraphModule) -> dict[Node, torch.nn.Module]:
+    """Maps calls to the observers that look at one stored tensor and at nothing else."""
+    observed = _observed(module)
+    seen = [*observed.values()]
+    return {
+        node: observer
+        for node, observer in observed.items()
+        if node.args[0].op == "get_attr" and seen.count(observer) == 1
+    }
+
+
+def observe_constants(module: GraphModule) -> list[Node]:
+    """Shows weights to their observers now; returns the calls of these observers, which then need not run."""
+    constant = constant_observers(module)
+    for node, observer in constant.items():
+        observer(tensors.read(module, str(node.args[0].target)))
+    return [*constant]
+
+
 def _observe_constants(module: GraphModule) -> None:
     """Shows weights to their observers now and takes these observers out of the graph."""
-    observed = _observed(module)
-    for node, observer in observed.items():
-        source = node.args[0]
-        if source.op == "get_attr" and list(observed.values()).count(observer) == 1:
-            observer(tensors.read(module, str(source.target)))
-            _bypass(node)
+    for node in observe_constants(module):
+        _bypass(node)
 
 
 def _observe_once(module: GraphModule) -> None:

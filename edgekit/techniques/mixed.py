@@ -80,7 +80,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         raise UserError("mixed needs a target with a [quant] table and the traced float model")
     start = time.perf_counter()
     settings = ptq.Options(estimator=options.estimator, batches=options.batches)
-    calibrated, trial = ptq.decided(candidate, task, settings, context.traced)
+    calibrated, trial = ptq.decided(candidate, task, settings, context)
     model = trial.model
     net = network(model)
     samples = simulate.spread(task.calibration or (), calibrated.like, calibrated.runs, options.samples)

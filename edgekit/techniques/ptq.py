@@ -17,6 +17,7 @@ the number of batches. It can lose accuracy in depthwise networks with wide chan
 (training) recovers.
 """
 
+import hashlib
 import time
 from functools import partial
 from pathlib import Path
@@ -37,10 +38,11 @@ from edgekit.quant.calibration_graph import observing
 from edgekit.quant.equalize import Equalized, equalize
 from edgekit.quant.fold import observed
 from edgekit.quant.layer_counts import count_layers
+from edgekit.quant.observations import observed_once
 from edgekit.quant.program import origin
 from edgekit.quant.quantizer import ProfileQuantizer
 from edgekit.quant.simulate import Simulation
-from edgekit.records import Candidate, FloatLayer, Settings, Traced
+from edgekit.records import Candidate, FloatLayer, Settings
 from edgekit.sparse.masks_of_program import is_sparse
 from edgekit.techniques._figures import noted
 from edgekit.techniques._ptq_trials import MOVED, Calibrated, Trial, choose
@@ -99,7 +101,7 @@ class _Float(NamedTuple):
 
 
 def calibrated(
-    candidate: Candidate, task: "Task", options: Options, traced: Traced | None = None
+    candidate: Candidate, task: "Task", options: Options, context: "Context | None" = None
 ) -> Calibrated:
     """Prepares the candidate's program for integers and runs the calibration batches through it.
 
@@ -107,33 +109,51 @@ def calibrated(
         candidate: The candidate.
         task: The task with its calibration batches.
         options: How ranges are found.
-        traced: The float model and its answers, if they are known.
+        context: Where it is done, if that is known.
 
     Raises:
         TaskError: The calibration batches do not fit.
         UserError: The candidate has no `quant`.
         ConversionError: The preparation changes what the float graph computes.
     """
-    return _calibrated(_float_graph(candidate, traced), candidate, task, options)
+    given = _float_graph(candidate, context)
+    return _calibrated(given, candidate, task, options, _place(candidate, options, context, "plain"))
 
 
 def equalized(
-    candidate: Candidate, task: "Task", options: Options, traced: Traced | None = None
+    candidate: Candidate, task: "Task", options: Options, context: "Context | None" = None
 ) -> tuple[Equalized, Calibrated | None]:
     """Does the same for the equalized graph, which is None if there are no layers to equalize."""
-    given = _float_graph(candidate, traced)
+    given = _float_graph(candidate, context)
     done = equalize(given.graph, given.before)
-    return done, _calibrated(given, candidate, task, options) if done.pairs else None
+    if not done.pairs:
+        return done, None
+    return done, _calibrated(
+        given, candidate, task, options, _place(candidate, options, context, "equalized")
+    )
 
 
-def _float_graph(candidate: Candidate, traced: Traced | None) -> _Float:
+def _place(candidate: Candidate, options: Options, context: "Context | None", graph: str) -> Path | None:
+    """Returns the file for what is observed, named by all that it depends on; None where the run keeps none."""
+    quant = candidate.quant
+    if context is None or not context.observed or quant is None:
+        return None
+    grid = (quant.activation_dtype, quant.symmetric_activations, quant.integer_io)
+    asked = (options.estimator, options.batches, options.bias_correction, options.skip)
+    name = hashlib.sha256(repr((candidate.program, graph, grid, asked)).encode()).hexdigest()[:16]
+    return Path(context.observed) / f"{name}.safetensors"
+
+
+def _float_graph(candidate: Candidate, context: "Context | None") -> _Float:
     """The program itself is released, and with it what folding replaces."""
     program = programs.load(candidate.program)
     graph, like = program.module(), programs.user_inputs(program)
-    return _Float(graph, like, proven.of_metric(graph, like, traced))
+    return _Float(graph, like, proven.of_metric(graph, like, None if context is None else context.traced))
 
 
-def _calibrated(given: _Float, candidate: Candidate, task: "Task", options: Options) -> Calibrated:
+def _calibrated(
+    given: _Float, candidate: Candidate, task: "Task", options: Options, place: Path | None
+) -> Calibrated:
     if candidate.quant is None:
         raise UserError("ptq needs a target with a [quant] table; this candidate has none")
     skip = tuple(part.strip() for part in options.skip.split(",") if part.strip())
@@ -142,17 +162,19 @@ def _calibrated(given: _Float, candidate: Candidate, task: "Task", options: Opti
     model = observed(given.graph, quantizer, given.before)
     given.before.demand(Simulation(model, rounds=False).run, "preparing for integers")
     watchers = bias.watch(model) if options.bias_correction == "auto" else []
-    batches, runs = calibrate(observing(model), task.calibration or (), given.like, options.batches)
+    batches, runs = observed_once(
+        model, place, lambda: calibrate(observing(model), task.calibration or (), given.like, options.batches)
+    )
     return Calibrated(model=model, watchers=watchers, like=given.like, batches=batches, runs=runs)
 
 
 def decided(
-    candidate: Candidate, task: "Task", options: Options, traced: Traced | None = None
+    candidate: Candidate, task: "Task", options: Options, context: "Context | None" = None
 ) -> tuple[Calibrated, Trial]:
     """Returns the calibrated graph with everything that measurably helps it: what `apply` converts."""
-    found = calibrated(candidate, task, options, traced)
+    found = calibrated(candidate, task, options, context)
     tries = _tries_equalizing(candidate, options)
-    other = partial(equalized, candidate, task, options, traced) if tries else None
+    other = partial(equalized, candidate, task, options, context) if tries else None
     return found, choose(found, task.calibration or (), other, options.rounding == "gptq")
 
 
@@ -177,7 +199,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         ConversionError: A step changes what the float graph computes.
     """
     start = time.perf_counter()
-    found, trial = decided(candidate, task, options, context.traced)
+    found, trial = decided(candidate, task, options, context)
     figures = {
         "calibration batches": (found.batches, "count"),
         "calibration runs": (found.runs, "count"),

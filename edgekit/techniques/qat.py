@@ -96,7 +96,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         raise TaskError(f"task {task.name!r} has no training data; qat needs Training(batches=..., loss=...)")
     start, work = time.perf_counter(), Path(context.work)
     settings = ptq.Options(estimator=options.estimator, batches=options.batches, skip=options.skip)
-    calibrated, trial = ptq.decided(candidate, task, settings, context.traced)
+    calibrated, trial = ptq.decided(candidate, task, settings, context)
     grids = fake.fake_quantize(trial.model)
     model = trainable(trial.model)
     masks = masks_of_zeros(candidate, model)

@@ -46,7 +46,7 @@ class Context:
         self.executed: list[
             tuple[str, str, bool]
         ] = []  # technique, program that it worked on, for all targets
-        self.stages = SimpleNamespace(once=lambda key, make: make())
+        self.stages = SimpleNamespace(once=lambda key, make: make(), observed="observed")
 
     def run(
         self,
