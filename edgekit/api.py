@@ -18,9 +18,11 @@ from edgekit.engine.events import Event, EventLog
 from edgekit.engine.families import TORCH
 from edgekit.engine.machine import jobs_at_once, machine_facts
 from edgekit.engine.output import check_output, output_folder
+from edgekit.engine.parts import GRAPH
 from edgekit.engine.reference_check import check_reference
 from edgekit.engine.specs import Inspected, Steps, TraceSpec
 from edgekit.engine.stage_cache import STAGES, StageCache
+from edgekit.engine.stage_times import TIMES, StageTimes
 from edgekit.engine.stages import Stages
 from edgekit.engine.task_source import TaskSource, pickle_task
 from edgekit.engine.user_cache import cache_folder
@@ -110,10 +112,12 @@ def deploy(
         request = msgspec.structs.replace(request, explore=explore)
         parts = _fingerprint(request)
         invalidate_if_changed(work, parts, log.note)
-        if cache:
-            _use_cache(stages, parts, log)
+        times = _use_cache(stages, parts, log) if cache else StageTimes()
         _raise_if_impossible(profiles, levels, budget, request)
-        results = _walk_all(profiles, levels, budget, request, stages)
+        try:
+            results = _walk_all(profiles, levels, budget, request, stages)
+        finally:
+            times.keep()
         _raise_if_nothing_converts(results)
         placed = [
             folders.place(result, target, request.traced, partial, stages.logs(target.name), log)
@@ -124,11 +128,16 @@ def deploy(
     return report
 
 
-def _use_cache(stages: Stages, parts: Mapping[str, str], log: EventLog) -> None:
+def _use_cache(stages: Stages, parts: Mapping[str, str], log: EventLog) -> StageTimes:
+    """Takes the stages of earlier runs, and what they took; returns where the times of this one go."""
+    times = StageTimes()
     try:
         stages.use(StageCache(cache_folder(STAGES)), parts)
+        times = StageTimes(cache_folder(TIMES))
     except OSError as error:
         log.note(f"no cache: {error}")
+    stages.learn(times, parts.get(GRAPH, ""))
+    return times
 
 
 def _walk_all(

@@ -1,5 +1,6 @@
 """The verb `cache`: what is kept of earlier runs."""
 
+import shutil
 import time
 
 import click
@@ -7,6 +8,7 @@ import click
 from edgekit.cli.options import json_option
 from edgekit.cli.printing import print_json
 from edgekit.engine.stage_cache import STAGES, StageCache
+from edgekit.engine.stage_times import TIMES
 from edgekit.engine.user_cache import cache_folder
 
 
@@ -39,6 +41,7 @@ def list_(as_json: bool) -> None:
 def clear(as_json: bool) -> None:
     """Remove all of it; the next export does everything itself."""
     gone = _stage_cache().shrink(0)
+    shutil.rmtree(cache_folder(TIMES), ignore_errors=True)
     freed = sum(entry.size_bytes for entry in gone)
     if as_json:
         print_json({"removed": len(gone), "freed_bytes": freed})

@@ -53,6 +53,7 @@ class Stage(Generic[S, R]):
         alone: It measures time: it has the machine to itself, a fresh interpreter, and none of the settings that make
             torch fast.
         family: Which frameworks it needs, see `edgekit.engine.families`.
+        usual_s: Seconds of wall time that it takes of a usual network, where none were kept.
         ignores: The parts of the run's fingerprint that its result does not depend on.
     """
 
@@ -62,6 +63,7 @@ class Stage(Generic[S, R]):
     result: type[R]
     limit_s: float = 2 * HOUR_S
     alone: bool = False
+    usual_s: float = 5.0
     family: Callable[[S], str] = lambda _spec: TORCH
     ignores: Callable[[S], tuple[str, ...]] = lambda _spec: ()
 

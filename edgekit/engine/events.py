@@ -20,6 +20,7 @@ class Event(Record):
         state: What happened: "started", "done", "reused", "failed" or "note".
         wall_s: How long an ended stage took, in seconds.
         message: The text of a note, or why the stage failed.
+        left_s: Seconds until the run has ended, where its stages were run before.
     """
 
     target: str
@@ -27,6 +28,7 @@ class Event(Record):
     state: str  # started | done | reused | failed | note
     wall_s: float | None = None
     message: str = ""
+    left_s: float | None = None
 
 
 class EventLog:

@@ -1,4 +1,4 @@
-"""Runs stages: at most so many children at once, none while something is being timed, equal work only once.
+"""Runs stages: at most so many children at once (`edgekit.engine.slots`), equal work only once.
 
 The folder of a stage is named by a key: the hash of its function and of its spec, without the folder itself. The
 paths in a spec lie in folders named so too, so that a key stands for all the content that went in. A folder that
@@ -10,7 +10,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,11 +21,14 @@ from edgekit.engine import process
 from edgekit.engine.catalogue import TRACE, Stage
 from edgekit.engine.child import LOG
 from edgekit.engine.events import Event
+from edgekit.engine.expected import Ahead, Expected
 from edgekit.engine.identity import TRACE as TRACED
 from edgekit.engine.identity import Places, of_stage
 from edgekit.engine.machine import machine_facts
+from edgekit.engine.slots import Slots
 from edgekit.engine.specs import TraceSpec
 from edgekit.engine.stage_cache import StageCache
+from edgekit.engine.stage_times import StageTimes
 from edgekit.records import Record, StageTime, Traced
 
 S = TypeVar("S", bound=Record)
@@ -47,48 +50,6 @@ def key(function: str, spec: Record) -> str:
     """
     plain = [function, msgspec.to_builtins(spec)]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
-
-
-class Slots:
-    """The room for children on this host: they share it, and a measurement has it alone.
-
-    Args:
-        jobs: How many children may run at once.
-    """
-
-    def __init__(self, jobs: int) -> None:
-        self._free = self._jobs = jobs
-        self._waiting = 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        """Waits for a free slot and holds it."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._free > 0 and self._waiting == 0)
-            self._free -= 1
-        try:
-            yield
-        finally:
-            self._release(1)
-
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Waits until nothing else runs and holds all slots; no new child starts while it waits."""
-        with self._changed:
-            self._waiting += 1
-            self._changed.wait_for(lambda: self._free == self._jobs)
-            self._waiting -= 1
-            self._free = 0
-        try:
-            yield
-        finally:
-            self._release(self._jobs)
-
-    def _release(self, count: int) -> None:
-        with self._changed:
-            self._free += count
-            self._changed.notify_all()
 
 
 class Stages:
@@ -120,7 +81,9 @@ class Stages:
         self._cache: StageCache | None = None
         self._parts: Mapping[str, str] = {}
         self._machine: Mapping[str, str] = {}
-        self.slots = Slots(jobs)
+        self._jobs = jobs
+        self._slots = Slots(jobs)
+        self._expected = Expected(jobs, StageTimes())
 
     def run(
         self,
@@ -130,6 +93,7 @@ class Stages:
         target: str = "",
         label: str = "",
         name: str = "",
+        asker: str = "",
     ) -> tuple[R, StageTime]:
         """Runs one stage in a child process when the machine has room, or returns what it left when it ran before.
 
@@ -139,6 +103,7 @@ class Stages:
             target: Whose stage it is; empty is work that all targets share.
             label: What events call it; empty is the stage's name.
             name: What the folder is called, before the key; empty is the stage's name.
+            asker: The target that waits for it, where that is not `target`.
 
         Returns:
             The result, and what it took.
@@ -151,9 +116,10 @@ class Stages:
         identity = self._identity(stage, spec(UNNAMED), folder)
         found = self._found(stage, label, folder, identity)
         if found is not None:
-            self._on_event(Event(target=target, stage=label, state="reused", wall_s=found[1].wall_s))
+            self._expected.ended(target, label, None)
+            self._tell(target, label, "reused", found[1].wall_s)
             return found
-        made = self._fresh(stage, spec(folder), folder, target, label)
+        made = self._fresh(stage, spec(folder), folder, target, label, asker or target)
         if self._cache is not None and identity is not None:
             self._cache.keep(identity, folder, self._places, label)
         return made
@@ -166,6 +132,19 @@ class Stages:
             parts: The fingerprint of this run.
         """
         self._cache, self._parts, self._machine = cache, parts, machine_facts()
+
+    def learn(self, times: StageTimes, model: str) -> None:
+        """Takes what stages took in earlier runs from now on.
+
+        Args:
+            times: What they took; this run's figures go there, too.
+            model: What the model is known by there.
+        """
+        self._expected = Expected(self._jobs, times, model)
+
+    def expect(self, target: str, path: Sequence[Ahead]) -> None:
+        """Says what a target will go through next: the longest path comes first."""
+        self._expected.path(target, path)
 
     def _identity(self, stage: Stage[S, R], spec: S, folder: Path) -> str | None:
         if self._cache is None:
@@ -191,7 +170,7 @@ class Stages:
         folder = self._work / SHARED / "trace"
         self._use("", folder)
         self._places.know(folder, TRACED)
-        return self._fresh(TRACE, spec(folder), folder, "", "trace")
+        return self._fresh(TRACE, spec(folder), folder, "", "trace", "")
 
     def stop(self) -> None:
         """Ends every child, and prevents any stage that was to follow."""
@@ -209,12 +188,14 @@ class Stages:
             self._used.append((target, folder))
 
     def _fresh(
-        self, stage: Stage[S, R], spec: S, folder: Path, target: str, label: str
+        self, stage: Stage[S, R], spec: S, folder: Path, target: str, label: str, asker: str
     ) -> tuple[R, StageTime]:
-        room = self.slots.alone if stage.alone else self.slots.shared
-        with room(), self._told(target, label):
+        room = self._slots.alone if stage.alone else self._slots.shared
+        with room(self._expected.left_s(asker)), self._told(target, label):
             _clear(folder)
-            return process.run(stage, spec, folder, label=label, stop=self._stop, limit_s=self._limit_s)
+            made = process.run(stage, spec, folder, label=label, stop=self._stop, limit_s=self._limit_s)
+            self._expected.ended(target, label, made[1].wall_s)
+            return made
 
     def once(self, key: str, make: Callable[[], R]) -> R:
         """Returns the value of `make`, called by the first who asks for `key`; a failure is raised for everyone."""
@@ -238,15 +219,20 @@ class Stages:
     @contextmanager
     def _told(self, target: str, stage: str) -> Iterator[None]:
         started = time.perf_counter()
-        self._on_event(Event(target=target, stage=stage, state="started"))
+        self._tell(target, stage, "started")
         try:
             yield
         except Exception as error:
-            self._on_event(
-                Event(target=target, stage=stage, state="failed", wall_s=_since(started), message=str(error))
-            )
+            self._tell(target, stage, "failed", _since(started), str(error))
             raise
-        self._on_event(Event(target=target, stage=stage, state="done", wall_s=_since(started)))
+        self._tell(target, stage, "done", _since(started))
+
+    def _tell(
+        self, target: str, stage: str, state: str, wall_s: float | None = None, message: str = ""
+    ) -> None:
+        left_s = self._expected.whole_left_s()
+        event = Event(target=target, stage=stage, state=state, wall_s=wall_s, message=message, left_s=left_s)
+        self._on_event(event)
 
 
 def _clear(folder: Path) -> None:

@@ -12,6 +12,7 @@ from edgekit.engine.machine import machine_facts
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, LayerTimesSpec, SavedModel, SavedModelSpec
 from edgekit.engine.stages import UNNAMED, key
 from edgekit.ladder.context import RecipeContext
+from edgekit.ladder.path import export_label
 from edgekit.ladder.timed_pruning import LatencyPruning
 from edgekit.records import (
     Artifact,
@@ -186,5 +187,5 @@ class ArtifactBuilder:
             lowered = msgspec.structs.replace(candidate, free=free_axes(self._context.request.traced, target))
             return ExportSpec(candidate=lowered, target=target, folder=str(folder))
 
-        label = f"export {candidate.recipe.precision} {target.format}"
+        label = export_label(candidate.recipe.precision, target)
         return self._context.run(EXPORT, spec, label=label, name=f"export-{target.format}", shared=shared)

@@ -65,7 +65,9 @@ class RecipeContext:
             shared: Whether its result belongs to no single target.
         """
         owner = "" if shared else self.target.name
-        result, time = self.stages.run(stage, spec, target=owner, label=label, name=name)
+        result, time = self.stages.run(
+            stage, spec, target=owner, label=label, name=name, asker=self.target.name
+        )
         self.times.append(time)
         return result
 

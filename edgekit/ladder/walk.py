@@ -10,6 +10,7 @@ from edgekit.ladder import feasibility, pareto, selection
 from edgekit.ladder.attempt import AttemptRunner
 from edgekit.ladder.context import RecipeContext, RunRequest
 from edgekit.ladder.gate import LITTLE_GAIN, PROMISE
+from edgekit.ladder.path import path_of
 from edgekit.ladder.planner import plan
 from edgekit.records import (
     Artifact,
@@ -63,6 +64,7 @@ def walk(
             stages.note(target.name, f"{recipe.name} left out: {reason}")
             left_out.append(Skipped(technique=recipe.name, reason=reason))
             continue
+        stages.expect(target.name, path_of(recipe, target))
         runner = AttemptRunner(RecipeContext(target, ladder, recipe, request, stages), attempts)
         attempts.append(runner.run())
         baseline = runner.baseline or baseline
@@ -73,6 +75,7 @@ def walk(
         stages.note(target.name, f"{recipe.name}: {'; '.join(attempts[-1].decision.reasons)}")
         if attempts[-1].decision.accepted and not request.explore and not _under_another_name(attempts[-1]):
             break
+    stages.expect(target.name, ())
     shipped = selection.to_ship(attempts)
     return TargetReport(
         target=target.name,
