@@ -24,17 +24,17 @@ calibration inputs. CPU seconds: half a minute for EfficientNet-Lite0, three for
 """
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch.fx import GraphModule, Node
 
 from edgekit.quant import rules, tensors
 from edgekit.quant.calibrate import Batch
+from edgekit.quant.least_squares import DAMPING, damped, gptq, repaired
+from edgekit.quant.patches import LINEAR, Moments, patches
 from edgekit.quant.program import calls
 from edgekit.quant.simulate import Simulation, layer_by_layer, live_bytes
 from edgekit.records import Record
@@ -44,14 +44,6 @@ log = logging.getLogger("edgekit")
 SAMPLES = 64
 FEWEST = 8
 MEMORY_BYTES = 512 << 20  # what the activations between two layers may take: it limits the samples
-POSITIONS = 256  # patches taken of one sample, evenly spread
-DAMPING = 0.1  # times the mean diagonal of H, added when rounding: few samples leave small directions open
-DAMPINGS = (0.01, 0.1, 1.0, 10.0)  # tried for T
-BLOCK = 64  # columns that are rounded before the error moves on to the rest
-
-Pair = tuple[torch.Tensor, torch.Tensor]
-
-LINEAR = torch.ops.aten.linear.default
 
 
 class Rounded(Record):
@@ -66,47 +58,6 @@ class Rounded(Record):
     layers: int
     changed: int
     weights: int
-
-
-class Moments:
-    """Running sums over patches x (float) and y (integer model), both [G, D, n], of G groups."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.sum_x = self.sum_y = self.sum_yy = self.sum_ey = torch.zeros(())
-
-    def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Adds the patches of a few samples, [G, D, n] each."""
-        self.count += x.shape[2]
-        self.sum_x, self.sum_y = self.sum_x + x.sum(2), self.sum_y + y.sum(2)
-        self.sum_yy = self.sum_yy + y @ y.transpose(1, 2)
-        self.sum_ey = self.sum_ey + (x - y) @ y.transpose(1, 2)
-
-    def __add__(self, other: "Moments") -> "Moments":
-        total = Moments()
-        for name, value in vars(self).items():
-            setattr(total, name, value + getattr(other, name))
-        return total
-
-    def means(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the means of x and y, [G, D] each."""
-        return self.sum_x.double() / self.count, self.sum_y.double() / self.count
-
-    def spread(self, centred: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns the second moments of y, and of (x - y) with y.
-
-        Args:
-            centred: Whether they are taken around the means.
-
-        Returns:
-            (H, C), [G, D, D] each.
-        """
-        hessian, cross = self.sum_yy.double() / self.count, self.sum_ey.double() / self.count
-        if centred:
-            x, y = self.means()
-            hessian = hessian - y[:, :, None] * y[:, None]
-            cross = cross - (x - y)[:, :, None] * y[:, None]
-        return hessian, cross
 
 
 @torch.no_grad()
@@ -193,112 +144,6 @@ def _round(
         tensors.write(prepared, bias[0], (stored[bias[0]].double() + shift.flatten()).float())
     nearest = (weight / scale).round().clamp(observer.quant_min, observer.quant_max)
     return int((integers != nearest).sum())
-
-
-def repaired(weight: torch.Tensor, halves: Sequence[Pair], both: Pair) -> torch.Tensor:
-    """Computes T, the weight of least squares, at the best damping.
-
-    That is the damping with which each half of the samples best predicts the other.
-
-    Args:
-        weight: The float weight, [G, O, D].
-        halves: The moments of each half of the samples.
-        both: The moments of all samples.
-
-    Returns:
-        T; the weight itself where no damping does better.
-    """
-    losses = {math.inf: 0.0}
-    for damping in DAMPINGS:
-        changes = [_change(weight, half, damping) for half in halves]
-        losses[damping] = sum(
-            _loss(weight, change, other) for change, other in zip(changes, reversed(halves), strict=True)
-        )
-    best = min(losses, key=lambda damping: losses[damping])
-    return weight if best == math.inf else weight + _change(weight, both, best)
-
-
-def _change(weight: torch.Tensor, moments: Pair, damping: float) -> torch.Tensor:
-    hessian, cross = moments
-    factor = torch.linalg.cholesky(damped(hessian, damping))
-    return torch.cholesky_solve((weight @ cross).transpose(1, 2), factor).transpose(1, 2)
-
-
-def _loss(weight: torch.Tensor, change: torch.Tensor, moments: Pair) -> float:
-    """Returns E |W x - (W + change) y|^2, less what no change would leave."""
-    hessian, cross = moments
-    return float((change * (change @ hessian - 2 * weight @ cross)).sum())
-
-
-def gptq(target: torch.Tensor, hessian: torch.Tensor, low: int, high: int) -> torch.Tensor:
-    """Rounds `target` column by column, moving each error onto the columns that are not yet rounded.
-
-    Args:
-        target: The weight in steps of its scale, [G, O, D].
-        hessian: H, [G, D, D].
-        low: The lowest integer allowed.
-        high: The highest integer allowed.
-
-    Returns:
-        Integers Q [G, O, D] near `target` with a small tr((Q - target) H (Q - target)^T).
-    """
-    order = hessian.diagonal(dim1=1, dim2=2).argsort(1, descending=True)
-    rows = order[:, None].expand_as(target)
-    hessian = hessian.gather(1, order[:, :, None].expand_as(hessian))
-    hessian = hessian.gather(2, order[:, None].expand_as(hessian))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(hessian))
-    factor = torch.linalg.cholesky(inverse, upper=True)
-    left = target.gather(2, rows)
-    integers = torch.empty_like(left)
-    for start in range(0, left.shape[2], BLOCK):
-        stop = min(start + BLOCK, left.shape[2])
-        errors = torch.empty_like(left[:, :, start:stop])
-        for j in range(start, stop):
-            integers[:, :, j] = left[:, :, j].round().clamp(low, high)
-            error = (left[:, :, j] - integers[:, :, j]) / factor[:, None, j, j]
-            left[:, :, j:stop] -= error[:, :, None] * factor[:, None, j, j:stop]
-            errors[:, :, j - start] = error
-        left[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
-    return torch.empty_like(integers).scatter(2, rows, integers)
-
-
-def patches(layer: Node, x: torch.Tensor, weight: torch.Size) -> torch.Tensor:
-    """Returns what a layer multiplies its weight with.
-
-    Args:
-        layer: The node of the layer.
-        x: Its input.
-        weight: The shape of its weight.
-
-    Returns:
-        [G, D, n], with n at most POSITIONS for each sample.
-    """
-    if layer.target is LINEAR:
-        rows = x.reshape(-1, x.shape[-1])
-        return rows[:: math.ceil(len(rows) / (POSITIONS * x.shape[0]))].T[None]
-    rank = rules.conv_rank(layer)
-    full = [*layer.args, *[None, [1], [0], [1], 1][len(layer.args) - 2 :]]
-    stride, padding, dilation = ([int(v) for v in (list(s) * rank)[:rank]] for s in full[3:6])
-    x = F.pad(x, [p for p in reversed(padding) for _ in (0, 1)])
-    kernel = list(weight[2:])
-    if rank == 1:
-        x, kernel, stride, dilation = x[:, :, None], [1, *kernel], [1, *stride], [1, *dilation]
-    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    sizes = [(n - span) // s + 1 for n, span, s in zip(x.shape[2:], spans, stride, strict=True)]
-    thin = max(1.0, math.prod(sizes) / POSITIONS) ** (1 / rank)
-    every = [min(n, math.ceil(thin)) for n in sizes]
-    first = [s * (e // 2) for s, e in zip(stride, every, strict=True)]
-    x = x[:, :, first[0] :, first[1] :]
-    found = F.unfold(x, kernel, dilation, 0, [s * e for s, e in zip(stride, every, strict=True)])
-    groups = int(full[6])
-    return found.reshape(x.shape[0], groups, -1, found.shape[2]).permute(1, 2, 0, 3).flatten(2)
-
-
-def damped(hessian: torch.Tensor, damping: float) -> torch.Tensor:
-    """Adds `damping` times the mean diagonal of `hessian` [G, D, D] to its diagonal; the identity where it is zero."""
-    mean = hessian.diagonal(dim1=1, dim2=2).mean(1)
-    added = torch.where(mean > 0, damping * mean, torch.ones_like(mean))
-    return hessian + added[:, None, None] * torch.eye(hessian.shape[1], dtype=hessian.dtype)
 
 
 def stored_paths(layer: Node) -> list[str]:

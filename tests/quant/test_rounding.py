@@ -9,7 +9,7 @@ from quant_nets import build, quant, traced
 from torch import nn
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-from edgekit.quant import bias, rounding, tensors
+from edgekit.quant import bias, least_squares, patches, rounding, tensors
 from edgekit.quant import program as programs
 from edgekit.quant.calibrate import calibrate
 from edgekit.quant.quantizer import ProfileQuantizer
@@ -45,14 +45,14 @@ def test_patches_times_weights_is_the_layer(name: str, monkeypatch: pytest.Monke
     make, shape = LAYERS[name]
     model, x = make(), torch.randn(shape)
     (layer,) = layers(prepared(model, [x]))
-    found = rounding.patches(layer, x, model.weight.shape)
+    found = patches.patches(layer, x, model.weight.shape)
     rows = model.weight.reshape(found.shape[0], -1, found.shape[1]) @ found + model.bias.view(
         found.shape[0], -1, 1
     )
     outputs = model(x).movedim(-1 if name.startswith("linear") else 1, 0).flatten(1)
     torch.testing.assert_close(rows.flatten(0, 1), outputs)
-    monkeypatch.setattr(rounding, "POSITIONS", 4)
-    few = rounding.patches(layer, x, model.weight.shape)
+    monkeypatch.setattr(patches, "POSITIONS", 4)
+    few = patches.patches(layer, x, model.weight.shape)
     assert few.shape[:2] == found.shape[:2] and few.shape[2] <= 4 * len(x)
     columns = {tuple(column) for column in found.flatten(0, 1).T.tolist()}
     assert all(tuple(column) in columns for column in few.flatten(0, 1).T.tolist())
@@ -70,7 +70,7 @@ def test_gptq_comes_near_the_best_of_all_roundings() -> None:
         mix = torch.randn(4, 40, dtype=torch.float64) + 2 * torch.randn(1, 40, dtype=torch.float64)
         hessian, target = (mix @ mix.T)[None] / 40, torch.randn(1, 1, 4, dtype=torch.float64) * 2
         ups = [target.floor() + torch.tensor(up).view(1, 1, 4) for up in product((0, 1), repeat=4)]
-        tried = [target.round(), rounding.gptq(target, hessian, -7, 7)]
+        tried = [target.round(), least_squares.gptq(target, hessian, -7, 7)]
         best = min(loss(integers, target, hessian) for integers in ups)
         totals += torch.tensor([*(loss(integers, target, hessian) for integers in tried), best])
     nearest, found, best = totals.tolist()
@@ -79,7 +79,7 @@ def test_gptq_comes_near_the_best_of_all_roundings() -> None:
 
 def test_gptq_stays_on_the_grid_and_rounds_to_nearest_where_inputs_are_independent() -> None:
     target = torch.tensor([[[0.4, -0.6, 9.9, -9.9]]], dtype=torch.float64)
-    found = rounding.gptq(target, torch.eye(4, dtype=torch.float64)[None], -7, 7)
+    found = least_squares.gptq(target, torch.eye(4, dtype=torch.float64)[None], -7, 7)
     assert found.tolist() == [[[0, -1, 7, -7]]]
 
 
@@ -178,9 +178,9 @@ def test_samples_follow_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rounding.samples_within(graph) == rounding.FEWEST
 
 
-def moments(x: torch.Tensor, y: torch.Tensor) -> list[rounding.Moments]:
+def moments(x: torch.Tensor, y: torch.Tensor) -> list[patches.Moments]:
     """Of the even and the odd samples of [1, D, n]."""
-    halves = [rounding.Moments(), rounding.Moments()]
+    halves = [patches.Moments(), patches.Moments()]
     for index, half in enumerate(halves):
         half.add(x[:, :, index::2], y[:, :, index::2])
     return halves
@@ -192,7 +192,7 @@ def test_the_target_takes_back_what_earlier_layers_did() -> None:
     mixed = torch.eye(6) + 0.2 * torch.randn(6, 6)
     first, second = moments(mixed @ y + 3, y)  # x = M y + 3
     pairs = [half.spread(True) for half in (first, second)]
-    target = rounding.repaired(weight, pairs, (first + second).spread(True))
+    target = least_squares.repaired(weight, pairs, (first + second).spread(True))
     torch.testing.assert_close(target, weight @ mixed.double(), rtol=0, atol=0.05)
 
 
@@ -201,5 +201,5 @@ def test_the_target_is_the_weight_where_one_half_does_not_predict_the_other() ->
     y, weight = torch.randn(1, 40, 24), torch.randn(1, 3, 40, dtype=torch.float64)
     first, second = moments(y + torch.randn(y.shape), y)
     pairs = [half.spread(True) for half in (first, second)]
-    target = rounding.repaired(weight, pairs, (first + second).spread(True))
+    target = least_squares.repaired(weight, pairs, (first + second).spread(True))
     assert float((target - weight).abs().max()) < 0.1 * float(weight.abs().max())
