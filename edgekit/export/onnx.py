@@ -29,8 +29,9 @@ from edgekit.export import _onnx_integers as integers
 from edgekit.export import _onnx_passes as passes
 from edgekit.export import _onnx_tables as tables
 from edgekit.export._onnx_errors import conversion_error
-from edgekit.quant import free as frees
 from edgekit.quant import program as programs
+from edgekit.quant.free_axes import named
+from edgekit.quant.freeing import freed
 from edgekit.records import Artifact, Candidate, FreeAxes, Precision, TensorSpec
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     folded = programs.fold_weights(program) if programs.is_quantized(program) else program
     loose, doubts = _freed(folded, candidate.free)
     if loose is not None:
-        inputs, outputs = frees.named(inputs, outputs, candidate.free)
+        inputs, outputs = named(inputs, outputs, candidate.free)
     names = [spec.name for spec in inputs], [spec.name for spec in outputs]
     model = _convert(folded if loose is None else loose, *names)
     if loose is not None:
@@ -120,7 +121,7 @@ def _freed(
     try:
         if free.reason:
             raise ConversionError(free.reason)
-        return frees.freed(program, free), ()
+        return freed(program, free), ()
     except ConversionError as error:
         if not all(axis.default for axis in free.axes):
             raise

@@ -33,7 +33,7 @@ GROWS = 2
 _SAME = rules.known(
     "lift_fresh_copy.default", "clone.default", "detach.default", "alias.default", "contiguous.default"
 )
-FREE = "of a free length"  # key of a node's meta (`edgekit.quant.free`)
+FREE = "of a free length"  # key of a node's meta (`edgekit.quant.free_arguments`)
 _RANDOM = torch.Tag.nondeterministic_seeded
 
 

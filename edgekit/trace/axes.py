@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from edgekit.errors import ConversionError, TaskError
-from edgekit.quant import free as frees
+from edgekit.quant import free_arguments, free_axes
 from edgekit.records import FreeAxes, FreeAxis, TensorSpec
 from edgekit.task import Dim, Task
 from edgekit.trace.sources import keras
@@ -97,16 +97,18 @@ def _both(known: FreeAxis, other: FreeAxis) -> FreeAxis:
 
 
 def _looked_at(model: torch.nn.Module, examples: tuple[torch.Tensor, ...], asked: FreeAxes) -> FreeAxes:
-    given = frees.stretched(examples, asked, frees.tracing_lengths(asked))
+    given = free_axes.stretched(examples, asked, free_axes.tracing_lengths(asked))
     try:
         with keras.layers_named(model):
-            program = torch.export.export(model, given, dynamic_shapes=frees.dims_of(asked))
+            program = torch.export.export(model, given, dynamic_shapes=free_axes.dims_of(asked))
     except (TaskError, ConversionError):
         raise
     except Exception as error:  # torch raises many kinds
-        raise ConversionError(frees.fixed_sentence(error, asked)) from error
+        raise ConversionError(free_axes.fixed_sentence(error, asked)) from error
     return msgspec.structs.replace(
-        asked, arguments=frees.written_down(program, asked), outputs=frees.outputs_of(program, asked)
+        asked,
+        arguments=free_arguments.written_down(program, asked),
+        outputs=free_arguments.outputs_of(program, asked),
     )
 
 
@@ -149,7 +151,7 @@ def proofs(
     """
     found: dict[str, np.ndarray] = {}
     for number, each in enumerate(lengths(free, inputs)):
-        given = frees.stretched(samples, free, each)
+        given = free_axes.stretched(samples, free, each)
         with torch.no_grad():
             answers = call(*(x.clone() for x in given))
         found |= {f"input_{i}_{number}": x.numpy() for i, x in enumerate(given)}

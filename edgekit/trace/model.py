@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, EdgekitError, TaskError
 from edgekit.quant import prepare, prepare_keras, proven
-from edgekit.quant.free import mark
+from edgekit.quant.free_arguments import mark
 from edgekit.records import FreeAxes
 from edgekit.task import MODEL_NAMES, Checkpoint, Task
 from edgekit.trace import untraced

@@ -1,0 +1,70 @@
+"""Free axes as torch.export takes them: their limits, inputs of such lengths, and what torch says against one."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import torch
+from torch.export import Dim
+
+from edgekit.quant.size_texts import identifier
+from edgekit.records import FreeAxes, TensorSpec
+
+MOST = 1 << 20  # of an axis without a limit of its own, as torch wants one
+
+
+def dims_of(free: FreeAxes) -> tuple[dict[int, Any] | None, ...]:
+    """Returns the axes of each input as torch.export takes them."""
+    made = {
+        axis.name: Dim(identifier(axis.name), min=axis.least, max=axis.most or MOST) for axis in free.axes
+    }
+    return tuple({int(i): made[name] for i, name in axes.items()} or None for axes in free.inputs)
+
+
+def stretched(
+    tensors: Sequence[torch.Tensor], free: FreeAxes, lengths: Mapping[str, int]
+) -> tuple[torch.Tensor, ...]:
+    """Repeats and cuts inputs until their free axes have these lengths."""
+    found = []
+    for tensor, axes in zip(tensors, free.inputs, strict=True):
+        for number, name in axes.items():
+            axis, wanted = int(number), lengths[name]
+            index = torch.arange(wanted) % tensor.shape[axis]
+            tensor = tensor.index_select(axis, index)
+        found.append(tensor.contiguous())
+    return tuple(found)
+
+
+def tracing_lengths(free: FreeAxes) -> dict[str, int]:
+    """Returns lengths that torch takes for free ones: it takes 0 and 1 for constants."""
+    return {axis.name: min(max(2, axis.example), axis.most or MOST) for axis in free.axes}
+
+
+def named(
+    inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], free: FreeAxes | None
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Returns the descriptions of inputs and outputs with their free axes."""
+    if free is None:
+        return inputs, outputs
+    sides = (inputs, free.inputs), (outputs, free.outputs)
+    found = [
+        tuple(msgspec.structs.replace(s, free=axes) for s, axes in zip(specs, places, strict=True))
+        for specs, places in sides
+    ]
+    return found[0], found[1]
+
+
+def fixed_sentence(error: Exception, free: FreeAxes) -> str:
+    """Says which axis torch found fixed, or limited."""
+    text = " ".join(str(error).split())
+    limited = re.search(r"(\w+) = Dim\('\w+', ([^)]*)\)", text)
+    if limited:
+        return f'the axis {limited[1]} has limits in the model: ek.Dim("{limited[1]}", {limited[2]}) has them'
+    constant = re.search(
+        r"marked (\w+) as dynamic but your code specialized it to be a constant \((\d+)\)", text
+    )
+    if constant:
+        return f"the axis {constant[1]} cannot be free: the model fixes it at {constant[2]}"
+    names = [axis.name for axis in free.axes if identifier(axis.name) in text] or [a.name for a in free.axes]
+    return f"the axis {', '.join(names)} cannot be free: {text[:300]}"

@@ -1,0 +1,135 @@
+"""A program of fixed shapes becomes one whose batch or length is chosen with every call.
+
+The lengths that `edgekit.quant.free_arguments` wrote down of the user's model are put back into the operators of a finished
+candidate when it is lowered (`freed`). torch.export then proves that no shape is fixed any more; that the answers are right, the
+verify stage proves at the shortest, the longest and two lengths between.
+
+Cost: one more torch.export a model, and one a file.
+"""
+
+import ast
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from edgekit.errors import ConversionError
+from edgekit.quant import batching
+from edgekit.quant.free_arguments import SHAPE, matched
+from edgekit.quant.free_axes import dims_of, fixed_sentence, stretched, tracing_lengths
+from edgekit.quant.program import origin
+from edgekit.quant.size_texts import computed, identifier
+from edgekit.records import FreeAxes
+
+log = logging.getLogger("edgekit")
+
+_STATEFUL = ("aten.lstm", "aten.gru", "aten.rnn")
+_SIZED = (torch.ops.aten.view.default, torch.ops.aten.reshape.default, torch.ops.aten.expand.default)
+
+
+def freed(program: ExportedProgram, free: FreeAxes) -> ExportedProgram:
+    """Returns the program with its axes free.
+
+    Raises:
+        ConversionError: An operator fixes a length.
+    """
+    module = batching.copied(program.module())
+    like = _inputs(module)
+    sizes = _size_nodes(module, free)
+    pairs = matched(module, free.arguments)
+    for node, argument in pairs:
+        for place, text in argument.free.items():
+            if place != SHAPE:
+                _put(module, node, place, text, sizes)
+    _batch_of_the_rest(module, {id(node) for node, _ in pairs}, free, sizes)
+    _check_states(module)
+    module.recompile()
+    examples = stretched(like, free, tracing_lengths(free))
+    try:
+        found = torch.export.export(module, examples, dynamic_shapes=dims_of(free), strict=False)
+        with (
+            torch.no_grad()
+        ):  # a state of zeros that was stored for one sample passes the tracing, not the run
+            found.module()(*examples)
+        return found
+    except Exception as error:  # torch raises many kinds: constraints, guards, shapes
+        log.info("axes stay fixed: %s", error)
+        raise ConversionError(fixed_sentence(error, free)) from error
+
+
+def _check_states(module: GraphModule) -> None:
+    """Checks the first states of recurrent layers: with one of a single sample beside several, torch's kernels write beside memory.
+
+    Raises:
+        ConversionError: A state of zeros was stored for one sample.
+    """
+    moving = set[Node]()
+    for node in module.graph.nodes:
+        if node.op == "placeholder" or any(source in moving for source in node.all_input_nodes):
+            moving.add(node)
+        if not str(node.target).startswith(_STATEFUL):
+            continue
+        states = node.args[1] if isinstance(node.args[1], list | tuple) else [node.args[1]]
+        if node.args[0] in moving and any(state not in moving for state in states):
+            raise ConversionError(
+                f"the first state of {origin(node) or 'a recurrent layer'} is stored for one sample; name the axis in "
+                "Task(dynamic=...), so that it is made anew for each number of samples"
+            )
+
+
+def _inputs(module: GraphModule) -> tuple[torch.Tensor, ...]:
+    values = [node.meta["val"] for node in module.graph.nodes if node.op == "placeholder"]
+    return tuple(torch.zeros([int(d) for d in v.shape], dtype=v.dtype) for v in values)
+
+
+def _size_nodes(module: GraphModule, free: FreeAxes) -> dict[str, Node]:
+    """Adds one node an axis, which tells its length."""
+    inputs = [node for node in module.graph.nodes if node.op == "placeholder"]
+    last, found = inputs[-1], dict[str, Node]()
+    for node, axes in zip(inputs, free.inputs, strict=True):
+        for number, name in axes.items():
+            if name not in found:
+                with module.graph.inserting_after(last):
+                    size = module.graph.call_function(torch.ops.aten.sym_size.int, (node, int(number)))
+                found[name] = last = size
+    return {identifier(name): node for name, node in found.items()}
+
+
+def _put(module: GraphModule, node: Node, place: str, text: str, sizes: Mapping[str, Node]) -> None:
+    """Writes a size of the axes in the place of a number."""
+    key, _, index = place.partition(".")
+    with module.graph.inserting_before(node):
+        size = computed(
+            ast.parse(text, mode="eval").body,
+            sizes,
+            lambda function, a, b: module.graph.call_function(function, (a, b)),
+        )
+    args, kwargs = list(node.args), dict(node.kwargs)
+    holder: Any = args if key.isdigit() else kwargs
+    at: Any = int(key) if key.isdigit() else key
+    if index:
+        values = list(holder[at])
+        values[int(index)] = size
+        holder[at] = values
+    else:
+        holder[at] = size
+    node.args, node.kwargs = tuple(args), kwargs
+
+
+def _batch_of_the_rest(
+    module: GraphModule, done: set[int], free: FreeAxes, sizes: Mapping[str, Node]
+) -> None:
+    """Frees the samples in shapes that a technique wrote: `view(x, [1, ...])` of an x of one sample."""
+    first = {axes.get("0") for axes in free.inputs} - {None}
+    if len(first) != 1:
+        return
+    batch = sizes[identifier(str(first.pop()))]
+    for node in module.graph.nodes:
+        if node.target in _SIZED and id(node) not in done:
+            source, shape = node.args[0].meta.get("val"), list(node.args[1])
+            if source is not None and source.dim() and source.shape[0] == 1 and shape[:1] == [1]:
+                shape[0] = batch
+                node.args = (node.args[0], shape)
