@@ -16,7 +16,7 @@ import msgspec
 from edgekit.engine.events import EventLog
 from edgekit.engine.output import copy_content
 from edgekit.golden import golden_atol
-from edgekit.package import manifest_file, sums
+from edgekit.package import manifest_content, manifest_file, sums
 from edgekit.package.anonymous import Anonymous
 from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced
 from edgekit.target import Target
@@ -65,7 +65,7 @@ def _place_accepted(
     artifact = msgspec.structs.replace(chosen.artifact, path=str(folder / source.name))
     placed = msgspec.structs.replace(chosen, artifact=artifact)
     atol = golden_atol(folder / manifest_file.GOLDEN, artifact.precision)
-    content = manifest_file.build(
+    content = manifest_content.build(
         result, placed, target, traced.facts.name, traced.preprocessing, atol, folder, traced.doubts
     )
     manifest_file.write(content, folder)

@@ -1,11 +1,10 @@
-"""manifest.json: what an app build reads beside each artifact.
+"""manifest.json, as a file: what an app build reads beside each artifact.
 
 Canonical (sorted keys), hashes and units in the names. Paths are relative to the folder of the manifest, so that
 the folder can be copied anywhere.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,157 +14,13 @@ from edgekit_runner.host.isa import int8_saturates
 
 from edgekit.errors import UserError, VerificationError
 from edgekit.formats import check_format, check_runtime
-from edgekit.records import Artifact, Attempt, Preprocessing, Recipe, TargetReport, TensorSpec, Verdict
+from edgekit.records import Artifact, TensorSpec
 from edgekit.records.foreign import read_json, visible
-from edgekit.records.manifest import (
-    Accuracy,
-    Called,
-    Compression,
-    File,
-    GoldenFile,
-    Input,
-    Manifest,
-    Model,
-    Normalization,
-    Output,
-    Served,
-    Signature,
-    WorkShare,
-)
-from edgekit.target import Target
+from edgekit.records.manifest import Input, Manifest, Output
 
 SCHEMA_VERSION = 2
 NAME = "manifest.json"
 GOLDEN = "golden.npz"
-
-
-def build(
-    report: TargetReport,
-    attempt: Attempt,
-    target: Target,
-    task: str,
-    preprocessing: Preprocessing | None,
-    golden_atol: float,
-    folder: Path,
-    task_doubts: Sequence[str] = (),
-) -> Manifest:
-    """Makes the manifest of the accepted artifact in `folder`.
-
-    Args:
-        report: The report of the target.
-        attempt: The accepted attempt.
-        target: The target.
-        task: The name of the task.
-        preprocessing: What an app does to an image before the model, where the task says it.
-        golden_atol: The largest error allowed against the golden pair.
-        folder: The folder that holds the artifact.
-        task_doubts: The doubts about the data and the metric.
-    """
-    artifact, verdict = attempt.artifact, attempt.verdict
-    assert artifact is not None and verdict is not None
-    shown = _as_in_the_file(preprocessing, artifact)
-    return Manifest(
-        schema_version=SCHEMA_VERSION,
-        model=Model(name=task, content_version=artifact.sha256),
-        target=Served(
-            name=target.name,
-            isa=report.isa,
-            runtime=target.runtime,
-            **msgspec.structs.asdict(target.deployment),
-        ),
-        artifacts=(_file(artifact, verdict, folder),),
-        signature=Signature(
-            inputs=tuple(_input(spec, shown) for spec in artifact.inputs),
-            outputs=tuple(
-                Output(**msgspec.structs.asdict(spec), labels=preprocessing.labels if preprocessing else ())
-                for spec in artifact.outputs
-            ),
-            axes=artifact.free,
-            state=artifact.state,
-        ),
-        preprocessing=shown,
-        golden=GoldenFile(
-            path=GOLDEN,
-            atol=golden_atol,
-            sha256=sha256(folder / GOLDEN),
-            exact=target.isa.verify_exact and artifact.precision == "int8",
-        ),
-        compression=_compression(artifact, verdict, attempt.recipe),
-        accuracy=Accuracy(
-            metric=verdict.metric,
-            float_metric=verdict.float_metric,
-            samples=verdict.scored,
-            parity=verdict.parity,
-            program_parity=verdict.program_parity,
-            lengths=verdict.lengths,
-        ),
-        lint=verdict.lint,
-        measurement=attempt.measurement,
-        doubts=(*task_doubts, *_doubts(attempt)),
-        not_measured=attempt.decision.not_measured,
-        toolchain=artifact.toolchain,
-    )
-
-
-def _as_in_the_file(preprocessing: Preprocessing | None, artifact: Artifact) -> Preprocessing | None:
-    """The preprocessing with the layout that the file wants, which an exporter may have changed."""
-    if preprocessing is None or artifact.layout == "as the model":
-        return preprocessing
-    return msgspec.structs.replace(preprocessing, layout=artifact.layout)
-
-
-def _compression(artifact: Artifact, verdict: Verdict, recipe: Recipe) -> Compression:
-    total = sum(row.macs for row in verdict.lint.work)
-    work = [
-        WorkShare(kind=row.kind, dtype=row.dtype, ratio=row.macs / total, in_precision=row.in_precision)
-        for row in verdict.lint.work
-    ]
-    return Compression(
-        precision=_precision(artifact, verdict),
-        called=verdict.lint.called or artifact.precision,
-        share_of_work_in_precision=verdict.lint.share,
-        share_of_weight_bytes_in_precision=verdict.lint.weight_share,
-        work=tuple(work),
-        recipe=recipe,
-    )
-
-
-def _precision(artifact: Artifact, verdict: Verdict) -> Called:
-    """The precision, or "mixed" for a file that does not earn its name."""
-    return artifact.precision if verdict.lint.called in ("", artifact.precision) else "mixed"
-
-
-def _doubts(attempt: Attempt) -> list[str]:
-    sources = (attempt.candidate, attempt.artifact, attempt.verdict, attempt.measurement, attempt.decision)
-    return list(dict.fromkeys(doubt for source in sources if source is not None for doubt in source.doubts))
-
-
-def _file(artifact: Artifact, verdict: Verdict, folder: Path) -> File:
-    return File(
-        path=str(Path(artifact.path).relative_to(folder)),
-        role="model",
-        format=artifact.format,
-        bytes=artifact.size_bytes,
-        compressed_bytes=artifact.compressed_bytes,
-        sha256=artifact.sha256,
-        sha256_of="all files" if Path(artifact.path).is_dir() else "file",
-        precision=_precision(artifact, verdict),
-    )
-
-
-def _input(spec: TensorSpec, preprocessing: Preprocessing | None) -> Input:
-    """Describes an input. Only images have a layout and a normalization."""
-    plain = msgspec.structs.asdict(spec)
-    if preprocessing is None or len(spec.shape) != 4:
-        return Input(**plain)
-    top = 255 * preprocessing.scale
-    return Input(
-        **plain,
-        layout=preprocessing.layout,
-        normalization=Normalization(
-            mean=preprocessing.mean, std=preprocessing.std, range=(0.0, 1.0 if abs(top - 1) < 1e-9 else top)
-        ),
-    )
 
 
 def write(manifest: Manifest, folder: Path) -> None:

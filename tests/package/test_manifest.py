@@ -16,7 +16,7 @@ from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper
 
 from edgekit.errors import UserError, VerificationError
-from edgekit.package import manifest_file, schemas
+from edgekit.package import manifest_content, manifest_file, schemas
 from edgekit.records import (
     Artifact,
     Attempt,
@@ -57,7 +57,7 @@ def attempt(folder: Path, **changes: Any) -> Attempt:
 
 def build(folder: Path, **changes: Any) -> Manifest:
     done = attempt(folder, **changes)
-    return manifest_file.build(
+    return manifest_content.build(
         target_report(done), done, load_target("x86-server"), "my task", IMAGE, 0.125, folder
     )
 
@@ -348,7 +348,7 @@ def test_a_file_for_arm_runs_unfused_where_kernels_saturate(
     done = attempt(folder)
     assert done.artifact is not None
     done = msgspec.structs.replace(done, artifact=msgspec.structs.replace(done.artifact, precision=precision))
-    made = manifest_file.build(target_report(done), done, load_target(profile), "t", IMAGE, 0.125, folder)
+    made = manifest_content.build(target_report(done), done, load_target(profile), "t", IMAGE, 0.125, folder)
     assert manifest_file.is_exact_here(made) == (
         profile == "arm-mobile" and precision == "int8" and isa == "avx2"
     )

@@ -12,7 +12,7 @@ from builders import FAST, FLOAT, accepted, target_report
 from commands import edgekit
 from edgekit_runner.artifact import sha256
 
-from edgekit.package import manifest_file
+from edgekit.package import manifest_content, manifest_file
 from edgekit.records import Preprocessing, TensorSpec
 from edgekit.target import load_target
 
@@ -48,7 +48,7 @@ def export(tmp_path: Path) -> Export:
         done = accepted(artifact, measurement=FAST, **changes)
         report = target_report(done, target="arm-mobile")
         target = load_target("arm-mobile")
-        manifest_file.write(manifest_file.build(report, done, target, "t", image, 0.1, folder), folder)
+        manifest_file.write(manifest_content.build(report, done, target, "t", image, 0.1, folder), folder)
         return tmp_path / name
 
     return export
