@@ -239,7 +239,8 @@ class Recheck(Record):
     """What proving an artifact again found.
 
     Attributes:
-        findings: What the precision lint found.
+        findings: What the precision lint found broken.
+        notes: What it found that breaks no promise: which work runs in another precision.
         float_snr_db: The least that an output keeps to the float model's answer, in dB; None without an error or without
             that answer.
     """
@@ -248,6 +249,7 @@ class Recheck(Record):
     golden_atol: float
     findings: tuple[str, ...]
     float_snr_db: float | None = None
+    notes: tuple[str, ...] = ()
 
 
 class AnswerSpec(Record):

@@ -102,10 +102,12 @@ def recheck(spec: RecheckSpec) -> Recheck:
         raise VerificationError(
             f"{spec.artifact.path} differs from its golden output by {worst:.6g}; allowed is {spec.golden_atol:.6g}"
         )
+    lint = backend.lint(spec.artifact)
     return Recheck(
         max_abs_error=worst,
         golden_atol=spec.golden_atol,
-        findings=backend.lint(spec.artifact).findings,
+        findings=lint.findings,
+        notes=lint.notes,
         float_snr_db=_near_float(spec.artifact, golden, got),
     )
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from commands import SMALL
+from commands import edgekit as any_edgekit
 from edgekit_runner import __version__
 
 from edgekit.cli.main import main
 from edgekit.records import Budget
 from edgekit.target import load_target
 
-SMALL = Path(__file__).parents[1] / "task_files" / "small.py"
 TARGETS = ["arm-mobile", "coreml-fp16", "tflite-int8", "x86-server"]  # what "all" means
 PROFILES = sorted([*TARGETS, "tflite-integer"])
 OPTIONS = {
@@ -71,9 +72,7 @@ OPTIONS = {
 
 
 def edgekit(*arguments: object, exit_code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [str(a) for a in arguments])
-    assert result.exit_code == exit_code, result.output
-    return result
+    return any_edgekit(*arguments, exit_code=exit_code)
 
 
 def test_help_lists_every_verb() -> None:

@@ -7,26 +7,24 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
+from commands import edgekit
 
-from edgekit.cli.main import main
 from edgekit.technique import TECHNIQUES
 
 ROOT = Path(__file__).parents[2]
 
 
-def edgekit(*arguments: str, exit_code: int = 0) -> Result:
-    result = CliRunner().invoke(main, ["techniques", *arguments])
-    assert result.exit_code == exit_code, result.output
-    return result
+def techniques(*arguments: str, exit_code: int = 0) -> Result:
+    return edgekit("techniques", *arguments, exit_code=exit_code)
 
 
 def test_every_technique_has_one_line() -> None:
-    lines = edgekit().stdout.splitlines()
+    lines = techniques().stdout.splitlines()
     assert [line.split()[0] for line in lines] == sorted(TECHNIQUES)
     assert all(line.endswith(".") for line in lines)
     assert lines[sorted(TECHNIQUES).index("fp16")].endswith("half the size for almost no loss.")
-    rows = json.loads(edgekit("--json").stdout)
+    rows = json.loads(techniques("--json").stdout)
     assert [line.split(maxsplit=1) for line in lines] == [[row["name"], row["summary"]] for row in rows]
 
 
@@ -40,7 +38,7 @@ def test_the_list_loads_no_framework() -> None:
 
 
 def test_the_options_of_one() -> None:
-    shown = edgekit("prune").stdout
+    shown = techniques("prune").stdout
     assert shown.startswith("prune: Structured pruning: ")
     assert "arXiv:2301.12900" in shown
     lines = shown.partition("Options:\n")[2].splitlines()
@@ -51,11 +49,11 @@ def test_the_options_of_one() -> None:
 
 @pytest.mark.parametrize("name", ["dynamic", "fp16", "float32"])
 def test_one_without_options(name: str) -> None:
-    assert edgekit(name).stdout.endswith("It has no options.\n")
+    assert techniques(name).stdout.endswith("It has no options.\n")
 
 
 def test_one_as_json() -> None:
-    found = json.loads(edgekit("palettize", "--json").stdout)
+    found = json.loads(techniques("palettize", "--json").stdout)
     assert found["name"] == "palettize" and found["text"].startswith("Palettes: ")
     assert found["options"][0] == {
         "name": "bits",
@@ -67,6 +65,6 @@ def test_one_as_json() -> None:
 
 
 def test_an_unknown_name() -> None:
-    result = edgekit("prun", exit_code=2)
+    result = techniques("prun", exit_code=2)
     assert "unknown technique 'prun'; did you mean prune? allowed: binarize, distill" in result.stderr
     assert result.stdout == ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from commands import edgekit
 from conftest import Fakes
 from edgekit_runner import record as records
 from runner_models import write_onnx
@@ -15,14 +15,9 @@ from runner_models import write_onnx
 from edgekit.bench import on_devices
 from edgekit.bench.figures import cells, text
 from edgekit.bench.on_devices import Outcome, bench_on, exit_code
-from edgekit.cli.main import main
 from edgekit.errors import DeviceError, MissingRuntime, UserError
 
 SSH, ADB = "ssh:pi@board.local", "adb:emulator-5554"
-
-
-def edgekit(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(each) for each in arguments])
 
 
 def measured(device: str, threads: int = 1, **changes: Any) -> Outcome:

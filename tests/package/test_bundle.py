@@ -11,10 +11,9 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import edgekit as any_edgekit
 from exported_net import CLASSES, PREPROCESSING, write_export
 
-from edgekit.cli.main import main
 from edgekit.package import schemas
 from edgekit.package.image import tensor_of
 from edgekit.records import Preprocessing
@@ -25,7 +24,7 @@ needs_javac = pytest.mark.skipif(shutil.which("javac") is None, reason="javac is
 
 
 def edgekit(*arguments: object) -> tuple[int, str]:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = any_edgekit(*arguments)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.output
 

@@ -13,10 +13,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from commands import edgekit
 from exported_net import write_export
-
-from edgekit.cli.main import main
 
 pytestmark = pytest.mark.bundles
 PARTS = Path(__file__).parents[1] / "support" / "app_builds"
@@ -50,7 +48,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--for",
         "android,react-native,web",
     ]
-    result = CliRunner().invoke(main, ["package", str(place / "export"), *options, "-o", str(place / "dist")])
+    result = edgekit("package", place / "export", *options, "-o", place / "dist")
     assert result.exit_code == 0, result.output
     return place / "dist"
 

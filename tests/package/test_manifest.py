@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from builders import FAST, accepted, target_report
+from builders import FAST, accepted, manifest_of
 from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper
 
 from edgekit.errors import UserError, VerificationError
-from edgekit.package import manifest_content, manifest_file, schemas
+from edgekit.package import manifest_file, schemas
 from edgekit.records import (
     Artifact,
     Attempt,
@@ -24,7 +24,6 @@ from edgekit.records import (
     TensorSpec,
 )
 from edgekit.records.manifest import Manifest
-from edgekit.target import load_target
 
 X = TensorSpec(name="x", shape=(1, 3, 2, 2), dtype="float32")
 Y = TensorSpec(name="y", shape=(1, 3, 2, 2), dtype="float32", scale=0.5, zero_point=-3)
@@ -57,9 +56,7 @@ def attempt(folder: Path, **changes: Any) -> Attempt:
 
 def build(folder: Path, **changes: Any) -> Manifest:
     done = attempt(folder, **changes)
-    return manifest_content.build(
-        target_report(done), done, load_target("x86-server"), "my task", IMAGE, 0.125, folder
-    )
+    return manifest_of(done, folder, IMAGE, task="my task")
 
 
 @pytest.fixture
@@ -348,7 +345,7 @@ def test_a_file_for_arm_runs_unfused_where_kernels_saturate(
     done = attempt(folder)
     assert done.artifact is not None
     done = msgspec.structs.replace(done, artifact=msgspec.structs.replace(done.artifact, precision=precision))
-    made = manifest_content.build(target_report(done), done, load_target(profile), "t", IMAGE, 0.125, folder)
+    made = manifest_of(done, folder, IMAGE, target=profile)
     assert manifest_file.is_exact_here(made) == (
         profile == "arm-mobile" and precision == "int8" and isa == "avx2"
     )

@@ -8,13 +8,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from builders import FAST, FLOAT, accepted, target_report
+from builders import FAST, FLOAT, accepted, manifest_of
 from commands import edgekit
 from edgekit_runner.artifact import sha256
 
-from edgekit.package import manifest_content, manifest_file
+from edgekit.package import manifest_file
 from edgekit.records import Preprocessing, TensorSpec
-from edgekit.target import load_target
 
 X = TensorSpec(name="x", shape=(1, 3, 2, 2), dtype="float32")
 Y = TensorSpec(name="y", shape=(1, 2), dtype="float32")
@@ -46,9 +45,7 @@ def export(tmp_path: Path) -> Export:
             FLOAT, **{**given, **{key: changes.pop(key) for key in given if key in changes}}
         )
         done = accepted(artifact, measurement=FAST, **changes)
-        report = target_report(done, target="arm-mobile")
-        target = load_target("arm-mobile")
-        manifest_file.write(manifest_content.build(report, done, target, "t", image, 0.1, folder), folder)
+        manifest_file.write(manifest_of(done, folder, image, target="arm-mobile", atol=0.1), folder)
         return tmp_path / name
 
     return export

@@ -7,7 +7,7 @@ import msgspec
 from edgekit_runner.artifact import sha256
 
 from edgekit.ladder import gate
-from edgekit.package import manifest_file
+from edgekit.package import manifest_content, manifest_file
 from edgekit.records import (
     Artifact,
     Attempt,
@@ -25,6 +25,7 @@ from edgekit.records import (
     TensorSpec,
     Verdict,
 )
+from edgekit.records.manifest import Manifest
 from edgekit.target import load_target
 
 HERE = "x86_64 avx2"
@@ -123,6 +124,20 @@ def target_report(*attempts: Attempt, target: str = "x86-server") -> TargetRepor
     )
 
 
+def manifest_of(
+    attempt: Attempt,
+    folder: Path,
+    preprocessing: Preprocessing | None,
+    *,
+    target: str = "x86-server",
+    task: str = "t",
+    atol: float = 0.125,
+) -> Manifest:
+    """Of an accepted attempt whose artifact and golden pair lie in `folder`."""
+    report = target_report(attempt, target=target)
+    return manifest_content.build(report, attempt, load_target(target), task, preprocessing, atol, folder)
+
+
 def write_manifest(folder: Path, atol: float = 0.125, **tensor: Any) -> None:
     """The manifest of `model.onnx` and `golden.npz` in `folder`."""
     path = folder / "model.onnx"
@@ -135,8 +150,4 @@ def write_manifest(folder: Path, atol: float = 0.125, **tensor: Any) -> None:
         inputs=(spec,),
         outputs=(spec,),
     )
-    attempt = accepted(artifact)
-    profile = load_target("x86-server")
-    report = target_report(attempt)
-    made = manifest_file.build(report, attempt, profile, "t", Preprocessing(), atol, folder)
-    manifest_file.write(made, folder)
+    manifest_file.write(manifest_of(accepted(artifact), folder, Preprocessing(), atol=atol), folder)

@@ -20,8 +20,11 @@ TASKS = Path(__file__).parents[1] / "task_files"
 SMALL = TASKS / "small.py"
 
 
-def edgekit(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in arguments])
+def edgekit(*arguments: object, exit_code: int | None = None) -> Result:
+    """What a command gave; `exit_code` is the one it must end with, None any."""
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    assert exit_code in (None, result.exit_code), result.output
+    return result
 
 
 @pytest.fixture

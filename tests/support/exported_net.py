@@ -1,17 +1,15 @@
 """A folder as `edgekit export` leaves it, without an export: a small ONNX net of an image, its golden pair and its manifest."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-from builders import accepted, target_report
+from builders import accepted, manifest_of
 from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
 
 from edgekit.package import manifest_file, sums
 from edgekit.records import Artifact, Preprocessing, TensorSpec
-from edgekit.target import load_target
 
 SIDE, CLASSES = 8, 4
 PREPROCESSING = Preprocessing(
@@ -54,10 +52,7 @@ def write_export(
         path=str(path), format="onnx", precision="float32", size_bytes=path.stat().st_size, sha256=sha256(path),
         inputs=(x,), outputs=(y,), layout="NCHW", toolchain={"onnx": "1.19.0"},
     )  # fmt: skip
-    done: Any = accepted(artifact)
-    content = manifest_file.build(
-        target_report(done), done, load_target(target), "tiny", preprocessing, 1e-3, folder
-    )
+    content = manifest_of(accepted(artifact), folder, preprocessing, target=target, task="tiny", atol=1e-3)
     manifest_file.write(content, folder)
     sums.seal(folder)
     return folder

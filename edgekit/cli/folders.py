@@ -1,0 +1,64 @@
+"""The verbs that take what an export left: `edgekit verify`, `edgekit report`, and the schemas of its files."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from edgekit.cli.options import json_option
+from edgekit.cli.printing import print_json, print_table
+
+if TYPE_CHECKING:
+    from edgekit.engine.specs import Recheck
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--key", type=click.Path(path_type=Path), help="The ed25519 public key that signed a bundle.")
+@json_option
+def verify(folder: Path, key: Path | None, as_json: bool) -> None:
+    """Re-prove an exported folder or a bundle: checksums, signature, golden answers in the runtime, the precision lint."""
+    from edgekit.package.reverify import recheck
+
+    results = recheck(folder, key)
+    if as_json:
+        print_json(results)
+        return
+    for name, result in results.items():
+        click.echo(f"{name}: ok; {_proof(result)}")
+
+
+def _proof(result: "Recheck") -> str:
+    golden = f"golden output within {result.golden_atol:.4g} (off by {result.max_abs_error:.4g})"
+    said = ["checksums match", golden]
+    if result.float_snr_db is not None:
+        said.append(f"{result.float_snr_db:.1f} dB to the float model's answer")
+    return "; precision lint: ".join([", ".join(said), *result.notes])
+
+
+@click.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write one HTML page for all of them.")
+@json_option
+def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """Show the report of exported folders; with -o write it as HTML."""
+    from edgekit.report import html, load
+
+    reports = [load.read(folder) for folder in folders]
+    if out is not None:
+        html.write(reports, out)
+    if as_json:
+        print_json(reports)
+        return
+    for single in reports:
+        print_table(single)
+
+
+@click.command()
+@click.argument("name", type=click.Choice(["bundle", "manifest", "report"]))
+def schema(name: str) -> None:
+    """Print the JSON Schema of bundle.json, manifest.json or report.json."""
+    from edgekit.package import schemas
+
+    click.echo(json.dumps(schemas.schema(name), indent=2, sort_keys=True))
