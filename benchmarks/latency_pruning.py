@@ -28,7 +28,8 @@ from result_file import read_options
 
 from edgekit.cli.options import read_settings
 from edgekit.engine.machine import machine_facts
-from edgekit.engine.specs import Context, WidthFiles, WidthTableSpec
+from edgekit.engine.measure_specs import WidthFiles, WidthTableSpec
+from edgekit.engine.specs import Context
 from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError, UserError
 from edgekit.measure.width_files import of_program

@@ -21,9 +21,10 @@ from result_file import read_options, spread
 
 from edgekit.engine.catalogue import COMPRESS, EXPORT, PROVE
 from edgekit.engine.events import Event
-from edgekit.engine.specs import CompressSpec, Context, ExportSpec, ProveSpec, TraceSpec
+from edgekit.engine.specs import CompressSpec, Context, ExportSpec, TraceSpec
 from edgekit.engine.stages import Stages
 from edgekit.engine.task_source import TaskSource
+from edgekit.engine.verify_specs import ProveSpec
 from edgekit.errors import EdgekitError, UserError
 from edgekit.records import Artifact, Candidate, Quant, Recipe, Record, StageTime, Step, Verdict
 from edgekit.target import Target, load_target

@@ -21,9 +21,11 @@ from edgekit_runner.host.environment import local_isa
 from edgekit.engine.catalogue import COMPRESS, EXPORT, MEASURE, PROVE
 from edgekit.engine.events import Event
 from edgekit.engine.machine import machine_facts
-from edgekit.engine.specs import CompressSpec, Context, ExportSpec, MeasureSpec, ProveSpec, TraceSpec
+from edgekit.engine.measure_specs import MeasureSpec
+from edgekit.engine.specs import CompressSpec, Context, ExportSpec, TraceSpec
 from edgekit.engine.stages import Stages
 from edgekit.engine.task_source import TaskSource
+from edgekit.engine.verify_specs import ProveSpec
 from edgekit.errors import EdgekitError
 from edgekit.records import (
     Artifact,

@@ -28,9 +28,11 @@ from edgekit.engine import process
 from edgekit.engine.catalogue import MEASURE, PROVE, TRACE, Stage
 from edgekit.engine.events import Event
 from edgekit.engine.machine import machine_facts
-from edgekit.engine.specs import MeasureSpec, ProveSpec, TraceSpec
+from edgekit.engine.measure_specs import MeasureSpec
+from edgekit.engine.specs import TraceSpec
 from edgekit.engine.stages import Stages
 from edgekit.engine.task_source import TaskSource
+from edgekit.engine.verify_specs import ProveSpec
 from edgekit.errors import EdgekitError, UserError, VerificationError
 from edgekit.golden import golden_atol
 from edgekit.ladder.context import RunRequest

@@ -10,7 +10,7 @@ from edgekit.cli.options import json_option
 from edgekit.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    from edgekit.engine.specs import Recheck
+    from edgekit.engine.verify_specs import Recheck
 
 
 @click.command()

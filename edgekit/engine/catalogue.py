@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from edgekit import technique
-from edgekit.engine import specs
+from edgekit.engine import measure_specs, specs, verify_specs
 from edgekit.engine.families import TENSORFLOW, TORCH
 from edgekit.engine.parts import CALIBRATION, CODE, METRIC, QUESTIONS, TRAINING
 from edgekit.records import (
@@ -109,41 +109,49 @@ EXPORT = Stage(
 PROVE = Stage(
     name="verify",
     function="edgekit.verify.prove:prove",
-    spec=specs.ProveSpec,
+    spec=verify_specs.ProveSpec,
     result=Verdict,
     limit_s=24 * HOUR_S,  # the user's metric, on every sample
 )
 RECHECK = Stage(
-    name="recheck", function="edgekit.verify.prove:recheck", spec=specs.RecheckSpec, result=specs.Recheck
+    name="recheck",
+    function="edgekit.verify.prove:recheck",
+    spec=verify_specs.RecheckSpec,
+    result=verify_specs.Recheck,
 )
 ANSWER = Stage(
-    name="answer", function="edgekit.verify.prove:answer", spec=specs.AnswerSpec, result=specs.Answer
+    name="answer",
+    function="edgekit.verify.prove:answer",
+    spec=verify_specs.AnswerSpec,
+    result=verify_specs.Answer,
 )
-BLAME = Stage(name="blame", function="edgekit.verify.blame.stage:blame", spec=specs.BlameSpec, result=Blame)
+BLAME = Stage(
+    name="blame", function="edgekit.verify.blame.stage:blame", spec=verify_specs.BlameSpec, result=Blame
+)
 MEASURE = Stage(
     name="measure",
     function="edgekit.measure.stage:measure",
-    spec=specs.MeasureSpec,
+    spec=measure_specs.MeasureSpec,
     result=Measurement,
     alone=True,
 )
 LAYER_TIMES = Stage(
     name="layer-times",
     function="edgekit.measure.layer_times:layer_times",
-    spec=specs.LayerTimesSpec,
+    spec=measure_specs.LayerTimesSpec,
     result=LayerTimes,
     alone=True,
 )
 WIDTH_FILES = Stage(
     name="width-files",
     function="edgekit.measure.width_table:width_files",
-    spec=specs.WidthTableSpec,
-    result=specs.WidthFiles,
+    spec=measure_specs.WidthTableSpec,
+    result=measure_specs.WidthFiles,
 )
 WIDTH_TABLE = Stage(
     name="width-table",
     function="edgekit.measure.width_table:width_table",
-    spec=specs.WidthTableSpec,
+    spec=measure_specs.WidthTableSpec,
     result=WidthTable,
     limit_s=6 * HOUR_S,
     alone=True,
@@ -151,8 +159,8 @@ WIDTH_TABLE = Stage(
 PLAN_TIME = Stage(
     name="plan-time",
     function="edgekit.measure.width_table:plan_time",
-    spec=specs.WidthTableSpec,
-    result=specs.PlanTime,
+    spec=measure_specs.WidthTableSpec,
+    result=measure_specs.PlanTime,
     alone=True,
 )
 

@@ -9,8 +9,9 @@ from edgekit_runner.host.isa import int8_saturates
 from edgekit import technique
 from edgekit.engine.catalogue import BLAME, MEASURE, PROVE
 from edgekit.engine.machine import machine_facts
-from edgekit.engine.specs import BlameSpec, MeasureSpec, ProveSpec
+from edgekit.engine.measure_specs import MeasureSpec
 from edgekit.engine.stages import UNNAMED
+from edgekit.engine.verify_specs import BlameSpec, ProveSpec
 from edgekit.errors import (
     BudgetError,
     ChildCrash,

@@ -9,7 +9,8 @@ import msgspec
 from edgekit import technique
 from edgekit.engine.catalogue import COMPRESS, EXPORT, LAYER_TIMES, SAVED_MODEL
 from edgekit.engine.machine import machine_facts
-from edgekit.engine.specs import CompressSpec, Context, ExportSpec, LayerTimesSpec, SavedModel, SavedModelSpec
+from edgekit.engine.measure_specs import LayerTimesSpec
+from edgekit.engine.specs import CompressSpec, Context, ExportSpec, SavedModel, SavedModelSpec
 from edgekit.engine.stages import UNNAMED, key
 from edgekit.ladder.context import RecipeContext
 from edgekit.ladder.path import export_label

@@ -13,7 +13,7 @@ import msgspec
 
 from edgekit.engine.catalogue import PLAN_TIME, WIDTH_FILES, WIDTH_TABLE
 from edgekit.engine.machine import machine_facts
-from edgekit.engine.specs import WidthFiles, WidthTableSpec
+from edgekit.engine.measure_specs import WidthFiles, WidthTableSpec
 from edgekit.ladder.context import RecipeContext
 from edgekit.records import Candidate, Step, WidthTable
 

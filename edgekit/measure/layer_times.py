@@ -20,7 +20,7 @@ import onnx
 from edgekit_runner.backends import OpCall
 from edgekit_runner.host.environment import local_isa
 
-from edgekit.engine.specs import LayerTimesSpec
+from edgekit.engine.measure_specs import LayerTimesSpec
 from edgekit.records import Artifact, LayerTime, LayerTimes
 
 ROUNDS = 3

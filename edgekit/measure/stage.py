@@ -5,7 +5,7 @@ It is a process of its own, so that it can be ended with its run, and its figure
 
 from pathlib import Path
 
-from edgekit.engine.specs import MeasureSpec
+from edgekit.engine.measure_specs import MeasureSpec
 from edgekit.golden import Golden, golden_atol, of_float
 from edgekit.measure import comparison
 from edgekit.records import Measurement

@@ -21,7 +21,7 @@ import torchvision  # noqa: F401  before any converter: see edgekit.engine.proce
 from edgekit_runner import __version__
 
 from edgekit.device import Device, open_device, run, zipapp
-from edgekit.engine.specs import PlanTime, RowFiles, WidthFiles, WidthTableSpec
+from edgekit.engine.measure_specs import PlanTime, RowFiles, WidthFiles, WidthTableSpec
 from edgekit.errors import UserError, VerificationError
 from edgekit.measure.width_files import of_program, write
 from edgekit.prune.latency.chains import surroundings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edgekit.engine import process
 from edgekit.engine.catalogue import RECHECK
-from edgekit.engine.specs import Recheck, RecheckSpec
+from edgekit.engine.verify_specs import Recheck, RecheckSpec
 from edgekit.errors import UserError, VerificationError
 from edgekit.package import manifest_file
 from edgekit.package.bundle import bundle_file

@@ -16,7 +16,7 @@ import torchvision  # noqa: F401  before any other framework: see edgekit.engine
 from edgekit_runner.artifact import sha256
 
 from edgekit.arrays import save_arrays, to_model
-from edgekit.engine.specs import Answer, AnswerSpec, ProveSpec, Recheck, RecheckSpec
+from edgekit.engine.verify_specs import Answer, AnswerSpec, ProveSpec, Recheck, RecheckSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.formats import RUNTIMES
 from edgekit.golden import golden_atol, snr_db, write_golden

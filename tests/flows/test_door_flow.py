@@ -7,8 +7,9 @@ import torchvision  # noqa: F401  before any converter
 from edgekit_runner import golden as runner_golden
 from edgekit_runner.backends import find
 
-from edgekit.engine.specs import CompressSpec, Context, ExportSpec, ProveSpec, RecheckSpec, TraceSpec
+from edgekit.engine.specs import CompressSpec, Context, ExportSpec, TraceSpec
 from edgekit.engine.task_source import TaskSource
+from edgekit.engine.verify_specs import ProveSpec, RecheckSpec
 from edgekit.errors import ConversionError
 from edgekit.export._stage import export
 from edgekit.records import Artifact, Candidate, Recipe, Step, Traced, Verdict

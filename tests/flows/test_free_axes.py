@@ -10,9 +10,10 @@ import torch
 import torchvision  # noqa: F401  before any converter
 from edgekit_runner.backends import find
 
-from edgekit.engine.specs import CompressSpec, Context, ExportSpec, ProveSpec, TraceSpec
+from edgekit.engine.specs import CompressSpec, Context, ExportSpec, TraceSpec
 from edgekit.engine.task_reference import load_task
 from edgekit.engine.task_source import TaskSource
+from edgekit.engine.verify_specs import ProveSpec
 from edgekit.errors import ConversionError, TaskError, VerificationError
 from edgekit.export._stage import export
 from edgekit.ladder.build import free_axes

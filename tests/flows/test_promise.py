@@ -22,8 +22,9 @@ from onnx import numpy_helper
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from edgekit.engine.specs import Context, ProveSpec, TraceSpec
+from edgekit.engine.specs import Context, TraceSpec
 from edgekit.engine.task_source import pickle_task
+from edgekit.engine.verify_specs import ProveSpec
 from edgekit.errors import TaskError
 from edgekit.ladder import gate
 from edgekit.measure import comparison

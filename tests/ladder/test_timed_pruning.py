@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from edgekit.engine.catalogue import Stage
-from edgekit.engine.specs import PlanTime, WidthFiles, WidthTableSpec
+from edgekit.engine.measure_specs import PlanTime, WidthFiles, WidthTableSpec
 from edgekit.engine.task_source import TaskSource
 from edgekit.ladder import timed_pruning
 from edgekit.ladder.timed_pruning import LatencyPruning

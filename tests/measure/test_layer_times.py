@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.engine.specs import LayerTimesSpec
+from edgekit.engine.measure_specs import LayerTimesSpec
 from edgekit.measure.layer_times import USUAL_BORDER_S, border_s_per_element, layer_times, segments
 from edgekit.records import Artifact, TensorSpec
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgekit.engine.specs import WidthFiles, WidthTableSpec
+from edgekit.engine.measure_specs import WidthFiles, WidthTableSpec
 from edgekit.engine.task_source import pickle_task
 from edgekit.engine.user_cache import cache_folder
 from edgekit.errors import DeviceError

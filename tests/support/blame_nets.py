@@ -125,7 +125,7 @@ def main(folder: Path) -> None:
     """folder/<net>/ holds the float program; folder/<net>-<format>.json the spec of one artifact."""
     import msgspec
 
-    from edgekit.engine.specs import BlameSpec
+    from edgekit.engine.verify_specs import BlameSpec
     from edgekit.export import coreml, onnx, tflite
     from edgekit.records import Candidate, Recipe
     from edgekit.target import load_target
@@ -156,7 +156,7 @@ def main(folder: Path) -> None:
 def joined(folder: Path) -> None:
     import msgspec
 
-    from edgekit.engine.specs import BlameSpec
+    from edgekit.engine.verify_specs import BlameSpec
     from edgekit.export import tflite
     from edgekit.target import load_target
 
@@ -172,7 +172,7 @@ def mixed_up(folder: Path, name: str, given: nn.Module) -> None:
     """The spec of a float ONNX file that was made of `Resized()`, but claims to be made of `given`."""
     import msgspec
 
-    from edgekit.engine.specs import BlameSpec
+    from edgekit.engine.verify_specs import BlameSpec
     from edgekit.export import onnx
     from edgekit.records import Candidate, Recipe
     from edgekit.target import load_target

@@ -17,7 +17,7 @@ from edgekit_runner.artifact import sha256
 from onnx import numpy_helper
 
 import edgekit
-from edgekit.engine.specs import BlameSpec
+from edgekit.engine.verify_specs import BlameSpec
 from edgekit.errors import VerificationError
 from edgekit.records import Blame
 from edgekit.verify.blame.compression import Compression

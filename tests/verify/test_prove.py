@@ -10,8 +10,9 @@ import pytest
 from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.engine.specs import ProveSpec, RecheckSpec, TraceSpec
+from edgekit.engine.specs import TraceSpec
 from edgekit.engine.task_source import TaskSource
+from edgekit.engine.verify_specs import ProveSpec, RecheckSpec
 from edgekit.errors import MissingRuntime, TaskError, VerificationError
 from edgekit.golden import FLOAT_CAP_DB
 from edgekit.quant import program as programs

@@ -8,8 +8,9 @@ import pytest
 from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
 
-from edgekit.engine.specs import ProveSpec, TraceSpec
+from edgekit.engine.specs import TraceSpec
 from edgekit.engine.task_source import TaskSource
+from edgekit.engine.verify_specs import ProveSpec
 from edgekit.records import Artifact, TensorSpec, Traced, Verdict
 from edgekit.trace.stage import trace
 from edgekit.verify import prove as proving

@@ -15,7 +15,7 @@ import numpy as np
 from edgekit.arrays import save_arrays
 from edgekit.engine import process
 from edgekit.engine.catalogue import ANSWER
-from edgekit.engine.specs import AnswerSpec
+from edgekit.engine.verify_specs import AnswerSpec
 from edgekit.errors import UserError
 from edgekit.package import image, manifest_file
 from edgekit.records import Artifact, Preprocessing

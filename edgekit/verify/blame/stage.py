@@ -22,7 +22,7 @@ from types import ModuleType
 import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.engine.process
 
-from edgekit.engine.specs import BlameSpec
+from edgekit.engine.verify_specs import BlameSpec
 from edgekit.errors import MissingRuntime, VerificationError
 from edgekit.formats import RUNTIMES
 from edgekit.records import Blame, ChannelDegradation, LayerDegradation
