@@ -1,98 +1,126 @@
-"""Kills exports at random moments and resumes them: are the artifacts the bytes of an undisturbed run?
+"""Kills exports again and again: is the output whole or absent each time, and are the resumed artifacts the same bytes?
 
-    python benchmarks/resume.py examples/digits.py:task -t x86-server -t tflite-int8 --kills 10
+    python benchmarks/resume.py examples/digits.py:task -t x86-server -t tflite-int8 --kills 60 --seed 1
 
-Each trial kills an export with SIGKILL, looks for processes it left, and runs it again with --resume. Speed decides
-nothing, so that each run walks the same recipes. A trial costs little more than an export. Exit code 1 where bytes
-differ or a process is left.
+One export is killed many times in its life: started, killed, started again with --resume, and so on, so that a kill costs
+seconds. It is hit a random time after a random stage began, or at a random step while its result is put into its place;
+by SIGKILL, SIGTERM, SIGINT or Ctrl-C, once or twice, alone or with its whole group. Lives differ: with and without a former
+output, with a cache of its own, in a folder that is mounted (needs root). Speed decides nothing, so that each life walks the
+same recipes. Exit code 1 where something did not hold.
 """
 
 import argparse
+import collections
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-import psutil
-import result_file
 from edgekit_runner.artifact import sha256
+from fault import EDGEKIT, Outcome, life, machine_line, said, table
 
-HEAD = ("killed after", "while", "stages kept", "reused", "left running", "same bytes", "resumed in")
-
-
-class Trial(NamedTuple):
-    killed_s: float
-    during: str
-    kept: int
-    reused: int
-    left: int
-    same: bool
-    resumed_s: float
-
-    def row(self) -> list[str]:
-        counts = map(str, (self.kept, self.reused, self.left, "yes" if self.same else "NO"))
-        return [f"{self.killed_s:.1f} s", self.during, *counts, f"{self.resumed_s:.0f} s"]
+LIVES = ("without a former output", "over a former output", "with a cache", "in a mounted folder")
+KILLS_A_LIFE = 15
+SAME = ("*/model.*", "*/golden.npz")  # what is the same in every run; other files hold times
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("task")
     parser.add_argument("-t", "--target", action="append", required=True)
-    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kills", type=int, default=15)
+    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(argv)
-    given = [asked.task, *(f"--target={name}" for name in asked.target), "--min-speedup", "0", "--no-cache"]
-    command = [sys.executable, "-m", "edgekit", "export", *given, "-o"]
-    moments = random.Random(0)
+    chance = random.Random(asked.seed)
+    export = ["export", asked.task, *(f"--target={name}" for name in asked.target), "--min-speedup", "0"]
     with tempfile.TemporaryDirectory(prefix="resume-") as folder:
-        place, trials = Path(folder), []
-        whole_s = run([*command, str(place / "undisturbed")], place / "log")
-        expected = hashes(place / "undisturbed")
-        stages = (place / "log").read_text().count(": done in ")
-        print(f"undisturbed: {whole_s:.0f} s, {stages} stages, {len(expected)} artifacts\n", flush=True)
-        for index in range(asked.kills):
-            begun = moments.randint(1, stages), moments.uniform(0, whole_s / stages)
-            trials.append(trial([*command, str(place / str(index))], place / str(index), *begun, expected))
-            print(f"{index + 1}: {trials[-1]}", file=sys.stderr, flush=True)
-    print("\n".join(result_file.markdown([HEAD, *(made.row() for made in trials)])))
-    return int(any(made.left or not made.same for made in trials))
+        place = Path(folder)
+        reference = place / "undisturbed"
+        whole_s, stages = undisturbed([*EDGEKIT, *export, "--no-cache"], reference)
+        print(
+            f"seed {asked.seed}; {machine_line()}\nundisturbed: {whole_s:.0f} s, {stages} stages, {len(hashes(reference))} files compared\n",
+            flush=True,
+        )
+        kills, ends = all_lives(export, reference, place, asked.kills, chance)
+    print(report(kills, ends))
+    return int(any(kill.fault for kill in kills) or any(end for _, end in ends))
 
 
-def trial(command: list[str], out: Path, stages: int, more_s: float, expected: dict[str, str]) -> Trial:
-    """Killed so many seconds after so many stages have begun."""
-    log, work = out.with_suffix(".log"), out.parent / f".{out.name}.edgekit-work"
-    killed_s = run(command, log, lambda: len(list(work.glob("*/*/spec.json"))) >= stages, more_s)
-    time.sleep(0.5)
-    left = sum(str(work) in " ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"]))
-    begun, done = ({p.parent.name for p in work.glob(f"*/*/{name}")} for name in ("spec.json", "result.json"))
-    during = ", ".join(sorted(name.rpartition("-")[0] or name for name in begun - done))
-    resumed_s = run([*command, "--resume"], log)
-    reused = log.read_text().count(": reused, ")
-    same = hashes(out) == expected and not work.exists()
-    return Trial(killed_s, during or "between stages", len(done - {"trace"}), reused, left, same, resumed_s)
+def all_lives(
+    export: list[str], reference: Path, place: Path, count: int, chance: random.Random
+) -> tuple[list[life.Kill], list[tuple[str, str]]]:
+    """Kills exports `count` times; returns each kill, and how each life ended ("" where all held)."""
+    kills: list[life.Kill] = []
+    ends: list[tuple[str, str]] = []
+    first = chance.randrange(len(LIVES))
+    while len(kills) < count:
+        kind = LIVES[(first + len(ends)) % len(LIVES)]
+        home = place / f"life{len(ends)}"
+        mounted = prepare(home, kind, reference)
+        try:
+            one = life.Life(export, home, chance, cached=kind == "with a cache")
+            for _ in range(min(KILLS_A_LIFE, count - len(kills))):
+                kill = one.kill()
+                if kill is None:
+                    break
+                kills.append(kill._replace(life=kind))
+                print(f"{len(kills)}: {kills[-1]}", file=sys.stderr, flush=True)
+            ends.append((kind, one.end(lambda out: hashes(out) == hashes(reference))))
+            print(f"{kind}: {ends[-1][1] or 'the same bytes'}", file=sys.stderr, flush=True)
+        finally:
+            if mounted:
+                subprocess.run(["umount", "-l", str(home / life.PLACE / life.OUT)], check=False)
+        shutil.rmtree(home, ignore_errors=True)
+    return kills, ends
 
 
-def run(command: list[str], log: Path, ripe: Callable[[], bool] | None = None, more_s: float = 0) -> float:
-    """Wall seconds of an export, or until it was killed by SIGKILL."""
+def prepare(home: Path, kind: str, reference: Path) -> bool:
+    """Makes the folder of a life; tells whether its output is a mount point."""
+    out = home / life.PLACE / life.OUT
+    out.parent.mkdir(parents=True)
+    if kind == "over a former output":
+        shutil.copytree(reference, out)
+    if kind != "in a mounted folder":
+        return False
+    out.mkdir()
+    return said(["mount", "-t", "tmpfs", "none", out]).returncode == 0
+
+
+def undisturbed(command: list[str], out: Path) -> tuple[float, int]:
+    """Wall seconds of an export that nobody kills, and how many stages it has."""
     started = time.perf_counter()
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-        while ripe and process.poll() is None and not ripe():
-            time.sleep(0.02)
-        if ripe:
-            time.sleep(more_s)
-            process.kill()
-        if process.wait() and not ripe:
-            raise SystemExit(f"the export failed: {log.read_text()[-600:]}")
-    return time.perf_counter() - started
+    done = said([*command, "-o", out])
+    if done.returncode:
+        raise SystemExit(f"the export failed: {done.stderr[-600:]}")
+    return time.perf_counter() - started, done.stderr.count(": done in ")
 
 
 def hashes(out: Path) -> dict[str, str]:
-    """The sha256 of every artifact in the folder, shipped or float."""
-    return {str(p.relative_to(out)): sha256(p) for p in out.glob("*/model.*")}
+    """The sha256 of every file that does not hold times: artifacts, float ones too, and golden answers."""
+    return {str(path.relative_to(out)): sha256(path) for name in SAME for path in out.glob(name)}
+
+
+def report(kills: Sequence[life.Kill], ends: Sequence[tuple[str, str]]) -> str:
+    """Tried / held by what killed, by the kind of life, and by what was being done."""
+
+    def rows(what: str, of: str) -> list[Outcome]:
+        names = collections.Counter(getattr(kill, of) for kill in kills)
+        return [
+            Outcome(f"{what} {name}", names[name], [k.fault for k in kills if k.fault and getattr(k, of) == name])
+            for name in sorted(names)
+        ]  # fmt: skip
+
+    lives = Outcome(
+        "lives that end with the same bytes, nothing left", len(ends), [end for _, end in ends if end]
+    )
+    every = Outcome("kills", len(kills), [kill.fault for kill in kills if kill.fault])
+    return table(
+        [every, *rows("killed by", "how"), *rows("an export", "life"), *rows("killed while", "during"), lives]
+    )
 
 
 if __name__ == "__main__":

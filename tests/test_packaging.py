@@ -65,7 +65,7 @@ def test_wheels_carry_one_version_and_the_commands(root_wheel: Path, runner_whee
     with zipfile.ZipFile(root_wheel) as archive:
         (entry,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         text = archive.read(entry).decode()
-    assert "edgekit = edgekit.cli.main:main" in text
+    assert "edgekit = edgekit.__main__:main" in text
     assert "edgekit-runner = edgekit_runner.__main__:main" in text
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from edgekit.engine import private
 from edgekit.engine.child import LOG, RESULT
 from edgekit.engine.identity import Places
@@ -56,6 +58,7 @@ class StageCache:
     def __init__(self, root: Path, limit_bytes: int = LIMIT_BYTES) -> None:
         self.root, self.limit_bytes = root, limit_bytes
         private.make_folder(root)
+        self._clear_partials()
 
     def take(self, identity: str, folder: Path, places: Places) -> bool:
         """Copies an entry into the folder of a stage.
@@ -101,7 +104,7 @@ class StageCache:
             self.shrink(self.limit_bytes)
 
     def _write(self, place: Path, folder: Path, answer: dict[str, Any]) -> None:
-        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.root))
+        partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{os.getpid()}-", dir=self.root))
         try:
             for name in [*answer["files"], LOG]:
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)
@@ -111,10 +114,19 @@ class StageCache:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
+    def _clear_partials(self) -> None:
+        """Removes what writers that were killed left. One of another machine or container merely keeps nothing."""
+        for partial in self.root.glob(f"{PARTIAL}*"):
+            owner = partial.name.removeprefix(PARTIAL).partition("-")[0]
+            if not (owner.isdigit() and psutil.pid_exists(int(owner))):
+                shutil.rmtree(partial, ignore_errors=True)
+
     def entries(self) -> list[Entry]:
         """Returns what is kept, the least recently used first."""
         found = []
         for path in self.root.iterdir():
+            if path.name.startswith(PARTIAL):
+                continue
             with suppress(OSError, ValueError, AttributeError):
                 answer = json.loads((path / RESULT).read_bytes())
                 size_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())

@@ -1,0 +1,195 @@
+"""The life of one export that is killed again and again, and what has to hold after each kill.
+
+After every kill: it ends soon, without a traceback; the output is absent or every file of it fits its list; no process is
+left; nothing lies beside the output but the work folder, and nothing in $TMPDIR or half written in the cache. In the end
+the resumed export leaves the output alone.
+"""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from edgekit_runner import artifact
+from edgekit_runner.cli import sums
+from edgekit_runner.errors import UserError as RunnerUserError
+
+from edgekit.engine.child import RESULT, SPEC
+from edgekit.engine.output import WORK, work_place
+from fault import EDGEKIT, left_running, marked
+
+PLACE, OUT = "place", "out"
+DIES_AT = Path(__file__).with_name("dies_at.py")
+PATIENCE_S = 20.0  # after which an export that was told to stop counts as hanging, and a process as left
+PUBLISHED = "putting the result into its place"
+HOW = {
+    "SIGKILL": [signal.SIGKILL],
+    "SIGKILL of the group": [signal.SIGKILL],
+    "SIGTERM": [signal.SIGTERM],
+    "SIGINT": [signal.SIGINT],
+    "Ctrl-C": [signal.SIGINT],
+    "Ctrl-C twice": [signal.SIGINT, signal.SIGINT],
+}
+TO_THE_GROUP = ("SIGKILL of the group", "Ctrl-C", "Ctrl-C twice")
+
+
+class Kill(NamedTuple):
+    """One kill: by what, while what, and what did not hold after it ("" is nothing)."""
+
+    how: str
+    during: str
+    after_s: float
+    fault: str
+    life: str = ""
+
+
+class Life:
+    """An export in a folder of its own.
+
+    Args:
+        export: The arguments of edgekit, without the output.
+        home: Holds `PLACE/OUT`; the temporary folder and the cache come beside it.
+        chance: Says when and how it is killed.
+        cached: Whether finished stages go to a cache.
+    """
+
+    def __init__(self, export: list[str], home: Path, chance: random.Random, cached: bool = False) -> None:
+        self._out = home / PLACE / OUT
+        self._temporary, self._cache, self._log = home / "tmp", home / "cache", home / "log"
+        self._temporary.mkdir()
+        self._export = [*export, *([] if cached else ["--no-cache"]), "--resume", "-o", str(self._out)]
+        self._chance = chance
+        self._steps_left = 3  # kills while the result is put into its place
+
+    def kill(self) -> Kill | None:
+        """Starts it and kills it; None where it came to its end before."""
+        chance, how = self._chance, self._chance.choice([*HOW])
+        stages = chance.choice((0, 0, 1, 2, 2, 3, 3))
+        more_s = chance.uniform(0, 10 if chance.random() < 0.2 else 2.5) if stages else chance.uniform(0, 5)
+        step = chance.choice((1, 2, 2, chance.randint(3, 40))) if self._steps_left else 10**9
+        variables = self._variables()
+        started = time.time()
+        process = self._start([sys.executable, str(DIES_AT), str(self._out), str(step)], variables)
+        self._wait(process, lambda: self._begun(started) >= stages, more_s)
+        during = self._during(process.poll())
+        if process.poll() == 0:
+            return None
+        if process.poll() is not None and process.returncode != -signal.SIGKILL:
+            raise SystemExit(f"the export failed: {self._log.read_text()[-600:]}")
+        if process.poll() is None:
+            self._hit(process, how)
+        else:
+            how, self._steps_left = "SIGKILL", self._steps_left - 1
+        fault = self._ended(process) or self._fault(variables)
+        return Kill(how, during, round(time.time() - started, 1), fault)
+
+    def end(self, same: Callable[[Path], bool]) -> str:
+        """Lets it come to its end; returns what did not hold."""
+        variables = self._variables()
+        process = self._start([*EDGEKIT], variables)
+        if process.wait():
+            return f"resumed: exit code {process.returncode}, {self._log.read_text()[-300:]!r}"
+        beside = {path.name for path in self._out.parent.iterdir()} - {OUT}
+        inside = {path.name for path in self._out.iterdir() if path.name.startswith(".")}
+        return self._fault(variables) or (
+            f"left {sorted(beside | inside)}" if beside | inside else "" if same(self._out) else "other bytes"
+        )
+
+    def _variables(self) -> dict[str, str]:
+        return marked(TMPDIR=str(self._temporary), XDG_CACHE_HOME=str(self._cache))
+
+    def _start(self, command: list[str], variables: dict[str, str]) -> "subprocess.Popen[bytes]":
+        with self._log.open("w") as log:
+            return subprocess.Popen(
+                [*command, *self._export], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=variables, start_new_session=True
+            )  # fmt: skip
+
+    @staticmethod
+    def _wait(process: "subprocess.Popen[bytes]", ripe: Callable[[], bool], more_s: float) -> None:
+        while process.poll() is None and not ripe():
+            time.sleep(0.02)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(more_s)
+
+    def _work(self) -> Path:
+        return work_place(self._out)
+
+    def _begun(self, since_unix_s: float) -> int:
+        """How many stages began since then."""
+        return sum(1 for spec in self._work().glob(f"*/*/{SPEC}") if _modified(spec) >= since_unix_s)
+
+    def _during(self, code: int | None) -> str:
+        if code is not None:
+            return PUBLISHED
+        begun, done = (
+            {path.parent.name for path in self._work().glob(f"*/*/{name}")} for name in (SPEC, RESULT)
+        )
+        at_work = sorted({name.rpartition("-")[0] or name for name in begun - done})
+        return at_work[0] if at_work else "between stages" if begun else "starting"
+
+    def _hit(self, process: "subprocess.Popen[bytes]", how: str) -> None:
+        for number in HOW[how]:
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if how in TO_THE_GROUP else os.kill)(process.pid, number)
+            if len(HOW[how]) > 1:
+                time.sleep(self._chance.uniform(0.0, 0.3))
+
+    @staticmethod
+    def _ended(process: "subprocess.Popen[bytes]") -> str:
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return f"still runs {PATIENCE_S:.0f} s after it was told to stop"
+        return ""
+
+    def _fault(self, variables: dict[str, str]) -> str:
+        said = self._log.read_text(errors="replace")
+        if "Traceback" in said:
+            return f"a traceback: {said[-400:]!r}"
+        end = time.monotonic() + PATIENCE_S
+        while (left := left_running(variables)) and time.monotonic() < end:
+            time.sleep(0.1)
+        if left:
+            return f"left running: {left}"
+        return self._torn() or self._left_behind()
+
+    def _torn(self) -> str:
+        """Why the output is neither absent nor whole; one that was moved aside is put back by the next start."""
+        if not self._out.is_dir() or not any(path.name != f".{WORK}" for path in self._out.iterdir()):
+            return ""
+        if self._work().parent == self._out and any(
+            (self._work() / name).is_dir() for name in ("old", "moving")
+        ):
+            return ""  # entries are moved one by one there
+        try:
+            listed = sums.read(self._out)
+        except RunnerUserError as error:
+            return f"the output is torn: {error}"
+        torn = [name for name, wanted in listed.items() if not _is(self._out / name, wanted)]
+        return f"the output is torn: {torn}" if torn else ""
+
+    def _left_behind(self) -> str:
+        work = {OUT, f".{OUT}.{WORK}"}
+        beside = [path.name for path in self._out.parent.iterdir() if path.name not in work]
+        half = [str(path) for path in self._cache.rglob(".partial-*")]
+        temporary = [path.name for path in self._temporary.iterdir()]
+        return f"left behind: {beside + half + temporary}" if beside + half + temporary else ""
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _is(file: Path, wanted: str) -> bool:
+    return file.is_file() and artifact.sha256(file) == wanted
