@@ -96,9 +96,10 @@ class Life:
         if process.wait():
             return f"resumed: exit code {process.returncode}, {self._log.read_text()[-300:]!r}"
         beside = {path.name for path in self._out.parent.iterdir()} - {OUT}
+        half = {path.name for path in (self._cache / "edgekit" / "stages").glob("*edgekit-*")}
         inside = {path.name for path in self._out.iterdir() if path.name.startswith(".")}
         return self._fault(variables) or (
-            f"left {sorted(beside | inside)}" if beside | inside else "" if same(self._out) else "other bytes"
+            f"left {sorted(beside | inside | half)}" if beside | inside | half else "" if same(self._out) else "other bytes"
         )
 
     def _variables(self) -> dict[str, str]:
@@ -179,9 +180,8 @@ class Life:
     def _left_behind(self) -> str:
         work = {OUT, f".{OUT}.{WORK}"}
         beside = [path.name for path in self._out.parent.iterdir() if path.name not in work]
-        half = [str(path) for path in self._cache.rglob(".partial-*")]
         temporary = [path.name for path in self._temporary.iterdir()]
-        return f"left behind: {beside + half + temporary}" if beside + half + temporary else ""
+        return f"left behind: {beside + temporary}" if beside + temporary else ""
 
 
 def _modified(path: Path) -> float:

@@ -9,21 +9,18 @@ when the folder is above its limit. The folder is the user's alone, as a work fo
 import json
 import os
 import shutil
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from edgekit.engine import private
 from edgekit.engine.child import LOG, RESULT
 from edgekit.engine.identity import Places
+from edgekit.scratch import NEW, PREFIX, Scratch, remove_left
 
 STAGES = "stages"  # the folder's name in the user's cache
 LIMIT_BYTES = 8 << 30
-PARTIAL = ".partial-"
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class StageCache:
     def __init__(self, root: Path, limit_bytes: int = LIMIT_BYTES) -> None:
         self.root, self.limit_bytes = root, limit_bytes
         private.make_folder(root)
-        self._clear_partials()
+        remove_left(root)
 
     def take(self, identity: str, folder: Path, places: Places) -> bool:
         """Copies an entry into the folder of a stage.
@@ -104,28 +101,18 @@ class StageCache:
             self.shrink(self.limit_bytes)
 
     def _write(self, place: Path, folder: Path, answer: dict[str, Any]) -> None:
-        partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}{os.getpid()}-", dir=self.root))
-        try:
+        with Scratch(self.root) as partial:
             for name in [*answer["files"], LOG]:
                 (partial / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / name, partial / name)
             (partial / RESULT).write_text(json.dumps(answer))
             partial.rename(place)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-    def _clear_partials(self) -> None:
-        """Removes what writers that were killed left. One of another machine or container merely keeps nothing."""
-        for partial in self.root.glob(f"{PARTIAL}*"):
-            owner = partial.name.removeprefix(PARTIAL).partition("-")[0]
-            if not (owner.isdigit() and psutil.pid_exists(int(owner))):
-                shutil.rmtree(partial, ignore_errors=True)
 
     def entries(self) -> list[Entry]:
         """Returns what is kept, the least recently used first."""
         found = []
         for path in self.root.iterdir():
-            if path.name.startswith(PARTIAL):
+            if path.name.startswith((PREFIX, NEW)):  # another run is writing it
                 continue
             with suppress(OSError, ValueError, AttributeError):
                 answer = json.loads((path / RESULT).read_bytes())

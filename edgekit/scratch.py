@@ -1,4 +1,4 @@
-"""Temporary folders that do not outlive their process for long: what a killed one left goes with the next one that is made.
+"""Folders that do not outlive their process for long: what a killed one left goes with the next one that is made.
 
 Each is locked as long as its process lives; the system frees the lock, however that one ends.
 """
@@ -14,11 +14,15 @@ PREFIX, NEW = "edgekit-scratch-", ".edgekit-new-"
 
 
 class Scratch:
-    """A folder of this process alone, `path`, until `close`."""
+    """A folder of this process alone, `path`, until `close`.
 
-    def __init__(self) -> None:
-        remove_left()
-        made = Path(tempfile.mkdtemp(prefix=NEW))
+    Args:
+        parent: Where it is made, and those that are left are looked for; None is the temporary folder.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        remove_left(parent)
+        made = Path(tempfile.mkdtemp(prefix=NEW, dir=parent))
         self._lock = _lock(made)
         self.path = made.rename(
             made.with_name(PREFIX + made.name.removeprefix(NEW))
@@ -38,11 +42,11 @@ class Scratch:
             self._lock = None
 
 
-def remove_left() -> None:
+def remove_left(parent: Path | None = None) -> None:
     """Removes the folders of this user's processes that were killed."""
     if sys.platform == "win32":
         return
-    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+    for folder in (parent or Path(tempfile.gettempdir())).glob(PREFIX + "*"):
         with suppress(OSError):
             if folder.lstat().st_uid != os.geteuid():
                 continue
