@@ -1,10 +1,16 @@
-"""What `faults.py` and `resume.py` share: an outcome of trials, its row, and how edgekit is started to be hurt."""
+"""The rows of `faults.py`, one kind of fault a file, and what they share with `resume.py`.
 
+A file of rows holds `outcomes(bench)`, which yields an Outcome a row. What a machine cannot do is an Outcome that was tried no
+time, with the reason.
+"""
+
+import importlib
 import os
+import random
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +35,56 @@ class Outcome(NamedTuple):
         return [self.what, f"{self.tried:,}", f"{self.tried - len(self.failures):,}", first[:240]]
 
 
+class Bench(NamedTuple):
+    """What every row starts from.
+
+    Attributes:
+        place: A folder for whatever a row writes.
+        out: A whole export of the task for all targets.
+        task: The reference of the task.
+        targets: Their names.
+        chance: Everything random comes from here.
+        damaged: How many files are damaged.
+        texts: How many texts of each kind are mutated.
+        exports: How many exports are made for each row that needs some.
+    """
+
+    place: Path
+    out: Path
+    task: str
+    targets: tuple[str, ...]
+    chance: random.Random
+    damaged: int
+    texts: int
+    exports: int
+
+    def light(self) -> list[str]:
+        """The arguments of the quickest export of this task: one float file, nothing measured."""
+        return ["export", self.task, "-t", "arm-mobile", "--recipe", "float32", "-q"]
+
+
+ROWS = ("damage", "texts", "tasks", "disk", "mounts", "memory", "clock", "users", "network")
+
+
+def outcomes(row: str, bench: Bench) -> Iterator[Outcome]:
+    """The outcomes of one file of rows."""
+    yield from importlib.import_module(f"fault.{row}").outcomes(bench)
+
+
+def skipped(what: str, why: str) -> Outcome:
+    """A row that this machine cannot try."""
+    return Outcome(f"{what} (not tried: {why})", 0, [])
+
+
+def fault_of(done: "subprocess.CompletedProcess[str]", codes: Sequence[int] = (0, 1, 2, 3)) -> str:
+    """What is wrong with the way a command ended: a traceback, an exit code of no meaning, or silence about a failure."""
+    if "Traceback" in done.stderr or done.returncode not in codes:
+        return f"exit code {done.returncode}, {done.stderr[-300:]!r}"
+    if done.returncode and "edgekit: " not in done.stderr:
+        return f"exit code {done.returncode} without a sentence: {done.stderr[-300:]!r}"
+    return ""
+
+
 def table(found: Iterable[Outcome]) -> str:
     """The outcomes as a Markdown table."""
     return "\n".join(result_file.markdown([HEAD, *(each.row() for each in found)]))
@@ -37,7 +93,9 @@ def table(found: Iterable[Outcome]) -> str:
 def machine_line() -> str:
     """The machine that the figures are of."""
     host = environment.describe()
-    return f"{host['cpu_model']}, {host['cpu_usable_count']} CPUs, {environment.local_isa()}, {host['os']}, {host['python']}"
+    return (
+        f"{host['cpu_model']}, {host['cpu_usable_count']} CPUs, {host['isa']}, {host['os']}, {host['python']}"
+    )
 
 
 def marked(**more: str) -> dict[str, str]:

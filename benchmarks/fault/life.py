@@ -99,7 +99,11 @@ class Life:
         half = {path.name for path in (self._cache / "edgekit" / "stages").glob("*edgekit-*")}
         inside = {path.name for path in self._out.iterdir() if path.name.startswith(".")}
         return self._fault(variables) or (
-            f"left {sorted(beside | inside | half)}" if beside | inside | half else "" if same(self._out) else "other bytes"
+            f"left {sorted(beside | inside | half)}"
+            if beside | inside | half
+            else ""
+            if same(self._out)
+            else "other bytes"
         )
 
     def _variables(self) -> dict[str, str]:

@@ -1,0 +1,122 @@
+"""Disks that run full: one sentence about the disk, and nothing left.
+
+An export needs so many bytes of disk; it is made again on disks of each size below that, in equal steps, so that it
+fails at each of its writes. The folder for temporary files and the cache get such disks, too: without a cache an export
+goes on.
+"""
+
+import os
+import resource
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fault import EDGEKIT, Bench, Outcome, fault_of, left_running, marked, said, skipped
+
+PAGE_BYTES = 4096  # tmpfs gives no less
+
+
+def cannot_mount() -> str:
+    """Why nothing can be mounted here; "" where it can."""
+    return "" if os.geteuid() == 0 and shutil.which("mount") else "needs root"
+
+
+@contextmanager
+def disk(place: Path, size_bytes: int) -> Iterator[Path]:
+    """A file system of this size in the memory."""
+    place.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=0700", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=False)
+
+
+def outcomes(bench: Bench) -> Iterator[Outcome]:
+    why = cannot_mount()
+    if why:
+        yield skipped("exports onto disks that run full", why)
+    else:
+        peak_bytes = _peak_bytes(bench)
+        yield _outputs(bench, peak_bytes)
+        yield _others(bench)
+    yield _limited_files(bench)
+
+
+def _peak_bytes(bench: Bench) -> int:
+    """The most that an export has on its disk at one time."""
+    peak, ended = [0], threading.Event()
+    with disk(bench.place / "whole", 1 << 30) as whole:
+
+        def watch() -> None:
+            while not ended.wait(0.02):
+                peak[0] = max(peak[0], shutil.disk_usage(whole).used)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        done = said([*EDGEKIT, *bench.light(), "--no-cache", "-o", whole / "out"])
+        ended.set()
+        watcher.join()
+    if done.returncode:
+        raise SystemExit(f"the export failed: {done.stderr[-600:]}")
+    return peak[0]
+
+
+def _outputs(bench: Bench, peak_bytes: int) -> Outcome:
+    failures = []
+    for index in range(bench.exports):
+        share = (index + bench.chance.random()) / bench.exports
+        size_bytes = max(PAGE_BYTES, int(share * peak_bytes) // PAGE_BYTES * PAGE_BYTES)
+        variables = marked()
+        with disk(bench.place / f"output{index}", size_bytes) as small:
+            done = said([*EDGEKIT, *bench.light(), "--no-cache", "-o", small / "out"], env=variables)
+            left = sorted(path.name for path in small.iterdir())
+        fault = fault_of(done) or (
+            f"processes are left: {running}" if (running := left_running(variables)) else ""
+        )
+        if not fault and done.returncode == 0:
+            fault = "" if left == ["out"] else f"left {left}"
+        elif not fault and ("disk is full" not in done.stderr or left):
+            fault = f"{done.stderr[-300:]!r}, left {left}"
+        if fault:
+            failures.append(f"{size_bytes} of {peak_bytes} bytes: {fault}")
+    return Outcome(f"exports onto full disks, of 0 to {peak_bytes >> 10} KiB needed", bench.exports, failures)
+
+
+def _others(bench: Bench) -> Outcome:
+    """The disk of temporary files, and that of the cache."""
+    failures, tried = [], 0
+    for name, variable, sizes in (
+        ("temporary", "TMPDIR", (4096, 16384)),
+        ("cache", "XDG_CACHE_HOME", (4096, 32768)),
+    ):
+        for size_bytes in sizes:
+            out = bench.place / f"beside{tried}" / "out"
+            with disk(bench.place / f"{name}{size_bytes}", size_bytes) as small:
+                done = said([*EDGEKIT, *bench.light(), "-o", out], env=marked(**{variable: str(small)}))
+            tried += 1
+            whole = done.returncode == 0 and (out / "report.json").is_file()
+            fault = fault_of(done) or ("" if whole or "disk is full" in done.stderr else done.stderr[-300:])
+            if not fault and name == "cache" and not whole:
+                fault = f"a cache that is full stopped the export: {done.stderr[-300:]!r}"
+            if fault:
+                failures.append(f"{variable} of {size_bytes} bytes: {fault}")
+    return Outcome("exports with a full disk for temporary files, or for the cache", tried, failures)
+
+
+def _limited_files(bench: Bench) -> Outcome:
+    """What `ulimit -f` does: no file may grow beyond a size."""
+    failures, sizes = [], (0, 512, 2048, 8192)
+    for size_bytes in sizes:
+        out = bench.place / f"limited{size_bytes}" / "out"
+        done = said(
+            [*EDGEKIT, *bench.light(), "--no-cache", "-o", out],
+            preexec_fn=lambda size=size_bytes: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+        )
+        fault = fault_of(done) or ("" if done.returncode or (out / "report.json").is_file() else "no output")
+        if fault:
+            failures.append(f"files of {size_bytes} bytes at most: {fault}")
+    return Outcome("exports where no file may grow beyond a limit", len(sizes), failures)

@@ -1,0 +1,85 @@
+"""Outputs that are no ordinary folder: a mounted one, as Docker makes it of -v, is filled; what cannot be one is refused."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgekit.engine.output import WORK
+from fault import EDGEKIT, Bench, Outcome, fault_of, said, skipped
+from fault.disk import cannot_mount
+
+KINDS = {
+    "tmpfs": ["-t", "tmpfs", "tmpfs"],
+    "bind": ["--bind"],
+    "read-only": ["-t", "tmpfs", "-o", "ro", "tmpfs"],
+}
+REFUSED = (
+    "/proc/out",
+    "/dev/null",
+    "/dev/full/x",
+    "/sys/out",
+    "a\0b",
+    "n" * 300,
+    "/" + "d/" * 3000,
+    "/proc/self/mem",
+)
+
+
+def outcomes(bench: Bench) -> Iterator[Outcome]:
+    why = cannot_mount()
+    yield skipped("a mounted folder as output", why) if why else _mounted(bench)
+    failures = [f"{ascii(out)[:60]}: {fault}" for out in REFUSED if (fault := _refused(bench, out))]
+    yield Outcome("outputs that can be no folder, refused before the work", len(REFUSED), failures)
+
+
+def _mounted(bench: Bench) -> Outcome:
+    """Each kind of mount: written, verified, written over."""
+    failures, tried = [], 0
+    for kind, how in KINDS.items():
+        with mounted(bench.place / kind / "out", how) as out:
+            for again in (False, True):
+                tried += 1
+                fault = _export_and_verify(bench, out, wanted=kind != "read-only")
+                if fault:
+                    failures.append(f"{kind}, {'over the former one' if again else 'empty'}: {fault}")
+    return Outcome(
+        "a mounted folder as output: filled, verified, replaced; read-only: refused", tried, failures
+    )
+
+
+@contextmanager
+def mounted(out: Path, how: list[str]) -> Iterator[Path]:
+    """A mount point with nothing in it."""
+    out.mkdir(parents=True)
+    subprocess.run(["mount", *how, *([out] if "--bind" in how else []), out], check=True)
+    try:
+        yield out
+    finally:
+        subprocess.run(["umount", "-l", out], check=False)
+
+
+def _export_and_verify(bench: Bench, out: Path, wanted: bool) -> str:
+    done = said([*EDGEKIT, *bench.light(), "-o", out])
+    if fault := fault_of(done):
+        return fault
+    if not wanted:
+        return "" if done.returncode == 2 else f"exit code {done.returncode}: {done.stderr[-200:]!r}"
+    verified = said([*EDGEKIT, "verify", out])
+    left = [path.name for path in (*out.iterdir(), *out.parent.iterdir()) if WORK in path.name]
+    if done.returncode or verified.returncode or left:
+        return f"{done.stderr[-200:]!r} {verified.stderr[-200:]!r} left {left}"
+    return ""
+
+
+def _refused(bench: Bench, out: str) -> str:
+    """Through the command line in this process, because no program can be given a zero byte."""
+    from click.testing import CliRunner
+
+    from edgekit.cli.main import main as edgekit
+
+    done = CliRunner().invoke(edgekit, [*bench.light(), "-o", out])
+    broke = done.exception is not None and not isinstance(done.exception, SystemExit)
+    if broke or done.exit_code != 2 or "edgekit: " not in done.stderr:
+        return f"exit code {done.exit_code}, {done.exception!r}, {done.stderr[-200:]!r}"
+    return ""
