@@ -3,9 +3,11 @@
 The stand-ins for ssh and adb run their commands in a folder of this machine.
 """
 
+import json
 import os
 import re
 import stat
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,6 +20,7 @@ import pytest
 from conftest import Fakes
 from edgekit_runner import artifact
 from edgekit_runner import record as records
+from edgekit_runner.spec import SCHEMA_VERSION
 
 from edgekit.device import Device, open_device
 from edgekit.device.run import run
@@ -27,10 +30,11 @@ TEXTS = {"ssh": "ssh:pi@board.local", "adb": "adb:emulator-5554"}
 DAY_S = 86400
 _ANSWER = """
 import hashlib, json, sys
-record, spec = {template!r}, json.load(sys.stdin)
+record, spec = {template!r}, json.loads(sys.stdin.readline())  # the host holds stdin open while the runner works
 with open(spec["artifact"], "rb") as stream:
-    digest = hashlib.sha256(stream.read()).hexdigest()
-print(json.dumps(record | {{"artifact": {{"path": spec["artifact"], "sha256": digest}}}}))
+    content = stream.read()
+about = {{"path": spec["artifact"], "format": "onnx", "size_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
+print(json.dumps(record | {{"artifact": about}}))
 """
 
 
@@ -39,10 +43,19 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module")
+def template(model: Path) -> Any:
+    """What the real runner says of the model."""
+    spec = json.dumps({"schema_version": SCHEMA_VERSION, **check(model)})
+    done = subprocess.run(
+        [sys.executable, "-m", "edgekit_runner", "run", "-"], input=spec, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    return records.read(done.stdout.splitlines()[-1])
+
+
 @pytest.fixture
-def device(kind: str, fakes: Fakes, tmp_path: Path) -> Any:
+def device(kind: str, fakes: Fakes, tmp_path: Path, template: dict[str, Any]) -> Any:
     """Its runner hashes the artifact and answers at once, without a runtime."""
-    template = {**records.succeed(records.blank("check")), "artifact": {"path": "", "sha256": ""}}
     (tmp_path / "answer.py").write_text(_ANSWER.format(template=template))
     answer = f"exec {sys.executable} -I -S {tmp_path / 'answer.py'}"
     opened = open_device(TEXTS[kind], odd_python(tmp_path, answer))
