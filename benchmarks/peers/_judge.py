@@ -129,7 +129,7 @@ def _doubts(spec: JudgeSpec, artifact: Artifact) -> tuple[str, ...]:
     """What edgekit's own lint and saturation check say of the file, whoever wrote it."""
     if spec.runtime == "openvino":
         return ("OpenVINO's compiled graph is not linted: how much of it runs in int8 is not checked",)
-    from edgekit.verify.prove import load_backend
+    from edgekit.verify.backends import load_backend
 
     verify = load_backend(spec.runtime)
     found = list(verify.lint(artifact).findings)

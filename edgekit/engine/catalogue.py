@@ -115,13 +115,13 @@ PROVE = Stage(
 )
 RECHECK = Stage(
     name="recheck",
-    function="edgekit.verify.prove:recheck",
+    function="edgekit.verify.golden_check:recheck",
     spec=verify_specs.RecheckSpec,
     result=verify_specs.Recheck,
 )
 ANSWER = Stage(
     name="answer",
-    function="edgekit.verify.prove:answer",
+    function="edgekit.verify.golden_check:answer",
     spec=verify_specs.AnswerSpec,
     result=verify_specs.Answer,
 )

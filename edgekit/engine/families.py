@@ -43,6 +43,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "edgekit.trace.stage",
                 "edgekit.techniques._stage",
                 "edgekit.techniques.ptq",
+                "edgekit.verify.golden_check",
                 "edgekit.verify.prove",
                 "edgekit.verify.blame.stage",
                 "edgekit.export._stage",

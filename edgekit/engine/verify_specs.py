@@ -34,7 +34,7 @@ class ProveSpec(Record):
 
 
 class RecheckSpec(Record):
-    """The spec of edgekit.verify.prove:recheck: a folder exported before, and the tolerance of its manifest.
+    """The spec of edgekit.verify.golden_check:recheck: a folder exported before, and the tolerance of its manifest.
 
     Attributes:
         exact: Whether the file is run without fused kernels.
@@ -65,7 +65,7 @@ class Recheck(Record):
 
 
 class AnswerSpec(Record):
-    """The spec of edgekit.verify.prove:answer.
+    """The spec of edgekit.verify.golden_check:answer.
 
     Attributes:
         inputs: An .npz with input_i, in the layout and the real values of the file.

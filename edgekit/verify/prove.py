@@ -1,36 +1,28 @@
-"""The verify stage: opens an artifact in its runtime, scores it with the user's metric, lints it. One child process.
+"""The verify stage: opens an artifact in its runtime, scores it with the user's metric, lints it. One child process."""
 
-Backends are found by module name: edgekit/verify/backends/<runtime>.py has `open_session(path, exact)` and
-`lint(artifact, min_share)`; one whose kernels may saturate also has `saturation(...)`.
-"""
-
-import importlib
 import math
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
-import msgspec
 import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.engine.process
-from edgekit_runner.artifact import sha256
 
-from edgekit.arrays import save_arrays, to_model
-from edgekit.engine.verify_specs import Answer, AnswerSpec, ProveSpec, Recheck, RecheckSpec
-from edgekit.errors import MissingRuntime, TaskError, VerificationError
+from edgekit.arrays import to_model
+from edgekit.engine.verify_specs import ProveSpec
+from edgekit.errors import TaskError, VerificationError
 from edgekit.formats import RUNTIMES
-from edgekit.golden import golden_atol, snr_db, write_golden
+from edgekit.golden import write_golden
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.trace import promise
 from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import score, seed_everything
 from edgekit.verify import lengths
+from edgekit.verify.backends import check_content, load_backend
 from edgekit.verify.lint import demand_integers
 from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 
 FORCED_SAMPLES = 1000  # compared on the float model's inputs, where the metric feeds answers back
-ATOL_RATIO = 10.0  # what a manifest may allow beyond what edgekit writes into it
 FLOAT_SNR_DB = 50.0  # a float32 file below this does not compute the same function
 
 
@@ -77,108 +69,6 @@ def prove(spec: ProveSpec) -> Verdict:
         kept_db=_kept_db(spec, predictor, inputs, right),
         lengths=proven,
     )
-
-
-def recheck(spec: RecheckSpec) -> Recheck:
-    """Re-proves an exported file against its golden pair.
-
-    Raises:
-        VerificationError: An answer differs by more than is allowed; the sentence gives the figures.
-        MissingRuntime: The runtime is not installed.
-    """
-    backend = load_backend(spec.runtime)
-    usual = golden_atol(Path(spec.golden), spec.artifact.precision)
-    if spec.golden_atol > ATOL_RATIO * usual:
-        raise VerificationError(
-            f"the manifest of {spec.artifact.path} allows an error of {spec.golden_atol:.6g}; edgekit allows {usual:.6g} for outputs "
-            "as large as its golden ones: it was altered, export again"
-        )
-    golden = np.load(spec.golden, allow_pickle=False)
-    count = len(spec.artifact.outputs)
-    got = _answers(backend, spec.artifact, golden, spec.exact)
-    errors = [np.abs(g - golden[f"output_{i}"]).max() for i, g in zip(range(count), got, strict=True)]
-    worst = float(np.max(errors))  # unlike max(), keeps a NaN in any position
-    if not worst <= spec.golden_atol:
-        raise VerificationError(
-            f"{spec.artifact.path} differs from its golden output by {worst:.6g}; allowed is {spec.golden_atol:.6g}"
-        )
-    lint = backend.lint(spec.artifact)
-    return Recheck(
-        max_abs_error=worst,
-        golden_atol=spec.golden_atol,
-        findings=lint.findings,
-        notes=lint.notes,
-        float_snr_db=_near_float(spec.artifact, golden, got),
-    )
-
-
-def answer(spec: AnswerSpec) -> Answer:
-    """Writes what an artifact answers to inputs in the layout of its file.
-
-    Raises:
-        MissingRuntime: The runtime is not installed.
-    """
-    with np.load(spec.inputs, allow_pickle=False) as inputs:
-        got = _answers(load_backend(spec.runtime), spec.artifact, inputs, spec.exact)
-    save_arrays(Path(spec.outputs), {f"output_{i}": array for i, array in enumerate(got)})
-    return Answer(outputs=spec.outputs)
-
-
-def _answers(
-    backend: ModuleType, artifact: Artifact, arrays: Mapping[str, np.ndarray], exact: bool
-) -> list[np.ndarray]:
-    """Runs the artifact on input_i, which are in the layout of the file."""
-    session = backend.open_session(artifact.path, exact=exact)
-    stored_as_is = msgspec.structs.replace(artifact, layout="as the model")
-    predictor = Predictor(session, stored_as_is, artifact.inputs)
-    return predictor.as_stored([arrays[f"input_{i}"] for i in range(len(artifact.inputs))])
-
-
-def _near_float(
-    artifact: Artifact, golden: Mapping[str, np.ndarray], got: Sequence[np.ndarray]
-) -> float | None:
-    """The lowest signal-to-noise ratio of an output to the float model's answer, in dB.
-
-    None where there is no error, or the export kept no answer.
-
-    Raises:
-        VerificationError: It is lower than when the file was proven.
-    """
-    if "float_min_snr_db" not in golden:
-        return None
-    found = [snr_db(golden[f"float_{i}"], answer) for i, answer in enumerate(got)]
-    for spec, db, least in zip(artifact.outputs, found, golden["float_min_snr_db"], strict=True):
-        if not (np.isnan(least) or db >= least):
-            raise VerificationError(
-                f"{artifact.path}: output {spec.name} keeps {db:.1f} dB to the float model's answer; it was proven with at least {least:.1f} dB"
-            )
-    return min((db for db in found if np.isfinite(db)), default=None)
-
-
-def check_content(artifact: Artifact) -> None:
-    """Raises VerificationError if the file is gone or is not what was exported."""
-    if not Path(artifact.path).exists():
-        raise VerificationError(f"the artifact {artifact.path} does not exist")
-    found = sha256(artifact.path)
-    if found != artifact.sha256:
-        raise VerificationError(
-            f"{artifact.path} was altered after export: its sha256 is {found[:16]}..., the manifest says {artifact.sha256[:16]}..."
-        )
-
-
-def load_backend(runtime: str) -> ModuleType:
-    """Imports the backend of a runtime.
-
-    Raises:
-        MissingRuntime: A package that it needs is not installed.
-    """
-    try:
-        return importlib.import_module(f"edgekit.verify.backends.{runtime}")
-    except ModuleNotFoundError as error:
-        if error.name and error.name.startswith("edgekit"):
-            raise
-        packages = " ".join(RUNTIMES[runtime].packages.values())
-        raise MissingRuntime.of(packages, f"verifying {runtime} artifacts") from error
 
 
 def _kept(traced: Traced) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -16,7 +16,8 @@ from edgekit.records import Artifact, Candidate, Recipe, Step, Traced, Verdict
 from edgekit.target import load_target
 from edgekit.techniques._stage import compress
 from edgekit.trace.stage import trace
-from edgekit.verify.prove import prove, recheck
+from edgekit.verify.golden_check import recheck
+from edgekit.verify.prove import prove
 
 pytest.importorskip("litert_torch")
 DOORS = Path(__file__).parents[1] / "task_files" / "doors.py"

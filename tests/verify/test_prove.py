@@ -19,7 +19,9 @@ from edgekit.quant import program as programs
 from edgekit.quant import tensors
 from edgekit.records import Artifact, Precision, TensorSpec, Traced, Verdict
 from edgekit.trace.stage import trace
-from edgekit.verify.prove import load_backend, prove, recheck
+from edgekit.verify.backends import load_backend
+from edgekit.verify.golden_check import recheck
+from edgekit.verify.prove import prove
 
 SMALL = Path(__file__).parents[1] / "task_files" / "small.py"
 INPUT = TensorSpec(name="x", shape=(1, 3, 8, 8), dtype="float32")
@@ -288,6 +290,6 @@ def test_a_backend_whose_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
     def absent(name: str) -> None:
         raise ModuleNotFoundError("No module named 'ai_edge_litert'", name="ai_edge_litert")
 
-    monkeypatch.setattr("edgekit.verify.prove.importlib.import_module", absent)
+    monkeypatch.setattr("edgekit.verify.backends.importlib.import_module", absent)
     with pytest.raises(MissingRuntime, match="pip install ai-edge-litert"):
         load_backend("litert")

@@ -26,6 +26,7 @@ from edgekit.engine.verify_specs import BlameSpec
 from edgekit.errors import MissingRuntime, VerificationError
 from edgekit.formats import RUNTIMES
 from edgekit.records import Blame, ChannelDegradation, LayerDegradation
+from edgekit.verify.backends import check_content, load_backend
 from edgekit.verify.blame import sentences as text
 from edgekit.verify.blame.cause import cause, is_off
 from edgekit.verify.blame.compression import Compression
@@ -34,7 +35,6 @@ from edgekit.verify.blame.graph_walk import Program
 from edgekit.verify.blame.match import Match, Run, match
 from edgekit.verify.blame.moves import watched
 from edgekit.verify.predict import Predictor
-from edgekit.verify.prove import check_content, load_backend
 
 SAMPLES = 8
 
