@@ -28,9 +28,9 @@ $(STAMP): pyproject.toml constraints.txt runner/pyproject.toml
 demo: env
 	$(BIN)/edgekit demo -o out/demo
 
-# loadfile: tests of one file share their module's fixtures, so no net is exported twice
+# loadfile: tests of one file share their module's fixtures, so no net is exported twice; a failure is shown at once
 test: env
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --instafail $(ARGS)
 
 # bundles in Gradle, aapt2, kotlinc, tsc, node and Chromium; what is not installed is skipped with the reason
 test-bundles: env
