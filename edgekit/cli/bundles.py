@@ -51,3 +51,39 @@ def package(
         click.echo(
             f"  {target.name}: {target.format} for {target.runtime}, {target.content_version[:16]}{must}"
         )
+
+
+@click.command()
+@click.argument("bundles", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--sign",
+    "key",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The ed25519 private key of the bundles, in PEM.",
+)
+@click.option(
+    "--days",
+    default=30,
+    show_default=True,
+    type=click.IntRange(1, 3650),
+    help="For how long an app accepts the index.",
+)
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to write; it follows the index that is there.",
+)
+@json_option
+def index(bundles: tuple[Path, ...], key: Path, days: int, out: Path, as_json: bool) -> None:
+    """Publish BUNDLES of one name as updates over the air: a signed index, and the files by their hash."""
+    from edgekit.package.bundle.update_index import publish
+
+    made = publish(bundles, key, days, out)
+    if as_json:
+        print_json(made)
+        return
+    versions = ", ".join(version.version for version in made.versions)
+    click.echo(f"{out}: index {made.serial} of {made.name} {versions}; apps accept it for {days} days")

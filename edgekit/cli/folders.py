@@ -18,9 +18,20 @@ if TYPE_CHECKING:
 @click.option("--key", type=click.Path(path_type=Path), help="The ed25519 public key that signed a bundle.")
 @json_option
 def verify(folder: Path, key: Path | None, as_json: bool) -> None:
-    """Re-prove an exported folder or a bundle: checksums, signature, golden answers in the runtime, the precision lint."""
+    """Re-prove an exported folder or a bundle: checksums, signature, golden answers in the runtime, the precision lint.
+
+    A folder of updates is held to its index as an app does.
+    """
+    from edgekit.package.bundle import update_index
     from edgekit.package.reverify import recheck
 
+    if update_index.is_index(folder):
+        found = update_index.check_index(folder, key)
+        signed = "signature and files match" if key else "files match, the signature was not checked (--key)"
+        versions = ", ".join(version.version for version in found.versions)
+        text = f"index {found.serial} of {found.name} {versions}: ok; {signed}"
+        print_json(found) if as_json else click.echo(text)
+        return
     results = recheck(folder, key)
     if as_json:
         print_json(results)
@@ -56,9 +67,9 @@ def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["bundle", "manifest", "report"]))
+@click.argument("name", type=click.Choice(["bundle", "index", "manifest", "report"]))
 def schema(name: str) -> None:
-    """Print the JSON Schema of bundle.json, manifest.json or report.json."""
+    """Print the JSON Schema of bundle.json, index.json, manifest.json or report.json."""
     from edgekit.package import schemas
 
     click.echo(json.dumps(schemas.schema(name), indent=2, sort_keys=True))

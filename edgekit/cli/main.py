@@ -6,7 +6,7 @@ Exit codes: 0 fine, 1 budget or verification failed, 2 user error, 3 a runtime i
 
 import click
 
-from edgekit.cli.bundles import package
+from edgekit.cli.bundles import index, package
 from edgekit.cli.devices import bench, compare
 from edgekit.cli.exports import demo, export, plan
 from edgekit.cli.folders import report, schema, verify
@@ -72,6 +72,7 @@ for verb in (
     demo,
     diff,
     export,
+    index,
     inspect,
     new,
     package,

@@ -10,10 +10,11 @@ from edgekit_runner import __version__
 from edgekit.records import Record, Report
 from edgekit.records.bundle import Bundle
 from edgekit.records.manifest import Manifest
+from edgekit.records.updates import UpdateIndex
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 RECORDS: Mapping[str, type[Record]] = MappingProxyType(
-    {"bundle": Bundle, "manifest": Manifest, "report": Report}
+    {"bundle": Bundle, "index": UpdateIndex, "manifest": Manifest, "report": Report}
 )
 
 

@@ -1,6 +1,13 @@
 """bundle.json: what `edgekit package` writes, and the one file that is signed. Its JSON Schema is `edgekit schema bundle`."""
 
+from typing import Annotated
+
+from msgspec import Meta
+
 from edgekit.records._base import Record
+
+Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+FileBytes = Annotated[int, Meta(ge=0, le=2**50)]
 
 
 class BundleFile(Record):
@@ -13,8 +20,8 @@ class BundleFile(Record):
     """
 
     path: str
-    bytes: int
-    sha256: str
+    bytes: FileBytes
+    sha256: Sha256
 
 
 class BundleTarget(Record):
@@ -23,6 +30,8 @@ class BundleTarget(Record):
     Attributes:
         content_version: The hash of the artifact, as in its manifest.
         manifest: The path of its manifest.
+        interface: The hash of what an app's code depends on: signature, preprocessing, runtime, least versions. An app takes an
+            update only where it is the one that the app was built with.
         app_must: What the app has to do itself, a sentence; "" where the generated code does it.
     """
 
@@ -31,6 +40,7 @@ class BundleTarget(Record):
     runtime: str
     content_version: str
     manifest: str
+    interface: str = ""
     app_must: str = ""
 
 

@@ -55,6 +55,7 @@ OPTIONS = {
     "cache": ["list", "clear"],
     "check": ["--budget", "--json"],
     "diff": ["--json"],
+    "index": ["--sign", "--days", "--out", "--json"],
     "inspect": ["--input", "--set", "--json"],
     "new": ["--input", "--out"],
     "package": [

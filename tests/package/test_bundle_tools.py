@@ -35,9 +35,13 @@ def run(*command: object, folder: Path, **variables: object) -> subprocess.Compl
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("javac")
+    need("javac", "openssl")
     place = tmp_path_factory.mktemp("bundle")
     write_export(place / "export")
+    for name in ("key", "other"):
+        run("openssl", "genpkey", "-algorithm", "ed25519", "-out", f"{name}.pem", folder=place)
+        run("openssl", "pkey", "-in", f"{name}.pem", "-pubout", "-out", f"{name}.pub", folder=place)
+    ecosystems = "android,react-native,web"
     options = [
         "--name",
         "tiny",
@@ -46,7 +50,9 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--license",
         "MIT",
         "--for",
-        "android,react-native,web",
+        ecosystems,
+        "--sign",
+        str(place / "key.pem"),
     ]
     result = edgekit("package", place / "export", *options, "-o", place / "dist")
     assert result.exit_code == 0, result.output
@@ -76,6 +82,10 @@ def test_gradle_takes_the_aar_by_version_and_refuses_an_altered_one(dist: Path, 
     done = run(*command, folder=tmp_path / "app", **places)
     assert done.returncode == 0, done.stderr
     assert "edgekit: tiny 1.2.0 ok" in done.stdout and "resolved tiny-onnx-1.2.0.aar" in done.stdout
+    done = run(*command, folder=tmp_path / "app", KEY=dist.parent / "key.pub", **places)
+    assert done.returncode == 0, done.stderr
+    done = run(*command, folder=tmp_path / "app", KEY=dist.parent / "other.pub", **places)
+    assert done.returncode != 0 and "edgekit: bundle.json is not signed by this key" in done.stderr
     (aar,) = (tmp_path / "dist").rglob("*.aar")
     data = bytearray(aar.read_bytes())
     data[len(data) // 2] ^= 1

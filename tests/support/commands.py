@@ -27,24 +27,25 @@ def edgekit(*arguments: object, exit_code: int | None = None) -> Result:
     return result
 
 
+def run_here(stage: Stage[Any, Any], spec: Any, folder: Path, **more: Any) -> tuple[Any, StageTime]:
+    """In place of `process.run`: everything crosses as JSON, as it would to a child."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "log.txt").write_text("ran in the test's own process\n")
+    job = {"function": stage.function, "spec": msgspec.to_builtins(spec)}
+    (folder / "spec.json").write_text(json.dumps(job))
+    try:
+        answer = child.call(folder / "spec.json")
+    except Exception as error:
+        failure = child.failure(error)
+        raise errors.by_name(failure["kind"])(failure["message"]) from error
+    found = msgspec.convert(json.loads(json.dumps(answer["result"])), stage.result)
+    return found, StageTime(stage=more.get("label") or stage.name, wall_s=0.0)
+
+
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stages run here; everything crosses as JSON, as it would to a child."""
-
-    def run(stage: Stage[Any, Any], spec: Any, folder: Path, **more: Any) -> tuple[Any, StageTime]:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "log.txt").write_text("ran in the test's own process\n")
-        job = {"function": stage.function, "spec": msgspec.to_builtins(spec)}
-        (folder / "spec.json").write_text(json.dumps(job))
-        try:
-            answer = child.call(folder / "spec.json")
-        except Exception as error:
-            failure = child.failure(error)
-            raise errors.by_name(failure["kind"])(failure["message"]) from error
-        found = msgspec.convert(json.loads(json.dumps(answer["result"])), stage.result)
-        return found, StageTime(stage=more.get("label") or stage.name, wall_s=0.0)
-
-    monkeypatch.setattr(process, "run", run)
+    """Stages run here."""
+    monkeypatch.setattr(process, "run", run_here)
 
 
 def without_ladder(name: str) -> str:

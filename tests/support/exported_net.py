@@ -27,12 +27,13 @@ def write_export(
     preprocessing: Preprocessing | None = PREPROCESSING,
     target: str = "arm-mobile",
     seed: int = 0,
+    scale: float = 1.0,
 ) -> Path:
-    """Writes place/<target>/ for a net of one product with random weights; returns it."""
+    """Writes place/<target>/ for a net of one product with random weights, times `scale`; returns it."""
     folder = place / target
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
-    weights = rng.normal(size=(3 * SIDE * SIDE, CLASSES)).astype(np.float32) / 8
+    weights = rng.normal(size=(3 * SIDE * SIDE, CLASSES)).astype(np.float32) / 8 * np.float32(scale)
     x = TensorSpec(name="photo", shape=(1, 3, SIDE, SIDE), dtype="float32")
     y = TensorSpec(name="scores", shape=(1, CLASSES), dtype="float32")
     graph = helper.make_graph(

@@ -51,7 +51,7 @@ def check_tools() -> None:
         )
 
 
-def write(members: Sequence[Member], names: Names, out: Path) -> None:
+def write(members: Sequence[Member], names: Names, out: Path, trusted: bytes = b"") -> None:
     """Writes android/ for the targets with an Android runtime.
 
     Raises:
@@ -62,7 +62,7 @@ def write(members: Sequence[Member], names: Names, out: Path) -> None:
     check_tools()
     out.mkdir()
     for runtime, member in chosen.items():
-        _write_one(member, runtime, names, out)
+        _write_one(member, runtime, names, out, trusted)
     gradle = fill("edgekit.gradle", name=names.name, version=names.version)
     (out / "edgekit.gradle").write_text(gradle, encoding="utf-8")
 
@@ -80,19 +80,26 @@ def _by_runtime(members: Sequence[Member]) -> dict[str, Member]:
     return found
 
 
-def _write_one(member: Member, runtime: str, names: Names, out: Path) -> None:
+def _write_one(member: Member, runtime: str, names: Names, out: Path, trusted: bytes) -> None:
     suffix, dependency = RUNTIMES[runtime]
     artifact = f"{names.name}-{suffix}"
     assets = f"edgekit/{names.name}/{suffix}/"
-    values = {**values_of(member, names), "assets": assets, "package": f"{names.java_package}.{suffix}"}
+    values = {
+        **values_of(member, names, trusted),
+        "assets": assets,
+        "package": f"{names.java_package}.{suffix}",
+    }
     sources = out / "src" / artifact
     folder = sources / "java" / values["package"].replace(".", "/")
     kotlin = sources / "kotlin" / f"{names.class_name}Kotlin.kt"
-    for path, template in (
+    written = [
         (folder / f"{names.class_name}.java", "Model.java"),
         (folder / f"{names.class_name}Android.java", "ModelAndroid.java"),
         (kotlin, "Model.kt"),
-    ):
+    ]
+    if trusted:
+        written.append((folder / f"{names.class_name}Updates.java", "ModelUpdates.java"))
+    for path, template in written:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(fill(template, **values), encoding="utf-8")
     content = {f"assets/{assets}{name}": data for name, data in _assets(member).items()}

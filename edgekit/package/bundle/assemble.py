@@ -1,6 +1,5 @@
 """Makes a bundle of an export: all names and keys are checked first, and the folder appears whole or not at all."""
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -11,12 +10,12 @@ import msgspec
 
 from edgekit.errors import UserError
 from edgekit.package import manifest_file
-from edgekit.package.bundle import android, bundle_file, ios, javascript, signing
+from edgekit.package.bundle import android, bundle_file, ios, javascript, listed, signing
 from edgekit.package.bundle.bom import bom_of
 from edgekit.package.bundle.member import Member, take
 from edgekit.package.bundle.naming import Names
 from edgekit.package.sums import check_whole
-from edgekit.records.bundle import Bundle, BundleFile, BundleTarget
+from edgekit.records.bundle import Bundle, BundleTarget
 
 BOM = "bom.cdx.json"
 TARGETS, FILES = "targets", "files"
@@ -59,7 +58,8 @@ def assemble(
         partial = Path(place) / "new"
         partial.mkdir()
         members = [take(folder, partial / TARGETS / folder.resolve().name) for folder in folders]
-        _write_ecosystems(members, names, ecosystems, partial)
+        trusted = signing.raw_public(signer) if signer else b""
+        _write_ecosystems(members, names, ecosystems, partial, trusted)
         bom = json.dumps(bom_of(members, names), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         (partial / BOM).write_text(bom, encoding="utf-8")
         _address_by_content(partial)
@@ -70,7 +70,7 @@ def assemble(
             license=names.license,
             ecosystems=tuple(sorted(ecosystems)),
             targets=tuple(_target(member, partial) for member in members),
-            files=_files(partial),
+            files=listed.files_of(partial),
             previous=before.version if before else "",
         )
         for other, where in ((before, previous), (present, out)):
@@ -110,15 +110,17 @@ def content_of(bundle: Bundle) -> dict[str, str]:
     return {target.name: target.content_version for target in bundle.targets}
 
 
-def _write_ecosystems(members: Sequence[Member], names: Names, ecosystems: Sequence[str], out: Path) -> None:
+def _write_ecosystems(
+    members: Sequence[Member], names: Names, ecosystems: Sequence[str], out: Path, trusted: bytes
+) -> None:
     if "android" in ecosystems:
-        android.write(members, names, out / "android")
+        android.write(members, names, out / "android", trusted)
     if "ios" in ecosystems:
         ios.write(members, names, out / "ios")
     if "react-native" in ecosystems:
-        javascript.write_react_native(members, names, out / "react-native")
+        javascript.write_react_native(members, names, out / "react-native", trusted)
     if "web" in ecosystems:
-        javascript.write_web(members, names, out / "web")
+        javascript.write_web(members, names, out / "web", trusted)
 
 
 def _target(member: Member, root: Path) -> BundleTarget:
@@ -128,6 +130,7 @@ def _target(member: Member, root: Path) -> BundleTarget:
         runtime=member.manifest.target.runtime,
         content_version=member.manifest.model.content_version,
         manifest=(member.folder / manifest_file.NAME).relative_to(root).as_posix(),
+        interface=bundle_file.interface_of(member.manifest),
         app_must=member.app_must,
     )
 
@@ -137,20 +140,7 @@ def _address_by_content(root: Path) -> None:
     (root / FILES).mkdir()
     for path in sorted((root / TARGETS).rglob("*")):
         if path.is_file():
-            shutil.copyfile(path, root / FILES / hashlib.sha256(path.read_bytes()).hexdigest())
-
-
-def _files(root: Path) -> tuple[BundleFile, ...]:
-    found = [
-        BundleFile(
-            path=path.relative_to(root).as_posix(),
-            bytes=path.stat().st_size,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        )
-        for path in root.rglob("*")
-        if path.is_file()
-    ]
-    return tuple(sorted(found, key=lambda file: file.path))
+            shutil.copyfile(path, root / FILES / listed.sha256_of(path))
 
 
 def summary(bundle: Bundle) -> dict[str, object]:

@@ -20,7 +20,7 @@ REACT_NATIVE = {
 WEB = ("onnxruntime-web", ">=1.30.0 <2")
 
 
-def write_react_native(members: Sequence[Member], names: Names, out: Path) -> None:
+def write_react_native(members: Sequence[Member], names: Names, out: Path, trusted: bytes = b"") -> None:
     """Writes react-native/, one package a runtime. Raises UserError where no target fits."""
     found: dict[str, Member] = {}
     for member in members:
@@ -32,32 +32,38 @@ def write_react_native(members: Sequence[Member], names: Names, out: Path) -> No
         adapter, package, versions = REACT_NATIVE[runtime]
         name = f"{names.name}-{Path(adapter).stem}"
         place = out / name
-        _write_shared(member, names, place)
+        _write_shared(member, names, place, trusted)
         values = {"npm": name, "file": member.model.name}
         (place / adapter).write_text(fill(adapter, **values), encoding="utf-8")
         exports = {
             ".": {"types": f"./{adapter}", "default": f"./{adapter}"},
             "./model.js": {"types": "./model.d.ts", "default": "./model.js"},
+            **_updates(trusted),
             f"./{member.model.name}": f"./{member.model.name}",
         }
         _write_package(place, names, name, exports, {package: versions})
 
 
-def write_web(members: Sequence[Member], names: Names, out: Path) -> None:
+def write_web(members: Sequence[Member], names: Names, out: Path, trusted: bytes = b"") -> None:
     """Writes web/: a package and a page for onnxruntime-web. Raises UserError where no target is an ONNX file."""
     found = [member for member in members if member.manifest.target.runtime == "onnxruntime"]
     if not found:
         raise UserError(_none_fits("web", "ONNX Runtime", members))
     member = found[0]
-    _write_shared(member, names, out)
+    _write_shared(member, names, out, trusted)
     shutil.copytree(member.folder / "golden", out / "golden", ignore=shutil.ignore_patterns("*.npz"))
     page = fill("index.html", **values_of(member, names))
     (out / "index.html").write_text(page, encoding="utf-8")
     exports = {
         ".": {"types": "./model.d.ts", "default": "./model.js"},
+        **_updates(trusted),
         f"./{member.model.name}": f"./{member.model.name}",
     }
     _write_package(out, names, f"{names.name}-web", exports, dict([WEB]))
+
+
+def _updates(trusted: bytes) -> dict[str, Any]:
+    return {"./updates.js": {"types": "./updates.d.ts", "default": "./updates.js"}} if trusted else {}
 
 
 def _none_fits(ecosystem: str, runtime: str, members: Sequence[Member]) -> str:
@@ -65,11 +71,12 @@ def _none_fits(ecosystem: str, runtime: str, members: Sequence[Member]) -> str:
     return f"--for {ecosystem}: none of the targets is for {runtime}, only {given}"
 
 
-def _write_shared(member: Member, names: Names, place: Path) -> None:
+def _write_shared(member: Member, names: Names, place: Path, trusted: bytes) -> None:
     place.mkdir(parents=True)
     shutil.copyfile(member.model, place / member.model.name)
-    values = {**values_of(member, names), "facts": facts_of(member, names)}
-    for template in ("model.js", "model.d.ts"):
+    values = {**values_of(member, names, trusted), "facts": facts_of(member, names)}
+    templates = ("model.js", "model.d.ts", *(("updates.js", "updates.d.ts") if trusted else ()))
+    for template in templates:
         (place / template).write_text(fill(template, **values), encoding="utf-8")
 
 

@@ -43,6 +43,11 @@ def public_key(path: Path) -> "Ed25519PublicKey":
     return key
 
 
+def raw_public(key: "Ed25519PrivateKey") -> bytes:
+    """The 32 bytes by which an app knows the key."""
+    return key.public_key().public_bytes_raw()
+
+
 def signature_file(path: Path) -> Path:
     """Where the signature of a file is."""
     return path.with_name(path.name + SUFFIX)

@@ -3,14 +3,15 @@
 import json
 from typing import Any
 
+from edgekit.package.bundle import bundle_file, update_index
 from edgekit.package.bundle.member import Member
 from edgekit.package.bundle.naming import Names
 from edgekit.records import Preprocessing
 from edgekit.records.manifest import Input, Output
 
 
-def values_of(member: Member, names: Names) -> dict[str, Any]:
-    """The values that all languages share."""
+def values_of(member: Member, names: Names, trusted: bytes = b"") -> dict[str, Any]:
+    """The values that all languages share; `trusted` is the public key by which an app knows its updates, where there is one."""
     manifest = member.manifest
     asked = manifest.preprocessing
     return {
@@ -20,6 +21,10 @@ def values_of(member: Member, names: Names) -> dict[str, Any]:
         "package": names.java_package,
         "cls": names.class_name,
         "target": member.target,
+        "interface": bundle_file.interface_of(manifest),
+        "key": trusted.hex(),
+        "schema_version": update_index.SCHEMA_VERSION,
+        "clock_s": update_index.CLOCK_S,
         "model": member.model.name,
         "sha256": manifest.file.sha256,
         "bytes": manifest.file.bytes,
