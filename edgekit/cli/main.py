@@ -13,7 +13,7 @@ from edgekit.cli.folders import report, schema, verify
 from edgekit.cli.kept_stages import cache
 from edgekit.cli.models import inspect, new
 from edgekit.cli.options import json_option
-from edgekit.cli.pipelines import check, diff
+from edgekit.cli.pipelines import check, compare_models, diff
 from edgekit.cli.printing import print_json
 from edgekit.cli.techniques import techniques
 from edgekit.cli.verbs import Verbs
@@ -69,6 +69,7 @@ for verb in (
     cache,
     check,
     compare,
+    compare_models,
     demo,
     diff,
     export,

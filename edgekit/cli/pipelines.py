@@ -1,4 +1,4 @@
-"""The verbs for pipelines: `check` holds a folder to limits, `diff` says what changed since the last one."""
+"""The verbs on what was exported: `check` holds a folder to limits, `diff` and `compare-models` hold two side by side."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.options import json_option
-from edgekit.cli.printing import print_json
+from edgekit.cli.printing import print_json, put
 
 if TYPE_CHECKING:
     from edgekit.package.difference import Difference
@@ -48,6 +48,25 @@ def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
         for line in _lines(found):
             click.echo(line)
     ctx.exit(0 if found.compatible else 1)
+
+
+@click.command("compare-models")
+@click.argument("a")
+@click.argument("b")
+@json_option
+def compare_models(a: str, b: str, as_json: bool) -> None:
+    """Say which samples of the metric A and B answer differently, and whether that is chance.
+
+    Each is an export of one target, a target's folder in one, or the word float. Nothing is run again.
+    """
+    from edgekit.report import model_comparison
+
+    found = model_comparison.compare_models(a, b)
+    if as_json:
+        print_json(found)
+        return
+    for line in model_comparison.lines(found):
+        put(line)
 
 
 def _lines(found: "Difference") -> Iterator[str]:

@@ -4,6 +4,7 @@ It never decides on a number that was not measured on the target's own kind of m
 as `not_measured` and the decision rests on accuracy, size and the precision lint.
 """
 
+import math
 from typing import NamedTuple
 
 from edgekit.ladder import floor
@@ -15,6 +16,7 @@ ROUNDING = 1e-9  # 0.9 - 0.89 is a little more than 0.01 in binary
 MIN_GAIN = 0.1  # of float's bytes: less is names and padding
 PROMISE = "precision lint"
 LITTLE_GAIN = "gain"  # what a shortfall of it is called
+MOST_SAMPLES = 1e6  # a data set larger than this is no advice
 SMALL_DROP = 0.001  # what a limit of 0 is counted as where drops are compared
 
 
@@ -55,7 +57,7 @@ def decide(
     return Decision(
         accepted=not failures,
         reasons=tuple(f.why for f in failures) or (_why(artifact, verdict, measurement),),
-        doubts=() if failures else floor.lowered(budget, verdict),
+        doubts=(*_too_few(budget, verdict), *(() if failures else floor.lowered(budget, verdict))),
         not_measured=tuple(not_measured),
         shortfalls=tuple(f.shortfall for f in failures),
     )
@@ -76,6 +78,23 @@ def _accuracy(budget: Budget, verdict: Verdict) -> list[Failure]:
     excess = (verdict.drop - budget.max_drop) / max(budget.max_drop, SMALL_DROP)
     shortfall = Shortfall(limit="max_drop", allowed=budget.max_drop, found=verdict.drop, excess=excess)
     return [Failure(why, shortfall)]
+
+
+def _too_few(budget: Budget, verdict: Verdict) -> list[str]:
+    """Says so where the samples of the metric are too few to tell on which side of the budget the drop lies."""
+    flips = verdict.flips
+    if flips is None or not flips.drop_low <= budget.max_drop < flips.drop_high:
+        return []
+    reach = (
+        flips.drop_high - verdict.drop if verdict.drop <= budget.max_drop else verdict.drop - flips.drop_low
+    )
+    away = abs(budget.max_drop - verdict.drop)
+    needed = flips.samples * (reach / away) ** 2 if away > ROUNDING else math.inf
+    enough = f"; about {needed:.1g} would do" if needed < MOST_SAMPLES else ""
+    return [
+        f"{flips.samples} samples are too few to tell: {flips.lost} answers lost and {flips.gained} gained put the drop between "
+        f"{flips.drop_low:+.4f} and {flips.drop_high:+.4f} (95 %), and the budget allows {budget.max_drop:g}{enough}"
+    ]
 
 
 def _agreement(budget: Budget, verdict: Verdict) -> list[Failure]:

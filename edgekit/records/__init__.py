@@ -18,6 +18,7 @@ from edgekit.records.artifacts import (
     WidthRow,
     WidthTable,
 )
+from edgekit.records.flips import Flip, Flips
 from edgekit.records.inputs import (
     Budget,
     Kind,
@@ -63,6 +64,8 @@ __all__ = [
     "ChannelDegradation",
     "Decision",
     "Figure",
+    "Flip",
+    "Flips",
     "FloatLayer",
     "FreeArgument",
     "FreeAxes",

@@ -27,7 +27,7 @@ class Decision(Record):
     Attributes:
         reasons: Every limit that failed, or why the attempt was accepted.
         not_measured: Limits that could not be judged.
-        doubts: What a limit that the budget lowered let pass.
+        doubts: What a limit that the budget lowered let pass, and whether the samples are too few to tell.
     """
 
     accepted: bool

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from edgekit.records._base import Record
+from edgekit.records.flips import Flips
 from edgekit.records.inputs import Precision
 
 
@@ -138,6 +139,7 @@ class Verdict(Record):
         promised_db: What each output of the quantized program keeps to float, in dB.
         kept_db: What each output of the file keeps on the same samples, in dB.
         lengths: What it keeps at several lengths of its free axes.
+        flips: The samples whose class changed; None where the metric is no share of right answers.
     """
 
     runtime: str
@@ -153,6 +155,7 @@ class Verdict(Record):
     promised_db: tuple[float | None, ...] = ()
     kept_db: tuple[float | None, ...] = ()
     lengths: tuple[LengthProof, ...] = ()
+    flips: Flips | None = None
 
     @property
     def drop(self) -> float:

@@ -1,6 +1,7 @@
 """What executing an artifact proved, as groups of facts: parity, outputs, the arithmetic found, saturation."""
 
 from edgekit.records import (
+    Flips,
     Lint,
     OutputParity,
     Parity,
@@ -17,6 +18,7 @@ def proofs(verdict: Verdict) -> tuple[Group, ...]:
     own = verdict.program_parity
     return (
         _parity(verdict.parity, "the float model"),
+        *((_flips(verdict.flips),) if verdict.flips else ()),
         *((_parity(own, "the pruned or trained float program it was made of"),) if own else ()),
         _lint(verdict.lint),
         *((_saturation(verdict.saturation),) if verdict.saturation else ()),
@@ -63,6 +65,26 @@ def _output(output: OutputParity) -> Fact:
     if output.stuck_ratio:
         notes.append(f"{output.stuck_ratio:.1%} of a channel stuck at an end of the range")
     return Fact(label=f"output {output.name}", value=value, note=", ".join(notes))
+
+
+def _flips(found: Flips) -> Group:
+    """How many answers changed, and what that tells of the drop."""
+    most = "" if found.exact else "at most, not all were looked at"
+    drop = (found.lost - found.gained) / found.samples * found.scale
+    return Group(
+        heading="Answers that changed",
+        facts=(
+            Fact(label="other class than float", value=str(len(found.flips)), note=f"n={found.samples}"),
+            Fact(label="right before, wrong now", value=str(found.lost), note=most),
+            Fact(label="wrong before, right now", value=str(found.gained), note=most),
+            Fact(
+                label="drop",
+                value=text.change(drop),
+                note=f"[{text.change(found.drop_low)}, {text.change(found.drop_high)}], 95 % (Tango)",
+            ),
+            Fact(label="p", value=f"{found.p_value:.3g}", note="McNemar's exact test of no difference"),
+        ),
+    )
 
 
 def _lint(lint: Lint) -> Group:

@@ -37,6 +37,10 @@ class Trials:
         self._places = [(key, row) for key, arrays in answers.items() for row in range(len(arrays[0]))]
         self.rows = len(self._places)
 
+    def number(self, place: tuple[str, int]) -> int:
+        """Returns the number of a sample, in the order of asking, by its question and row."""
+        return self._places.index(place)
+
     def of(self, change: Change) -> float | None:
         """Computes the metric of the answers that `change` makes.
 

@@ -58,8 +58,12 @@ class Comparison:
         self.signal_power += float(np.square(reference).sum())
         self.elements += error.size
 
+    def ranks(self, reference: np.ndarray) -> bool:
+        """Whether an answer holds class scores, so that its largest number is what counts."""
+        return self._classes and reference.ndim == 2 and reference.shape[1] > 1
+
     def _rank(self, reference: np.ndarray, got: np.ndarray) -> None:
-        if self._classes and reference.ndim == 2 and reference.shape[1] > 1:
+        if self.ranks(reference):
             self.ranked += len(reference)
             self.agreed += int((reference.argmax(1) == got.argmax(1)).sum())
 
@@ -89,6 +93,7 @@ class ComparingPredictor:
         asked: How many samples the metric asked for.
         unknown: How many of them the float model was never asked.
         forced: How many samples were compared by `force`.
+        changed: The rows of every output for each sample whose class changed, by the hash of its question and its row.
     """
 
     def __init__(
@@ -99,6 +104,7 @@ class ComparingPredictor:
         self._compared = set[str]()
         self.comparison = Comparison(predictor.output_names, classes, predictor.output_free)
         self.asked = self.unknown = self.forced = 0
+        self.changed: dict[tuple[str, int], list[np.ndarray]] = {}
 
     def __call__(self, *inputs: Any) -> Any:
         """Answers for the metric, and compares the answer where the float model's is known."""
@@ -130,6 +136,10 @@ class ComparingPredictor:
         """Whether the float model's answer is known."""
         if f"{key}_0" not in self._predictions:
             return False
-        self.comparison.add([self._predictions[f"{key}_{i}"] for i in range(len(outputs))], outputs)
+        reference = [self._predictions[f"{key}_{i}"] for i in range(len(outputs))]
+        self.comparison.add(reference, outputs)
         self._compared.add(key)
+        if self.comparison.ranks(reference[0]):
+            rows = np.flatnonzero(reference[0].argmax(1) != outputs[0].argmax(1))
+            self.changed |= {(key, int(row)): [o[row].copy() for o in outputs] for row in rows}
         return True

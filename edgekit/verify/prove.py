@@ -1,6 +1,7 @@
 """The verify stage: opens an artifact in its runtime, scores it with the user's metric, lints it. One child process."""
 
 import math
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +14,7 @@ from edgekit.errors import TaskError, VerificationError
 from edgekit.formats import RUNTIMES
 from edgekit.golden import write_golden
 from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
-from edgekit.trace import promise
+from edgekit.trace import flip_search, promise
 from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import score, seed_everything
 from edgekit.verify import lengths
@@ -68,6 +69,9 @@ def prove(spec: ProveSpec) -> Verdict:
         promised_db=spec.promised_db,
         kept_db=_kept_db(spec, predictor, inputs, right),
         lengths=proven,
+        flips=None
+        if comparing.unknown
+        else flip_search.find(spec.traced, partial(score, task), comparing.changed, comparing.asked, metric),
     )
 
 

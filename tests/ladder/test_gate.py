@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from builders import FAST, FLOAT, GOOD, HERE, INT8, LINT
+from builders import FAST, FLOAT, GOOD, HERE, INT8, LINT, flips
 
 from edgekit.errors import UserError
 from edgekit.ladder import gate
@@ -350,3 +350,20 @@ def test_a_floor_that_the_budget_lowers_is_told() -> None:
         assert found.doubts == (
             f"output boxes keeps 5.0 dB to float; the floor is 7 dB (n=500); let pass by the budget's {word}",
         )
+
+
+@pytest.mark.parametrize(
+    ("lost", "gained", "doubted"), [(0, 0, False), (3, 1, True), (7, 2, True), (20, 0, False), (1, 30, False)]
+)
+def test_samples_that_are_too_few_to_tell_are_a_doubt_and_refuse_nothing(
+    lost: int, gained: int, doubted: bool
+) -> None:
+    """The budget allows 0.01 of n=400: it lies in the interval of the drop for 3 lost and 1 gained (0.005 accepted, at most
+    0.018) as for 7 and 2 (0.0125 refused, at least -0.003)."""
+    found = flips(*((i, 1, -1) for i in range(lost)), *((i + lost, 1, 1) for i in range(gained)))
+    drop = (lost - gained) / found.samples
+    decision = decide(verdict={"metric": 0.894 - drop, "samples": found.samples, "flips": found})
+    assert decision.accepted == (drop <= 0.01)
+    told = [doubt for doubt in decision.doubts if doubt.startswith("400 samples are too few to tell")]
+    assert bool(told) == doubted
+    assert all(f"{lost} answers lost and {gained} gained" in text and "about" in text for text in told)

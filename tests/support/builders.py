@@ -13,6 +13,8 @@ from edgekit.records import (
     Attempt,
     Budget,
     Decision,
+    Flip,
+    Flips,
     Lint,
     Measurement,
     Parity,
@@ -27,6 +29,7 @@ from edgekit.records import (
 )
 from edgekit.records.manifest import Manifest
 from edgekit.target import load_target
+from edgekit.trace.paired import drop_interval, mcnemar_p
 
 HERE = "x86_64 avx2"
 TENSOR = (TensorSpec(name="x", shape=(1, 4), dtype="float32"),)
@@ -74,6 +77,26 @@ FAST = Measurement(
     on_target=True,
     reason=f"measured on {HERE}",
 )
+FLIP_SAMPLES = 400
+
+
+def flips(*changed: tuple[int, int, int | None], reference: str = "same") -> Flips:
+    """changed: (sample, class of the artifact, gain); the float model's class is 0 everywhere."""
+    gains = [gain for *_, gain in changed]
+    gained, lost = gains.count(1), gains.count(-1)
+    low, high = drop_interval(lost, gained, FLIP_SAMPLES)
+    return Flips(
+        samples=FLIP_SAMPLES,
+        reference=reference,
+        flips=tuple(Flip(sample=s, float_class=0, artifact_class=c, gain=g) for s, c, g in changed),
+        scale=1.0,
+        gained=gained,
+        lost=lost,
+        exact=None not in gains,
+        p_value=mcnemar_p(lost, gained),
+        drop_low=low,
+        drop_high=high,
+    )
 
 
 def tried(
