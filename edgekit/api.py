@@ -25,7 +25,7 @@ from edgekit.engine.stage_cache import STAGES, StageCache
 from edgekit.engine.stage_times import TIMES, StageTimes
 from edgekit.engine.stages import Stages
 from edgekit.engine.task_source import TaskSource, pickle_task
-from edgekit.engine.user_cache import cache_folder
+from edgekit.engine.user_cache import private_folder
 from edgekit.engine.workspace import invalidate_if_changed, work_folder
 from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import feasibility
@@ -132,8 +132,8 @@ def _use_cache(stages: Stages, parts: Mapping[str, str], log: EventLog) -> Stage
     """Takes the stages of earlier runs, and what they took; returns where the times of this one go."""
     times = StageTimes()
     try:
-        stages.use(StageCache(cache_folder(STAGES)), parts)
-        times = StageTimes(cache_folder(TIMES))
+        stages.use(StageCache(private_folder(STAGES)), parts)
+        times = StageTimes(private_folder(TIMES))
     except OSError as error:
         log.note(f"no cache: {error}")
     stages.learn(times, parts.get(GRAPH, ""))

@@ -9,7 +9,7 @@ from edgekit.cli.options import json_option
 from edgekit.cli.printing import print_json
 from edgekit.engine.stage_cache import STAGES, StageCache
 from edgekit.engine.stage_times import TIMES
-from edgekit.engine.user_cache import cache_folder
+from edgekit.engine.user_cache import cache_folder, private_folder
 
 
 @click.group()
@@ -50,4 +50,4 @@ def clear(as_json: bool) -> None:
 
 
 def _stage_cache() -> StageCache:
-    return StageCache(cache_folder(STAGES))
+    return StageCache(private_folder(STAGES))

@@ -2,11 +2,12 @@
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from edgekit_runner.host.telemetry import NO_TELEMETRY
 
-from edgekit.engine.user_cache import cache_folder
+from edgekit.engine.user_cache import private_folder
 
 # Page faults are expensive on virtual machines: keeping big blocks on glibc's heap made torch CPU work up to 3x faster.
 GLIBC_ENV = {
@@ -41,17 +42,22 @@ def environment(*, tuned: bool) -> dict[str, str]:
         **path,
         **NO_TELEMETRY,
         **KERAS_ENV,
-        **_keras_home(),
-        "TORCHINDUCTOR_CACHE_DIR": os.environ.get(
-            "TORCHINDUCTOR_CACHE_DIR", str(cache_folder("torchinductor"))
-        ),
+        **_caches(),
         **PASSIVE_ENV,
         **(GLIBC_ENV if sys.platform == "linux" else {}),
     }
 
 
-def _keras_home() -> dict[str, str]:
-    """Keras writes ~/.keras/keras.json when it is imported; where the user has no such folder, it gets one in the cache."""
-    if "KERAS_HOME" in os.environ or (Path.home() / ".keras").is_dir():
-        return {}
-    return {"KERAS_HOME": str(cache_folder("keras"))}
+def _caches() -> dict[str, str]:
+    """Where frameworks keep what they compile or configure: in edgekit's cache, unless the user named a place.
+
+    Keras writes ~/.keras/keras.json when it is imported; where the user has no such folder, it gets one.
+    """
+    wanted = {"TORCHINDUCTOR_CACHE_DIR": "torchinductor"}
+    if not (Path.home() / ".keras").is_dir():
+        wanted["KERAS_HOME"] = "keras"
+    found = {}
+    for variable, name in wanted.items():
+        with suppress(OSError):  # a home that cannot be written
+            found[variable] = os.environ.get(variable) or str(private_folder(name))
+    return found

@@ -8,6 +8,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,10 @@ def check_output(out: Path) -> None:
     if out.is_dir() and any(_entries(out)) and not _is_ours(out / MARK):
         raise UserError(
             f"output folder {out} exists and was not written by edgekit; give another -o or empty it"
+        )
+    if out.is_dir() and _only_its_owner_moves(absolute(out)):
+        raise UserError(
+            f"output folder {out} belongs to another user, and only its owner can replace it there; give another -o"
         )
 
 
@@ -76,6 +81,17 @@ def work_place(out: Path) -> Path:
     """
     fixed = out.is_dir() and (_is_mount(out) or not os.access(out.parent, os.W_OK | os.X_OK))
     return out / f".{WORK}" if fixed else out.parent / f".{out.name}.{WORK}"
+
+
+def _only_its_owner_moves(out: Path) -> bool:
+    """Whether a folder lies in one such as /tmp, where nobody renames what is another's, and is another's."""
+    above = out.parent.stat()
+    return (
+        os.name == "posix"
+        and bool(above.st_mode & stat.S_ISVTX)
+        and os.geteuid() not in (0, above.st_uid, out.stat().st_uid)
+        and not _is_mount(out)
+    )
 
 
 def _is_mount(folder: Path) -> bool:

@@ -19,8 +19,13 @@ class Gone(Exception):
     """The folder was removed by its last owner just now; make it again."""
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, of_private_ones: bool = False) -> None:
     """Makes a folder that is its user's alone, or takes one that is already.
+
+    Args:
+        folder: Its place; folders above it are made as any other.
+        of_private_ones: Whether it holds nothing but such folders, each of which is checked by itself: then it is taken where
+            others of its group could write, too.
 
     Raises:
         UserError: It is a link, no folder, or another user's.
@@ -30,10 +35,10 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=RIGHTS)
     except FileExistsError:
-        _take(folder)
+        _take(folder, of_private_ones)
 
 
-def _take(folder: Path) -> None:
+def _take(folder: Path, of_private_ones: bool) -> None:
     try:
         found = folder.lstat()
     except FileNotFoundError as error:
@@ -44,7 +49,7 @@ def _take(folder: Path) -> None:
             f"{folder} is {kind}, and edgekit keeps its own files there; remove it, then run again"
         )
     check_owner(folder, found)
-    if POSIX and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if POSIX and not of_private_ones and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UserError(
             f"{folder} may be written by others, who could have put code there; remove it, then run again"
         )

@@ -7,7 +7,8 @@ It has one thread, so that forking is safe, and starts no OpenMP pool. The host 
     back; the host's end closed, or its side shut down, ends the process.
 
 Stages die with their server, a server with the one it was forked from, the first with the host (PR_SET_PDEATHSIG), and with its
-end of the socket. What a stage's own code started is in its process group, and is ended with it.
+end of the socket. What a stage's own code started is in its process group, and is ended with it; what left the group comes to
+this process when it loses its parent, and is ended when no stage runs any more.
 
     python -P -m edgekit.engine.server SOCKET PARENT      (internal)
 """
@@ -42,6 +43,7 @@ class Server:
         self._control = control
         self._selector = selectors.DefaultSelector()
         self._stages: dict[int, socket.socket] = {}
+        self._servers: set[int] = set()
         self._woken, self._wake = socket.socketpair()
 
     def serve(self) -> NoReturn:
@@ -89,8 +91,9 @@ class Server:
             self._fork_stage(given)
 
     def _fork_server(self, control: socket.socket, family: str) -> None:
-        parent = os.getpid()
-        if os.fork():
+        parent, pid = os.getpid(), os.fork()
+        if pid:
+            self._servers.add(pid)
             control.close()
             return
         self._forget()
@@ -132,7 +135,9 @@ class Server:
             except ChildProcessError:
                 return
             if pid == 0:
+                self._end_daemons()
                 return
+            self._servers.discard(pid)
             stage = self._stages.pop(pid, None)
             if stage is None:  # a server of another family, or what a stage left behind
                 continue
@@ -144,9 +149,17 @@ class Server:
                 stage.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
             stage.close()
 
+    def _end_daemons(self) -> None:
+        """Ends what left the group of its stage and lost its parent, once no stage runs that could still want it."""
+        if not self._stages:
+            for pid in _children() - self._servers:
+                _kill_group(pid)
+
     def _end(self) -> NoReturn:
         for pid in self._stages:
             _kill_group(pid)
+        self._stages.clear()
+        self._end_daemons()
         os._exit(0)
 
 
@@ -167,6 +180,14 @@ def _begin(job: dict[str, Any]) -> None:
         numpy.random.seed()  # as random in a fork as in a fresh interpreter
     shared = child.memory_bytes("VmRSS") or 0
     child.run(Path(job["spec"]), Path(job["result"]), shared_bytes=shared)
+
+
+def _children() -> set[int]:
+    """The processes whose parent is this one; empty where the kernel does not tell."""
+    try:
+        return {int(word) for word in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    except OSError:
+        return set()
 
 
 def _kill_group(pid: int) -> None:

@@ -352,3 +352,15 @@ def test_copying_files_and_folders(tmp_path: Path) -> None:
     copy_content(tmp_path / "a" / "deep" / "f", tmp_path / "y" / "g")
     assert tree(tmp_path / "x") == {"b/deep/f": "f"}
     assert tree(tmp_path / "y") == {"g": "f"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such folders")
+def test_an_output_that_only_its_owner_can_move_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in /tmp: another user made the folder, and all may write in it."""
+    out = make_old(tmp_path)
+    tmp_path.chmod(0o1777)
+    monkeypatch.setattr(os, "geteuid", lambda: out.stat().st_uid + 1)
+    with pytest.raises(UserError, match="belongs to another user, and only its owner can replace it"):
+        check_output(out)

@@ -96,8 +96,9 @@ def test_limit_and_stop_end_a_forked_stage(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("alone", [False, True])
-def test_what_a_stage_left_running_ends_with_it(tmp_path: Path, alone: bool) -> None:
-    process.run(stage("leave_running", alone), Order(folder=str(tmp_path)), tmp_path)
+@pytest.mark.parametrize("how", ["", "in a session of its own"])
+def test_what_a_stage_left_running_ends_with_it(tmp_path: Path, alone: bool, how: str) -> None:
+    process.run(stage("leave_running", alone), Order(folder=str(tmp_path), text=how), tmp_path)
     assert gone(written(tmp_path / "left"))
 
 

@@ -98,8 +98,8 @@ def leave(spec: Order) -> Answer:
 
 
 def leave_running(spec: Order) -> Answer:
-    """Leaves a process of its own behind, as a data loader or a tool does that nobody waits for."""
-    left = subprocess.Popen(["sleep", "600"])
+    """Leaves a process of its own behind, as a data loader or a tool does that nobody waits for; with a text, as a daemon."""
+    left = subprocess.Popen(["sleep", "600"], start_new_session=bool(spec.text))
     (Path(spec.folder) / "left").write_text(str(left.pid))
     return echo(spec)
 
