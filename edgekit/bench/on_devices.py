@@ -14,8 +14,8 @@ from edgekit_runner import record as records
 from edgekit.bench import subjects
 from edgekit.device import check_form, open_device, run, zipapp
 from edgekit.device.exchange import kill_children
+from edgekit.device.scratch import Scratch
 from edgekit.errors import EdgekitError, UserError
-from edgekit.scratch import Scratch
 
 Listener = Callable[[str], None]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from edgekit.device import QUICK_S, Completed
 from edgekit.device.exchange import TooMuch, exchange
+from edgekit.device.scratch import Scratch
 from edgekit.errors import DeviceError, UserError
-from edgekit.scratch import Scratch
 
 FORM = "local"
 

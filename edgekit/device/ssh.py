@@ -10,8 +10,8 @@ import re
 from contextlib import suppress
 
 from edgekit.device.remote import Remote, last_line
+from edgekit.device.scratch import Scratch
 from edgekit.errors import DeviceError, UserError
-from edgekit.scratch import Scratch
 
 FORM = "ssh:user@host[:port]"
 CONNECT_S = 15

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgekit.device.scratch import NEW, PREFIX, Scratch, remove_left
 from edgekit.engine import private
 from edgekit.engine.child import LOG, RESULT
 from edgekit.engine.identity import Places
-from edgekit.scratch import NEW, PREFIX, Scratch, remove_left
 
 STAGES = "stages"  # the folder's name in the user's cache
 LIMIT_BYTES = 8 << 30

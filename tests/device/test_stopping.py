@@ -13,9 +13,9 @@ import psutil
 import pytest
 from conftest import Fakes
 
-from edgekit import scratch
+from edgekit.device import scratch
 from edgekit.device.exchange import TooMuch, exchange
-from edgekit.scratch import PREFIX, Scratch
+from edgekit.device.scratch import PREFIX, Scratch
 
 PATIENCE_S = 10.0
 BENCH = """
