@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from edgekit.train.history import Check, History, Trained
 from edgekit.train.objective import TaskLoss
 from edgekit.train.settings import Options
 from edgekit.train.update import NotFinite, Update
-from edgekit.train.weight_average import Average
+from edgekit.train.wrapped import Wrapped
 
 log = logging.getLogger("edgekit")
 
@@ -100,28 +99,13 @@ class Run:
         self.peak = distributed.mean(schedule.highest(found), self.accelerator)
 
     def _set_up(self) -> None:
-        distributed.spread(self.plain, self.accelerator, self.options)
-        optimizer = schedule.optimizer_of(self.plain, self.options, self.peak)
-        if self.options.strategy == "fsdp":
-            self.model = self.accelerator.prepare_model(self.plain, evaluation_mode=True)
-            self.optimizer = self.accelerator.prepare_optimizer(optimizer)
-        else:
-            self.model, self.optimizer = self.accelerator.prepare(self.plain, optimizer)
+        self.held = Wrapped(self.plain, self.options, self.peak, self.accelerator)
         self.update = Update(
-            self.plain, self.model, self.optimizer, self.objective, self.options, self.accelerator
+            self.plain, self.held.model, self.held.optimizer, self.objective, self.options, self.accelerator
         )
-        self.average = Average(self.plain, self.options.ema) if self.options.ema else None
 
     def _resume(self, place: Path, progress: dict[str, Any]) -> None:
-        checkpoint.put(self.plain, checkpoint.read(place, checkpoint.MODEL) or {})
-        checkpoint.put_optimizer(self.optimizer.optimizer, checkpoint.read_optimizer(place))
-        average = checkpoint.read(place, checkpoint.AVERAGE)
-        if self.average is not None and average is not None:
-            self.average.updates = progress["steps"]
-            for name, value in average.items():
-                distributed.fill(self.average.tensors[name], value)
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(progress["scaler"])
+        self.held.restore(place, progress)
         for name in KEPT:
             setattr(self, name, progress[name])
         self.history.restore(progress, checkpoint.read(place, checkpoint.BEST))
@@ -146,7 +130,7 @@ class Run:
     def train(self) -> None:
         """Makes updates and checks until the budget is used up, or a check ends it."""
         batches = iter(self.stream)
-        self.model.train()
+        self.held.model.train()
         while self.progress < 1 and not self.history.stopped_early:
             before = self.progress
             self._step(list(islice(batches, self.options.accumulate)))
@@ -167,8 +151,8 @@ class Run:
         self.micro += len(batches)
         self.steps += 1
         self.images += sum(batch.rows for batch in batches)
-        if self.average is not None:
-            self.average.update(self.plain)
+        if self.held.average is not None:
+            self.held.average.update(self.plain)
 
     def _diverged(self, what: str, rate: float) -> Diverged:
         """Returns the error to raise, once the best weights so far are back in the model and on disk."""
@@ -191,10 +175,10 @@ class Run:
             step=self.steps,
             images=self.images,
             loss=self.history.loss_since_check(),
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=self.held.optimizer.param_groups[0]["lr"],
             metric=self._metric(),
         )
-        self.history.add(found, self.progress >= 1, self._averaged_state)
+        self.history.add(found, self.progress >= 1, self.held.averaged_state)
         log.info("training: %s", self.history.line(self.progress))
         self._write()
 
@@ -202,27 +186,15 @@ class Run:
         if self.validate is None:
             return None
         self.plain.eval()
-        with self._averaged(), torch.no_grad():
+        with self.held.averaged(), torch.no_grad():
             value = distributed.mean(float(self.validate(self.plain)), self.accelerator)
         self.plain.train()
         return value
 
-    def _averaged(self) -> Any:
-        return self.average.applied(self.plain) if self.average is not None else nullcontext()
-
-    def _averaged_state(self) -> checkpoint.State:
-        with self._averaged():
-            return checkpoint.state_of(self.plain)
-
     def _write(self) -> None:
         if self.folder is None or self.options.strategy in ("zero2", "zero3"):
             return
-        state = checkpoint.state_of(self.plain)
-        optimizer = checkpoint.optimizer_state(self.optimizer.optimizer)
-        average = self.average
-        tensors = (
-            {n: distributed.whole(t) for n, t in average.tensors.items()} if average is not None else None
-        )
+        parts = self.held.parts()  # every process takes part in gathering them
         if not self.accelerator.is_main_process:
             return
         scaler = self.accelerator.scaler
@@ -236,9 +208,7 @@ class Run:
             "belongs": self._belongs(),
             "tensors": checkpoint.signature(self.plain),
         }
-        checkpoint.write(
-            self.folder, self.steps, progress, state, optimizer, tensors, self.history.best_state
-        )
+        checkpoint.write(self.folder, self.steps, progress, *parts, self.history.best_state)
 
     # -- at the end
 
@@ -246,13 +216,9 @@ class Run:
         """Puts the resulting weights into the model, and takes off what accelerate wrapped it in."""
         if self.keeps_best and self.history.best_state is not None:
             checkpoint.put(self.plain, self.history.best_state)
-        elif self.average is not None:
-            self.average.exchange(self.plain)
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        self.accelerator.free_memory()
-        for mark in ("_is_accelerate_prepared", "_original_forward", "forward"):
-            vars(self.plain).pop(mark, None)
-        self.plain.eval()
+        elif self.held.average is not None:
+            self.held.average.exchange(self.plain)
+        self.held.unwrap()
 
     def result(self, seconds: float) -> Trained:
         """Returns what happened, as a record."""
