@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torchvision  # noqa: F401  before any converter
 from edgekit_runner import golden as runner_golden
+from edgekit_runner import golden_file
 from edgekit_runner.backends import find
 
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, TraceSpec
@@ -92,7 +93,7 @@ def test_the_runner_reads_the_same_names_and_the_same_answers(
     artifact, _ = proven(function, kept[function], "x86-server", tmp_path)
     session = find(artifact.path).open(artifact.path, 1, {})
     assert ([t.name for t in session.inputs], [t.name for t in session.outputs]) == NAMES[function]
-    golden = runner_golden.load(str(tmp_path / "golden.npz"))
+    golden = golden_file.load(str(tmp_path / "golden.npz"))
     assert runner_golden.check(session, golden, None).status == "passed"
 
 

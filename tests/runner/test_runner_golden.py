@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgekit_runner import feeds, golden
+from edgekit_runner import feeds, golden, golden_file
 from edgekit_runner.backends import Session, TensorInfo
 from edgekit_runner.errors import UserError, VerificationError
 from edgekit_runner.feeds import as_feed, dequantize, quantize
@@ -34,8 +34,8 @@ class Doubling(Session):
         return {}
 
 
-def made(x: Any, y: Any) -> golden.Golden:
-    return golden.Golden(inputs=(np.asarray(x, np.float32),), outputs=(np.asarray(y, np.float32),))
+def made(x: Any, y: Any) -> golden_file.Golden:
+    return golden_file.Golden(inputs=(np.asarray(x, np.float32),), outputs=(np.asarray(y, np.float32),))
 
 
 def test_quantize_rounds_shifts_and_saturates() -> None:
@@ -93,16 +93,16 @@ def test_nan_without_golden_is_refused() -> None:
 def test_files_that_are_no_golden(tmp_path: Path) -> None:
     path = tmp_path / "golden.npz"
     with pytest.raises(UserError, match="no such file"):
-        golden.load(str(path))
+        golden_file.load(str(path))
     path.write_bytes(b"PK\x03\x04 not a zip")
     with pytest.raises(UserError, match=r"not a golden \.npz"):
-        golden.load(str(path))
+        golden_file.load(str(path))
     np.savez(path, input_0=np.zeros(1), output_1=np.zeros(1))
     with pytest.raises(UserError, match=r"input_0\.\."):
-        golden.load(str(path))
+        golden_file.load(str(path))
     np.savez(path, input_0=np.array([object()], dtype=object), output_0=np.zeros(1))
     with pytest.raises(UserError):
-        golden.load(str(path))
+        golden_file.load(str(path))
 
 
 def test_random_inputs_are_seeded_and_fit() -> None:
@@ -129,9 +129,9 @@ def test_random_inputs_are_splitmix64_and_cover_their_range() -> None:
     assert not np.array_equal(made["float32"], feeds.random_inputs(infos, 1)["float32"])
 
 
-def beside_float(answer: Any, least_db: float) -> golden.Golden:
+def beside_float(answer: Any, least_db: float) -> golden_file.Golden:
     """The pair that `Doubling` reproduces exactly, with what the float model answered."""
-    return golden.Golden(
+    return golden_file.Golden(
         inputs=(np.float32([[1, 2]]),),
         outputs=(np.float32([[2, 4]]),),
         floats=(np.float32(answer),),
@@ -163,6 +163,6 @@ def test_floats_come_with_their_limits(tmp_path: Path) -> None:
     pair = {"input_0": np.zeros(1), "output_0": np.zeros(1), "float_0": np.zeros(1)}
     np.savez(tmp_path / "g.npz", **pair)
     with pytest.raises(UserError, match="as many as outputs, float_0"):
-        golden.load(str(tmp_path / "g.npz"))
+        golden_file.load(str(tmp_path / "g.npz"))
     np.savez(tmp_path / "g.npz", **pair, float_min_snr_db=np.array([12.0]))
-    assert golden.load(str(tmp_path / "g.npz")).float_min_snr_db == (12.0,)
+    assert golden_file.load(str(tmp_path / "g.npz")).float_min_snr_db == (12.0,)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from edgekit_runner import artifact, backends, feeds, golden
+from edgekit_runner import artifact, backends, feeds, golden, golden_file
 from edgekit_runner.backends import Arrays, Session
 from edgekit_runner.host import affinity, capacity, environment, memory
 from edgekit_runner.record import Head, OneArtifact
@@ -90,7 +90,7 @@ def opened(spec: Spec, record: OneArtifact) -> Iterator[tuple[Session, Arrays]]:
     described = artifact.describe(spec.artifact, backend.FORMAT)
     record["artifact"] = described.section()
     capacity.memory_guard(described.size_bytes)
-    expected = None if spec.golden is None else golden.load(spec.golden)
+    expected = None if spec.golden is None else golden_file.load(spec.golden)
     bind(spec)
     probe = Probe()
     try:
@@ -103,7 +103,7 @@ def opened(spec: Spec, record: OneArtifact) -> Iterator[tuple[Session, Arrays]]:
 
 
 def _warmed(
-    spec: Spec, backend: Any, expected: golden.Golden | None, probe: Probe, record: OneArtifact
+    spec: Spec, backend: Any, expected: golden_file.Golden | None, probe: Probe, record: OneArtifact
 ) -> tuple[Session, Arrays]:
     with probe.phase("import"):
         version = backend.load_runtime()
@@ -125,7 +125,7 @@ def _warmed(
     return session, given
 
 
-def first_feeds(session: Session, expected: golden.Golden | None, seed: int) -> Arrays:
+def first_feeds(session: Session, expected: golden_file.Golden | None, seed: int) -> Arrays:
     """Chooses what to feed.
 
     Args:
@@ -142,7 +142,7 @@ def first_feeds(session: Session, expected: golden.Golden | None, seed: int) -> 
 
 
 def prove(
-    session: Session, outputs: Arrays, expected: golden.Golden | None, atol: float | None
+    session: Session, outputs: Arrays, expected: golden_file.Golden | None, atol: float | None
 ) -> golden.GoldenResult:
     """Compares with the golden output; without one looks for NaN only.
 
