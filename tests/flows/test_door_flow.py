@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 import torchvision  # noqa: F401  before any converter
-from edgekit_runner import golden as runner_golden
-from edgekit_runner import golden_file
 from edgekit_runner.backends import find
+from edgekit_runner.golden import archive, proof
 
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, TraceSpec
 from edgekit.engine.task_source import TaskSource
@@ -93,8 +92,8 @@ def test_the_runner_reads_the_same_names_and_the_same_answers(
     artifact, _ = proven(function, kept[function], "x86-server", tmp_path)
     session = find(artifact.path).open(artifact.path, 1, {})
     assert ([t.name for t in session.inputs], [t.name for t in session.outputs]) == NAMES[function]
-    golden = golden_file.load(str(tmp_path / "golden.npz"))
-    assert runner_golden.check(session, golden, None).status == "passed"
+    golden = archive.load(str(tmp_path / "golden.npz"))
+    assert proof.check(session, golden, None).status == "passed"
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgekit_runner import backends, golden_file
+from edgekit_runner import backends
 from edgekit_runner.backends import NotReported, coreml, litert, onnxruntime
 from edgekit_runner.errors import MissingRuntime, UnsupportedPlatform, UserError
 from edgekit_runner.feeds import as_feed, dequantize
+from edgekit_runner.golden import archive
 from runner_models import RUNNER, tflite_reference, write_onnx, write_tflite_mixed
 
 # the C interface of tensorflow/lite/core/c/common.h and delegates/external; "asked" lands beside the library
@@ -53,7 +54,7 @@ void tflite_plugin_destroy_delegate(struct Delegate *made) { free(made); }
 def test_onnx_round_trip(onnx_model: Path, onnx_golden: Path, optimize: bool) -> None:
     session = onnxruntime.open(str(onnx_model), 1, {"optimize": optimize})
     assert [(i.name, i.shape, i.dtype, i.scale) for i in session.inputs] == [("x", (1, 64), "float32", None)]
-    expected = golden_file.load(str(onnx_golden))
+    expected = archive.load(str(onnx_golden))
     found = session.run({"x": expected.inputs[0]})["r0"]
     assert np.allclose(found, expected.outputs[0], atol=1e-5)
     assert session.placement()["providers"] == ["CPUExecutionProvider"]

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgekit_runner import feeds, golden, golden_file
+from edgekit_runner import feeds
 from edgekit_runner.backends import Session, TensorInfo
 from edgekit_runner.errors import UserError, VerificationError
 from edgekit_runner.feeds import as_feed, dequantize, quantize
+from edgekit_runner.golden import archive, proof
 from edgekit_runner.stats import deviation
 
 INT8 = TensorInfo(name="t", shape=(1, 4), dtype="int8", scale=0.5, zero_point=-3)
@@ -34,8 +35,8 @@ class Doubling(Session):
         return {}
 
 
-def made(x: Any, y: Any) -> golden_file.Golden:
-    return golden_file.Golden(inputs=(np.asarray(x, np.float32),), outputs=(np.asarray(y, np.float32),))
+def made(x: Any, y: Any) -> archive.Golden:
+    return archive.Golden(inputs=(np.asarray(x, np.float32),), outputs=(np.asarray(y, np.float32),))
 
 
 def test_quantize_rounds_shifts_and_saturates() -> None:
@@ -56,7 +57,7 @@ def test_feeds_convert_only_where_nothing_is_lost() -> None:
 
 
 def test_check_runs_every_slice_and_reports_the_worst() -> None:
-    found = golden.check(Doubling(), made([[1, 2], [3, 4], [5, 6]], [[2, 4], [6, 8], [10, 12.001]]), None)
+    found = proof.check(Doubling(), made([[1, 2], [3, 4], [5, 6]], [[2, 4], [6, 8], [10, 12.001]]), None)
     assert found.status == "passed" and found.samples_count == 3
     assert found.max_abs_error == pytest.approx(0.001, rel=1e-2)
     assert found.atol == pytest.approx(12.001e-3 + 1e-5)
@@ -74,11 +75,11 @@ def test_check_runs_every_slice_and_reports_the_worst() -> None:
 )
 def test_check_refuses(x: Any, y: Any, words: str) -> None:
     with pytest.raises(VerificationError, match=words):
-        golden.check(Doubling(), made(x, y), None)
+        proof.check(Doubling(), made(x, y), None)
 
 
 def test_infinity_is_fine_where_golden_has_it() -> None:
-    assert golden.check(Doubling(), made([[-np.inf, 2]], [[-np.inf, 4]]), None).status == "passed"
+    assert proof.check(Doubling(), made([[-np.inf, 2]], [[-np.inf, 4]]), None).status == "passed"
 
 
 def test_default_tolerance_is_two_steps_of_a_quantized_output() -> None:
@@ -87,22 +88,22 @@ def test_default_tolerance_is_two_steps_of_a_quantized_output() -> None:
 
 def test_nan_without_golden_is_refused() -> None:
     with pytest.raises(VerificationError, match="NaN"):
-        golden.refuse_nan({"y": np.float32([np.nan])})
+        proof.refuse_nan({"y": np.float32([np.nan])})
 
 
 def test_files_that_are_no_golden(tmp_path: Path) -> None:
     path = tmp_path / "golden.npz"
     with pytest.raises(UserError, match="no such file"):
-        golden_file.load(str(path))
+        archive.load(str(path))
     path.write_bytes(b"PK\x03\x04 not a zip")
     with pytest.raises(UserError, match=r"not a golden \.npz"):
-        golden_file.load(str(path))
+        archive.load(str(path))
     np.savez(path, input_0=np.zeros(1), output_1=np.zeros(1))
     with pytest.raises(UserError, match=r"input_0\.\."):
-        golden_file.load(str(path))
+        archive.load(str(path))
     np.savez(path, input_0=np.array([object()], dtype=object), output_0=np.zeros(1))
     with pytest.raises(UserError):
-        golden_file.load(str(path))
+        archive.load(str(path))
 
 
 def test_random_inputs_are_seeded_and_fit() -> None:
@@ -129,9 +130,9 @@ def test_random_inputs_are_splitmix64_and_cover_their_range() -> None:
     assert not np.array_equal(made["float32"], feeds.random_inputs(infos, 1)["float32"])
 
 
-def beside_float(answer: Any, least_db: float) -> golden_file.Golden:
+def beside_float(answer: Any, least_db: float) -> archive.Golden:
     """The pair that `Doubling` reproduces exactly, with what the float model answered."""
-    return golden_file.Golden(
+    return archive.Golden(
         inputs=(np.float32([[1, 2]]),),
         outputs=(np.float32([[2, 4]]),),
         floats=(np.float32(answer),),
@@ -141,9 +142,9 @@ def beside_float(answer: Any, least_db: float) -> golden_file.Golden:
 
 def test_the_artifact_keeps_its_distance_to_the_float_model() -> None:
     """|4 - 4.2| beside sqrt(2^2 + 4.2^2): 10 log10(21.64 / 0.04) = 27.3 dB."""
-    found = golden.check(Doubling(), beside_float([[2, 4.2]], 20.0), None)
+    found = proof.check(Doubling(), beside_float([[2, 4.2]], 20.0), None)
     assert found.float_snr_db == pytest.approx(27.33, abs=0.01)
-    assert golden.check(Doubling(), beside_float([[2, 4]], 40.0), None).float_snr_db is None
+    assert proof.check(Doubling(), beside_float([[2, 4]], 40.0), None).float_snr_db is None
 
 
 def test_a_file_that_is_wrong_on_every_device_is_refused() -> None:
@@ -152,17 +153,17 @@ def test_a_file_that_is_wrong_on_every_device_is_refused() -> None:
         VerificationError,
         match=r"keeps 27\.3 dB to the float model's answer; it was exported with at least 30",
     ):
-        golden.check(Doubling(), beside_float([[2, 4.2]], 30.0), None)
+        proof.check(Doubling(), beside_float([[2, 4.2]], 30.0), None)
 
 
 def test_an_output_that_is_not_asked_is_not_judged() -> None:
-    assert golden.check(Doubling(), beside_float([[9, 9]], np.nan), None).status == "passed"
+    assert proof.check(Doubling(), beside_float([[9, 9]], np.nan), None).status == "passed"
 
 
 def test_floats_come_with_their_limits(tmp_path: Path) -> None:
     pair = {"input_0": np.zeros(1), "output_0": np.zeros(1), "float_0": np.zeros(1)}
     np.savez(tmp_path / "g.npz", **pair)
     with pytest.raises(UserError, match="as many as outputs, float_0"):
-        golden_file.load(str(tmp_path / "g.npz"))
+        archive.load(str(tmp_path / "g.npz"))
     np.savez(tmp_path / "g.npz", **pair, float_min_snr_db=np.array([12.0]))
-    assert golden_file.load(str(tmp_path / "g.npz")).float_min_snr_db == (12.0,)
+    assert archive.load(str(tmp_path / "g.npz")).float_min_snr_db == (12.0,)

@@ -13,7 +13,8 @@ from runner_models import RUNNER
 WORKER = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from edgekit_runner import artifact, feeds, golden, worker
+from edgekit_runner import artifact, feeds, worker
+from edgekit_runner.golden import proof
 from edgekit_runner.host import environment
 from edgekit_runner.kinds import _phases, bench, check
 bench.work, check.work

@@ -10,8 +10,9 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from edgekit_runner import artifact, backends, feeds, golden_file
+from edgekit_runner import artifact, backends, feeds
 from edgekit_runner.backends import Session
+from edgekit_runner.golden import archive
 from edgekit_runner.host import capacity
 from edgekit_runner.kinds._phases import first_feeds, prove, warm_up
 from edgekit_runner.kinds._timing import thirds
@@ -43,7 +44,7 @@ def ready(spec: Spec, record: Any, whose: str) -> Session:
     described = artifact.describe(spec.artifact, backend.FORMAT)
     record[whose] = described.section()
     capacity.memory_guard(described.size_bytes)
-    expected = None if spec.golden is None else golden_file.load(spec.golden)
+    expected = None if spec.golden is None else archive.load(spec.golden)
     version = backend.load_runtime()
     session: Session = backend.open(spec.artifact, spec.threads_count, spec.options)
     given = first_feeds(session, expected, spec.seed)

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from edgekit_runner import artifact, backends, feeds, golden, golden_file
+from edgekit_runner import artifact, backends, feeds
 from edgekit_runner.backends import Arrays, Session
+from edgekit_runner.golden import archive, proof
 from edgekit_runner.host import affinity, capacity, environment, memory
 from edgekit_runner.record import Head, OneArtifact
 from edgekit_runner.spec import Spec
@@ -90,7 +91,7 @@ def opened(spec: Spec, record: OneArtifact) -> Iterator[tuple[Session, Arrays]]:
     described = artifact.describe(spec.artifact, backend.FORMAT)
     record["artifact"] = described.section()
     capacity.memory_guard(described.size_bytes)
-    expected = None if spec.golden is None else golden_file.load(spec.golden)
+    expected = None if spec.golden is None else archive.load(spec.golden)
     bind(spec)
     probe = Probe()
     try:
@@ -103,7 +104,7 @@ def opened(spec: Spec, record: OneArtifact) -> Iterator[tuple[Session, Arrays]]:
 
 
 def _warmed(
-    spec: Spec, backend: Any, expected: golden_file.Golden | None, probe: Probe, record: OneArtifact
+    spec: Spec, backend: Any, expected: archive.Golden | None, probe: Probe, record: OneArtifact
 ) -> tuple[Session, Arrays]:
     with probe.phase("import"):
         version = backend.load_runtime()
@@ -125,7 +126,7 @@ def _warmed(
     return session, given
 
 
-def first_feeds(session: Session, expected: golden_file.Golden | None, seed: int) -> Arrays:
+def first_feeds(session: Session, expected: archive.Golden | None, seed: int) -> Arrays:
     """Chooses what to feed.
 
     Args:
@@ -138,12 +139,12 @@ def first_feeds(session: Session, expected: golden_file.Golden | None, seed: int
     """
     if expected is None:
         return feeds.random_inputs(session.inputs, seed)
-    return next(golden.slices(expected, session))[0]
+    return next(proof.slices(expected, session))[0]
 
 
 def prove(
-    session: Session, outputs: Arrays, expected: golden_file.Golden | None, atol: float | None
-) -> golden.GoldenResult:
+    session: Session, outputs: Arrays, expected: archive.Golden | None, atol: float | None
+) -> proof.GoldenResult:
     """Compares with the golden output; without one looks for NaN only.
 
     Args:
@@ -156,9 +157,9 @@ def prove(
         VerificationError: The outputs are not what they should be.
     """
     if expected is None:
-        golden.refuse_nan(outputs)
-        return golden.ABSENT
-    return golden.check(session, expected, atol)
+        proof.refuse_nan(outputs)
+        return proof.ABSENT
+    return proof.check(session, expected, atol)
 
 
 def warm_up(session: Session, given: Arrays, spec: Spec) -> int:

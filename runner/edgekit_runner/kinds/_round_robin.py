@@ -11,9 +11,10 @@ import time
 from collections.abc import Sequence
 from typing import TypedDict
 
-from edgekit_runner import backends, golden
+from edgekit_runner import backends
 from edgekit_runner.artifact import ArtifactInfo, describe
 from edgekit_runner.backends import Session
+from edgekit_runner.golden import proof
 from edgekit_runner.host import capacity
 from edgekit_runner.kinds._phases import first_feeds, warm_up
 from edgekit_runner.record import RuntimeSection
@@ -53,7 +54,7 @@ def ready(path: str, spec: Spec) -> tuple[Session, ArtifactInfo, RuntimeSection]
     version = backend.load_runtime()
     session: Session = backend.open(path, spec.threads_count, spec.options)
     given = first_feeds(session, None, spec.seed)
-    golden.refuse_nan(session.run(given))
+    proof.refuse_nan(session.run(given))
     warm_up(session, given, spec)
     return session, described, {"name": backend.RUNTIME, "version": version, "placement": None}
 

@@ -14,7 +14,7 @@ import numpy as np
 from edgekit_runner.backends import Arrays, Session, TensorInfo
 from edgekit_runner.errors import VerificationError
 from edgekit_runner.feeds import as_feed, dequantize
-from edgekit_runner.golden_file import Array, Golden
+from edgekit_runner.golden.archive import Array, Golden
 from edgekit_runner.stats import deviation
 
 
