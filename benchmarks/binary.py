@@ -35,10 +35,10 @@ from edgekit.binary import selftest
 from edgekit.engine.specs import Context
 from edgekit.errors import EdgekitError
 from edgekit.export import onnx
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import give_back, trainable
 from edgekit.records import Candidate, Record
-from edgekit.target import load_target
 from edgekit.task import Task
 from edgekit.techniques import binarize
 from edgekit.techniques._teachers import teacher

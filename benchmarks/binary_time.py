@@ -17,11 +17,11 @@ from edgekit.binary import openvino as binary_file
 from edgekit.binary.kernels import Layer, convolution
 from edgekit.binary.layer import lower, replace
 from edgekit.export import onnx
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
 from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Candidate, Recipe, Record
-from edgekit.target import load_target
 
 TARGET = "x86-server"
 #: (channels in and out, kernel, stride, rows and columns)

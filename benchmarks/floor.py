@@ -29,9 +29,10 @@ from edgekit.engine.specs import Context
 from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError
 from edgekit.ladder import floor
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, OutputParity, Recipe, Step, TensorSpec
-from edgekit.target import Target, load_target
+from edgekit.target import Target
 from edgekit.task import Task
 from edgekit.techniques import ptq
 from edgekit.trace import promise

@@ -34,6 +34,7 @@ from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError, UserError
 from edgekit.measure.width_files import of_program
 from edgekit.measure.width_table import timer, width_files, width_table
+from edgekit.profile.reading import load_target
 from edgekit.prune.criteria import Evidence
 from edgekit.prune.graph import Graph
 from edgekit.prune.latency.width_plan import predict
@@ -41,7 +42,6 @@ from edgekit.prune.shrink import Request, cuttable, shrink
 from edgekit.quant import program as programs
 from edgekit.quant.recalibrate import recalibrate
 from edgekit.records import Artifact, Candidate, Precision, Recipe, Step
-from edgekit.target import load_target
 from edgekit.techniques import distill, prune
 from edgekit.techniques._score import predictor
 from edgekit.trace.metric import score

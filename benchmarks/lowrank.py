@@ -32,12 +32,12 @@ from edgekit.engine.specs import Context
 from edgekit.engine.task_reference import load_task
 from edgekit.errors import EdgekitError, UserError
 from edgekit.export import onnx
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant.graph_macs import count
 from edgekit.quant.prepare import prepare_graph
 from edgekit.quant.trainable import give_back, trainable
 from edgekit.records import Candidate, Recipe, Record
-from edgekit.target import load_target
 from edgekit.task import Task
 from edgekit.techniques import lowrank
 from edgekit.techniques._score import metric_of

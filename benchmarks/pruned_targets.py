@@ -21,8 +21,8 @@ from recipes import Bench
 
 from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError, UserError
+from edgekit.profile.reading import load_target
 from edgekit.records import Attempt, Record
-from edgekit.target import load_target
 
 TORCHVISION = (
     "resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny", "vit_b_16",

@@ -26,7 +26,7 @@ from ptq_task import MODELS
 
 from edgekit.engine.machine import machine_facts
 from edgekit.errors import EdgekitError, UserError
-from edgekit.target import load_target
+from edgekit.profile.reading import load_target
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -26,8 +26,9 @@ from edgekit.engine.stages import Stages
 from edgekit.engine.task_source import TaskSource
 from edgekit.engine.verify_specs import ProveSpec
 from edgekit.errors import EdgekitError, UserError
+from edgekit.profile.reading import load_target
 from edgekit.records import Artifact, Candidate, Quant, Recipe, Record, StageTime, Step, Verdict
-from edgekit.target import Target, load_target
+from edgekit.target import Target
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cifar10.py"
 RESULT = "qat.json"

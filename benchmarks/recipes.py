@@ -33,8 +33,9 @@ from edgekit.ladder.build import ArtifactBuilder
 from edgekit.ladder.context import RecipeContext, RunRequest
 from edgekit.ladder.planner import plan
 from edgekit.ladder.recipe_parser import parse, with_recipes
+from edgekit.profile.reading import load_target
 from edgekit.records import Artifact, Attempt, Candidate, Record
-from edgekit.target import Target, load_target
+from edgekit.target import Target
 
 #: what steps call the metric of the program that they leave
 METRICS = ("metric after", "metric pruned", "metric converted", "metric")

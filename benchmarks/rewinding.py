@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 import edgekit as ek
 from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError
-from edgekit.target import load_target
+from edgekit.profile.reading import load_target
 from edgekit.train.loop import fit
 from edgekit.train.settings import Options
 

@@ -27,6 +27,7 @@ from edgekit.engine.stages import Stages
 from edgekit.engine.task_source import TaskSource
 from edgekit.engine.verify_specs import ProveSpec
 from edgekit.errors import EdgekitError
+from edgekit.profile.reading import load_target
 from edgekit.records import (
     Artifact,
     Candidate,
@@ -39,7 +40,6 @@ from edgekit.records import (
     Step,
     Verdict,
 )
-from edgekit.target import load_target
 
 TASK = Path(__file__).parent / "ptq_task.py"
 RESULT = "sparsity.json"

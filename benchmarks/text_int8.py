@@ -37,8 +37,9 @@ from edgekit.errors import EdgekitError, UserError, VerificationError
 from edgekit.golden import golden_atol
 from edgekit.ladder.context import RunRequest
 from edgekit.ladder.walk import walk
+from edgekit.profile.reading import load_target
 from edgekit.records import Artifact, Measurement, Record, Verdict
-from edgekit.target import Target, load_target
+from edgekit.target import Target
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "text.py"
 NETS = ("lstm", "transformer")

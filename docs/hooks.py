@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from edgekit.cli.main import main
-from edgekit.target import LadderStep, Target, load_target, target_names
+from edgekit.profile.reading import load_target, target_names
+from edgekit.target import LadderStep, Target
 
 ROOT = Path(__file__).parents[1]
 MARK = re.compile(r"^<!-- generate: (\w+) -->$", re.MULTILINE)

@@ -11,8 +11,9 @@ from .errors import (
     VerificationError,
 )
 from .ladder.planner import plan
+from .profile.reading import load_target
 from .records import Budget, Preprocessing, Report
-from .target import Target, load_target
+from .target import Target
 from .task import Checkpoint, Dim, Task, Training
 
 __all__ = [

@@ -10,9 +10,9 @@ from commands import edgekit
 
 from edgekit.errors import EdgekitError, UserError
 from edgekit.ladder.recipe_parser import parse
+from edgekit.profile.reading import load_target, profile_dir
 from edgekit.records import foreign
 from edgekit.records.foreign import parse_json, read_toml, visible, visible_data
-from edgekit.target import load_target, profile_dir
 
 
 @pytest.mark.parametrize(

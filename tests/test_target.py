@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import TargetError
+from edgekit.profile.reading import load_target, profile_dir, target_names
 from edgekit.records import Budget, Quant
-from edgekit.target import Target, load_target, profile_dir, target_names
+from edgekit.target import Target
 
 COMPLETE = """
 summary = "a board"

@@ -8,8 +8,8 @@ import edgekit
 from edgekit import technique
 from edgekit.errors import UserError
 from edgekit.ladder.recipe_parser import parse
+from edgekit.profile.reading import load_target, target_names
 from edgekit.records import Step
-from edgekit.target import load_target, target_names
 
 FOLDER = Path(edgekit.__file__).with_name("techniques")
 

@@ -16,8 +16,8 @@ from edgekit.device.record_check import fault_of
 from edgekit.errors import EdgekitError, UserError
 from edgekit.ladder import recipe_parser
 from edgekit.package import budget_file, manifest_file
+from edgekit.profile.reading import load_target, profile_dir
 from edgekit.report import load, terminal
-from edgekit.target import load_target, profile_dir
 from fault import Bench, Outcome
 from fault.damage import DAMAGE
 

@@ -15,8 +15,8 @@ from edgekit.engine.task_source import TaskSource
 from edgekit.errors import EdgekitError, VerificationError
 from edgekit.golden import Golden, golden_atol, of_float
 from edgekit.ladder.build import FLOAT
+from edgekit.profile.reading import load_target
 from edgekit.records import Artifact, Candidate
-from edgekit.target import load_target
 from peers._records import FORMATS, Job, Judged, JudgeSpec, Result, Results, Row, Settings, StageRun, Timing
 from peers._timing import compare
 

@@ -13,8 +13,9 @@ import msgspec
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec
 from edgekit.errors import UserError
 from edgekit.ladder.planner import plan
+from edgekit.profile.reading import load_target
 from edgekit.records import Candidate, Recipe
-from edgekit.target import Target, load_target
+from edgekit.target import Target
 from peers._records import Job, Row
 
 NEEDS = {"edgekit": "edgekit"}

@@ -6,8 +6,8 @@ from edgekit_runner.host.environment import local_isa
 from edgekit_runner.host.isa import int8_saturates
 
 from edgekit import requirements
+from edgekit.profile.reading import load_target, target_names
 from edgekit.records import Record
-from edgekit.target import load_target, target_names
 
 
 class TargetHealth(Record):

@@ -39,7 +39,7 @@ def main() -> None:
 @json_option
 def targets(as_json: bool) -> None:
     """List the target profiles."""
-    from edgekit.target import load_target, target_names
+    from edgekit.profile.reading import load_target, target_names
 
     profiles = [load_target(name) for name in target_names()]
     if as_json:

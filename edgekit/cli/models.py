@@ -60,7 +60,7 @@ def inspect(model: str, inputs: tuple[str, ...], settings: tuple[str, ...], as_j
     """Say what MODEL is and what each target would try, before any work. MODEL is a task or what `new` takes."""
     from edgekit import api
     from edgekit.ladder.planner import plan
-    from edgekit.target import load_target, target_names
+    from edgekit.profile.reading import load_target, target_names
 
     if is_model(model):
         with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:

@@ -6,7 +6,8 @@ from edgekit_runner import __version__ as __version__
 from edgekit_runner.host.environment import local_isa
 
 from edgekit.errors import UserError
-from edgekit.target import Target, load_target, target_names
+from edgekit.profile.reading import load_target, target_names
+from edgekit.target import Target
 
 
 def _of_all() -> list[str]:

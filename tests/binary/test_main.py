@@ -15,10 +15,10 @@ from edgekit.binary.__main__ import convert, main
 from edgekit.binary.layer import lower, replace
 from edgekit.errors import MissingRuntime, UserError, VerificationError
 from edgekit.export import onnx
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
 from edgekit.records import Candidate, Recipe
-from edgekit.target import load_target
 
 pytest.importorskip("openvino")
 from edgekit.binary import openvino

@@ -13,8 +13,8 @@ from commands import edgekit as any_edgekit
 from edgekit_runner import __version__
 
 from edgekit.cli.main import main
+from edgekit.profile.reading import load_target
 from edgekit.records import Budget
-from edgekit.target import load_target
 
 TARGETS = ["arm-mobile", "coreml-fp16", "tflite-int8", "x86-server"]  # what "all" means
 PROFILES = sorted([*TARGETS, "tflite-integer"])

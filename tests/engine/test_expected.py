@@ -11,8 +11,8 @@ from edgekit.engine.stage_times import FILE, MOST, StageTimes
 from edgekit.errors import UserError
 from edgekit.ladder.path import path_of
 from edgekit.ladder.planner import plan
+from edgekit.profile.reading import load_target
 from edgekit.records import TaskFacts
-from edgekit.target import load_target
 
 FLOAT = Ahead(EXPORT, "", "export float32 onnx")
 

@@ -22,8 +22,9 @@ from edgekit.engine.task_source import TaskSource
 from edgekit.engine.user_cache import cache_folder
 from edgekit.errors import UserError
 from edgekit.ladder.build import FLOAT
+from edgekit.profile.reading import load_target
 from edgekit.records import Candidate, Step
-from edgekit.target import load_target, without_ladder
+from edgekit.target import without_ladder
 
 PARTS = {GRAPH: "g", WEIGHTS: "w", QUESTIONS: "q", METRIC: "m", CALIBRATION: "c", CODE: "t", TRAINING: "d"}
 PLACES = Stage(name="place", function="child_functions:place", spec=Order, result=Answer)

@@ -15,7 +15,7 @@ import old_runtimes
 import own_process
 import pytest
 
-from edgekit.target import load_target
+from edgekit.profile.reading import load_target
 
 CASES = [(net, bits) for net in ("vision", "text") for bits in (8, 16)]
 FLOOR_DB = {8: 18.0, 16: 22.0}

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from edgekit.engine.specs import Context
 from edgekit.errors import ConversionError
 from edgekit.export import onnx as exporter
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Artifact, Candidate, Precision, Quant, Recipe
-from edgekit.target import load_target
 from edgekit.techniques import ptq
 
 SHAPE = (1, 3, 17, 17)

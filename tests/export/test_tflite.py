@@ -16,7 +16,7 @@ import old_runtimes
 import own_process
 import pytest
 
-from edgekit.target import load_target
+from edgekit.profile.reading import load_target
 
 NETS = ("same", "odd", "dense", "image")
 PRECISIONS = ("float32", "float16", "int8")

@@ -71,8 +71,8 @@ def convert(name: str, folder: Path) -> dict[str, Any]:
     import torch
 
     from edgekit.export import tflite
+    from edgekit.profile.reading import load_target
     from edgekit.records import Quant, Recipe, TensorSpec
-    from edgekit.target import load_target
     from edgekit.verify.backends import litert as backend
     from edgekit.verify.predict import Predictor
 

@@ -12,8 +12,8 @@ from edgekit.engine.task_source import TaskSource
 from edgekit.engine.verify_specs import ProveSpec, RecheckSpec
 from edgekit.errors import ConversionError
 from edgekit.export._stage import export
+from edgekit.profile.reading import load_target
 from edgekit.records import Artifact, Candidate, Recipe, Step, Traced, Verdict
-from edgekit.target import load_target
 from edgekit.techniques._stage import compress
 from edgekit.trace.stage import trace
 from edgekit.verify.golden_check import recheck

@@ -17,8 +17,9 @@ from edgekit.engine.verify_specs import ProveSpec
 from edgekit.errors import ConversionError, TaskError, VerificationError
 from edgekit.export._stage import export
 from edgekit.ladder.build import free_axes
+from edgekit.profile.reading import load_target
 from edgekit.records import Artifact, Candidate, LengthProof, Recipe, Step, TensorSpec, Traced, Verdict
-from edgekit.target import Target, load_target
+from edgekit.target import Target
 from edgekit.task import Dim, Task
 from edgekit.techniques._stage import compress
 from edgekit.trace import axes

@@ -7,8 +7,8 @@ from edgekit_runner.host.environment import local_isa
 
 import edgekit as ek
 from edgekit.engine.machine import machine_facts
+from edgekit.profile.reading import load_target
 from edgekit.records import TargetReport
-from edgekit.target import load_target
 
 WIDE = str(Path(__file__).parents[1] / "task_files" / "wide.py")
 pytestmark = pytest.mark.skipif(

@@ -8,8 +8,8 @@ from commands import without_ladder
 from edgekit_runner.host.environment import local_isa
 
 import edgekit as ek
+from edgekit.profile.reading import load_target, profile_dir
 from edgekit.records import Report, TargetReport
-from edgekit.target import load_target, profile_dir
 
 PLANTED = str(Path(__file__).parents[1] / "task_files" / "planted.py")
 CULPRITS = {"spread (Conv2d)", "gather (Conv2d)"}

@@ -28,8 +28,8 @@ from edgekit.engine.verify_specs import ProveSpec
 from edgekit.errors import TaskError
 from edgekit.ladder import gate
 from edgekit.measure import comparison
+from edgekit.profile.reading import load_target
 from edgekit.records import Artifact, Budget, Candidate, Decision, Precision, Recipe, Step, Traced, Verdict
-from edgekit.target import load_target
 from edgekit.task import Task
 from edgekit.techniques import ptq
 from edgekit.trace.promise import promised

@@ -15,8 +15,8 @@ from edgekit.engine.task_source import TaskSource
 from edgekit.ladder.build import ArtifactBuilder
 from edgekit.ladder.planner import plan
 from edgekit.ladder.recipe_parser import with_recipes
+from edgekit.profile.reading import load_target
 from edgekit.records import Candidate, Preprocessing, Record, TaskFacts, Traced
-from edgekit.target import load_target
 
 FACTS = TaskFacts(name="t", calibration=True, training=True)
 TRACED = Traced(

@@ -7,8 +7,9 @@ import pytest
 from edgekit.errors import UserError
 from edgekit.ladder import feasibility
 from edgekit.ladder.planner import plan
+from edgekit.profile.reading import load_target
 from edgekit.records import Budget, Plan, Preprocessing, Recipe, Step, TaskFacts, Traced
-from edgekit.target import Target, load_target
+from edgekit.target import Target
 
 FACTS = TaskFacts(name="t", calibration=True, training=False)
 TRACED = Traced(

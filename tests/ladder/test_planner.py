@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from edgekit.errors import TargetError, UserError
 from edgekit.ladder.planner import budget_for, plan
+from edgekit.profile.reading import load_target, target_names
 from edgekit.records import Budget, Kind, Macs, Precision, Quant, Record, TaskFacts
-from edgekit.target import Isa, Rung, Target, load_target, target_names
+from edgekit.target import Isa, Rung, Target
 from edgekit.task import Task
 
 NO_DATA = "no calibration data in the task"

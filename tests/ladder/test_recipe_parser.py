@@ -5,8 +5,8 @@ import pytest
 from edgekit.errors import UserError
 from edgekit.ladder.planner import plan
 from edgekit.ladder.recipe_parser import parse, with_recipes
+from edgekit.profile.reading import load_target
 from edgekit.records import TaskFacts
-from edgekit.target import load_target
 
 
 def test_steps_with_their_options() -> None:

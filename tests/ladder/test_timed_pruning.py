@@ -13,8 +13,8 @@ from edgekit.engine.measure_specs import PlanTime, WidthFiles, WidthTableSpec
 from edgekit.engine.task_source import TaskSource
 from edgekit.ladder import timed_pruning
 from edgekit.ladder.timed_pruning import LatencyPruning
+from edgekit.profile.reading import load_target
 from edgekit.records import Candidate, Figure, Recipe, Record, Step, WidthTable
-from edgekit.target import load_target
 
 RECIPE = Recipe(name="prune", precision="float32", steps=())
 TABLE = WidthTable(conditions={}, rows=(), base_s=1.0, float_s=1.0)

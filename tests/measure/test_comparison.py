@@ -8,8 +8,8 @@ import pytest
 from edgekit.errors import VerificationError
 from edgekit.golden import Golden
 from edgekit.measure import comparison
+from edgekit.profile.reading import load_target
 from edgekit.records import Artifact, Measurement, TensorSpec
-from edgekit.target import load_target
 
 TENSOR = (TensorSpec(name="x", shape=(1, 4), dtype="float32"),)
 PAIR, FLOAT_PAIR = Golden(path="golden.npz", atol=0.5), Golden(path="float.npz", atol=0.001)

@@ -15,10 +15,10 @@ from edgekit.engine.task_source import pickle_task
 from edgekit.engine.user_cache import cache_folder
 from edgekit.errors import DeviceError
 from edgekit.measure import width_table as stage
+from edgekit.profile.reading import load_target
 from edgekit.prune.latency.width_costs import TABLES, Store
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Recipe, Step, WidthTable
-from edgekit.target import load_target
 from edgekit.task import Task
 from edgekit.trace.model import export
 

@@ -127,8 +127,8 @@ def main(folder: Path) -> None:
 
     from edgekit.engine.verify_specs import BlameSpec
     from edgekit.export import coreml, onnx, tflite
+    from edgekit.profile.reading import load_target
     from edgekit.records import Candidate, Recipe
-    from edgekit.target import load_target
 
     exporters = {"onnx": (onnx, "onnxruntime"), "tflite": (tflite, "litert"), "coreml": (coreml, "coreml")}
     for name, formats in (("clean", ("onnx", "tflite", "coreml")), ("planted", ("onnx", "tflite"))):
@@ -158,7 +158,7 @@ def joined(folder: Path) -> None:
 
     from edgekit.engine.verify_specs import BlameSpec
     from edgekit.export import tflite
-    from edgekit.target import load_target
+    from edgekit.profile.reading import load_target
 
     (place := folder / "joined").mkdir()
     float_ = traced(Joined().eval(), place)
@@ -174,8 +174,8 @@ def mixed_up(folder: Path, name: str, given: nn.Module) -> None:
 
     from edgekit.engine.verify_specs import BlameSpec
     from edgekit.export import onnx
+    from edgekit.profile.reading import load_target
     from edgekit.records import Candidate, Recipe
-    from edgekit.target import load_target
 
     recipe = Recipe(name="float32", precision="float32", steps=())
     programs = []

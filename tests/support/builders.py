@@ -8,6 +8,7 @@ from edgekit_runner.artifact import sha256
 
 from edgekit.ladder import gate
 from edgekit.package import manifest_content, manifest_file
+from edgekit.profile.reading import load_target
 from edgekit.records import (
     Artifact,
     Attempt,
@@ -28,7 +29,6 @@ from edgekit.records import (
     Verdict,
 )
 from edgekit.records.manifest import Manifest
-from edgekit.target import load_target
 from edgekit.trace.paired import drop_interval, mcnemar_p
 
 HERE = "x86_64 avx2"

@@ -13,8 +13,8 @@ from edgekit import errors
 from edgekit.cli.main import main
 from edgekit.engine import child, process
 from edgekit.engine.catalogue import Stage
+from edgekit.profile.reading import profile_dir
 from edgekit.records import StageTime
-from edgekit.target import profile_dir
 
 TASKS = Path(__file__).parents[1] / "task_files"
 SMALL = TASKS / "small.py"

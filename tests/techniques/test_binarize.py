@@ -15,12 +15,12 @@ import edgekit as ek
 from edgekit.binary import layer, layer_choice, packed
 from edgekit.engine.specs import Context
 from edgekit.errors import NotApplicable, TaskError, UserError
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant.batched import widened
 from edgekit.quant.prepare import prepare_graph
 from edgekit.quant.trainable import trainable
 from edgekit.records import Candidate, Recipe
-from edgekit.target import load_target
 from edgekit.techniques import binarize
 from edgekit.techniques._score import predictor
 

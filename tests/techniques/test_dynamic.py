@@ -12,10 +12,10 @@ from torch import nn
 from edgekit.engine.specs import Context
 from edgekit.errors import NotApplicable, UserError
 from edgekit.export import onnx as exporter
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Artifact, Candidate, Quant, Recipe, TensorSpec
-from edgekit.target import load_target
 from edgekit.techniques import dynamic
 from edgekit.verify.backends import onnxruntime as backend
 from edgekit.verify.predict import Predictor

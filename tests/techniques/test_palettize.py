@@ -13,11 +13,11 @@ from torch import nn
 from edgekit.engine.specs import Context, ExportSpec
 from edgekit.errors import ConversionError, NotApplicable, UserError
 from edgekit.export import _stage, coreml
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Candidate, Recipe, Step
 from edgekit.sparse.palette import means, nearest, palettized
-from edgekit.target import load_target
 from edgekit.techniques import palettize, sparsify
 from edgekit.verify.backends.coreml import open_session
 

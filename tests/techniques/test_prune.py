@@ -16,10 +16,10 @@ from torch.nn import functional as F
 import edgekit as ek
 from edgekit.engine.specs import Context
 from edgekit.errors import ConversionError, NotApplicable, TaskError, UserError
+from edgekit.profile.reading import load_target
 from edgekit.prune import saved
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Quant, Recipe
-from edgekit.target import load_target
 from edgekit.techniques import prune, ptq
 from edgekit.trace.model import export
 from edgekit.trace.sources import keras

@@ -10,9 +10,9 @@ from torch import nn
 import edgekit as ek
 from edgekit.engine.specs import Context
 from edgekit.errors import ConversionError, UserError
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Recipe, Step, WidthTable
-from edgekit.target import load_target
 from edgekit.techniques import prune
 from edgekit.trace.model import export
 

@@ -18,10 +18,10 @@ import edgekit as ek
 from edgekit.engine.specs import Context, ExportSpec
 from edgekit.errors import NotApplicable, TaskError, UserError
 from edgekit.export import _stage
+from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.records import Candidate
 from edgekit.sparse.sparsity_schedule import Gradual
-from edgekit.target import load_target
 from edgekit.techniques import ptq, qat, sparsify
 
 
