@@ -258,4 +258,5 @@ def _report(
         budget=budget,
         stages=(time,),
         doubts=traced.doubts,
+        layers=traced.layers,
     )

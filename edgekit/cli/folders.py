@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.options import json_option
-from edgekit.cli.printing import print_json, print_table
+from edgekit.cli.printing import print_json, print_table, put
 
 if TYPE_CHECKING:
     from edgekit.engine.verify_specs import Recheck
@@ -64,6 +64,26 @@ def report(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
         return
     for single in reports:
         print_table(single)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--target", "-t", "targets", multiple=True, help="Only this target; several may be given.")
+@json_option
+def explain(folder: Path, targets: tuple[str, ...], as_json: bool) -> None:
+    """Say which layers of an export cost time, size and accuracy, what would win next, and what was not measured.
+
+    All of it is from what the export measured or noted; nothing is run.
+    """
+    from edgekit.report import explained, explanation, load
+
+    found = explanation.explanations(load.read(folder), targets)
+    if as_json:
+        print_json(found)
+        return
+    for each in found:
+        for line in explained.lines(each):
+            put(line)
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 from edgekit.cli.bundles import index, package
 from edgekit.cli.devices import bench, compare
 from edgekit.cli.exports import demo, export, plan
-from edgekit.cli.folders import report, schema, verify
+from edgekit.cli.folders import explain, report, schema, verify
 from edgekit.cli.kept_stages import cache
 from edgekit.cli.models import inspect, new
 from edgekit.cli.options import json_option
@@ -72,6 +72,7 @@ for verb in (
     compare_models,
     demo,
     diff,
+    explain,
     export,
     index,
     inspect,

@@ -19,8 +19,8 @@ from typing import get_args
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from edgekit.quant.program import calls
-from edgekit.records import Kind, Macs
+from edgekit.quant.program import calls, origin
+from edgekit.records import Kind, LayerCost, Macs
 
 #: what passes a stored tensor on: a matmul of it is linear
 _MOVES = (
@@ -54,6 +54,21 @@ def counted(program: ExportedProgram) -> Iterator[tuple[Node, Kind, int]]:
         counter = _COUNTERS.get(operator(node))
         if counter is not None:
             yield node, *counter(node, stored)
+
+
+def layers(program: ExportedProgram) -> tuple[LayerCost, ...]:
+    """Returns every layer with its work and the numbers that it stores, each stored tensor counted where it is read first."""
+    signature = program.graph_signature
+    stored = {*signature.inputs_to_parameters, *signature.inputs_to_buffers}
+    taken: set[Node] = set()
+    found = []
+    for node, _, macs in counted(program):
+        sources = (_source(value, stored) for value in node.all_input_nodes)
+        own = {source for source in sources if source is not None} - taken
+        taken |= own
+        weights = sum(prod(_shape(source)) for source in own)
+        found.append(LayerCost(name=node.name, origin=origin(node) or node.name, macs=macs, weights=weights))
+    return tuple(found)
 
 
 def operator(node: Node) -> str:
@@ -121,9 +136,15 @@ def _matrices(weights: object) -> int:
 
 
 def _is_stored(value: object, stored: set[str]) -> bool:
+    return _source(value, stored) is not None
+
+
+def _source(value: object, stored: set[str]) -> Node | None:
+    """Returns the stored tensor that a value is, moved or not; None where it is computed."""
     while isinstance(value, Node) and value.op == "call_function" and operator(value) in _MOVES:
         value = value.args[0]
-    return isinstance(value, Node) and (value.op == "get_attr" or value.name in stored)
+    is_stored = isinstance(value, Node) and (value.op == "get_attr" or value.name in stored)
+    return value if is_stored else None  # type: ignore[return-value]
 
 
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "convolution")

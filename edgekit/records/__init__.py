@@ -37,6 +37,7 @@ from edgekit.records.inputs import (
     TensorSpec,
 )
 from edgekit.records.interface import FreeArgument, FreeAxes, FreeAxis, Interface, Tree
+from edgekit.records.layer_cost import LayerCost
 from edgekit.records.report import Attempt, Decision, ParetoPoint, Report, Shortfall, StageTime, TargetReport
 from edgekit.records.results import (
     Blame,
@@ -72,6 +73,7 @@ __all__ = [
     "FreeAxis",
     "Interface",
     "Kind",
+    "LayerCost",
     "LayerDegradation",
     "LayerTime",
     "LayerTimes",

@@ -5,6 +5,7 @@ from typing import Literal
 from edgekit.records._base import Record
 from edgekit.records.inputs import Precision, Preprocessing, Quant, Recipe, Scheme, TaskFacts, TensorSpec
 from edgekit.records.interface import FreeAxes, FreeAxis, Interface
+from edgekit.records.layer_cost import LayerCost
 
 
 class Traced(Record):
@@ -28,6 +29,7 @@ class Traced(Record):
         interface: The names and structures of the user's model; None where it takes and returns plain tensors.
         free: Its free axes; None where there are none.
         shapes_file: An .npz with the float model's answers at several lengths of them, input_i_k and output_i_k, "" for none.
+        layers: What multiplies and adds, in the order of the program.
     """
 
     facts: TaskFacts
@@ -49,6 +51,7 @@ class Traced(Record):
     interface: Interface | None = None
     free: FreeAxes | None = None
     shapes_file: str = ""
+    layers: tuple[LayerCost, ...] = ()
 
 
 class Figure(Record):
@@ -155,6 +158,7 @@ class Candidate(Record):
         float_layers: The layers of an integer candidate that stay float.
         interface: That of the traced model.
         free: The free axes that the file is to have.
+        layers: What a step measured of each layer.
     """
 
     program: str
@@ -171,6 +175,7 @@ class Candidate(Record):
     float_layers: tuple[FloatLayer, ...] = ()
     interface: Interface | None = None
     free: FreeAxes | None = None
+    layers: tuple[LayerCost, ...] = ()
     figures: tuple[Figure, ...] = ()
     doubts: tuple[str, ...] = ()
 

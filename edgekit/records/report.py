@@ -4,6 +4,7 @@ from edgekit.errors import BudgetError
 from edgekit.records._base import Record
 from edgekit.records.artifacts import Artifact, Candidate
 from edgekit.records.inputs import Budget, Plan, Recipe
+from edgekit.records.layer_cost import LayerCost
 from edgekit.records.results import Blame, Measurement, Verdict
 
 
@@ -130,7 +131,11 @@ class TargetReport(Record):
 
 
 class Report(Record):
-    """What `deploy` returns and `report.json` holds. `print(report)` shows the table, one line per target."""
+    """What `deploy` returns and `report.json` holds. `print(report)` shows the table, one line per target.
+
+    Attributes:
+        layers: What multiplies and adds in the float model, in the order of the program.
+    """
 
     schema_version: int
     edgekit_version: str
@@ -144,6 +149,7 @@ class Report(Record):
     budget: Budget | None = None
     stages: tuple[StageTime, ...] = ()
     doubts: tuple[str, ...] = ()
+    layers: tuple[LayerCost, ...] = ()
 
     @property
     def accepted(self) -> bool:

@@ -11,6 +11,7 @@ from edgekit.records import (
 from edgekit.report import cells, text
 from edgekit.report.cells import MISSING
 from edgekit.report.fact_groups import Fact, Group
+from edgekit.report.layer_plot import LayerPlot, layer_plot
 from edgekit.report.proofs import proofs
 from edgekit.report.table import why
 
@@ -26,6 +27,7 @@ class Card(Record, frozen=True):
         groups: The facts about it.
         ops: Operator and dtype -> how many, as pairs.
         doubts: Everything that its records doubt.
+        layers: The picture of its layers, where they were measured.
     """
 
     recipe: str
@@ -35,6 +37,7 @@ class Card(Record, frozen=True):
     groups: tuple[Group, ...]
     ops: tuple[tuple[str, int], ...]
     doubts: tuple[str, ...]
+    layers: LayerPlot | None
 
 
 def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
@@ -58,6 +61,7 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
         groups=tuple(group for group in groups if group.facts),
         ops=tuple(sorted(ops, key=lambda item: (-item[1], item[0]))),
         doubts=_doubts(attempt),
+        layers=layer_plot(attempt),
     )
 
 

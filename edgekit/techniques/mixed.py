@@ -25,7 +25,7 @@ in torch.
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -36,8 +36,8 @@ from edgekit.quant import knapsack, layer_sensitivity, simulate
 from edgekit.quant.integer_regions import IntegerRegions, network
 from edgekit.quant.knapsack import Choice, Costs
 from edgekit.quant.layer_sensitivity import Sensitivity, db
-from edgekit.records import Candidate, Figure, FloatLayer, LayerTime, LayerTimes, Settings
-from edgekit.techniques import ptq
+from edgekit.records import Candidate, Figure, LayerTimes, Settings
+from edgekit.techniques import _mixed_reasons, ptq
 from edgekit.techniques._mixed_judge import Judge
 from edgekit.trace.metric import score
 
@@ -90,7 +90,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     judge = Judge(trial, net, lambda predict: score(task, predict))
     choice, metric = choose(net, sensitivity, costs, judge, floor)
     done = ptq.apply(candidate, task, _skipping(settings, choice), context)
-    reasons = {row.name: row for row in explain(net, sensitivity, costs, choice, context.times)}
+    reasons = {row.name: row for row in _mixed_reasons.reasons(net, sensitivity, choice, context.times)}
     figures = {
         "noise of all integers": (-db(sensitivity.total), "dB of the signal"),
         "noise predicted": (-db(choice.noise), "dB of the signal"),
@@ -104,6 +104,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         done,
         recipe=candidate.recipe,
         float_layers=tuple(reasons.get(row.name, row) for row in done.float_layers),
+        layers=_mixed_reasons.layer_costs(net, sensitivity, choice, context.times),
         figures=(*done.figures, *(Figure(step="mixed", name=n, value=float(v), unit=u) for n, (v, u) in figures.items())),
         doubts=(*done.doubts, *_doubts(context.times)),
     )  # fmt: skip
@@ -201,42 +202,3 @@ def _ladder(net: IntegerRegions, sensitivity: Sensitivity, costs: Costs) -> list
     if not found:
         raise NotApplicable("no layer gains from being float, or all do: this is plain ptq, or float32")
     return found
-
-
-def explain(
-    net: IntegerRegions, sensitivity: Sensitivity, costs: Costs, choice: Choice, times: LayerTimes | None
-) -> Sequence[FloatLayer]:
-    """Returns why each float layer is one: the time it gains, or the noise it removes."""
-    seconds = {t.name: t for t in times.layers} if times is not None else {}
-    rows = []
-    for layer in net.layers:
-        if layer.name not in choice.float_layers:
-            continue
-        worst = max(
-            [sensitivity.weights[layer.name]]
-            + [sensitivity.tensors[i] for i in choice.quiet if _touches(net, i, layer.name)]
-        )
-        reason = f"rounding it alone leaves an SNR of {db(worst):.1f} dB (n={sensitivity.samples} samples)"
-        if times is not None and layer.name in seconds:
-            reason += f"; {_compared(seconds[layer.name])} (profiler, {times.measured_on})"
-        rows.append(
-            FloatLayer(
-                name=layer.name, origin=layer.origin, macs_ratio=layer.macs / max(net.macs, 1), reason=reason
-            )
-        )
-    return rows
-
-
-def _compared(time: LayerTime) -> str:
-    """Both times in words. A layer may also be float to spare conversions, which are not part of its time."""
-    figures = f"{time.float_s * 1e6:.0f} against {time.int8_s * 1e6:.0f} us"
-    return (
-        f"float is faster: {figures}"
-        if time.float_s < time.int8_s
-        else f"float takes {figures}, without the conversions at its borders"
-    )
-
-
-def _touches(net: IntegerRegions, index: int, name: str) -> bool:
-    tensor = net.tensors[index]
-    return name == tensor.maker or name in tensor.readers

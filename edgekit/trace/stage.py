@@ -72,6 +72,7 @@ def trace(spec: TraceSpec) -> Traced:
         samples=recorder.samples,
         parameters=subject.parameters,
         weights=subject.weights,
+        layers=subject.layers,
         classes=seen.classes,
         doubts=(
             *subject.doubts,
@@ -163,6 +164,7 @@ def _subject(
             parts.WEIGHTS: fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
         },
         macs=graph_macs.count(exported),
+        layers=graph_macs.layers(exported),
         doubts=(*undone, *doubts),
     )
 

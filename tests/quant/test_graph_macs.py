@@ -96,3 +96,19 @@ def test_shares_of_a_mixed_net() -> None:
 
 def test_a_model_that_multiplies_nothing() -> None:
     assert counted(Call(torch.relu), (1, 3)) == Macs(count=0)
+
+
+def test_a_layer_stores_what_no_layer_before_it_stores() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 6, bias=False)
+            self.two.weight = self.one.weight
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.two(self.one(x)) @ self.one.weight.t()
+
+    program = torch.export.export(Tied(), (torch.zeros(1, 6),))
+    found = graph_macs.layers(program)
+    assert [(row.macs, row.weights) for row in found] == [(36, 42), (36, 0), (36, 0)]
+    assert [row.origin for row in found][:2] == ["one (Linear)", "two (Linear)"]

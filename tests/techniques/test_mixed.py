@@ -18,7 +18,7 @@ from edgekit.quant.layer_counts import count_layers
 from edgekit.quant.layer_sensitivity import Sensitivity
 from edgekit.records import Budget, Candidate, LayerTime, LayerTimes, Quant, Recipe, Traced
 from edgekit.task import Task
-from edgekit.techniques import mixed, mixed_half, ptq
+from edgekit.techniques import _mixed_reasons, mixed, mixed_half, ptq
 from edgekit.techniques.mixed import Options
 from edgekit.trace.metric import score
 from edgekit.trace.stage import trace
@@ -80,6 +80,13 @@ def test_only_the_planted_layers_stay_float_and_the_record_says_why(done: Candid
     assert all("leaves an SNR of" in row.reason and "n=8 samples" in row.reason for row in done.float_layers)
     quantized, left = count_layers(programs.load(done.program).module())
     assert (quantized, len(left)) == (4, 2)
+
+
+def test_every_layer_is_told_with_its_noise(done: Candidate) -> None:
+    loudest = max(done.layers, key=lambda row: row.noise_ratio or 0.0)
+    assert len(done.layers) == 6 and loudest.origin in {"spread (Conv2d)", "gather (Conv2d)"}
+    assert {row.origin for row in done.layers if row.is_float} == {row.origin for row in done.float_layers}
+    assert all(row.int8_s is None and row.macs and row.weights for row in done.layers)
 
 
 def test_an_estimate_is_called_one(done: Candidate) -> None:
@@ -154,7 +161,7 @@ def test_a_layer_that_is_faster_in_float_says_so() -> None:
     measured = times((300e-6, 100e-6), (1e-6, 2e-6), (1e-6, 2e-6))
     costs = mixed.costs_of(NET, measured)
     choice, _ = mixed.choose(NET, SENSITIVITY, costs, lambda _: 1.0, 0.5)
-    (row,) = mixed.explain(NET, SENSITIVITY, costs, choice, measured)
+    (row,) = _mixed_reasons.reasons(NET, SENSITIVITY, choice, measured)
     assert row.origin == "m0 (Conv2d)" and math.isclose(row.macs_ratio or 0, 1 / 3)
     assert "float is faster: 100 against 300 us (profiler, x86_64 avx2)" in row.reason
 

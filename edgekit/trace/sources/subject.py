@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from edgekit.records import FreeAxes, Interface, Macs, TensorSpec
+from edgekit.records import FreeAxes, Interface, LayerCost, Macs, TensorSpec
 
 
 class Subject(NamedTuple):
@@ -22,6 +22,7 @@ class Subject(NamedTuple):
         weights: How many numbers are in the weight tensors that the program uses.
         content: What the model consists of -> a hash.
         macs: Its multiply-accumulates, None where they cannot be counted.
+        layers: What multiplies and adds, in the order of the program.
         doubts: Sentences about the model.
         interface: The names and structures of its arguments and results; None where they are plain.
         free: The axes that are free; None where none are asked for.
@@ -37,6 +38,7 @@ class Subject(NamedTuple):
     weights: int
     content: dict[str, str]
     macs: Macs | None = None
+    layers: tuple[LayerCost, ...] = ()
     doubts: tuple[str, ...] = ()
     interface: Interface | None = None
     free: FreeAxes | None = None
