@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import torch
 
-from edgekit.prune.graph import Graph, Group
+from edgekit.prune.graph import Graph
+from edgekit.prune.groups import Group
 from edgekit.prune.latency.chains import surroundings
 from edgekit.prune.latency.curve import Curve
 from edgekit.prune.latency.forecast import Forecast

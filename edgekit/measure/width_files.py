@@ -12,7 +12,7 @@ from edgekit.export import _stage
 from edgekit.quant import program as programs
 from edgekit.records import Artifact, Candidate, Precision, Recipe
 from edgekit.target import Target
-from edgekit.techniques import ptq
+from edgekit.techniques import _quantized_program, ptq
 from edgekit.trace.model import export
 
 SEED = 0
@@ -54,4 +54,6 @@ def _integers(candidate: Candidate, work: Path) -> Candidate:
     inputs = tuple(torch.randn(x.shape, generator=generator) if x.is_floating_point() else x for x in like)
     task = SimpleNamespace(calibration=[inputs if len(inputs) > 1 else inputs[0]])
     found = ptq.calibrated(candidate, task, FAST)  # type: ignore[arg-type]
-    return ptq.written(candidate, ptq.converted(found.model), found.like, work, "ptq", "")
+    return _quantized_program.written(
+        candidate, _quantized_program.converted(found.model), found.like, work, "ptq", ""
+    )

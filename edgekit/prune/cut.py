@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from edgekit.errors import ConversionError, UserError
-from edgekit.prune.graph import Graph, Group, Part, is_depthwise
+from edgekit.prune.graph import Graph, is_depthwise
+from edgekit.prune.groups import Group, Part
 from edgekit.prune.width_attributes import follow
 from edgekit.prune.widths import Scores
 from edgekit.quant.proven import sample_of

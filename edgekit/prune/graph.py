@@ -13,8 +13,7 @@ networks (Swin) the search does not end, so `limit_s` stops it.
 import math
 import warnings
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch_pruning as tp
@@ -25,52 +24,10 @@ from edgekit.errors import ConversionError
 from edgekit.prune._lost_channels import tolerant
 from edgekit.prune._time_limit import TimeUp, time_limit
 from edgekit.prune._untraceable import opaque
+from edgekit.prune.groups import Group, Part, Side
 
 LIMIT_S = 60.0
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
-Side = Literal["in", "out"]
-
-
-@dataclass(frozen=True)
-class Part:
-    """What the channels of a group are in one layer.
-
-    Attributes:
-        layer: The dotted name of the layer.
-        side: "out" if the layer produces these channels, "in" if it reads them.
-        indices: Channels as the layer numbers them.
-        channels: The channel of the group that each index stands for.
-    """
-
-    layer: str
-    side: Side
-    indices: tuple[int, ...]
-    channels: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Channels that are removed together, numbered from 0 to width - 1.
-
-    Attributes:
-        root: The first layer that produces them.
-        width: How many there are.
-        blocks: Equal parts that must keep the same channels, from grouped convolutions, group norms and
-            attention heads.
-        parts: What the channels are in each layer.
-        full: The whole group as Torch-Pruning represents it, for its criteria.
-    """
-
-    root: str
-    width: int
-    blocks: int
-    parts: tuple[Part, ...]
-    full: Any
-
-    @property
-    def members(self) -> tuple[str, ...]:
-        """The names of the layers in the group, each once."""
-        return tuple(dict.fromkeys(part.layer for part in self.parts))
 
 
 class _Wall(tp.BasePruningFunc):  # type: ignore[misc]

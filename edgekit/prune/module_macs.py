@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgekit.prune.graph import Group, is_depthwise
+from edgekit.prune.graph import is_depthwise
+from edgekit.prune.groups import Group
 
 
 def count(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> int:

@@ -20,7 +20,8 @@ from edgekit.errors import BudgetError, ConversionError, EdgekitError, NotApplic
 from edgekit.prune import module_macs, residual_stream
 from edgekit.prune.criteria import Criterion, Evidence, Scored, find
 from edgekit.prune.cut import cut
-from edgekit.prune.graph import LIMIT_S, Graph, Group
+from edgekit.prune.graph import LIMIT_S, Graph
+from edgekit.prune.groups import Group
 from edgekit.prune.widths import MOST, Scope, Scores, at_ratio, for_macs, nearest
 from edgekit.records import Settings
 

@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import torch
 
 from edgekit.errors import UserError
-from edgekit.prune.graph import Group
+from edgekit.prune.groups import Group
 
 Scope = Literal["uniform", "global", "isomorphic"]
 Scores = Mapping[str, torch.Tensor]

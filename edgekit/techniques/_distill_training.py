@@ -11,6 +11,8 @@ from torch.fx import GraphModule
 
 from edgekit.distill.distiller import Method
 from edgekit.distill.taps import graph_of
+from edgekit.distill.unlabelled import Interleaved
+from edgekit.errors import UserError
 from edgekit.quant.trainable import give_back
 from edgekit.task import Training
 from edgekit.techniques import _teachers
@@ -38,6 +40,28 @@ def shares_of(method: Method, training: Training, seed: int) -> dict[str, tuple[
     text = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
     log.info("distillation: the loss starts at %.4f: %s", whole, text)
     return {f"share of {name}": (share, "") for name, share in shares.items()}
+
+
+def with_unlabelled(training: Training, unlabelled: int, pseudo: float) -> Training:
+    """Returns the training with its unlabelled batches mixed in, if it has any.
+
+    Args:
+        training: The task's own.
+        unlabelled: How many for each labelled one; 0 is none.
+        pseudo: The confidence from which a teacher's answer is a hard target for them; 0 is never.
+
+    Raises:
+        UserError: Hard targets are asked for, and there are no samples without labels.
+    """
+    if training.unlabelled is None and pseudo:
+        raise UserError(
+            f"distill option pseudo is {pseudo}, but the task has no unlabelled batches; "
+            "give Training(unlabelled=...) or leave it out"
+        )
+    if training.unlabelled is None or not unlabelled:
+        return training
+    batches = Interleaved(training.batches, training.unlabelled, unlabelled)
+    return Training(batches=batches, loss=training.loss)
 
 
 class Distilled(NamedTuple):

@@ -51,14 +51,12 @@ from torch.export import ExportedProgram
 
 from edgekit.distill import modes
 from edgekit.distill.distiller import Method, Setting
-from edgekit.distill.unlabelled import Interleaved
 from edgekit.engine.stages import CHECKPOINT
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Settings
-from edgekit.task import Training
 from edgekit.techniques import _guard, _teachers
-from edgekit.techniques._distill_training import hits, shares_of, train_student
+from edgekit.techniques._distill_training import hits, shares_of, train_student, with_unlabelled
 from edgekit.techniques._figures import noted
 from edgekit.techniques._score import figures_of, metric_of
 from edgekit.train import data
@@ -183,7 +181,10 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     start, work = time.perf_counter(), Path(context.work)
     candidate, program = _teachers.student(candidate, task, options.student)
     method = _method(program, candidate, task, options, context)
-    training, before = _training(task.training, options), metric_of(task, program.module())
+    training, before = (
+        with_unlabelled(task.training, options.unlabelled if _learns(options) else 0, options.pseudo),
+        metric_of(task, program.module()),
+    )
     shares = shares_of(method, training, context.seed)
     done = train_student(
         method, program, training, options.loop(context.seed), work / CHECKPOINT / "distilled"
@@ -238,15 +239,6 @@ def _method(
         return modes.method(options.mode, setting)
 
 
-def _training(training: Training, options: Options) -> Training:
-    """The training with unlabelled batches, if there are any and something can be learned from them."""
-    learns = options.alpha < 1 or options.pseudo or (options.features and options.mode != "exits")
-    if training.unlabelled is None and options.pseudo:
-        raise UserError(
-            f"distill option pseudo is {options.pseudo}, but the task has no unlabelled batches; "
-            "give Training(unlabelled=...) or leave it out"
-        )
-    if training.unlabelled is None or not options.unlabelled or not learns:
-        return training
-    batches = Interleaved(training.batches, training.unlabelled, options.unlabelled)
-    return Training(batches=batches, loss=training.loss)
+def _learns(options: Options) -> bool:
+    """Whether something can be learned from samples without labels."""
+    return bool(options.alpha < 1 or options.pseudo or (options.features and options.mode != "exits"))

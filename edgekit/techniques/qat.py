@@ -40,7 +40,7 @@ from edgekit.quant import fake
 from edgekit.quant.trainable import Norm, give_back, trainable
 from edgekit.records import Candidate, Settings
 from edgekit.sparse.masks_of_program import masks_of_zeros
-from edgekit.techniques import ptq
+from edgekit.techniques import _quantized_program, ptq
 from edgekit.techniques._figures import noted
 from edgekit.techniques._score import figures_of, metric_of
 from edgekit.techniques._teachers import teacher
@@ -115,9 +115,9 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     give_back(model, trial.model)
     if masks is not None:
         masks.write(trial.model)
-    converted = ptq.converted(trial.model)
+    converted = _quantized_program.converted(trial.model)
     real = metric_of(task, converted)
-    after = ptq.written(candidate, converted, calibrated.like, work, "qat", options.skip)
+    after = _quantized_program.written(candidate, converted, calibrated.like, work, "qat", options.skip)
     shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
     figures = {
         "calibration batches": (calibrated.batches, "count"),

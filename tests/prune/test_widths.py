@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from edgekit.errors import UserError
-from edgekit.prune.graph import Group
+from edgekit.prune.groups import Group
 from edgekit.prune.widths import at_ratio, for_macs, nearest, unit
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from edgekit.prune.criteria import Evidence, Scored
-from edgekit.prune.graph import Graph, Group, Part, is_depthwise
+from edgekit.prune.graph import Graph, is_depthwise
+from edgekit.prune.groups import Group, Part
 
 
 def score(graph: Graph, evidence: Evidence) -> Scored:

@@ -25,7 +25,8 @@ import torch
 from torch import nn
 
 from edgekit.prune.criteria import Evidence, Scored, rows, training
-from edgekit.prune.graph import Graph, Group, Part, is_depthwise
+from edgekit.prune.graph import Graph, is_depthwise
+from edgekit.prune.groups import Group, Part
 
 log = logging.getLogger("edgekit")
 

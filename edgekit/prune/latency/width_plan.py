@@ -9,7 +9,8 @@ from torch import nn
 from edgekit.errors import NotApplicable
 from edgekit.prune import widths as allowed
 from edgekit.prune.cut import least
-from edgekit.prune.graph import Graph, Group
+from edgekit.prune.graph import Graph
+from edgekit.prune.groups import Group
 from edgekit.prune.latency.chains import surroundings
 from edgekit.prune.latency.curve import Curve, to_measure
 from edgekit.prune.latency.forecast import Forecast

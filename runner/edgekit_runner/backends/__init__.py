@@ -127,7 +127,7 @@ class Session(ABC):
 
 def names() -> tuple[str, ...]:
     """The module names of all backends, sorted."""
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
 
 
 def load(name: str) -> Any:

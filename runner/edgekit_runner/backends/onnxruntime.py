@@ -6,7 +6,7 @@ model's, and steals it from the others on a shared machine.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from edgekit_runner.backends import (
     flag,
     missing,
 )
+from edgekit_runner.backends._onnx_profile import op_calls
 from edgekit_runner.errors import MissingRuntime, RunnerError, UserError, first_line
 from edgekit_runner.host import telemetry
 
@@ -32,7 +33,7 @@ OPTIONS = ("optimize", "providers")
 _CPU = "CPUExecutionProvider"
 _REMOTE = "AzureExecutionProvider"
 _DTYPES = {"float": "float32", "double": "float64", "bool": "bool"}
-_QUIET, _SUFFIX = 3, "_kernel_time"
+_QUIET = 3
 _NOT_ASKED = "not asked: which node runs where shows in a profiled session only"
 
 
@@ -108,41 +109,6 @@ def profile(
         with stream:
             events = json.load(stream)
     return op_calls(events, runs_count)
-
-
-def op_calls(events: Sequence[Mapping[str, Any]], runs_count: int) -> list[OpCall]:
-    """The nodes of the last `runs_count` runs of a profile that holds one run more.
-
-    Raises:
-        RunnerError: The profiler lost some runs: it keeps a million events and drops the rest.
-    """
-    begins = [event["ts"] for event in events if event["name"] == "model_run"]
-    if len(begins) != runs_count + 1:
-        raise RunnerError(
-            f"the profiler of {RUNTIME} kept {len(begins)} of {runs_count + 1} runs; profile fewer runs."
-        )
-    nodes = [event for event in events if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX)]
-    return [
-        OpCall(
-            name=event["name"].removesuffix(_SUFFIX),
-            op=event["args"]["op_name"],
-            where=event["args"]["provider"],
-            seconds=own_us / 1e6,
-        )
-        for event, own_us in _own_times(nodes)
-        if event["ts"] >= begins[1]
-    ]
-
-
-def _own_times(nodes: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], int]]:
-    """Each node with its microseconds less those of the nodes inside it, which come before it in the profile."""
-    before: list[tuple[int, int]] = []
-    for event in nodes:
-        inside = 0
-        while before and before[-1][0] >= event["ts"]:
-            inside += before.pop()[1]
-        before.append((event["ts"], event["dur"]))
-        yield event, max(0, event["dur"] - inside)
 
 
 def _available() -> list[str]:
