@@ -17,16 +17,14 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from edgekit.errors import ConversionError
-from edgekit.quant import batching
+from edgekit.quant import batching, first_states
 from edgekit.quant.free_arguments import SHAPE, matched
 from edgekit.quant.free_axes import dims_of, fixed_sentence, stretched, tracing_lengths
-from edgekit.quant.program import origin
 from edgekit.quant.size_texts import computed, identifier
 from edgekit.records import FreeAxes
 
 log = logging.getLogger("edgekit")
 
-_STATEFUL = ("aten.lstm", "aten.gru", "aten.rnn")
 _SIZED = (torch.ops.aten.view.default, torch.ops.aten.reshape.default, torch.ops.aten.expand.default)
 
 
@@ -45,39 +43,19 @@ def freed(program: ExportedProgram, free: FreeAxes) -> ExportedProgram:
             if place != SHAPE:
                 _put(module, node, place, text, sizes)
     _batch_of_the_rest(module, {id(node) for node, _ in pairs}, free, sizes)
-    _check_states(module)
     module.recompile()
     examples = stretched(like, free, tracing_lengths(free))
     try:
         found = torch.export.export(module, examples, dynamic_shapes=dims_of(free), strict=False)
-        with (
-            torch.no_grad()
-        ):  # a state of zeros that was stored for one sample passes the tracing, not the run
+        first_states.check(found)
+        with torch.no_grad():  # a state of zeros that was stored for one sample passes the tracing, not the run
             found.module()(*examples)
         return found
+    except ConversionError:
+        raise
     except Exception as error:  # torch raises many kinds: constraints, guards, shapes
         log.info("axes stay fixed: %s", error)
         raise ConversionError(fixed_sentence(error, free)) from error
-
-
-def _check_states(module: GraphModule) -> None:
-    """Checks the first states of recurrent layers: with one of a single sample beside several, torch's kernels write beside memory.
-
-    Raises:
-        ConversionError: A state of zeros was stored for one sample.
-    """
-    moving = set[Node]()
-    for node in module.graph.nodes:
-        if node.op == "placeholder" or any(source in moving for source in node.all_input_nodes):
-            moving.add(node)
-        if not str(node.target).startswith(_STATEFUL):
-            continue
-        states = node.args[1] if isinstance(node.args[1], list | tuple) else [node.args[1]]
-        if node.args[0] in moving and any(state not in moving for state in states):
-            raise ConversionError(
-                f"the first state of {origin(node) or 'a recurrent layer'} is stored for one sample; name the axis in "
-                "Task(dynamic=...), so that it is made anew for each number of samples"
-            )
 
 
 def _inputs(module: GraphModule) -> tuple[torch.Tensor, ...]:

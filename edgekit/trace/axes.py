@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from edgekit.errors import ConversionError, TaskError
-from edgekit.quant import free_arguments, free_axes
+from edgekit.quant import first_states, free_arguments, free_axes
 from edgekit.records import FreeAxes, FreeAxis, TensorSpec
 from edgekit.task import Dim, Task
 from edgekit.trace.sources import keras
@@ -105,6 +105,7 @@ def _looked_at(model: torch.nn.Module, examples: tuple[torch.Tensor, ...], asked
         raise
     except Exception as error:  # torch raises many kinds
         raise ConversionError(free_axes.fixed_sentence(error, asked)) from error
+    first_states.check(program)
     return msgspec.structs.replace(
         asked,
         arguments=free_arguments.written_down(program, asked),

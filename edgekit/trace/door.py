@@ -13,6 +13,7 @@ import torch
 
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, TaskError
+from edgekit.quant.first_states import Guard
 from edgekit.records import Interface, Tree
 from edgekit.task import Task
 from edgekit.trace.flat import call_of
@@ -144,7 +145,9 @@ def _with_results(
         dict(zip(interface.inputs, examples, strict=True)),
         dict(zip(names, found.leaves, strict=True)),
     )
-    axes = _output_axes(task, names, found.leaves, partial(_answers_of_two, model, interface, examples))
+    of_two = partial(_answers_of_two, model, interface, examples)
+    first = all(axis == 0 for axis in interface.input_axes)
+    axes = _output_axes(task, names, found.leaves, of_two, first)
     places = dict(zip(interface.inputs, interface.input_axes, strict=True))
     axes = tuple(
         places[task.state[n]] if n in task.state else axis for n, axis in zip(names, axes, strict=True)
@@ -183,7 +186,7 @@ def _called(model: torch.nn.Module, interface: Interface, leaves: Sequence[torch
     shapes = ", ".join(f"{list(e.shape)} {str(e.dtype).removeprefix('torch.')}" for e in leaves)
     args, kwargs = call_of(interface, [leaf.clone() for leaf in leaves])
     try:
-        with torch.no_grad(), state.same_chance(), keras.layers_named(model):
+        with torch.no_grad(), state.same_chance(), keras.layers_named(model), Guard():
             return model(*args, **kwargs)
     except (ConversionError, TaskError):
         raise
@@ -204,26 +207,31 @@ def _answers_of_two(
     found = Leaves("result")
     try:
         found.walk(_called(model, interface, twice), "output", "")
-    except TaskError:
+    except (TaskError, ConversionError):
         return []
     return found.leaves
 
 
 def _output_axes(
-    task: Task, names: Sequence[str], leaves: Sequence[torch.Tensor], of_two: Callable[[], list[torch.Tensor]]
+    task: Task,
+    names: Sequence[str],
+    leaves: Sequence[torch.Tensor],
+    of_two: Callable[[], list[torch.Tensor]],
+    samples_first: bool,
 ) -> tuple[int | None, ...]:
     """Finds the axis of the samples of each output: by the task's word, [1, ...], or by what grows with a second sample."""
-    plain = all(t.dim() and t.shape[0] == 1 for t in leaves)
+    plain = samples_first and all(t.dim() and t.shape[0] == 1 for t in leaves)
     two = [] if plain else of_two()
     fits = len(two) == len(leaves)
     axes: list[int | None] = []
     for number, (name, tensor) in enumerate(zip(names, leaves, strict=True)):
         if name in task.batch_axes:
             axes.append(_said(task, name, tensor))
-        elif tensor.dim() and tensor.shape[0] == 1:
-            axes.append(0)
-        else:
-            axes.append(_grown(tensor, two[number]) if fits else _by_rule(tensor))
+            continue
+        grown = _grown(tensor, two[number]) if fits else None
+        if grown is None and tensor.dim() and tensor.shape[0] == 1:
+            grown = 0
+        axes.append(grown if fits or grown is not None else _by_rule(tensor))
     return tuple(axes)
 
 

@@ -11,6 +11,7 @@ from torch.fx import GraphModule
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, EdgekitError, TaskError
 from edgekit.quant import prepare, prepare_keras, proven
+from edgekit.quant.first_states import Guard
 from edgekit.quant.free_arguments import mark
 from edgekit.records import FreeAxes
 from edgekit.task import MODEL_NAMES, Checkpoint, Task
@@ -107,7 +108,7 @@ def checked(
 def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
     shapes = ", ".join(f"{list(e.shape)} {str(e.dtype).removeprefix('torch.')}" for e in examples)
     try:
-        with torch.no_grad(), keras.layers_named(model):
+        with torch.no_grad(), keras.layers_named(model), Guard():
             outputs = model(*examples)
     except (ConversionError, TaskError):
         raise

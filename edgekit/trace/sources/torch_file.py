@@ -17,7 +17,7 @@ from torch import nn
 
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, TaskError
-from edgekit.quant import batching
+from edgekit.quant import batching, first_states
 from edgekit.task import Checkpoint
 
 ONE_SAMPLE = "edgekit_one_sample"  # an attribute of modules that take nothing but the batch of the example
@@ -128,7 +128,7 @@ def of_script(script: Any, examples: Sequence[Any]) -> nn.Module:
     log.setLevel(logging.ERROR)
     script.eval()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), first_states.Guard():
             warnings.simplefilter("ignore")
             program = TS2EPConverter(script, tuple(_two(x) for x in given), {}).convert()
     except Exception as error:
@@ -152,7 +152,7 @@ def _two(tensor: torch.Tensor) -> torch.Tensor:
 def _same(script: Any, module: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
     from torch.utils import _pytree as pytree
 
-    with torch.no_grad():
+    with torch.no_grad(), first_states.Guard():
         sides = [pytree.tree_leaves(f(*(x.clone() for x in given))) for f in (script, module)]
     for was, now in zip(*sides, strict=True):
         close = was.shape == now.shape and torch.allclose(was.float(), now.float(), rtol=1e-3, atol=1e-5)
