@@ -1,3 +1,4 @@
+from . import metrics
 from .api import __version__, deploy
 from .engine.task_reference import load_task
 from .errors import (
@@ -12,7 +13,7 @@ from .errors import (
 )
 from .ladder.planner import plan
 from .profile.reading import load_target
-from .records import Budget, Preprocessing, Report
+from .records import Budget, Measure, Preprocessing, Report
 from .target import Target
 from .task import Checkpoint, Dim, Task, Training
 
@@ -23,6 +24,7 @@ __all__ = [
     "ConversionError",
     "Dim",
     "EdgekitError",
+    "Measure",
     "MissingRuntime",
     "Preprocessing",
     "Report",
@@ -37,5 +39,6 @@ __all__ = [
     "deploy",
     "load_target",
     "load_task",
+    "metrics",
     "plan",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekit.errors import TaskError
-from edgekit.records import Preprocessing, TaskFacts
+from edgekit.records import Measure, Preprocessing, TaskFacts
 
 MODEL_NAMES = ("timm", "torchvision", "hf")  # what stands before the colon of a model by name
 Metric = Callable[[Callable[..., Any]], float]
@@ -82,6 +82,8 @@ class Task:
             first axis of [1, ...], the second of a recurrent state [L, 1, ...].
         dynamic: Input -> axis -> the name of a free axis or its `Dim`; {} for none at all. None leaves the samples free on the
             targets that serve.
+        measures: Output -> how it is compared with the float model's, which `min_agreement` limits: "mask", "psnr", ... or a
+            `Measure`, as boxes need one; only where the output and the metric do not tell.
         state: Output -> the input that it is given to in the next call, as of a recurrent layer: {"h_out": "h"}.
     """
 
@@ -94,6 +96,7 @@ class Task:
     preprocessing: Preprocessing | None = None
     batch_axes: Mapping[str, int | None] = field(default_factory=dict)
     dynamic: Mapping[str, Mapping[int, str | Dim]] | None = None
+    measures: Mapping[str, str | Measure] = field(default_factory=dict)
     state: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

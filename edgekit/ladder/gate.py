@@ -20,6 +20,18 @@ MOST_SAMPLES = 1e6  # a data set larger than this is no advice
 SMALL_DROP = 0.001  # what a limit of 0 is counted as where drops are compared
 
 
+MEASURED = {
+    "mask": "intersection over union of classes",
+    "boxes": "boxes found by both",
+    "psnr": "one less the error as a share of the range",
+    "cosine": "cosine",
+    "sequence": "edit distance of the best symbols",
+    "ctc": "edit distance of the lines",
+    "correlation": "correlation",
+    "equal": "equal numbers",
+}
+
+
 class Failure(NamedTuple):
     """A limit that is broken.
 
@@ -103,13 +115,24 @@ def _agreement(budget: Budget, verdict: Verdict) -> list[Failure]:
         return []
     if found is None:
         why = (
-            "the first output holds no class scores (no [N, classes] array with a label for each, nor a metric that reads its "
-            "argmax alone), so that agreement with float, which the budget limits, has no meaning: leave min_agreement out"
+            "no output was compared by a measure of its own (each is constant, or was not asked), so that agreement with float, "
+            "which the budget limits, has no meaning: leave min_agreement out"
         )
         return [Failure(why, Shortfall(limit="min_agreement", allowed=wanted))]
-    why = f"{found:.2%} of the samples get float's answer; the budget asks for {wanted:.2%} (n={verdict.parity.samples})"
+    why = f"{_agreed(verdict, found)}; the budget asks for {wanted:.2%} (n={verdict.parity.samples})"
     excess = (wanted - found) / wanted
     return [Failure(why, Shortfall(limit="min_agreement", allowed=wanted, found=found, excess=excess))]
+
+
+def _agreed(verdict: Verdict, found: float) -> str:
+    """Says which output agrees least, and by what measure."""
+    output = next((o for o in verdict.parity.outputs if o.agreement == found), None)
+    if output is None or output.measure in ("", "top1"):
+        return f"{found:.2%} of the samples get float's answer"
+    more = f" ({output.psnr_db:.1f} dB)" if output.psnr_db is not None else ""
+    return (
+        f"output {output.name} agrees with float by {found:.2%}, measured as {MEASURED[output.measure]}{more}"
+    )
 
 
 def _promise(verdict: Verdict) -> list[Failure]:

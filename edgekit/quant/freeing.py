@@ -48,7 +48,9 @@ def freed(program: ExportedProgram, free: FreeAxes) -> ExportedProgram:
     try:
         found = torch.export.export(module, examples, dynamic_shapes=dims_of(free), strict=False)
         first_states.check(found)
-        with torch.no_grad():  # a state of zeros that was stored for one sample passes the tracing, not the run
+        with (
+            torch.no_grad()
+        ):  # a state of zeros that was stored for one sample passes the tracing, not the run
             found.module()(*examples)
         return found
     except ConversionError:

@@ -3,7 +3,16 @@
 from typing import Literal
 
 from edgekit.records._base import Record
-from edgekit.records.inputs import Precision, Preprocessing, Quant, Recipe, Scheme, TaskFacts, TensorSpec
+from edgekit.records.inputs import (
+    Measure,
+    Precision,
+    Preprocessing,
+    Quant,
+    Recipe,
+    Scheme,
+    TaskFacts,
+    TensorSpec,
+)
 from edgekit.records.interface import FreeAxes, FreeAxis, Interface
 from edgekit.records.layer_cost import LayerCost
 
@@ -24,7 +33,7 @@ class Traced(Record):
         weights: How many numbers are in the weight tensors that the program uses, without biases and the like.
         tensorflow: The `.keras` file or SavedModel folder that TensorFlow's converter can start from, "" where there is
             none.
-        classes: Whether the first output holds class scores.
+        measures: How each output is compared with the float model's.
         questions: An .npz of some inputs of the metric, by the same hash.
         interface: The names and structures of the user's model; None where it takes and returns plain tensors.
         free: Its free axes; None where there are none.
@@ -46,7 +55,7 @@ class Traced(Record):
     fingerprint: dict[str, str] = {}
     weights: int = 0
     tensorflow: str = ""
-    classes: bool = False
+    measures: tuple[Measure, ...] = ()
     questions: str = ""
     interface: Interface | None = None
     free: FreeAxes | None = None

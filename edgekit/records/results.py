@@ -20,6 +20,9 @@ class OutputParity(Record):
         slices: How many slices there are.
         lost: The channels whose variation is hidden by one scale for all (`edgekit.verify.outputs`).
         equal_ratio: The share of equal values for an output of integers, None for other outputs.
+        measure: The kind of measure that `agreement` is of, "" where it was not measured.
+        agreement: How far it is the float model's answer, from 0 to 1 (`Measure`).
+        psnr_db: The mean of 20 log10(range / root mean square of the error) over the samples; None for other measures.
     """
 
     name: str
@@ -31,6 +34,9 @@ class OutputParity(Record):
     worst_slice_snr_db: float | None = None
     lost: tuple[int, ...] = ()
     equal_ratio: float | None = None
+    measure: str = ""
+    agreement: float | None = None
+    psnr_db: float | None = None
 
 
 class Parity(Record):
@@ -39,7 +45,7 @@ class Parity(Record):
     Attributes:
         samples: How many were compared.
         snr_db: 10 log10(signal power / error power) over all outputs; None when there is no error at all.
-        agreement: The share of samples with the same top-1, None where the first output holds no class scores.
+        agreement: The least agreement of an output by its own measure; correlation counts where no output has another one.
         outputs: Each output by itself, in the order of the artifact.
     """
 

@@ -20,6 +20,7 @@ from edgekit.records import Interface
 from edgekit.task import Task, Training
 from edgekit.trace import structure
 from edgekit.trace.leaves import PICK, Leaves, example_tensor
+from edgekit.trace.sources import torch_file
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,9 @@ def call_of(interface: Interface, leaves: Sequence[Any]) -> tuple[list[Any], dic
 
 def flattened(model: torch.nn.Module, interface: Interface) -> torch.nn.Module:
     """Returns the same module, its layers and weights shared, that takes tensors one by one and returns a tuple of them."""
-    if isinstance(model, torch.jit.ScriptModule) or "forward" in vars(model):
-        return _Around(model, interface)
-    kind, made = type(model), copy.copy(model)
+    fixed = isinstance(model, torch.jit.ScriptModule) or "forward" in vars(model)
+    made = _Around(model) if fixed else copy.copy(model)
+    kind = type(made)
 
     def forward(self: Any, *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
         args, kwargs = call_of(interface, leaves)
@@ -62,15 +63,15 @@ def flattened(model: torch.nn.Module, interface: Interface) -> torch.nn.Module:
 
 
 class _Around(torch.nn.Module):
-    """Takes tensors one by one for a module whose forward cannot be replaced."""
+    """Stands for a module whose forward cannot be replaced."""
 
-    def __init__(self, model: torch.nn.Module, interface: Interface) -> None:
+    def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
-        self.model, self._interface = model, interface
+        self.model = model
+        setattr(self, torch_file.ONE_SAMPLE, getattr(model, torch_file.ONE_SAMPLE, False))
 
-    def forward(self, *leaves: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        args, kwargs = call_of(self._interface, leaves)
-        return results(self._interface, self.model(*args, **kwargs))
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.model(*args, **kwargs)
 
 
 def _signature(interface: Interface) -> inspect.Signature:
@@ -124,6 +125,7 @@ def flat_task(task: Task, interface: Interface | None) -> Task:
         calibration=None if task.calibration is None else _Calibration(task.calibration, interface, fixed),
         training=_training(task.training, interface),
         preprocessing=task.preprocessing,
+        measures=task.measures,
         interface=interface,
     )
 

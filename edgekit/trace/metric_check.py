@@ -6,7 +6,7 @@
   two above ten and above each of them.
 - One output, or the first or last channels of one, replaced by noise must change the figure: else the metric does not look
   there, and whatever happens there goes unseen.
-- The first output holds classes where only the largest number of each row counts.
+- What each output is, and so how it is compared (`edgekit.trace.output_measures`).
 
 An answer that the metric feeds back as an input cannot be changed: the recorder was never asked what follows from it. Such
 outputs are left out. Cost: some fifteen calls of the metric, each as long as one that costs no model; only the two for
@@ -14,14 +14,16 @@ classes where one takes longer than SLOW_S.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from edgekit.arrays import slice_axis
 from edgekit.errors import TaskError
-from edgekit.trace.metric_trials import SAME_METRIC, FedBack, Score, Trials, noise, one_hot, same
+from edgekit.records import Measure, TensorSpec
+from edgekit.trace import output_measures
+from edgekit.trace.metric_trials import SAME_METRIC, FedBack, Score, Trials, noise, same
 from edgekit.trace.recorder import Recorder, Replay
 
 SLOW_S = 2.0
@@ -48,11 +50,11 @@ class Seen(NamedTuple):
     """What the metric looks at.
 
     Attributes:
-        classes: Whether the first output holds class scores.
+        measures: How each output is compared with the float model's.
         doubts: Sentences about what the metric does not see.
     """
 
-    classes: bool
+    measures: tuple[Measure, ...]
     doubts: tuple[str, ...]
 
 
@@ -91,7 +93,14 @@ def replay(name: str, recorder: Recorder, score: Score, metric: float) -> Replay
 
 
 def look(
-    recorder: Recorder, score: Score, metric: float, replayed: Replayed, names: Sequence[str], labels: int
+    recorder: Recorder,
+    score: Score,
+    metric: float,
+    replayed: Replayed,
+    outputs: Sequence[TensorSpec],
+    inputs: Sequence[TensorSpec] = (),
+    labels: int = 0,
+    told: Mapping[str, Measure] | None = None,
 ) -> Seen:
     """Finds out what the metric sees of the outputs.
 
@@ -100,31 +109,22 @@ def look(
         score: Computes the metric of a predict function.
         metric: The metric of the unchanged answers.
         replayed: What `replay` found.
-        names: The names of the outputs.
+        outputs: The outputs of the model.
+        inputs: Its inputs.
         labels: How many class names the task gives.
+        told: The measures that the task gives, by the name of the output.
     """
     answers = recorder.answers()
     if not answers:
-        return Seen(False, ())
+        return Seen((), ())
     trials = Trials(answers, score, metric)
-    classes = _are_classes(trials, labels, not replayed.doubts)
+    quick = replayed.seconds <= SLOW_S
+    measures = output_measures.pick(outputs, inputs, told or {}, trials, labels, not replayed.doubts, quick)
     lengths = {tuple(a.shape[1:] for a in arrays) for arrays in answers.values()}
-    if replayed.doubts or replayed.seconds > SLOW_S or trials.rows < 2 or len(lengths) > 1:
-        return Seen(classes, ())
-    return Seen(classes, _Look(trials, names, classes).doubts())
-
-
-def _are_classes(trials: Trials, labels: int, repeatable: bool) -> bool:
-    """Whether output 0 is float [N, C] with a name for each column, or the metric reads nothing but its argmax."""
-    first = next(iter(trials.answers.values()))[0]
-    if first.ndim != 2 or first.shape[1] < 2 or first.dtype.kind != "f":
-        return False
-    if labels == first.shape[1]:
-        return True
-    try:
-        return repeatable and not trials.changes(one_hot(0)) and trials.changes(one_hot(1))
-    except FedBack:
-        return False
+    if replayed.doubts or not quick or trials.rows < 2 or len(lengths) > 1:
+        return Seen(measures, ())
+    names = [spec.name for spec in outputs]
+    return Seen(measures, _Look(trials, names, measures[0].kind == "top1").doubts())
 
 
 class _Look:

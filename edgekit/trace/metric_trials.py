@@ -99,15 +99,41 @@ class _Changed:
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
-def one_hot(turn: int) -> Change:
-    """Returns a change of output 0: each row becomes 1 at `turn` columns beyond its largest number, and 0 elsewhere."""
+def best(output: int, axis: int, turn: int) -> Change:
+    """Returns a change of one output: along an axis, 1 at `turn` places beyond its largest number, and 0 elsewhere."""
 
-    def change(_key: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        first, *others = arrays
-        columns = np.eye(first.shape[1], dtype=first.dtype)
-        return [columns[(first.argmax(1) + turn) % first.shape[1]], *others]
+    def change(array: np.ndarray) -> np.ndarray:
+        count = array.shape[axis]
+        made = np.zeros_like(array)
+        np.put_along_axis(made, (array.argmax(axis, keepdims=True) + turn) % count, 1, axis)
+        return made
 
-    return change
+    return _of_output(output, change)
+
+
+def thresholded(output: int, turn: int) -> Change:
+    """Returns a change of one output: only on which side of the middle each number lies is left, or turned round."""
+
+    def change(array: np.ndarray) -> np.ndarray:
+        unit = array.min() >= 0 and array.max() <= 1
+        above = (array > (0.5 if unit else 0.0)) != bool(turn)
+        return np.where(above, 1.0, 0.0 if unit else -1.0).astype(array.dtype)
+
+    return _of_output(output, change)
+
+
+def lengthened(output: int, sign: int) -> Change:
+    """Returns a change of one output: each row multiplied by a number of its own, or the opposite of it."""
+
+    def change(array: np.ndarray) -> np.ndarray:
+        by = np.linspace(0.5, 2.0, len(array)).reshape(-1, *[1] * (array.ndim - 1))
+        return np.asarray(array * by * sign, array.dtype)
+
+    return _of_output(output, change)
+
+
+def _of_output(output: int, change: Callable[[np.ndarray], np.ndarray]) -> Change:
+    return lambda _key, arrays: [*arrays[:output], change(arrays[output]), *arrays[output + 1 :]]
 
 
 def noise(output: int, axis: int = 0, part: slice = slice(None)) -> Change:

@@ -19,10 +19,10 @@ from edgekit.arrays import check_shapes, digest, from_model, save_arrays, to_mod
 from edgekit.engine import fingerprint, parts
 from edgekit.engine.specs import TraceSpec
 from edgekit.errors import MissingRuntime, TaskError
-from edgekit.quant import calibrate, graph_macs, program
+from edgekit.quant import calibrate, first_states, graph_macs, program
 from edgekit.records import FreeAxes, Interface, TaskFacts, TensorSpec, Traced
 from edgekit.task import Task, is_folder
-from edgekit.trace import axes, calibration_check, metric_check, structure
+from edgekit.trace import axes, calibration_check, metric_check, output_measures, structure
 from edgekit.trace.door import look as look_at
 from edgekit.trace.flat import flat_task, flattened
 from edgekit.trace.metric import score, seed_everything
@@ -73,7 +73,7 @@ def trace(spec: TraceSpec) -> Traced:
         parameters=subject.parameters,
         weights=subject.weights,
         layers=subject.layers,
-        classes=seen.classes,
+        measures=seen.measures,
         doubts=(
             *subject.doubts,
             *recorder.doubts(),
@@ -182,9 +182,18 @@ def _saved_model(path: Path, examples: tuple[torch.Tensor, ...]) -> Subject:
 def _seen(
     task: Task, recorder: Recorder, metric: float, replayed: metric_check.Replayed, subject: Subject
 ) -> metric_check.Seen:
-    names = [spec.name for spec in subject.outputs]
     labels = len(task.preprocessing.labels) if task.preprocessing else 0
-    return metric_check.look(recorder, lambda predict: score(task, predict), metric, replayed, names, labels)
+    told = output_measures.said(task.measures, [spec.name for spec in subject.outputs])
+    return metric_check.look(
+        recorder,
+        lambda predict: score(task, predict),
+        metric,
+        replayed,
+        subject.outputs,
+        subject.inputs,
+        labels,
+        told,
+    )
 
 
 class Read(NamedTuple):
@@ -230,6 +239,7 @@ def _row_shapes(subject: Subject) -> list[tuple[int, ...]]:
 
 
 def _torch_call(model: torch.nn.Module, interface: Interface | None) -> Callable[..., list[np.ndarray]]:
+    @first_states.guarded
     def call(*arrays: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
             outputs = model(*(torch.from_numpy(a).clone() for a in arrays))  # forward may write into them
@@ -243,6 +253,7 @@ def _torch_call(model: torch.nn.Module, interface: Interface | None) -> Callable
 
 
 def _asked(model: torch.nn.Module) -> Callable[..., list[torch.Tensor]]:
+    @first_states.guarded
     def ask(*tensors: torch.Tensor) -> list[torch.Tensor]:
         with torch.no_grad():
             outputs = model(*(x.clone() for x in tensors))

@@ -4,12 +4,14 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from edgekit_runner.stats.deviation import ratio_db
 
 from edgekit.arrays import as_arrays, digest
 from edgekit.errors import VerificationError
-from edgekit.records import Parity
+from edgekit.records import Measure, OutputParity, Parity
+from edgekit.verify import measures as measures_of
 from edgekit.verify.outputs import OutputStatistics
 from edgekit.verify.predict import Predictor
 
@@ -19,16 +21,20 @@ class Comparison:
 
     Args:
         names: What the outputs are called.
-        classes: Whether output 0 holds class scores, so that the share of equal answers means something.
+        measures: How each output is compared; None for the best class of a first output [N, C], and nothing of others.
         free: The axes of each output that may be of another length each time.
     """
 
     def __init__(
-        self, names: Sequence[str] = (), classes: bool = True, free: Sequence[Collection[int]] = ()
+        self,
+        names: Sequence[str] = (),
+        measures: Sequence[Measure] | None = None,
+        free: Sequence[Collection[int]] = (),
     ) -> None:
-        self._names, self._classes, self._free = names, classes, free
+        self._names, self._measures, self._free = names, measures, free
         self._outputs: list[OutputStatistics] = []
-        self.samples = self.elements = self.agreed = self.ranked = 0
+        self._measured: dict[int, measures_of.Measured] = {}
+        self.samples = self.elements = 0
         self.max_abs = self.error_power = self.signal_power = 0.0
 
     def add(self, reference: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> None:
@@ -41,7 +47,7 @@ class Comparison:
             self._add_output(a.astype(np.float64), b.astype(np.float64))
             self._statistics(i).add(a, b)
         self.samples += len(reference[0])
-        self._rank(reference[0], got[0])
+        self._measure(reference, got)
 
     def _statistics(self, index: int) -> OutputStatistics:
         if index == len(self._outputs):
@@ -59,13 +65,31 @@ class Comparison:
         self.elements += error.size
 
     def ranks(self, reference: np.ndarray) -> bool:
-        """Whether an answer holds class scores, so that its largest number is what counts."""
-        return self._classes and reference.ndim == 2 and reference.shape[1] > 1
+        """Whether the first answer holds class scores, so that its largest number is what counts."""
+        if self._measures:
+            return self._measures[0].kind == "top1"
+        return self._measures is None and reference.ndim == 2 and reference.shape[1] > 1
 
-    def _rank(self, reference: np.ndarray, got: np.ndarray) -> None:
-        if self.ranks(reference):
-            self.ranked += len(reference)
-            self.agreed += int((reference.argmax(1) == got.argmax(1)).sum())
+    def _measure(self, reference: Sequence[np.ndarray], got: Sequence[np.ndarray]) -> None:
+        measures = self._measures
+        if measures is None:
+            measures = [Measure(kind="top1")] if self.ranks(reference[0]) else []
+        for i, measure in enumerate(measures):
+            if measure.kind != "correlation":
+                so_far = self._measured.get(i, measures_of.Measured(measure.kind))
+                self._measured[i] = measures_of.add(so_far, measure, self._names, i, reference, got)
+
+    def _with_measure(self, index: int, output: OutputParity) -> OutputParity:
+        """Adds what the output's own measure found."""
+        measured = self._measured.get(index)
+        if measured is not None:
+            psnr = measured.psnr_db / max(measured.samples, 1) if measured.kind == "psnr" else None
+            return msgspec.structs.replace(
+                output, measure=measured.kind, agreement=measured.agreement(), psnr_db=psnr
+            )
+        if self._measures is None or output.correlation is None:
+            return output
+        return msgspec.structs.replace(output, measure="correlation", agreement=max(0.0, output.correlation))
 
     def parity(self) -> Parity:
         """The figures over all samples so far."""
@@ -76,14 +100,22 @@ class Comparison:
             rms = math.sqrt(self.error_power / self.elements)
             if self.error_power > 0 < self.signal_power:
                 snr = ratio_db(self.signal_power, self.error_power)
+        outputs = tuple(self._with_measure(i, s.parity()) for i, s in enumerate(self._outputs))
         return Parity(
             samples=self.samples,
             max_abs_error=self.max_abs,
             rms_error=rms,
             snr_db=snr,
-            agreement=self.agreed / self.ranked if self.ranked else None,
-            outputs=tuple(statistics.parity() for statistics in self._outputs),
+            agreement=least_agreement(outputs),
+            outputs=outputs,
         )
+
+
+def least_agreement(outputs: Sequence[OutputParity]) -> float | None:
+    """Returns the least agreement of an output by its own measure; correlation counts where there is no other."""
+    known = [o for o in outputs if o.agreement is not None]
+    own = [o for o in known if o.measure != "correlation"] or known
+    return min((o.agreement for o in own if o.agreement is not None), default=None)
 
 
 class ComparingPredictor:
@@ -97,12 +129,15 @@ class ComparingPredictor:
     """
 
     def __init__(
-        self, predictor: Predictor, predictions: Mapping[str, np.ndarray], classes: bool = True
+        self,
+        predictor: Predictor,
+        predictions: Mapping[str, np.ndarray],
+        measures: Sequence[Measure] | None = None,
     ) -> None:
         self._predictor = predictor
         self._predictions = predictions
         self._compared = set[str]()
-        self.comparison = Comparison(predictor.output_names, classes, predictor.output_free)
+        self.comparison = Comparison(predictor.output_names, measures, predictor.output_free)
         self.asked = self.unknown = self.forced = 0
         self.changed: dict[tuple[str, int], list[np.ndarray]] = {}
 

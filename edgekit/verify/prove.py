@@ -44,7 +44,7 @@ def prove(spec: ProveSpec) -> Verdict:
     inputs, answers = _kept(spec.traced)
     _write_golden(spec, predictor, [a[:1] for a in inputs], [a[:1] for a in answers])
     predictions = np.load(spec.traced.predictions, allow_pickle=False)
-    comparing = ComparingPredictor(predictor, predictions, spec.traced.classes)
+    comparing = ComparingPredictor(predictor, predictions, spec.traced.measures)
     metric = score(task, comparing)
     parity = _parity(comparing, spec)
     right = promise.answers_of(spec.program, inputs, spec.traced) if spec.program else answers
@@ -136,7 +136,7 @@ def _program_parity(
     spec: ProveSpec, predictor: Predictor, inputs: list[np.ndarray], answers: list[np.ndarray]
 ) -> Parity:
     """Compares the artifact with the answers of the float program that it was made from."""
-    comparison = Comparison(predictor.output_names, spec.traced.classes)
+    comparison = Comparison(predictor.output_names, spec.traced.measures)
     comparison.add(answers, predictor.run(inputs))
     return comparison.parity()
 

@@ -289,7 +289,7 @@ def test_an_accepted_attempt_falls_short_of_nothing() -> None:
     ("agreement", "text"),
     [
         (0.98, r"98.00% of the samples get float's answer; the budget asks for 98.50% \(n=500\)"),
-        (None, r"the first output holds no class scores .*: leave min_agreement out"),
+        (None, r"no output was compared by a measure of its own .*: leave min_agreement out"),
     ],
 )
 def test_agreement_with_float(agreement: float | None, text: str) -> None:
@@ -307,6 +307,18 @@ def test_n_is_that_of_the_metric_and_parity_is_told_apart_where_it_differs() -> 
     assert "on 2000 samples, parity on 500, 0.62" in decide(verdict={"samples": 2000}).reasons[0]
     worse = decide(verdict={"samples": 2000, "metric": 0.8})
     assert worse.reasons[0].endswith("the budget allows 0.01 (n=2000)")
+
+
+def test_agreement_names_the_output_and_its_measure() -> None:
+    output = OutputParity(
+        name="mask", snr_db=20.0, correlation=0.99, stuck_ratio=0.0, slices=1, measure="mask", agreement=0.91
+    )
+    parity = msgspec.structs.replace(GOOD.parity, agreement=0.91, outputs=(output,))
+    verdict = msgspec.structs.replace(GOOD, parity=parity)
+    decision = gate.decide(Budget(min_agreement=0.95), INT8, FLOAT, verdict, FAST)
+    assert decision.reasons[0].startswith(
+        "output mask agrees with float by 91.00%, measured as intersection over union of classes; the budget asks for 95.00%"
+    )
 
 
 def test_agreement_is_a_share() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from edgekit.arrays import slice_axis
 from edgekit.errors import TaskError
-from edgekit.trace import metric_check
+from edgekit.records import Measure, TensorSpec
+from edgekit.trace import metric_check, output_measures
 from edgekit.trace.metric_check import Replayed, Seen
 from edgekit.trace.recorder import Recorder
 
@@ -37,8 +38,21 @@ def look(outputs: list[np.ndarray], metric: Metric, labels: int = 0, batch: int 
         return metric(joined[0] if len(outputs) == 1 else joined)
 
     recorder = Recorder(answer)
-    names = [f"output_{i}" for i in range(len(outputs))]
-    return metric_check.look(recorder, over_batches, over_batches(recorder), Replayed(0.0, ()), names, labels)
+    specs = [
+        TensorSpec(name=f"output_{i}", shape=(1, *o.shape[1:]), dtype=str(o.dtype))
+        for i, o in enumerate(outputs)
+    ]
+    images = [TensorSpec(name="x", shape=(1, 3, 8, 8), dtype="float32")]
+    replayed = Replayed(0.0, ())
+    return metric_check.look(recorder, over_batches, over_batches(recorder), replayed, specs, images, labels)
+
+
+def spec(*names: str) -> list[TensorSpec]:
+    return [TensorSpec(name=name, shape=(1, 1), dtype="float32") for name in names]
+
+
+def kinds(seen: Seen) -> list[str]:
+    return [measure.kind for measure in seen.measures]
 
 
 def top1(y: np.ndarray) -> float:
@@ -57,7 +71,7 @@ def fidelity(y: np.ndarray) -> float:
 # ------------------------------------------------------------------------------------------------ classes
 @pytest.mark.parametrize("batch", [N, 7, 1])
 def test_a_metric_that_reads_the_argmax_alone_tells_classes(batch: int) -> None:
-    assert look([SCORES], top1, batch=batch) == Seen(True, ())
+    assert look([SCORES], top1, batch=batch) == Seen((Measure(kind="top1"),), ())
 
 
 @pytest.mark.parametrize(
@@ -65,21 +79,55 @@ def test_a_metric_that_reads_the_argmax_alone_tells_classes(batch: int) -> None:
     [(r2, "R2"), (fidelity, "fidelity"), (lambda y: -float(np.abs(y - VALUES).mean()), "-MAE")],
 )
 def test_a_regression_is_no_class_and_no_doubt(metric: Metric, name: str) -> None:
-    assert look([VALUES], metric) == Seen(False, ()), name
+    assert look([VALUES], metric) == Seen((Measure(kind="correlation"),), ()), name
 
 
 def test_names_for_each_column_tell_classes() -> None:
-    assert look([SCORES], r2, labels=5).classes
-    assert not look([SCORES], r2, labels=4).classes
-    assert not look([BOXES], lambda y: -float(y.mean()), labels=4).classes
+    assert kinds(look([SCORES], r2, labels=5)) == ["top1"]
+    assert kinds(look([SCORES], r2, labels=4)) == ["correlation"]
+    assert kinds(look([BOXES], lambda y: -float(y.mean()), labels=4)) == ["correlation"]
 
 
 def test_a_metric_that_does_not_read_the_first_output_tells_nothing() -> None:
-    assert not look([SCORES, VALUES], lambda y: r2(y[1])).classes
+    assert kinds(look([SCORES, VALUES], lambda y: r2(y[1]))) == ["correlation", "correlation"]
 
 
 def test_integers_and_a_single_column_are_no_classes() -> None:
-    assert not look([LABELS[:, None]], lambda y: float((y[:, 0] == LABELS).mean())).classes
+    assert kinds(look([LABELS[:, None]], lambda y: float((y[:, 0] == LABELS).mean()))) == ["equal"]
+
+
+# ------------------------------------------------------------------------------------------------ other outputs
+MAPS = (
+    np.eye(3)[RNG.integers(0, 3, (N, 8, 8))].transpose(0, 3, 1, 2) + RNG.uniform(0, 0.4, (N, 3, 8, 8))
+).astype(np.float32)
+LINES = (np.eye(6)[RNG.integers(0, 6, (N, 9))] + RNG.uniform(0, 0.4, (N, 9, 6))).astype(np.float32)
+SIGNS = RNG.standard_normal((N, 1, 8, 8)).astype(np.float32)
+
+
+def likeness(y: np.ndarray) -> float:
+    norms = np.linalg.norm(y, axis=1) * np.linalg.norm(VALUES, axis=1)
+    return float(((y * VALUES).sum(1) / norms).mean())
+
+
+@pytest.mark.parametrize(
+    ("outputs", "metric", "kind"),
+    [
+        ([MAPS], lambda y: float((y.argmax(1) == MAPS.argmax(1)).mean()), "mask"),
+        ([SIGNS], lambda y: float(((y > 0) == (SIGNS > 0)).mean()), "mask"),
+        ([LINES], lambda y: float((y.argmax(2) == LINES.argmax(2)).mean()), "sequence"),
+        ([VALUES], likeness, "cosine"),
+        ([MAPS], lambda y: -float(np.abs(y - MAPS).mean()), "psnr"),
+        ([LINES], lambda y: -float(np.abs(y - LINES).mean()), "correlation"),
+    ],
+)
+def test_what_an_output_is(outputs: list[np.ndarray], metric: Metric, kind: str) -> None:
+    assert kinds(look(outputs, metric)) == [kind]
+
+
+@pytest.mark.parametrize("given", [{"z": "mask"}, {"y": "iou"}, {"y": Measure(kind="boxes", scores="z")}])
+def test_measures_of_the_task_that_are_none(given: dict[str, Any]) -> None:
+    with pytest.raises(TaskError, match=r"measures (names 'z'|gives 'iou'; allowed are top1, mask)"):
+        output_measures.said(given, ["y"])
 
 
 # ------------------------------------------------------------------------------------------------ cannot see
@@ -104,7 +152,8 @@ def test_a_loss_taken_for_a_metric_is_a_doubt() -> None:
 
 def test_an_output_that_is_not_looked_at_is_named() -> None:
     seen = look([SCORES, BOXES], lambda y: top1(y[0]))
-    assert seen == Seen(True, ("the metric does not look at output_1: only the floor guards it",))
+    assert kinds(seen) == ["top1", "correlation"]
+    assert seen.doubts == ("the metric does not look at output_1: only the floor guards it",)
 
 
 def test_channels_that_are_not_looked_at_are_counted() -> None:
@@ -127,13 +176,15 @@ def test_a_metric_that_chokes_on_shuffled_answers_looks_at_them() -> None:
             raise TaskError("no")
         return 1.0
 
-    assert look([VALUES], strict) == Seen(False, ())
+    assert look([VALUES], strict) == Seen((Measure(kind="correlation"),), ())
 
 
 def test_two_samples_are_shuffled_and_one_is_not() -> None:
     recorder = Recorder(lambda x: [x])
     predict = recorder(INPUTS[:1])
-    assert metric_check.look(recorder, lambda p: 1.0, 1.0, Replayed(0.0, ()), ["y"], 0) == Seen(False, ())
+    assert metric_check.look(recorder, lambda p: 1.0, 1.0, Replayed(0.0, ()), spec("y")) == Seen(
+        (Measure(kind="correlation"),), ()
+    )
     assert predict.shape == (1, 3)
 
 
@@ -147,7 +198,7 @@ def test_a_slow_metric_is_asked_for_classes_only() -> None:
 
     figure = metric(recorder)
     slow = Replayed(metric_check.SLOW_S + 1, ())
-    assert metric_check.look(recorder, metric, figure, slow, ["y"], 0) == Seen(True, ())
+    assert metric_check.look(recorder, metric, figure, slow, spec("y")) == Seen((Measure(kind="top1"),), ())
     assert len(calls) == 3
 
 
@@ -168,7 +219,7 @@ def streaming(see: Callable[[np.ndarray], float]) -> Seen:
         return see(np.stack(answers, 1))
 
     recorder = Recorder(model)
-    return metric_check.look(recorder, run, run(recorder), Replayed(0.0, ()), ["y", "state"], 0)
+    return metric_check.look(recorder, run, run(recorder), Replayed(0.0, ()), spec("y", "state"))
 
 
 def test_state_that_is_fed_back_is_not_shuffled_but_the_answers_are() -> None:
@@ -179,4 +230,4 @@ def test_state_that_is_fed_back_is_not_shuffled_but_the_answers_are() -> None:
         right.append(y)
         return -float(np.abs(y - right[0]).mean())
 
-    assert streaming(fidelity) == Seen(False, ())
+    assert streaming(fidelity) == Seen((Measure(kind="correlation"),) * 2, ())

@@ -146,8 +146,8 @@ def test_questions_are_kept_evenly_spread_within_their_bytes(monkeypatch: pytest
     assert len(made.kept_questions()) == 4, "one question beyond the limit alone"
 
 
-def test_what_is_kept_says_whether_the_outputs_are_classes(traced: Traced) -> None:
-    assert traced.classes
+def test_what_is_kept_says_how_the_outputs_are_compared(traced: Traced) -> None:
+    assert [measure.kind for measure in traced.measures] == ["top1"]
     assert len(np.load(traced.questions).files) == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from edgekit.arrays import digest
 from edgekit.errors import VerificationError
-from edgekit.records import Artifact, Parity, TensorSpec
+from edgekit.records import Artifact, Measure, Parity, TensorSpec
 from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 
@@ -127,9 +127,11 @@ def test_what_the_float_model_was_asked_is_compared_and_the_rest_is_counted() ->
 
 def test_outputs_that_are_no_classes_are_not_ranked() -> None:
     reference, got = arrays()
-    comparison = Comparison(classes=False)
+    comparison = Comparison(measures=[Measure(kind="correlation")])
     comparison.add([reference], [got])
-    assert comparison.parity().agreement is None
+    found = comparison.parity()
+    assert found.outputs[0].measure == "correlation"
+    assert found.agreement == pytest.approx(found.outputs[0].correlation)
 
 
 def test_questions_that_the_artifact_did_not_reach_are_fed_to_it() -> None:

@@ -72,13 +72,17 @@ def proven(traced: Traced, folder: Path, leak: float) -> Verdict:
 
 
 def test_a_metric_that_feeds_state_back_is_no_doubt(traced: Traced) -> None:
-    assert traced.doubts == () and traced.samples == 100 and not traced.classes
+    assert (
+        traced.doubts == ()
+        and traced.samples == 100
+        and [m.kind for m in traced.measures] == ["correlation", "correlation"]
+    )
 
 
 def test_every_step_is_compared_on_the_float_models_own_inputs(traced: Traced, tmp_path: Path) -> None:
     verdict = proven(traced, tmp_path, 0.901)
     assert (verdict.samples, verdict.parity.samples) == (100, 100)
-    assert verdict.parity.agreement is None, "three numbers are no classes"
+    assert verdict.parity.outputs[0].measure == "correlation", "three numbers are no classes"
     (doubt,) = [d for d in verdict.doubts if "own answers" in d]
     assert doubt.startswith("92 of the metric's 100 samples followed from the artifact's own answers")
     assert doubt.endswith("parity is of n=100, of which 92 were fed the float model's inputs")
