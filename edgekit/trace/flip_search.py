@@ -42,7 +42,7 @@ def find(
         What was found; None where the metric is no share of right answers, or there are too many answers to hold.
     """
     path = Path(traced.predictions)
-    if not traced.classes or len(changed) > MOST or path.stat().st_size > MOST_ANSWER_BYTES:
+    if not _ranks(traced) or len(changed) > MOST or path.stat().st_size > MOST_ANSWER_BYTES:
         return None
     with np.load(path, allow_pickle=False) as kept:
         keys = dict.fromkeys(name.rpartition("_")[0] for name in kept.files)
@@ -146,3 +146,8 @@ def _reference(trials: Trials) -> str:
         state.update(key.encode())
         state.update(arrays[0].argmax(1).astype(np.int64).tobytes())
     return state.hexdigest()
+
+
+def _ranks(traced: Traced) -> bool:
+    """Whether the first output holds class scores."""
+    return bool(traced.measures) and traced.measures[0].kind == "top1"
