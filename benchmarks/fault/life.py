@@ -115,8 +115,7 @@ class Life:
                 [*command, *self._export], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=variables, start_new_session=True
             )  # fmt: skip
 
-    @staticmethod
-    def _wait(process: "subprocess.Popen[bytes]", ripe: Callable[[], bool], more_s: float) -> None:
+    def _wait(self, process: "subprocess.Popen[bytes]", ripe: Callable[[], bool], more_s: float) -> None:
         while process.poll() is None and not ripe():
             time.sleep(0.02)
         with contextlib.suppress(subprocess.TimeoutExpired):
