@@ -3,10 +3,11 @@
     python benchmarks/resume.py examples/digits.py:task -t x86-server -t tflite-int8 --kills 60 --seed 1
 
 One export is killed many times in its life: started, killed, started again with --resume, and so on, so that a kill costs
-seconds. It is hit a random time after a random stage began, or at a random step while its result is put into its place;
-by SIGKILL, SIGTERM, SIGINT or Ctrl-C, once or twice, alone or with its whole group. Lives differ: with and without a former
-output, with a cache of its own, in a folder that is mounted (needs root). Speed decides nothing, so that each life walks the
-same recipes. Exit code 1 where something did not hold.
+seconds; it is forked from a process that has its frameworks loaded, or with --fresh started by a fresh interpreter. It is
+hit a random time after a random stage began, or at a random step while its result is put into its place; by SIGKILL,
+SIGTERM, SIGINT or Ctrl-C, once or twice, alone or with its whole group. Lives differ: with and without a former output,
+with a cache of its own, in a folder that is mounted (needs root). Speed decides nothing, so that each life walks the same
+recipes. Exit code 1 where something did not hold.
 """
 
 import argparse
@@ -16,15 +17,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit_runner.artifact import sha256
-from fault import EDGEKIT, Outcome, life, machine_line, said, table
+from fault import EDGEKIT, Outcome, forked, life, machine_line, said, table
 
 LIVES = ("without a former output", "over a former output", "with a cache", "in a mounted folder")
-KILLS_A_LIFE = 15
+KILLS_A_LIFE = 25
 SAME = ("*/model.*", "*/golden.npz")  # what is the same in every run; other files hold times
 
 
@@ -34,24 +34,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-t", "--target", action="append", required=True)
     parser.add_argument("--kills", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--out", type=Path, help="A whole export with --min-speedup 0, in place of one that is made now."
+    )
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="Start a fresh interpreter each time, which costs 10 s; others are forked.",
+    )
     asked = parser.parse_args(argv)
+    forked.adopt()
     chance = random.Random(asked.seed)
     export = ["export", asked.task, *(f"--target={name}" for name in asked.target), "--min-speedup", "0"]
     with tempfile.TemporaryDirectory(prefix="resume-") as folder:
         place = Path(folder)
-        reference = place / "undisturbed"
-        whole_s, stages = undisturbed([*EDGEKIT, *export, "--no-cache"], reference)
+        reference = asked.out or undisturbed([*EDGEKIT, *export, "--no-cache"], place / "undisturbed")
         print(
-            f"seed {asked.seed}; {machine_line()}\nundisturbed: {whole_s:.0f} s, {stages} stages, {len(hashes(reference))} files compared\n",
+            f"seed {asked.seed}; {machine_line()}; {'fresh interpreters' if asked.fresh else 'forked'}; "
+            f"{len(hashes(reference))} files compared\n",
             flush=True,
         )
-        kills, ends = all_lives(export, reference, place, asked.kills, chance)
+        if not asked.fresh:
+            forked.load()
+        kills, ends = all_lives(export, reference, place, asked.kills, chance, asked.fresh)
     print(report(kills, ends))
     return int(any(kill.fault for kill in kills) or any(end for _, end in ends))
 
 
 def all_lives(
-    export: list[str], reference: Path, place: Path, count: int, chance: random.Random
+    export: list[str], reference: Path, place: Path, count: int, chance: random.Random, fresh: bool
 ) -> tuple[list[life.Kill], list[tuple[str, str]]]:
     """Kills exports `count` times; returns each kill, and how each life ended ("" where all held)."""
     kills: list[life.Kill] = []
@@ -62,7 +73,7 @@ def all_lives(
         home = place / f"life{len(ends)}"
         mounted = prepare(home, kind, reference)
         try:
-            one = life.Life(export, home, chance, cached=kind == "with a cache")
+            one = life.Life(export, home, chance, cached=kind == "with a cache", fresh=fresh)
             for _ in range(min(KILLS_A_LIFE, count - len(kills))):
                 kill = one.kill()
                 if kill is None:
@@ -90,13 +101,12 @@ def prepare(home: Path, kind: str, reference: Path) -> bool:
     return said(["mount", "-t", "tmpfs", "none", out]).returncode == 0
 
 
-def undisturbed(command: list[str], out: Path) -> tuple[float, int]:
-    """Wall seconds of an export that nobody kills, and how many stages it has."""
-    started = time.perf_counter()
-    done = said([*command, "-o", out])
+def undisturbed(command: list[str], out: Path) -> Path:
+    """An export that nobody kills."""
+    done = said([*command, "-q", "-o", out])
     if done.returncode:
         raise SystemExit(f"the export failed: {done.stderr[-600:]}")
-    return time.perf_counter() - started, done.stderr.count(": done in ")
+    return out
 
 
 def hashes(out: Path) -> dict[str, str]:

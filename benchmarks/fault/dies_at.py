@@ -15,19 +15,25 @@ from typing import Any
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir")
 
 
-def main(out: str, step: str, *arguments: str) -> None:
+def arm(out: str, step: int) -> None:
+    """From now on this process, and none that it forks, dies before that change."""
     changes: list[str] = []
+    own = os.getpid()
 
     def watch(event: str, given: tuple[Any, ...]) -> None:
-        if event not in CHANGES:
+        if event not in CHANGES or os.getpid() != own:
             return
         places = [Path(os.fsdecode(place)) for place in given[:2]] if event == "os.rename" else []
         if changes or any(Path(out) in (place, place.parent) for place in places):
             changes.append(event)
-        if len(changes) >= int(step):
-            os.kill(os.getpid(), signal.SIGKILL)
+        if len(changes) >= step:
+            os.kill(own, signal.SIGKILL)
 
     sys.addaudithook(watch)
+
+
+def main(out: str, step: str, *arguments: str) -> None:
+    arm(out, int(step))
     sys.path[0] = str(Path.cwd())
     sys.argv = ["edgekit", *arguments]
     from edgekit.__main__ import main as edgekit

@@ -22,10 +22,11 @@ from edgekit_runner.errors import UserError as RunnerUserError
 
 from edgekit.engine.child import RESULT, SPEC
 from edgekit.engine.output import WORK, work_place
-from fault import EDGEKIT, left_running, marked
+from fault import EDGEKIT, dies_at, forked
 
 PLACE, OUT = "place", "out"
-DIES_AT = Path(__file__).with_name("dies_at.py")
+DIES_AT = str(Path(dies_at.__file__))
+Process = subprocess.Popen[bytes] | forked.Forked
 PATIENCE_S = 20.0  # after which an export that was told to stop counts as hanging, and a process as left
 PUBLISHED = "putting the result into its place"
 HOW = {
@@ -57,9 +58,13 @@ class Life:
         home: Holds `PLACE/OUT`; the temporary folder and the cache come beside it.
         chance: Says when and how it is killed.
         cached: Whether finished stages go to a cache.
+        fresh: Whether it is started by a fresh interpreter, and not forked.
     """
 
-    def __init__(self, export: list[str], home: Path, chance: random.Random, cached: bool = False) -> None:
+    def __init__(
+        self, export: list[str], home: Path, chance: random.Random, cached: bool = False, fresh: bool = True
+    ) -> None:
+        self._fresh = fresh
         self._out = home / PLACE / OUT
         self._temporary, self._cache, self._log = home / "tmp", home / "cache", home / "log"
         self._temporary.mkdir()
@@ -70,12 +75,15 @@ class Life:
     def kill(self) -> Kill | None:
         """Starts it and kills it; None where it came to its end before."""
         chance, how = self._chance, self._chance.choice([*HOW])
-        stages = chance.choice((0, 0, 1, 2, 2, 3, 3))
-        more_s = chance.uniform(0, 10 if chance.random() < 0.2 else 2.5) if stages else chance.uniform(0, 5)
+        stages = chance.choice((0, 0, 1, 1, 2, 2, 3))
+        more_s = (
+            chance.uniform(0, 10 if chance.random() < 0.1 else 1.5)
+            if stages
+            else chance.uniform(0, 5 if self._fresh else 2)
+        )
         step = chance.choice((1, 2, 2, chance.randint(3, 40))) if self._steps_left else 10**9
-        variables = self._variables()
         started = time.time()
-        process = self._start([sys.executable, str(DIES_AT), str(self._out), str(step)], variables)
+        process = self._start(step)
         self._wait(process, lambda: self._begun(started) >= stages, more_s)
         during = self._during(process.poll())
         if process.poll() == 0:
@@ -86,19 +94,18 @@ class Life:
             self._hit(process, how)
         else:
             how, self._steps_left = "SIGKILL", self._steps_left - 1
-        fault = self._ended(process) or self._fault(variables)
+        fault = self._ended(process) or self._fault()
         return Kill(how, during, round(time.time() - started, 1), fault)
 
     def end(self, same: Callable[[Path], bool]) -> str:
         """Lets it come to its end; returns what did not hold."""
-        variables = self._variables()
-        process = self._start([*EDGEKIT], variables)
+        process = self._start(None)
         if process.wait():
             return f"resumed: exit code {process.returncode}, {self._log.read_text()[-300:]!r}"
         beside = {path.name for path in self._out.parent.iterdir()} - {OUT}
         half = {path.name for path in (self._cache / "edgekit" / "stages").glob("*edgekit-*")}
         inside = {path.name for path in self._out.iterdir() if path.name.startswith(".")}
-        return self._fault(variables) or (
+        return self._fault() or (
             f"left {sorted(beside | inside | half)}"
             if beside | inside | half
             else ""
@@ -106,16 +113,19 @@ class Life:
             else "other bytes"
         )
 
-    def _variables(self) -> dict[str, str]:
-        return marked(TMPDIR=str(self._temporary), XDG_CACHE_HOME=str(self._cache))
-
-    def _start(self, command: list[str], variables: dict[str, str]) -> "subprocess.Popen[bytes]":
+    def _start(self, step: int | None) -> Process:
+        """Starts it; with a step it dies there while its result is put into its place."""
+        variables = {**os.environ, "TMPDIR": str(self._temporary), "XDG_CACHE_HOME": str(self._cache)}
+        if not self._fresh:
+            arm = (lambda: None) if step is None else lambda: dies_at.arm(str(self._out), step)
+            return forked.edgekit(self._export, self._log, variables, arm)
+        program = EDGEKIT if step is None else (sys.executable, DIES_AT, str(self._out), str(step))
         with self._log.open("w") as log:
             return subprocess.Popen(
-                [*command, *self._export], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=variables, start_new_session=True
+                [*program, *self._export], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=variables, start_new_session=True
             )  # fmt: skip
 
-    def _wait(self, process: "subprocess.Popen[bytes]", ripe: Callable[[], bool], more_s: float) -> None:
+    def _wait(self, process: Process, ripe: Callable[[], bool], more_s: float) -> None:
         while process.poll() is None and not ripe():
             time.sleep(0.02)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -137,7 +147,7 @@ class Life:
         at_work = sorted({name.rpartition("-")[0] or name for name in begun - done})
         return at_work[0] if at_work else "between stages" if begun else "starting"
 
-    def _hit(self, process: "subprocess.Popen[bytes]", how: str) -> None:
+    def _hit(self, process: Process, how: str) -> None:
         for number in HOW[how]:
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if how in TO_THE_GROUP else os.kill)(process.pid, number)
@@ -145,7 +155,7 @@ class Life:
                 time.sleep(self._chance.uniform(0.0, 0.3))
 
     @staticmethod
-    def _ended(process: "subprocess.Popen[bytes]") -> str:
+    def _ended(process: Process) -> str:
         try:
             process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -154,12 +164,12 @@ class Life:
             return f"still runs {PATIENCE_S:.0f} s after it was told to stop"
         return ""
 
-    def _fault(self, variables: dict[str, str]) -> str:
+    def _fault(self) -> str:
         said = self._log.read_text(errors="replace")
         if "Traceback" in said:
             return f"a traceback: {said[-400:]!r}"
         end = time.monotonic() + PATIENCE_S
-        while (left := left_running(variables)) and time.monotonic() < end:
+        while (left := forked.left_running()) and time.monotonic() < end:
             time.sleep(0.1)
         if left:
             return f"left running: {left}"

@@ -54,18 +54,18 @@ class StandIn(life.Life):
 
     kind = "same"
 
-    def _start(self, command: list[str], variables: dict[str, str]) -> "subprocess.Popen[bytes]":
+    def _start(self, step: int | None) -> life.Process:
         with self._log.open("w") as log:
             return subprocess.Popen(
                 [sys.executable, "-c", EXPORT, str(self._out), self.kind],
-                stdout=log, stderr=log, env=variables, start_new_session=True,
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
 
 class Waited(StandIn):
     """It is killed when it says that it is ready."""
 
-    def _wait(self, process: "subprocess.Popen[bytes]", ripe: object, more_s: float) -> None:
+    def _wait(self, process: life.Process, ripe: object, more_s: float) -> None:
         while not (self._log.parent / "ready").exists():
             time.sleep(0.02)
 
