@@ -3,7 +3,7 @@
 
 WORKERS ?= 2
 SEED ?= $(shell date +%s)
-KILLS ?= 8
+KILLS ?= 40
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.edgekit-installed
@@ -36,10 +36,11 @@ test: env
 test-bundles: env
 	$(BIN)/python -m pytest tests/package tests/report -m bundles -rs --durations=0 $(ARGS)
 
-# damage, hostile text, full disks, little memory and kills, as tables; the seed is printed
+# damage, hostile text and tasks, full disks, little memory, other users, the network, kills, as tables; the seed is printed
+FAULTS := tests/task_files/small.py:task -t x86-server -t arm-mobile -t tflite-int8 -t coreml-fp16 --seed $(SEED)
 test-faults: env
-	$(BIN)/python benchmarks/faults.py tests/task_files/small.py:task -t x86-server -t arm-mobile -t tflite-int8 -t coreml-fp16 --seed $(SEED)
-	$(BIN)/python benchmarks/resume.py tests/task_files/small.py:task -t x86-server -t arm-mobile -t tflite-int8 -t coreml-fp16 --kills $(KILLS)
+	$(BIN)/python benchmarks/faults.py $(FAULTS)
+	$(BIN)/python benchmarks/resume.py $(FAULTS) --kills $(KILLS)
 
 lint: env
 	$(BIN)/lint-imports --no-logo
