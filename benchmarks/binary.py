@@ -30,7 +30,7 @@ import torch
 from binary_time import TARGET, Row, shape_name, traced
 from example import example
 
-from edgekit.binary import openvino as binary_file
+from edgekit.binary import openvino_ir as binary_file
 from edgekit.binary import selftest
 from edgekit.engine.specs import Context
 from edgekit.errors import EdgekitError

@@ -13,7 +13,7 @@ import torch
 import torchvision
 
 from edgekit.binary import layer_choice, selftest
-from edgekit.binary import openvino as binary_file
+from edgekit.binary import openvino_ir as binary_file
 from edgekit.binary.kernels import Layer, convolution
 from edgekit.binary.layer import lower, replace
 from edgekit.export import onnx

@@ -39,6 +39,7 @@ class Runtime:
         systems: Where it can be timed, as `platform.system()` says it; empty is anywhere.
         elsewhere: Why it cannot be timed on another system.
         proof: The doubt about proving a file on another system; empty where the runtime itself runs.
+        optional: Whether edgekit's own installation leaves it out; `edgekit[openvino]` and the like bring it.
         fuses_integers: Whether its optimizer makes integer kernels of float operators between rounding ones, so that these
             are examined too.
     """
@@ -48,6 +49,7 @@ class Runtime:
     systems: tuple[str, ...] = ()
     elsewhere: str = ""
     proof: str = ""
+    optional: bool = False
     fuses_integers: bool = False
 
 
@@ -71,6 +73,7 @@ RUNTIMES = MappingProxyType(
         row.name: row
         for row in (
             Runtime(name="onnxruntime", packages={"onnxruntime": "onnxruntime"}, fuses_integers=True),
+            Runtime(name="openvino", packages={"openvino": "openvino"}, optional=True),
             Runtime(name="litert", packages={"ai_edge_litert": "ai-edge-litert"}),
             Runtime(
                 name="coreml",

@@ -10,7 +10,8 @@ from edgekit.target import Target
 
 ALWAYS = {"torch": "torch", "torchvision": "torchvision", "torchao": "torchao"}
 # what stages rest on: their versions are part of a run's fingerprint
-_OF_FILES = [row.packages for row in FORMATS.values()] + [row.packages for row in RUNTIMES.values()]
+_OF_FILES = [row.packages for row in FORMATS.values()]
+_OF_FILES += [row.packages for row in RUNTIMES.values() if not row.optional]
 PACKAGES = tuple(
     dict.fromkeys(
         package
@@ -24,6 +25,16 @@ def missing(target: Target) -> list[str]:
     """Returns the packages, as pip names them, that `target` still needs here."""
     needed = {**ALWAYS, **FORMATS[target.format].packages, **RUNTIMES[target.runtime].packages}
     return [package for module, package in needed.items() if find_spec(module) is None]
+
+
+def lacking(runtime: str) -> list[str]:
+    """Returns the packages, as pip names them, that running files in `runtime` still needs here."""
+    return [package for module, package in RUNTIMES[runtime].packages.items() if find_spec(module) is None]
+
+
+def runtime_version(runtime: str) -> str:
+    """Returns the version of a runtime that is installed here."""
+    return installed(next(iter(RUNTIMES[runtime].packages.values())))
 
 
 def check(targets: Iterable[Target]) -> None:

@@ -97,6 +97,8 @@ class Target(Record):
         precision_share: The part of the multiply-accumulates that must run in a precision for the file to be called by it.
         full_integer: Whether an int8 file with any operator that computes in float is refused.
         on_request: Whether "all" leaves this target out.
+        other_runtimes: More runtimes that read the format: an accepted file is proven and timed in those that are
+            installed, and the fastest is named. Whether a file is accepted is decided in `runtime` alone.
         free_batch: Whether the number of samples is chosen with every call, where the task does not say otherwise.
     """
 
@@ -113,12 +115,16 @@ class Target(Record):
     full_integer: bool = False
     on_request: bool = False
     free_batch: bool = False
+    other_runtimes: tuple[str, ...] = ()
     budget: Budget = Budget()
     deployment: Deployment = Deployment()
 
     def __post_init__(self) -> None:
         check_format(self.format)
-        check_runtime(self.runtime)
+        for runtime in (self.runtime, *self.other_runtimes):
+            check_runtime(runtime)
+        if self.runtime in self.other_runtimes:
+            raise ValueError(f"other_runtimes holds {self.runtime!r}, which is the runtime itself")
         if self.quant is None and "int8" in self.precisions:
             raise ValueError("precisions admit int8 but there is no [quant] table")
         if self.quant is None and any(self.isa.levels.values()):

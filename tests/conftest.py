@@ -27,6 +27,18 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_runtime_a_file() -> Iterator[None]:
+    """Exports of tests try no second runtime, which takes seconds of each; what tests that looks for it itself."""
+    from importlib.util import find_spec
+
+    from edgekit import requirements
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requirements, "find_spec", lambda name: None if name == "openvino" else find_spec(name))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def warm_servers() -> Iterator[None]:
     """Stages of all tests of this process are forked from the same servers, as those of one run are."""
     from edgekit.engine import warm

@@ -8,9 +8,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "edgekit"
 RUNNER = ROOT / "runner" / "edgekit_runner"
-RUNTIME_BACKENDS = {"onnxruntime": "onnxruntime", "litert": "ai_edge_litert", "coreml": "coremltools"}
+RUNTIME_BACKENDS = {
+    "onnxruntime": "onnxruntime",
+    "litert": "ai_edge_litert",
+    "coreml": "coremltools",
+    "openvino": "openvino",
+}
 # one contract, several modules: a technique, an exporter, a runtime's back end or graph reader, a stage's entry, a mode or a term
-CONTRACTS = {"_stage", "stage", "onnxruntime", "litert", "coreml", "__init__", "__main__"}
+CONTRACTS = {"_stage", "stage", "onnxruntime", "litert", "coreml", "openvino", "__init__", "__main__"}
 
 
 def imported(path: Path) -> set[str]:

@@ -148,7 +148,7 @@ def test_a_users_own_profile_works_by_path(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------------------------------- what can be wrong
 
-TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multiple, precision_share, full_integer, on_request, free_batch, budget, deployment"
+TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multiple, precision_share, full_integer, on_request, free_batch, other_runtimes, budget, deployment"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_ladder_names_shared_rungs_and_may_say_otherwise(tmp_path: Path) -> No
         (changed('needs = ["calibration"]', 'networks = ["cnn"]'), r"Invalid enum value 'cnn' - at .*networks"),
         (changed('needs = ["calibration"]', 'networks = ["linear"]'), r"networks and unfit go together"),
         (changed('needs = ["calibration"]', 'unfit = "slow"'), r"networks and unfit go together"),
-        (changed('runtime = "onnxruntime"', 'runtime = "ort"'), r"runtime is 'ort'; allowed: onnxruntime, litert, coreml"),
+        (changed('runtime = "onnxruntime"', 'runtime = "ort"'), r"runtime is 'ort'; allowed: onnxruntime, openvino, litert, coreml"),
         (changed('precision = "int8"', 'precision = "int4"'), r"precision of ptq is 'int8' and need not be given; leave the key out"),
         (changed("weight_bits = 8", "weight_bits = 9"), r"weight_bits is 9; allowed are 2 to 8"),
         (changed("rvv2 = {}", "rvv2 = { weight_bits = 16 }"), r"weight_bits is 16; allowed are 2 to 8"),
@@ -272,3 +272,15 @@ def test_a_missing_file_a_folder_and_no_toml(tmp_path: Path) -> None:
 
 def test_a_name_is_not_a_way_out_of_the_folder() -> None:
     assert message("../targets/x86-server").startswith("unknown target")
+
+
+def test_other_runtimes_are_other_known_ones(tmp_path: Path) -> None:
+    text = (profile_dir() / "x86-server.toml").read_text()
+    for given, said in (
+        ('["onnxruntime"]', "which is the runtime itself"),
+        ('["tvm"]', "runtime is 'tvm'; allowed"),
+    ):
+        path = tmp_path / "mine.toml"
+        path.write_text(text.replace('["openvino"]', given))
+        with pytest.raises(TargetError, match=said):
+            load_target(str(path))

@@ -49,12 +49,12 @@ def convert(source: Path, out: Path) -> str:
 
         return f"{out}: {packed.write(programs.load(source), out)} bytes, storage only"
     try:
-        from edgekit.binary import openvino
+        from edgekit.binary import openvino_ir
     except ModuleNotFoundError as error:
         if error.name != "openvino":
             raise
         raise MissingRuntime.of("openvino", "kernels of one bit") from error
-    made = openvino.write(source, out)
+    made = openvino_ir.write(source, out)
     return (
         f"{out}: {len(made.layers)} binary layers, their weights {made.float_weight_bytes} -> {made.weight_bytes} bytes, "
         f"both files {made.size_bytes}; proven bit by bit, whole net {made.snr_db:.0f} dB"

@@ -75,6 +75,8 @@ class MeasureSpec(Record):
 
     Attributes:
         machine: The facts of the host, so that a kept figure is one of this machine.
+        runtime: What runs the artifact, "" for the target's own runtime, in which float runs.
+        runtime_version: As of ProveSpec.
     """
 
     artifact: Artifact
@@ -85,3 +87,5 @@ class MeasureSpec(Record):
     isa: str
     machine: dict[str, str]
     work: str
+    runtime: str = ""
+    runtime_version: str = ""

@@ -16,6 +16,7 @@ class ProveSpec(Record):
         precision_share: The share of the profile.
         full_integer: Whether a file with any float operator breaks its promise.
         promised_db: What the candidate promises.
+        runtime_version: Of a runtime that the run's fingerprint does not hold.
     """
 
     artifact: Artifact
@@ -31,6 +32,7 @@ class ProveSpec(Record):
     precision_share: float = 0.8
     full_integer: bool = False
     promised_db: tuple[float | None, ...] = ()
+    runtime_version: str = ""
 
 
 class RecheckSpec(Record):

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from edgekit_runner.host.isa import int8_saturates
 
-from edgekit import technique
+from edgekit import requirements, technique
 from edgekit.engine.catalogue import BLAME, MEASURE, PROVE
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.measure_specs import MeasureSpec
@@ -20,7 +20,7 @@ from edgekit.errors import (
     TrainingError,
     VerificationError,
 )
-from edgekit.ladder import gate
+from edgekit.ladder import gate, runtime_choice
 from edgekit.ladder.build import ArtifactBuilder
 from edgekit.ladder.context import RecipeContext
 from edgekit.measure import comparison
@@ -31,6 +31,8 @@ from edgekit.records import (
     Candidate,
     Decision,
     Measurement,
+    RuntimeChoice,
+    RuntimeTrial,
     Verdict,
 )
 
@@ -112,6 +114,7 @@ class AttemptRunner:
             verdict=self._verdict,
             measurement=self._measurement,
             error=error,
+            runtimes=self._runtimes(decision),
             stages=tuple(self._context.times),
         )
 
@@ -123,11 +126,49 @@ class AttemptRunner:
             raise
         self._candidate = self._builder.candidate()
         self._artifact = self._builder.artifact(self._candidate)
-        self._verdict = self._prove(self._artifact)
-        self._measurement = self._measure(self._artifact, self.baseline, str(self._verdict.golden))
-        return gate.decide(
-            self._context.plan.budget, self._artifact, self.baseline, self._verdict, self._measurement
+        self._verdict, self._measurement, decision = self._run_in(
+            self._target.runtime, self._artifact, self.baseline
         )
+        return decision
+
+    def _run_in(
+        self, runtime: str, artifact: Artifact, baseline: Artifact, version: str = ""
+    ) -> tuple[Verdict, Measurement, Decision]:
+        """Proves, times and judges the artifact in one runtime, beside float in the target's own."""
+        verdict = self._prove(artifact, runtime, version)
+        if runtime == self._target.runtime:
+            self._verdict = verdict
+        measurement = self._measure(artifact, baseline, str(verdict.golden), runtime, version)
+        decision = gate.decide(self._context.plan.budget, artifact, baseline, verdict, measurement)
+        return verdict, measurement, decision
+
+    def _runtimes(self, decision: Decision) -> RuntimeChoice | None:
+        """Tries an accepted file in the target's other runtimes."""
+        artifact, baseline, verdict, measured = (
+            self._artifact,
+            self.baseline,
+            self._verdict,
+            self._measurement,
+        )
+        if not decision.accepted or not (artifact and baseline and verdict and measured):
+            return None
+        others = self._target.other_runtimes
+        if not others:
+            return None
+        own = self._target.runtime
+        mine = runtime_choice.trial(own, requirements.runtime_version(own), decision, verdict, measured)
+        return runtime_choice.choose([mine, *(self._try_in(name, artifact, baseline) for name in others)])
+
+    def _try_in(self, runtime: str, artifact: Artifact, baseline: Artifact) -> RuntimeTrial:
+        lacking = requirements.lacking(runtime)
+        if lacking:
+            return runtime_choice.untried(runtime, lacking)
+        version = requirements.runtime_version(runtime)
+        try:
+            verdict, measured, decision = self._run_in(runtime, artifact, baseline, version)
+        except ATTEMPT_ERRORS as error:
+            return RuntimeTrial(runtime=runtime, version=version, accepted=False, reason=str(error))
+        return runtime_choice.trial(runtime, version, decision, verdict, measured)
 
     def _blame(self, decision: Decision) -> Blame | None:
         """Finds the layer to blame for a wrong answer.
@@ -153,13 +194,14 @@ class AttemptRunner:
         self._context.note(f"blame: {blame.conclusion}")
         return blame
 
-    def _prove(self, artifact: Artifact) -> Verdict:
+    def _prove(self, artifact: Artifact, runtime: str, version: str) -> Verdict:
         def spec(folder: Path) -> ProveSpec:
             return ProveSpec(
                 artifact=artifact,
                 traced=self._request.traced,
                 source=self._request.source,
-                runtime=self._target.runtime,
+                runtime=runtime,
+                runtime_version=version,
                 isa=self._context.plan.isa,
                 host_isa=self._request.host_isa,
                 golden=str(folder / "golden.npz"),
@@ -184,7 +226,9 @@ class AttemptRunner:
         saturates = int8_saturates(self._request.host_isa)
         return self._target.isa.verify_exact and artifact.precision == "int8" and saturates
 
-    def _measure(self, artifact: Artifact, baseline: Artifact, golden: str) -> Measurement:
+    def _measure(
+        self, artifact: Artifact, baseline: Artifact, golden: str, runtime: str, version: str
+    ) -> Measurement:
         if self._exact(artifact):
             return comparison.unmeasured(
                 f"not measured on the target: the int8 kernels of this {self._request.host_isa} machine saturate"
@@ -200,6 +244,8 @@ class AttemptRunner:
                 isa=self._context.plan.isa,
                 machine=machine_facts(),
                 work=str(folder),
+                runtime=runtime,
+                runtime_version=version,
             )
 
         content = msgspec.structs.replace(

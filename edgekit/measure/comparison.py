@@ -27,17 +27,24 @@ def machine_name() -> str:
 
 
 def compare(
-    artifact: Artifact, golden: Golden, baseline: Artifact, reference: Golden, target: Target, isa: str
+    artifact: Artifact,
+    golden: Golden,
+    baseline: Artifact,
+    reference: Golden,
+    target: Target,
+    isa: str,
+    runtime: str,
 ) -> Measurement:
     """Measures CPU time and peak memory of `artifact` against `baseline`, on one thread of this machine.
 
     Args:
         artifact: The file to judge.
         golden: Its golden pair.
-        baseline: The float file of the same runtime.
+        baseline: The float file, for the target's own runtime.
         reference: The golden pair of the baseline.
         target: What the figures are for.
         isa: The level of the machine that will serve the file.
+        runtime: What runs the artifact.
 
     Returns:
         The figures; without figures but with the reason, where the format has no runtime on this machine.
@@ -45,17 +52,19 @@ def compare(
     Raises:
         VerificationError: The runner refuses one of the two: a wrong golden output, NaN, a crash.
     """
-    runtime = RUNTIMES[target.runtime]
-    if runtime.systems and platform.system() not in runtime.systems:
-        return unmeasured(f"not measured on the target: {runtime.elsewhere}")
+    row = RUNTIMES[runtime]
+    if row.systems and platform.system() not in row.systems:
+        return unmeasured(f"not measured on the target: {row.elsewhere}")
     record = api.compare(
         {
             "artifact": artifact.path,
             "format": artifact.format,
+            "runtime": runtime,
             "golden": golden.path,
             "golden_atol": golden.atol,
             "baseline": baseline.path,
             "baseline_format": baseline.format,
+            "baseline_runtime": target.runtime,
             "baseline_golden": reference.path,
             "baseline_golden_atol": reference.atol,
             "rounds_count": ROUNDS,

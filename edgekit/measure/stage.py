@@ -15,4 +15,5 @@ def measure(spec: MeasureSpec) -> Measurement:
     """Measures with the runner. Raises VerificationError if it refuses one of the two files."""
     golden = Golden(path=spec.golden, atol=golden_atol(Path(spec.golden), spec.artifact.precision))
     reference = of_float(spec.traced, spec.baseline, Path(spec.work) / "float.npz")
-    return comparison.compare(spec.artifact, golden, spec.baseline, reference, spec.target, spec.isa)
+    runtime = spec.runtime or spec.target.runtime
+    return comparison.compare(spec.artifact, golden, spec.baseline, reference, spec.target, spec.isa, runtime)

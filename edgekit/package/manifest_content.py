@@ -64,6 +64,7 @@ def build(
         measurement=attempt.measurement,
         doubts=(*task_doubts, *_doubts(attempt)),
         not_measured=attempt.decision.not_measured,
+        runtimes=attempt.runtimes,
         toolchain=artifact.toolchain,
     )
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 from edgekit.records._base import Record
 from edgekit.records.inputs import Preprocessing, Recipe
 from edgekit.records.interface import FreeAxis
-from edgekit.records.results import LengthProof, Lint, Measurement, Parity
+from edgekit.records.results import LengthProof, Lint, Measurement, Parity, RuntimeChoice
 
 Layout = Literal["NCHW", "NHWC", "as the model"]
 Bytes = Annotated[int, Meta(ge=0, le=2**50)]
@@ -188,6 +188,7 @@ class Manifest(Record):
         toolchain: Package -> version.
         doubts: What every stage doubted, each once.
         not_measured: Limits of the budget that nothing here could decide, with the reason.
+        runtimes: The file in each runtime that the target names, and the fastest; null where it names one alone.
     """
 
     schema_version: int
@@ -204,6 +205,7 @@ class Manifest(Record):
     measurement: Measurement | None = None
     doubts: tuple[str, ...] = ()
     not_measured: tuple[str, ...] = ()
+    runtimes: RuntimeChoice | None = None
 
     def __post_init__(self) -> None:
         if not any(file.role == "model" for file in self.artifacts):

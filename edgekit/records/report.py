@@ -5,7 +5,7 @@ from edgekit.records._base import Record
 from edgekit.records.artifacts import Artifact, Candidate
 from edgekit.records.inputs import Budget, Plan, Recipe
 from edgekit.records.layer_cost import LayerCost
-from edgekit.records.results import Blame, Measurement, Verdict
+from edgekit.records.results import Blame, Measurement, RuntimeChoice, Verdict
 
 
 class Shortfall(Record):
@@ -63,6 +63,7 @@ class Attempt(Record):
         blame: Where it departs from the float model; looked for when the answers are wrong, and at the first attempt that
             misses the accuracy budget.
         error: The sentence of a stage that failed.
+        runtimes: An accepted file in the target's other runtimes; None where it names none.
     """
 
     recipe: Recipe
@@ -73,6 +74,7 @@ class Attempt(Record):
     measurement: Measurement | None = None
     blame: Blame | None = None
     error: str | None = None
+    runtimes: RuntimeChoice | None = None
     stages: tuple[StageTime, ...] = ()
 
 

@@ -48,6 +48,7 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
         _float_layers(attempt),
         _blame(attempt),
         _outcome(attempt, target, report),
+        _runtimes(attempt),
         *(proofs(attempt.verdict) if attempt.verdict else ()),
         *((_artifact(attempt.artifact),) if attempt.artifact else ()),
         stages(attempt.stages),
@@ -204,6 +205,19 @@ def _taken(attempt: Attempt) -> tuple[Fact, ...]:
     if took.on_target and took.reason:
         facts.append(Fact(label="measured", value=took.reason))
     return tuple(facts)
+
+
+def _runtimes(attempt: Attempt) -> Group:
+    """The file in each runtime that the target names."""
+    found = attempt.runtimes
+    facts = [] if found is None else [Fact(label="fastest", value=found.fastest, note=found.reason)]
+    for each in found.trials if found else ():
+        ratio = MISSING if each.cpu_ratio is None else f"{text.times(each.cpu_ratio)} of float's CPU time"
+        interval = "" if each.cpu_ratio is None else text.interval(each.cpu_ratio_low, each.cpu_ratio_high)
+        proof = "" if each.metric is None else f"metric {text.metric(each.metric)}"
+        note = ", ".join(filter(None, (interval, proof, each.reason)))
+        facts.append(Fact(label=f"{each.runtime} {each.version}".strip(), value=ratio, note=note))
+    return Group(heading="Runtimes", facts=tuple(facts))
 
 
 def _artifact(artifact: Artifact) -> Group:

@@ -118,10 +118,12 @@ def refusals(report: Report) -> tuple[Refusal, ...]:
 
 
 def why(attempt: Attempt) -> str:
-    """The gate's reasons, with the error of a failed stage unless they contain it already."""
+    """The gate's reasons, the error of a failed stage unless they contain it already, and which runtime is fastest."""
     said = "; ".join(attempt.decision.reasons)
     if attempt.error and attempt.error not in said:
         said = f"{said}; {attempt.error}" if said else attempt.error
+    if attempt.runtimes is not None:
+        said = f"{said}; {attempt.runtimes.reason}"
     return said or "no reason was recorded"
 
 

@@ -16,7 +16,7 @@ arXiv:1909.13863) lost 12. Expect a loss; it is for models that have accuracy to
 
 The program that is written holds ordinary operators, so ONNX, TFLite and Core ML run it correctly, but no
 faster. In ONNX Runtime it took 1.1 (ResNet-18) to 1.5 times (ResNet-20) the CPU time of float, because of the
-comparisons and borders. One-bit kernels exist in OpenVINO on x86: `edgekit.binary.openvino`. One-bit storage:
+comparisons and borders. One-bit kernels exist in OpenVINO on x86: `edgekit.binary.openvino_ir`. One-bit storage:
 `edgekit.binary.packed`. Make it the last step that trains: a later one would treat the signs as float
 weights.
 

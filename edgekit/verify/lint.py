@@ -17,14 +17,15 @@ from edgekit.verify.work import ExecutedGraph, Operator
 
 INTEGER = ("int8", "uint8", "int16")
 CONVERSION = re.compile(
-    r"^(QUANTIZE|DEQUANTIZE|CAST|QuantizeLinear|DequantizeLinear|Cast|cast|quantize|dequantize|DynamicQuantizeLinear)$"
+    r"^(QUANTIZE|DEQUANTIZE|CAST|QuantizeLinear|DequantizeLinear|Cast|cast|quantize|dequantize|DynamicQuantizeLinear|"
+    r"FakeQuantize|Convert)$"
 )
 # Operators that move or reindex data, and compute nothing
 MOVES = re.compile(
     r"^(TRANSPOSE|RESHAPE|SQUEEZE|EXPAND_DIMS|SLICE|STRIDED_SLICE|SPLIT|SPLIT_V|PACK|UNPACK|GATHER|SHAPE|DELEGATE|"
     r"Transpose|Reshape|Squeeze|Unsqueeze|Flatten|Slice|Split|Shape|Gather|Expand|Identity|Concat|CONCATENATION|PAD|Pad|"
     r"reshape|transpose|squeeze|expand_dims|slice_by_index|slice_by_size|split|identity|gather|shape|concat|tile|pad|"
-    r"constexpr_\w+)$"
+    r"constexpr_\w+|Reorder|Concatenation|StridedSlice|ShapeOf|Broadcast)$"
 )
 # An operator with float inputs and integer weights, which rounds its input itself: the promise of a dynamic file alone
 HYBRID = "hybrid"

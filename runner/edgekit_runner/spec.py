@@ -65,6 +65,7 @@ class Spec:
         kind: The tag of the union and the name of the file; not a field.
         stated: Keys beside those of `_ALWAYS_STATED` that a record of this kind states as its protocol.
         golden_atol: Tolerance in the unit of the model's own output; None for that of `stats.deviation.default_atol`.
+        runtime: The module name of the backend; None for the first one that opens the format.
         affinity: CPUs as "0,2-3", "big" or "little"; None for where the system puts the process.
         batch_count: The batch to run; None for the artifact's own.
     """
@@ -74,6 +75,7 @@ class Spec:
 
     artifact: Text
     format: OptionalText = None
+    runtime: OptionalText = None
     golden: OptionalText = None
     golden_atol: Tolerance = None
     options: Options = field(default_factory=dict)

@@ -21,7 +21,7 @@ from edgekit.quant import tensors
 from edgekit.records import Candidate, Recipe
 
 pytest.importorskip("openvino")
-from edgekit.binary import openvino
+from edgekit.binary import openvino_ir
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +62,16 @@ def test_both_files_are_written_and_said(folder, tmp_path) -> None:
 
 
 def test_a_kernel_that_is_wrong_in_the_net_leaves_nothing(folder, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(openvino, "reference", lambda x, layer: np.zeros(1))
+    monkeypatch.setattr(openvino_ir, "reference", lambda x, layer: np.zeros(1))
     with pytest.raises(VerificationError, match=r"of its sums are wrong in the net.*nothing is written"):
-        openvino.write(folder / "model.onnx", tmp_path / "model.xml")
+        openvino_ir.write(folder / "model.onnx", tmp_path / "model.xml")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_net_that_answers_unlike_float_arithmetic_leaves_nothing(folder, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(openvino, "LEAST_DB", 1000.0)
+    monkeypatch.setattr(openvino_ir, "LEAST_DB", 1000.0)
     with pytest.raises(VerificationError, match=r"answers unlike float arithmetic.*1000 are asked for"):
-        openvino.write(folder / "model.onnx", tmp_path / "model.xml")
+        openvino_ir.write(folder / "model.onnx", tmp_path / "model.xml")
     assert not list(tmp_path.iterdir())
 
 
@@ -91,7 +91,7 @@ def test_a_missing_package_is_named(folder, tmp_path, monkeypatch) -> None:
     whole = builtins.__import__
 
     def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name == "edgekit.binary" and "openvino" in (rest[2] or ()):
+        if name == "edgekit.binary" and "openvino_ir" in (rest[2] or ()):
             raise ModuleNotFoundError("No module named 'openvino'", name="openvino")
         return whole(name, *rest, **more)
 

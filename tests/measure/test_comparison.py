@@ -64,7 +64,8 @@ def measure(monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(comparison.api, "compare", compare)
         made, float_ = artifact("a.onnx", precision), artifact("f.onnx", "float32")
-        return comparison.compare(made, PAIR, float_, FLOAT_PAIR, load_target(target), isa)
+        profile = load_target(target)
+        return comparison.compare(made, PAIR, float_, FLOAT_PAIR, profile, isa, profile.runtime)
 
     return call
 
@@ -94,10 +95,12 @@ def test_both_files_are_proven_each_against_its_own_golden_pair(measure: Any) ->
     assert measure.spec == {
         "artifact": "a.onnx",
         "format": "onnx",
+        "runtime": "onnxruntime",
         "golden": "golden.npz",
         "golden_atol": 0.5,
         "baseline": "f.onnx",
         "baseline_format": "onnx",
+        "baseline_runtime": "onnxruntime",
         "baseline_golden": "float.npz",
         "baseline_golden_atol": 0.001,
         "rounds_count": comparison.ROUNDS,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from edgekit_runner import backends
-from edgekit_runner.backends import NotReported, coreml, litert, onnxruntime
+from edgekit_runner.backends import NotReported, coreml, litert, onnxruntime, openvino
 from edgekit_runner.errors import MissingRuntime, UnsupportedPlatform, UserError
 from edgekit_runner.feeds import as_feed, dequantize
 from edgekit_runner.golden import archive
@@ -161,7 +161,7 @@ def test_a_file_that_is_no_model(
         module.open(str(path), 1, {})
 
 
-@pytest.mark.parametrize("module", [onnxruntime, litert, coreml])
+@pytest.mark.parametrize("module", [onnxruntime, litert, coreml, openvino])
 def test_unknown_option_lists_the_allowed(module: Any) -> None:
     with pytest.raises(UserError, match=module.OPTIONS[0]):
         module.open("m", 1, {"turbo": True})
@@ -242,7 +242,9 @@ print(sorted(session.nodes()[1].items()))
     assert nodes == "[('CPU', 1), ('NeuralEngine', 2), ('unknown', 1)]"
 
 
-@pytest.mark.parametrize(("module", "name"), [(onnxruntime, "onnxruntime"), (litert, "ai_edge_litert")])
+@pytest.mark.parametrize(
+    ("module", "name"), [(onnxruntime, "onnxruntime"), (litert, "ai_edge_litert"), (openvino, "openvino")]
+)
 def test_a_missing_runtime_gives_the_pip_line(
     module: Any, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,11 +261,17 @@ def test_a_missing_runtime_gives_the_pip_line(
 
 
 def test_backends_are_found_by_suffix_and_by_format() -> None:
-    assert backends.names() == ("coreml", "litert", "onnxruntime")
+    assert backends.names() == ("coreml", "litert", "onnxruntime", "openvino")
     assert backends.find("a/B.ONNX").FORMAT == "onnx"
+    assert backends.find("a/b.onnx") is onnxruntime
+    assert backends.find("a/b.onnx", None, "openvino") is openvino
     assert backends.find("a/b.bin", "tflite") is litert
     assert backends.find("a/b.mlpackage") is coreml
     with pytest.raises(UserError, match=r"\.onnx"):
         backends.find("a/b.pt")
     with pytest.raises(UserError, match="tflite"):
         backends.find("a/b.onnx", "torch")
+    with pytest.raises(UserError, match="OpenVINO knows"):
+        backends.find("a/b.tflite", None, "openvino")
+    with pytest.raises(UserError, match=r"unknown runtime 'tvm'.*openvino"):
+        backends.find("a/b.onnx", None, "tvm")

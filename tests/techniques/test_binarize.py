@@ -258,7 +258,7 @@ def test_every_format_gives_zero_the_same_sign(exporter, target, backend, ties, 
 
 
 def test_kernels_of_one_bit_answer_as_the_program_does(ties, done, tmp_path) -> None:
-    openvino = pytest.importorskip("edgekit.binary.openvino")
+    openvino = pytest.importorskip("edgekit.binary.openvino_ir")
     onnx = importlib.import_module("edgekit.export.onnx")
     candidate, x, want = ties
     for name, made in (("ties", candidate), ("digits", done)):
@@ -275,7 +275,7 @@ def test_kernels_of_one_bit_answer_as_the_program_does(ties, done, tmp_path) -> 
 
 
 def test_a_file_without_binary_layers_is_refused_and_nothing_is_left(candidate, tmp_path) -> None:
-    openvino = pytest.importorskip("edgekit.binary.openvino")
+    openvino = pytest.importorskip("edgekit.binary.openvino_ir")
     onnx = importlib.import_module("edgekit.export.onnx")
     onnx.export(candidate, load_target("x86-server"), tmp_path / "float.onnx")
     with pytest.raises(UserError, match="has no binary layer; give a file made with the technique binarize"):

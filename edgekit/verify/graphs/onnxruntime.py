@@ -12,23 +12,22 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
+from edgekit.verify.graphs._onnx_file import Shape, at, constants, lengths_of
 from edgekit.verify.work import ExecutedGraph, Operator, bytes_by_dtype, product
 
 # Kernels that take float, round it to u8 themselves (or are given u8), multiply integers, and answer in float
 INTEGER_INSIDE = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat")
-LENGTHS = "edgekit.lengths"  # the property of a file that `edgekit.export.onnx` writes
-Shape = tuple[int, ...]
 
 
 def read(path: str) -> ExecutedGraph:
     """Reads the operators of the optimized graph by the dtype each computes in; moves and pools have that of their input."""
     original, model = onnx.load(path), _optimized(path)
-    lengths = _lengths(original)
+    lengths = lengths_of(original)
     shapes = {**_shapes(original, lengths), **_shapes(model, lengths)}
     operators = (
         Operator(node.op_type, dtype, _macs(node, shapes)) for node, dtype in _typed(model) if node.op_type
     )
-    return ExecutedGraph(tuple(operators), bytes_by_dtype(_constants(original)))
+    return ExecutedGraph(tuple(operators), bytes_by_dtype(constants(original)))
 
 
 def _optimized(path: str) -> onnx.ModelProto:
@@ -43,49 +42,16 @@ def _optimized(path: str) -> onnx.ModelProto:
         return onnx.load(saved)
 
 
-def _constants(model: onnx.ModelProto) -> Iterator[tuple[str, Shape, int]]:
-    for tensor in model.graph.initializer:
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        yield dtype.name, tuple(tensor.dims), prod(tensor.dims) * dtype.itemsize
-
-
-def _lengths(model: onnx.ModelProto) -> dict[str, int]:
-    """The lengths at which the work of a file with free axes is counted: those of its example."""
-    written = next((p.value for p in model.metadata_props if p.key == LENGTHS), "")
-    return {name: int(length) for name, _, length in (pair.partition("=") for pair in written.split())}
-
-
 def _shapes(model: onnx.ModelProto, lengths: Mapping[str, int]) -> dict[str, Shape]:
     """The shapes that inference finds; it ends at ONNX Runtime's own operators, so both graphs are asked."""
     if lengths:
-        model = _at(model, lengths)
+        model = at(model, lengths)
     graph = onnx.shape_inference.infer_shapes(model, data_prop=bool(lengths)).graph
     found = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.value_info, *graph.input, *graph.output):
         if value.type.tensor_type.HasField("shape"):
             found[value.name] = tuple(int(d.dim_value) for d in value.type.tensor_type.shape.dim)
     return found
-
-
-def at_example(path: str) -> onnx.ModelProto:
-    """Reads a file with its free axes at the lengths of its example."""
-    model = onnx.load(path)
-    lengths = _lengths(model)
-    return _at(model, lengths) if lengths else model
-
-
-def _at(model: onnx.ModelProto, lengths: Mapping[str, int]) -> onnx.ModelProto:
-    """A copy whose free axes have these lengths."""
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    del fixed.graph.value_info[:]
-    for value in fixed.graph.input:
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in lengths:
-                dim.dim_value = lengths[dim.dim_param]
-    for value in fixed.graph.output:
-        value.type.tensor_type.ClearField("shape")
-    return fixed
 
 
 def _typed(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:

@@ -1,5 +1,7 @@
 """Backends, one runtime a file, found by their module name; a new runtime is one new file here.
 
+Several may open one format: the first by name does, unless the spec names another as its `runtime`.
+
 A backend module holds:
     FORMAT        the format's name in specs and manifests, such as "onnx"
     SUFFIX        of the files it opens, such as ".onnx"
@@ -135,28 +137,34 @@ def load(name: str) -> Any:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def find(path: str, format_name: str | None = None) -> Any:
+def find(path: str, format_name: str | None = None, runtime: str | None = None) -> Any:
     """The backend for an artifact.
 
     Args:
         path: The artifact, whose suffix decides where no format is given.
         format_name: The name of its format.
+        runtime: The module name of a backend; None for the first that opens the format.
 
     Raises:
         UserError: No backend opens it; the message lists what there is.
     """
-    modules = [load(name) for name in names()]
+    if runtime is not None and runtime not in names():
+        raise UserError(f"unknown runtime {runtime!r}; allowed: {', '.join(names())}.")
+    modules = [load(name) for name in names() if runtime in (None, name)]
     if format_name is not None:
         for module in modules:
             if format_name == module.FORMAT:
                 return module
-        raise UserError(f"unknown format {format_name!r}; allowed: {', '.join(m.FORMAT for m in modules)}.")
+        raise UserError(
+            f"unknown format {format_name!r}; allowed: {', '.join(dict.fromkeys(m.FORMAT for m in modules))}."
+        )
     suffix = PurePath(path).suffix.lower()
     for module in modules:
         if suffix == module.SUFFIX:
             return module
-    allowed = ", ".join(module.SUFFIX for module in modules)
-    raise UserError(f"{path} is not a model this runner knows by its suffix; allowed: {allowed}.")
+    allowed = ", ".join(dict.fromkeys(module.SUFFIX for module in modules))
+    who = "this runner" if runtime is None else modules[0].RUNTIME
+    raise UserError(f"{path} is not a model {who} knows by its suffix; allowed: {allowed}.")
 
 
 def check_options(module_options: tuple[str, ...], options: Mapping[str, Any], runtime: str) -> None:

@@ -55,6 +55,9 @@ def add_artifact(verb: Parser) -> None:
     verb.add_argument("file", metavar="FILE", help="a .onnx, .tflite or .mlpackage")
     verb.add_argument("--format", metavar="NAME", help="onnx, tflite or coreml, when the suffix does not say")
     verb.add_argument(
+        "--runtime", metavar="NAME", help="onnxruntime or openvino, where several open the format"
+    )
+    verb.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the backend"
     )
 

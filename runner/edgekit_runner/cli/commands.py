@@ -73,12 +73,15 @@ def compare(arguments: argparse.Namespace) -> int:
     spec |= given(arguments, artifact="a", baseline="b", rounds_count="rounds")
     spec |= given(arguments, tolerance_ratio="tolerance", protocol="protocol")
     spec |= given(arguments, baseline_golden="golden", baseline_golden_atol="atol")
+    spec |= given(arguments, runtime="runtime", baseline_runtime="baseline_runtime")
     return show(api.compare(spec, progress()), arguments.json)
 
 
 def _compare_options(verb: Parser) -> None:
     verb.add_argument("a", metavar="A", help="the artifact in question")
     verb.add_argument("b", metavar="B", help="the baseline")
+    verb.add_argument("--runtime", metavar="NAME", help="of A, where several open its format")
+    verb.add_argument("--baseline-runtime", metavar="NAME", help="of B; A and B may be one file")
     verb.add_argument("--rounds", type=int, metavar="N", help="rounds of ABBA in all (48)")
     verb.add_argument("--tolerance", type=float, metavar="R", help="ratio that counts as equal (0.05)")
     add_protocol(verb)
@@ -167,7 +170,7 @@ def _placed(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _one(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every verb that measures one artifact takes."""
-    spec = _shared(arguments) | given(arguments, artifact="file", format="format")
+    spec = _shared(arguments) | given(arguments, artifact="file", format="format", runtime="runtime")
     return spec | {"options": options(arguments.option)}
 
 

@@ -52,7 +52,7 @@ def choices(spec: Mapping[str, Any], names: Sequence[str]) -> dict[str, tuple[An
     """
     if not names:
         return {}
-    backend = backends.find(spec["artifact"], spec.get("format"))
+    backend = backends.find(spec["artifact"], spec.get("format"), spec.get("runtime"))
     offered: dict[str, tuple[Any, ...]] = backend.choices()
     for name in names:
         if name not in offered:

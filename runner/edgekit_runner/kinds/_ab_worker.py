@@ -40,7 +40,7 @@ def ready(spec: Spec, record: Any, whose: str) -> Session:
     Raises:
         RunnerError: The artifact does not run, or is not what it should be.
     """
-    backend = backends.find(spec.artifact, spec.format)
+    backend = backends.find(spec.artifact, spec.format, spec.runtime)
     described = artifact.describe(spec.artifact, backend.FORMAT)
     record[whose] = described.section()
     capacity.memory_guard(described.size_bytes)

@@ -28,7 +28,7 @@ def add_profile(spec: Spec, feeds: Feeds, record: OneArtifact) -> None:
     Raises:
         RunnerError: The model does not run.
     """
-    backend = backends.find(spec.artifact, spec.format)
+    backend = backends.find(spec.artifact, spec.format, spec.runtime)
     found = profile(backend, spec.artifact, spec.threads_count, spec.options, feeds, RUNS_COUNT)
     placed = found.pop("placement")
     held: Any = record

@@ -85,7 +85,7 @@ def opened(spec: Spec, record: OneArtifact) -> Iterator[tuple[Session, Arrays]]:
     Raises:
         RunnerError: The artifact does not run, or is not what it should be.
     """
-    backend = backends.find(spec.artifact, spec.format)
+    backend = backends.find(spec.artifact, spec.format, spec.runtime)
     begin(spec, record)
     record["doubts"] += doubts.of_golden(spec.golden, "artifact", spec.seed)
     described = artifact.describe(spec.artifact, backend.FORMAT)

@@ -48,7 +48,7 @@ def ready(path: str, spec: Spec) -> tuple[Session, ArtifactInfo, RuntimeSection]
     Raises:
         RunnerError: The artifact does not run, or its output holds NaN.
     """
-    backend = backends.find(path, spec.format)
+    backend = backends.find(path, spec.format, spec.runtime)
     described = describe(path, backend.FORMAT)
     capacity.memory_guard(described.size_bytes)
     version = backend.load_runtime()

@@ -46,6 +46,7 @@ class Spec(Repeated):
 
     baseline: Annotated[str, Rule("text", optional=True, refusal=_NO_BASELINE)]
     baseline_format: OptionalText = None
+    baseline_runtime: OptionalText = None
     baseline_golden: OptionalText = None
     baseline_golden_atol: Tolerance = None
     baseline_options: Options = field(default_factory=dict)
@@ -64,9 +65,9 @@ class Spec(Repeated):
     def swapped(self) -> "Spec":
         """The comparison with the two artifacts in each other's place."""
         return replace(
-            self, artifact=self.baseline, format=self.baseline_format, golden=self.baseline_golden,
+            self, artifact=self.baseline, format=self.baseline_format, runtime=self.baseline_runtime, golden=self.baseline_golden,
             golden_atol=self.baseline_golden_atol, options=self.baseline_options, baseline=self.artifact,
-            baseline_format=self.format, baseline_golden=self.golden, baseline_golden_atol=self.golden_atol,
+            baseline_format=self.format, baseline_runtime=self.runtime, baseline_golden=self.golden, baseline_golden_atol=self.golden_atol,
             baseline_options=self.options,
         )  # fmt: skip
 
