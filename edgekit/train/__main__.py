@@ -30,8 +30,6 @@ from msgspec import Meta
 from edgekit.engine import child
 from edgekit.engine.task_reference import attribute, load_task
 from edgekit.errors import EdgekitError, TaskError, UserError
-from edgekit.quant import program as programs
-from edgekit.quant.trainable import trainable
 from edgekit.records import Settings
 from edgekit.records._options import read
 from edgekit.task import Task, Training
@@ -100,7 +98,9 @@ class Taught(Settings):
             UserError: The teacher cannot be loaded.
         """
         if self.teacher.endswith(".pt2"):
-            teacher: torch.nn.Module = trainable(programs.load(self.teacher).module())
+            from edgekit.quant import program, trainable  # seconds, and only this needs them
+
+            teacher: torch.nn.Module = trainable.trainable(program.load(self.teacher).module())
         else:
             teacher = model_of(dataclasses.replace(task, model=attribute(self.teacher)), seed)
         return Distillation([teacher], training.loss, self.alpha, self.temperature)

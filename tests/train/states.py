@@ -44,7 +44,15 @@ def shards(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torc
     return {n: (t.to_local() if hasattr(t, "to_local") else t).detach().clone() for n, t in found.items()}
 
 
-def main(strategy: str, kind: str) -> None:
+def main(strategy: str) -> None:
+    for kind in ("adamw", "sgd"):
+        take_and_put_back(strategy, kind)
+    print("equal", flush=True)
+    distributed.stop()
+    os._exit(0)
+
+
+def take_and_put_back(strategy: str, kind: str) -> None:
     options = Options(strategy=strategy, device="cpu", optimizer=kind)  # type: ignore[arg-type]
     accelerator, model = distributed.start(options), Net()
     distributed.spread(model, accelerator, options)
@@ -70,9 +78,6 @@ def main(strategy: str, kind: str) -> None:
     step(model, fresh, 1)
     found = shards(model, fresh)
     assert all(torch.equal(value, found[name]) for name, value in wanted.items())
-    print("equal", flush=True)
-    distributed.stop()
-    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,13 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 from train_nets import net
 
-from edgekit.errors import MissingRuntime
+from edgekit.errors import MissingRuntime, UserError
 from edgekit.quant import program as programs
+from edgekit.train import __main__ as entry
 from edgekit.train import distributed
 from edgekit.train.settings import Options
 
@@ -54,6 +56,19 @@ def run(argv: list[str], code: int = 0) -> str:
     done = subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == code, done.stderr[-3000:]
     return done.stderr + done.stdout
+
+
+def refusal(argv: list[str]) -> str:
+    """What the same command says in this process, where it refuses."""
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entry, "_leave", leave)
+        done = CliRunner().invoke(entry.main, argv[argv.index("edgekit.train") + 1 :])
+    assert done.exit_code == UserError.exit_code, done.output
+    return done.output
 
 
 def trained(out: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
@@ -100,7 +115,7 @@ def test_a_killed_worker_ends_the_run_and_resuming_ends_the_same(tmp_path: Path,
     gone, alive = psutil.wait_procs(workers, timeout=10)
     assert len(gone) == 2 and not alive
     assert not (out / "weights.safetensors").exists()
-    refused = run(command(out, 1, options, dropout=0.1), code=2)
+    refused = refusal(command(out, 1, options, dropout=0.1))
     assert "holds a training; give --resume to go on with it, or another -o" in refused
     text = run([*command(out, 2, options, dropout=0.1), "--resume"])
     assert "resumes at step" in text
@@ -141,7 +156,7 @@ def test_workers_do_not_outlive_a_killed_launcher(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_are_refused(tmp_path: Path, argv: tuple[str, ...], message: str) -> None:
-    assert message in run([*command(tmp_path / "out", 1), *argv], code=2)
+    assert message in refusal([*command(tmp_path / "out", 1), *argv])
 
 
 def test_a_task_without_training_data(tmp_path: Path) -> None:
@@ -149,6 +164,7 @@ def test_a_task_without_training_data(tmp_path: Path) -> None:
     assert "'none' has no training data; give it training=" in run(
         command(tmp_path / "out", 1, task=reference), code=2
     )
+    assert "'none' has no training data" in refusal(command(tmp_path / "out", 1, task=reference))
 
 
 def test_blocks_are_what_lists_hold() -> None:
@@ -163,12 +179,11 @@ def test_blocks_are_what_lists_hold() -> None:
     assert distributed.blocks(model) == [model[3][0]]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 @pytest.mark.parametrize(("processes", "strategy"), [(1, "ddp"), (2, "ddp"), (2, "fsdp")])
-def test_states_are_taken_whole_and_put_back(processes: int, strategy: str, optimizer: str) -> None:
+def test_states_are_taken_whole_and_put_back(processes: int, strategy: str) -> None:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if processes > 1 else []
     worker = str(Path(__file__).with_name("states.py"))
-    assert run([sys.executable, *launch, worker, strategy, optimizer]).count("equal") == processes
+    assert run([sys.executable, *launch, worker, strategy]).count("equal") == processes
 
 
 # -- a teacher
@@ -226,7 +241,7 @@ def test_two_processes_learn_of_a_teacher_as_one_does(
     ],
 )
 def test_teachers_that_are_refused(tmp_path: Path, taught: tuple[str, ...], message: str) -> None:
-    assert message in run(command(tmp_path / "out", 1, taught=taught), code=2)
+    assert message in refusal(command(tmp_path / "out", 1, taught=taught))
 
 
 # -- DeepSpeed
