@@ -12,15 +12,7 @@ from edgekit.ladder.context import RecipeContext, RunRequest
 from edgekit.ladder.gate import LITTLE_GAIN, PROMISE
 from edgekit.ladder.path import path_of
 from edgekit.ladder.planner import plan
-from edgekit.records import (
-    Artifact,
-    Attempt,
-    Budget,
-    Plan,
-    Recipe,
-    Skipped,
-    TargetReport,
-)
+from edgekit.records import Artifact, Attempt, Budget, Plan, Recipe, Skipped, TargetReport
 from edgekit.report import text
 from edgekit.target import Target
 
@@ -51,46 +43,69 @@ def walk(
     if impossible:
         stages.note(target.name, impossible)
         return _refused(target, ladder, impossible)
-    attempts: list[Attempt] = []
-    left_out: list[Skipped] = []
-    baseline: Artifact | None = None
-    untranslatable = ""
+    walked = _Walk(target, ladder, request, stages)
     for recipe in ladder.recipes:
-        if untranslatable and not _by_another_converter(recipe):
-            left_out.append(Skipped(technique=recipe.name, reason=untranslatable))
-            continue
-        reason = _in_time(recipe, attempts) or ("" if request.explore else _pointless(recipe, attempts))
-        if reason:
-            stages.note(target.name, f"{recipe.name} left out: {reason}")
-            left_out.append(Skipped(technique=recipe.name, reason=reason))
-            continue
-        stages.expect(target.name, path_of(recipe, target))
-        runner = AttemptRunner(RecipeContext(target, ladder, recipe, request, stages), attempts)
-        attempts.append(runner.run())
-        baseline = runner.baseline or baseline
-        if runner.is_untranslatable:
-            untranslatable = (
-                f"the float model itself does not convert (see {recipe.name}), which no recipe changes"
-            )
-        stages.note(target.name, f"{recipe.name}: {'; '.join(attempts[-1].decision.reasons)}")
-        if attempts[-1].decision.accepted and not request.explore and not _under_another_name(attempts[-1]):
+        if walked.take(recipe):
             break
     stages.expect(target.name, ())
-    shipped = selection.to_ship(attempts)
-    return TargetReport(
-        target=target.name,
-        isa=isa,
-        runtime=target.runtime,
-        accepted=shipped is not None,
-        shipped=shipped,
-        nearest=selection.nearest(attempts),
-        explored=request.explore,
-        attempts=tuple(attempts),
-        points=pareto.points(attempts, baseline),
-        plan=msgspec.structs.replace(ladder, skipped=(*ladder.skipped, *left_out)),
-        baseline=baseline,
-        summary=_summary(ladder, attempts, shipped),
-    )
+    return walked.report()
+
+
+class _Walk:
+    """How far one target's ladder was walked."""
+
+    def __init__(self, target: Target, ladder: Plan, request: RunRequest, stages: Stages) -> None:
+        self.target, self.ladder, self.request, self.stages = target, ladder, request, stages
+        self.attempts: list[Attempt] = []
+        self.left_out: list[Skipped] = []
+        self.baseline: Artifact | None = None
+        self.untranslatable = ""
+
+    def take(self, recipe: Recipe) -> bool:
+        """Tries a recipe, or notes why it is left out; whether it ends the walk."""
+        if self.untranslatable and not _by_another_converter(recipe):
+            self.left_out.append(Skipped(technique=recipe.name, reason=self.untranslatable))
+            return False
+        reason = _in_time(recipe, self.attempts) or (
+            "" if self.request.explore else _pointless(recipe, self.attempts)
+        )
+        if reason:
+            self.stages.note(self.target.name, f"{recipe.name} left out: {reason}")
+            self.left_out.append(Skipped(technique=recipe.name, reason=reason))
+            return False
+        done = self._try(recipe)
+        self.stages.note(self.target.name, f"{recipe.name}: {'; '.join(done.decision.reasons)}")
+        return done.decision.accepted and not self.request.explore and not _under_another_name(done)
+
+    def _try(self, recipe: Recipe) -> Attempt:
+        self.stages.expect(self.target.name, path_of(recipe, self.target))
+        context = RecipeContext(self.target, self.ladder, recipe, self.request, self.stages)
+        runner = AttemptRunner(context, self.attempts)
+        self.attempts.append(runner.run())
+        self.baseline = runner.baseline or self.baseline
+        if runner.is_untranslatable:
+            self.untranslatable = (
+                f"the float model itself does not convert (see {recipe.name}), which no recipe changes"
+            )
+        return self.attempts[-1]
+
+    def report(self) -> TargetReport:
+        """Returns what was tried, what was left out, and what ships."""
+        shipped = selection.to_ship(self.attempts)
+        return TargetReport(
+            target=self.target.name,
+            isa=self.ladder.isa,
+            runtime=self.target.runtime,
+            accepted=shipped is not None,
+            shipped=shipped,
+            nearest=selection.nearest(self.attempts),
+            explored=self.request.explore,
+            attempts=tuple(self.attempts),
+            points=pareto.points(self.attempts, self.baseline),
+            plan=msgspec.structs.replace(self.ladder, skipped=(*self.ladder.skipped, *self.left_out)),
+            baseline=self.baseline,
+            summary=_summary(self.ladder, self.attempts, shipped),
+        )
 
 
 def _refused(target: Target, ladder: Plan, why: str) -> TargetReport:

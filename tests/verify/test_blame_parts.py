@@ -196,4 +196,4 @@ def test_kernels_that_are_wrong_only_when_fused_are_no_fault_of_the_converter() 
 
 def test_many_harmed_layers_are_no_case_for_skip() -> None:
     rows = [row(f"n{i}", 5.0, True) for i in range(6)]
-    assert "6 units are harmed, too many to leave in float" in text.compression(rows, 5.0, 8, "")
+    assert "6 units lose accuracy, too many to leave in float" in text.compression(rows, 5.0, 8, "")

@@ -82,7 +82,7 @@ def test_scores_that_a_concatenation_rounds_away_are_its_fault(joined: Compressi
     assert lost is not None and lost.culprit.unit.node == "cat" and lost.culprit.alone
     assert lost.degradation.output == "detections" and lost.degradation.channel in (4, 5, 6)
     assert (lost.degradation.lost, lost.degradation.channels) == (3, 7)
-    assert "No layer is harmed" not in sentence
+    assert "No layer loses much" not in sentence
     assert sentence.startswith(
         f"Channel {lost.degradation.channel} of detections lost its signal (3 of its 7 channels did): it keeps "
     )
@@ -97,7 +97,7 @@ def test_scores_that_a_concatenation_rounds_away_are_its_fault(joined: Compressi
 def test_no_concatenation_is_named_where_both_keep_their_own_grid(tmp_path: Path) -> None:
     sentence, lost = said(compressed(tmp_path, FINE, SCORES, None))
     assert lost is None
-    assert sentence.startswith("No layer is harmed: ")
+    assert sentence.startswith("No layer loses much: ")
     assert " dB to float, channel " in sentence and " of detections least with " in sentence
 
 

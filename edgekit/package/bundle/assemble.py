@@ -57,22 +57,8 @@ def assemble(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
         partial = Path(place) / "new"
         partial.mkdir()
-        members = [take(folder, partial / TARGETS / folder.resolve().name) for folder in folders]
-        trusted = signing.raw_public(signer) if signer else b""
-        _write_ecosystems(members, names, ecosystems, partial, trusted)
-        bom = json.dumps(bom_of(members, names), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        (partial / BOM).write_text(bom, encoding="utf-8")
-        _address_by_content(partial)
-        made = Bundle(
-            schema_version=bundle_file.SCHEMA_VERSION,
-            name=names.name,
-            version=names.version,
-            license=names.license,
-            ecosystems=tuple(sorted(ecosystems)),
-            targets=tuple(_target(member, partial) for member in members),
-            files=listed.files_of(partial),
-            previous=before.version if before else "",
-        )
+        made = _fill(partial, folders, names, ecosystems, signing.raw_public(signer) if signer else b"")
+        made = msgspec.structs.replace(made, previous=before.version if before else "")
         for other, where in ((before, previous), (present, out)):
             _refuse_two_contents(made, other, where)
         bundle_file.write(made, partial)
@@ -82,6 +68,26 @@ def assemble(
             out.rename(Path(place) / "old")
         partial.rename(out)
     return made
+
+
+def _fill(
+    partial: Path, folders: Sequence[Path], names: Names, ecosystems: Sequence[str], trusted: bytes
+) -> Bundle:
+    """Writes all of a bundle but its list, bundle.json, and returns that."""
+    members = [take(folder, partial / TARGETS / folder.resolve().name) for folder in folders]
+    _write_ecosystems(members, names, ecosystems, partial, trusted)
+    bom = json.dumps(bom_of(members, names), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    (partial / BOM).write_text(bom, encoding="utf-8")
+    _address_by_content(partial)
+    return Bundle(
+        schema_version=bundle_file.SCHEMA_VERSION,
+        name=names.name,
+        version=names.version,
+        license=names.license,
+        ecosystems=tuple(sorted(ecosystems)),
+        targets=tuple(_target(member, partial) for member in members),
+        files=listed.files_of(partial),
+    )
 
 
 def _present(out: Path) -> Bundle | None:

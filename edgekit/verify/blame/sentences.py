@@ -31,39 +31,39 @@ def conversion(
         fused_only: Whether the operators are wrong only as the runtime fuses them.
         cause: What causes the first wrong row, or the wrong answers, where it is not that row itself.
     """
-    answers = f"the answers keep {_db(outputs.snr_db)}"
-    weakest = _channel(outputs.weakest())
+    answers, weakest = f"the answers keep {_db(outputs.snr_db)}", _channel(outputs.weakest())
     wrong = [row for row in rows if row.wrong]
-    if cause is not None:
-        first = (
-            f" The first operator that is off is {wrong[0].op} of {named(wrong[0])}: {wrong[0].reason}."
-            if wrong
-            else ""
-        )
-        return (
-            f"{cause.op} of {named(cause)} is what {runtime} computes differently from the candidate's program: "
-            f"{cause.reason} (n = {samples}).{first} {_upper(answers)} to the program{weakest}. {_report(cause)}"
-        )
-    if not wrong:
+    if not wrong and cause is None:
         return (
             f"The file computes the candidate's program in {runtime}: each of {len(rows)} operators, given the same inputs, is within "
             f"{_worst(rows)}, and {answers} to it{weakest} (n = {samples})."
         )
-    first_row = wrong[0]
-    more = f"; so are {len(wrong) - 1} after it" if len(wrong) > 1 else "; every other operator is right"
-    how = (
-        "with the runtime's own fused kernels only, so they saturate, round a bias to coarse integers, or are wrong"
-        if fused_only
-        else "given the same inputs"
+    told = f"{_upper(answers)} to the program{weakest}."
+    if cause is None:
+        return _first_wrong(runtime, wrong, samples, fused_only, told)
+    first = (
+        f" The first operator that is off is {wrong[0].op} of {named(wrong[0])}: {wrong[0].reason}."
+        if wrong
+        else ""
     )
     return (
-        f"{first_row.op} of {named(first_row)} is the first operator that {runtime} computes differently from the candidate's "
-        f"program, {how}: {first_row.reason} (n = {samples}){more}. {_upper(answers)} to the program{weakest}. "
-        + (
-            "Narrow the weights (weight_bits) or report it to the runtime."
-            if fused_only
-            else _report(first_row)
-        )
+        f"{cause.op} of {named(cause)} is what {runtime} computes differently from the candidate's program: "
+        f"{cause.reason} (n = {samples}).{first} {told} {_report(cause)}"
+    )
+
+
+def _first_wrong(
+    runtime: str, wrong: Sequence[LayerDegradation], samples: int, fused_only: bool, told: str
+) -> str:
+    first = wrong[0]
+    more = f"; so are {len(wrong) - 1} after it" if len(wrong) > 1 else "; every other operator is right"
+    how, remedy = "given the same inputs", _report(first)
+    if fused_only:
+        how = "with the runtime's own fused kernels only, so they saturate, round a bias to coarse integers, or are wrong"
+        remedy = "Narrow the weights (weight_bits) or report it to the runtime."
+    return (
+        f"{first.op} of {named(first)} is the first operator that {runtime} computes differently from the candidate's "
+        f"program, {how}: {first.reason} (n = {samples}){more}. {told} {remedy}"
     )
 
 
@@ -95,18 +95,24 @@ def compression(
     )
     worst = min(rows, key=_alone)
     if not wrong:
-        return f"No layer is harmed: the weakest alone is {worst.op} of {named(worst)} with {_db(worst.local_snr_db)}; {total}."
+        return f"No layer loses much: the weakest alone is {worst.op} of {named(worst)} with {_db(worst.local_snr_db)}; {total}."
+    return _first_degraded(rows, wrong, total, skip_option)
+
+
+def _first_degraded(
+    rows: Sequence[LayerDegradation], wrong: Sequence[LayerDegradation], total: str, skip_option: str
+) -> str:
     first = wrong[0]
     typical = statistics.median(_alone(row) for row in rows)
     why = f" ({first.reason})" if first.reason else ""
     remedy = (
         f"leave it in float, with what reads it: skip = {skip_option!r}"
         if skip_option
-        else f"{len(wrong)} units are harmed, too many to leave in float: choose another estimator, or qat"
+        else f"{len(wrong)} units lose accuracy, too many to leave in float: choose another estimator, or qat"
     )
     return (
-        f"Rounding harms {first.op} of {named(first)} first{why}: alone its median channel keeps {_db(first.local_snr_db)}, "
-        f"a typical unit {_db(typical)}; {total}. To do: {remedy}."
+        f"{first.op} of {named(first)} is the first to lose accuracy by rounding{why}: alone its median channel keeps "
+        f"{_db(first.local_snr_db)}, a typical unit {_db(typical)}; {total}. To do: {remedy}."
     )
 
 
