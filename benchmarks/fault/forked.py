@@ -38,15 +38,15 @@ def load() -> None:
     import edgekit.cli.main  # noqa: F401
 
 
-def left_running() -> list[str]:
-    """The processes that this one started or was handed, and that still run."""
-    found = []
+def running() -> dict[int, str]:
+    """The processes that this one started or was handed, and that still run: their command lines by their numbers."""
+    found = {}
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error, ChildProcessError):
             if process.status() == psutil.STATUS_ZOMBIE:
                 os.waitpid(process.pid, os.WNOHANG)
             else:
-                found.append(f"{process.pid} {' '.join(process.cmdline())[-160:]}")
+                found[process.pid] = " ".join(process.cmdline())[-160:]
     return found
 
 

@@ -65,6 +65,7 @@ class Life:
         self, export: list[str], home: Path, chance: random.Random, cached: bool = False, fresh: bool = True
     ) -> None:
         self._fresh = fresh
+        self._others = forked.running().keys()
         self._out = home / PLACE / OUT
         self._temporary, self._cache, self._log = home / "tmp", home / "cache", home / "log"
         self._temporary.mkdir()
@@ -169,11 +170,14 @@ class Life:
         if "Traceback" in said:
             return f"a traceback: {said[-400:]!r}"
         end = time.monotonic() + PATIENCE_S
-        while (left := forked.left_running()) and time.monotonic() < end:
+        while (left := self._left_running()) and time.monotonic() < end:
             time.sleep(0.1)
         if left:
             return f"left running: {left}"
         return self._torn() or self._left_behind()
+
+    def _left_running(self) -> list[str]:
+        return [f"{pid} {line}" for pid, line in forked.running().items() if pid not in self._others]
 
     def _torn(self) -> str:
         """Why the output is neither absent nor whole; one that was moved aside is put back by the next start."""
