@@ -25,9 +25,9 @@ from edgekit.engine.families import TORCH
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def adopt() -> None:
-    """From now on orphans come to this process."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+def adopt(orphans: bool = True) -> None:
+    """From now on orphans come to this process, or no longer do."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(orphans))
 
 
 def load() -> None:

@@ -12,7 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import resume
-from fault import life
+from fault import forked, life
 
 # three stages of a third of a second; kept in the work folder, and skipped where they are
 EXPORT = """
@@ -106,10 +106,15 @@ def test_what_does_not_hold_is_named(
     (tmp_path / life.PLACE).mkdir()
     made = Waited([], tmp_path, random.Random(1))
     made.kind = kind
-    kill = made.kill()
-    for process in psutil.process_iter(["cmdline"]):
-        if "import time; time.sleep(30)" in (process.info["cmdline"] or ()):
-            process.kill()
+    forked.adopt()
+    try:
+        kill = made.kill()
+    finally:
+        forked.adopt(False)
+    for child in psutil.Process().children():
+        if "import time; time.sleep(30)" in child.cmdline():
+            child.kill()
+            child.wait()
     assert kill is not None and kill.fault.startswith(fault)
 
 
