@@ -60,7 +60,11 @@ class Forked:
     def __init__(self, body: Callable[[], NoReturn]) -> None:
         self.returncode: int | None = None
         sys.stdout.flush()
+        former = signal.pthread_sigmask(
+            signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)
+        )  # not in the middle of a fork
         self.pid = os.fork()
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
         if self.pid == 0:
             try:
                 body()

@@ -7,6 +7,7 @@
 Paths in the report are relative to DIR.
 """
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from edgekit.package import manifest_content, manifest_file, sums
 from edgekit.package.anonymous import Anonymous
 from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced
 from edgekit.target import Target
+
+MOST_LOG_BYTES = 1 << 20  # of one stage's log; the task's code may print anything
 
 
 def place(
@@ -104,7 +107,21 @@ def _keep_logs(logs: Sequence[tuple[str, Path]], folder: Path) -> None:
     for name, log in logs:
         if log.is_file():
             folder.mkdir(exist_ok=True)
-            shutil.copyfile(log, folder / name)
+            _keep_log(log, folder / name)
+
+
+def _keep_log(log: Path, place: Path) -> None:
+    """Copies a log; of one that the user's code filled, the beginning and the end."""
+    size_bytes = log.stat().st_size
+    if size_bytes <= MOST_LOG_BYTES:
+        shutil.copyfile(log, place)
+        return
+    half_bytes = MOST_LOG_BYTES // 2
+    with log.open("rb") as whole, place.open("wb") as kept:
+        kept.write(whole.read(half_bytes))
+        kept.write(f"\n... {size_bytes - 2 * half_bytes} bytes left out ...\n".encode())
+        whole.seek(-half_bytes, os.SEEK_END)
+        kept.write(whole.read())
 
 
 def finish(report: Report, out: Path, anonymous: Anonymous) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commands import TASKS
 
-from edgekit.package import anonymous
+from edgekit.package import anonymous, folder
 from edgekit.package.anonymous import Anonymous
 
 USER, HOST = "zedquux", "zedboard"
@@ -67,3 +67,13 @@ def test_paths_and_names_come_to_a_word(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_user_whose_name_is_a_word_is_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getuser", lambda: "root")
     assert Anonymous(tmp_path, tmp_path).text("the root of the graph") == "the root of the graph"
+
+
+def test_a_log_that_the_tasks_code_filled_keeps_both_ends(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    log.write_bytes(b"begin" + b"x" * 3 * folder.MOST_LOG_BYTES + b"end")
+    folder._keep_logs([("01-trace.txt", log), ("02-gone.txt", tmp_path / "gone")], tmp_path / "logs")
+    (kept,) = (tmp_path / "logs").iterdir()
+    said = kept.read_bytes()
+    assert said.startswith(b"begin") and said.endswith(b"end")
+    assert b"bytes left out" in said and len(said) < 1.1 * folder.MOST_LOG_BYTES
