@@ -5,6 +5,7 @@ Their exports run in this process, their stages in the children of edgekit's own
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,10 +33,10 @@ def outcomes(bench: Bench) -> Iterator[Outcome]:
             if servers is not None:
                 servers.warm_up(TORCH)
             for what, text in hostile.files():
-                fault = _fault(bench, tried, text) or _left(temporary)
-                tried += 1
-                if fault:
+                if fault := _fault(bench, tried, text) or _left(temporary):
                     failures.append(f"{what}: {fault}")
+                    print(failures[-1], file=sys.stderr, flush=True)
+                tried += 1
     finally:
         os.environ.clear()
         os.environ.update(former)

@@ -38,6 +38,7 @@ from edgekit.records import Record, StageTime
 S = TypeVar("S", bound=Record)
 R = TypeVar("R", bound=Record)
 
+LOADING_S = 300.0  # what importing a family may take on a busy machine
 POLL_S = 0.1  # how often a waiting parent checks whether it should stop
 Process = subprocess.Popen[bytes] | warm.WarmProcess
 
@@ -74,14 +75,15 @@ def run(
     limit_s = stage.limit_s if limit_s is None else limit_s
     folder.mkdir(parents=True, exist_ok=True)
     paths = _paths(folder)
-    paths[RESULT].unlink(missing_ok=True)
+    for former in (RESULT, LOG):
+        paths[former].unlink(missing_ok=True)
     paths[SPEC].write_text(json.dumps({"function": stage.function, "spec": msgspec.to_builtins(spec)}))
     started = time.perf_counter()
     family = "" if stage.alone else families.known(stage.family(spec))
     try:
-        code = _wait(_start(paths, family), label, stop, limit_s or math.inf)
+        code = _wait(_start(paths, family), label, stop, limit_s or math.inf, paths[LOG])
     except warm.ServerLost:
-        code = _wait(_fresh(paths, family), label, stop, limit_s or math.inf)
+        code = _wait(_fresh(paths, family), label, stop, limit_s or math.inf, paths[LOG])
     finally:
         shutil.rmtree(folder / TEMPORARY, ignore_errors=True)
     if code is None:
@@ -121,14 +123,23 @@ def _variables(family: str) -> dict[str, str]:
     return {**os.environ, **environment(tuned=bool(family))}
 
 
-def _wait(process: Process, label: str, stop: threading.Event | None, limit_s: float) -> int | None:
-    """Returns the exit code, None after the limit; whatever ends the waiting ends the child."""
-    deadline = time.monotonic() + limit_s
+def _wait(
+    process: Process, label: str, stop: threading.Event | None, limit_s: float, log: Path
+) -> int | None:
+    """Returns the exit code, None after the limit; whatever ends the waiting ends the child.
+
+    The limit is that of the stage, which begins with its log: a server may have to import its family first.
+    """
+    asked_s = time.monotonic()
+    begun_s: float | None = None
     try:
         while stop is None or not stop.is_set():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return process.wait(POLL_S)
-            if time.monotonic() > deadline:
+            now_s = time.monotonic()
+            if begun_s is None and log.exists():
+                begun_s = now_s
+            if now_s - (begun_s or asked_s + LOADING_S) > limit_s:
                 return None
         raise Stopped(f"{label} was stopped")
     finally:
@@ -196,6 +207,8 @@ def _debug(folder: Path) -> str:
 
 def last_words(log: Path) -> str:
     """Returns the end of a child's log on one line: its folder is gone when the user reads about the crash."""
+    if not log.exists():
+        return "it had not begun"
     with log.open(encoding="utf-8", errors="replace") as lines:
         told = (" ".join(line.split()) for line in lines if " edgekit environment: " not in line)
         said = " | ".join(collections.deque(filter(None, told), maxlen=3))

@@ -161,6 +161,19 @@ def test_a_function_that_does_not_exist(tmp_path: Path) -> None:
 def test_last_words_are_short(tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_bytes(b"x" * 100_000 + b"\n" + b"\xff\xfe y\n" * 9)
     assert len(process.last_words(tmp_path / "log.txt")) < 500
+    assert process.last_words(tmp_path / "gone.txt") == "it had not begun"
+
+
+def test_the_limit_of_a_stage_begins_with_it_and_not_with_what_its_server_imports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "LOADING_S", 0.6)
+    for log, least_s in ((tmp_path, 0.2), (tmp_path / "not-yet", 0.8)):
+        started = time.monotonic()
+        child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+        assert process._wait(child, "it", None, 0.2, log) is None
+        assert least_s <= time.monotonic() - started < least_s + 20
+        assert child.poll() is not None
 
 
 PARENT = """
