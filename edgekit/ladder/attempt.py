@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from edgekit_runner.host.isa import int8_saturates
 
-from edgekit import requirements, technique
+from edgekit import requirements
 from edgekit.engine.catalogue import BLAME, MEASURE, PROVE
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.measure_specs import MeasureSpec
@@ -22,6 +22,7 @@ from edgekit.errors import (
 )
 from edgekit.ladder import gate, runtime_choice
 from edgekit.ladder.build import ArtifactBuilder
+from edgekit.ladder.comparable import by_content, has_no_reference, is_all_integers
 from edgekit.ladder.context import RecipeContext
 from edgekit.measure import comparison
 from edgekit.records import (
@@ -47,28 +48,6 @@ ATTEMPT_ERRORS = (
 )
 
 
-def _is_all_integers(attempt: Attempt) -> bool:
-    made = attempt.candidate
-    if made is None or made.calibration:  # no layer of such a file is known by a name of the program
-        return False
-    unchanged = all(technique.of(step).keeps_weights for step in made.recipe.steps)
-    return unchanged and made.recipe.precision == "int8" and made.scheme == "static" and not made.float_layers
-
-
-def _has_no_reference(candidate: Candidate) -> bool:
-    """Whether there is no program whose numbers an artifact should reproduce.
-
-    A converter that finds its own ranges has its own, and the program of a dynamic candidate is float, beside which each
-    integer would look like a wrong kernel.
-    """
-    return bool(candidate.saved_model or candidate.calibration) or candidate.scheme == "dynamic"
-
-
-def _content(artifact: Artifact) -> Artifact:
-    """An artifact as its bytes say it is, wherever it lies: its `sha256` names them."""
-    return msgspec.structs.replace(artifact, path="")
-
-
 class AttemptRunner:
     """Runs every stage of one recipe for one target, as far as it gets.
 
@@ -85,7 +64,7 @@ class AttemptRunner:
         self._context, self._target, self._request = context, context.target, context.request
         self._blamed = any(a.blame is not None for a in earlier)
         self._builder = ArtifactBuilder(
-            context, next((a.artifact for a in earlier if _is_all_integers(a)), None)
+            context, next((a.artifact for a in earlier if is_all_integers(a)), None)
         )
         self._candidate: Candidate | None = None
         self._artifact: Artifact | None = None
@@ -182,7 +161,7 @@ class AttemptRunner:
         if decision.accepted or not (inaccurate or self._wrong):
             return None
         artifact, candidate = self._artifact, self._candidate
-        if artifact is None or candidate is None or _has_no_reference(candidate):
+        if artifact is None or candidate is None or has_no_reference(candidate):
             return None
         traced = msgspec.structs.replace(self._request.traced, program=self._builder.float_program)
         spec = BlameSpec(artifact=artifact, candidate=candidate, traced=traced, runtime=self._target.runtime)
@@ -213,7 +192,7 @@ class AttemptRunner:
                 promised_db=self._candidate.promised_db if self._candidate else (),
             )
 
-        content = msgspec.structs.replace(spec(UNNAMED), artifact=_content(artifact))
+        content = msgspec.structs.replace(spec(UNNAMED), artifact=by_content(artifact))
         return self._context.run_once(PROVE, spec, content)
 
     def _changed_float(self) -> str:
@@ -249,6 +228,6 @@ class AttemptRunner:
             )
 
         content = msgspec.structs.replace(
-            spec(UNNAMED), artifact=_content(artifact), baseline=_content(baseline)
+            spec(UNNAMED), artifact=by_content(artifact), baseline=by_content(baseline)
         )
         return self._context.run_once(MEASURE, spec, content)

@@ -18,14 +18,12 @@ from edgekit.records.artifacts import (
     WidthRow,
     WidthTable,
 )
+from edgekit.records.blame import Blame, ChannelDegradation, LayerDegradation
 from edgekit.records.flips import Flip, Flips
 from edgekit.records.inputs import (
     Budget,
     Kind,
     Macs,
-    Measure,
-    MeasureKind,
-    OutOfRange,
     Plan,
     Precision,
     Preprocessing,
@@ -40,22 +38,19 @@ from edgekit.records.inputs import (
 )
 from edgekit.records.interface import FreeArgument, FreeAxes, FreeAxis, Interface, Tree
 from edgekit.records.layer_cost import LayerCost
+from edgekit.records.measure import Measure, MeasureKind, OutOfRange
 from edgekit.records.report import Attempt, Decision, ParetoPoint, Report, Shortfall, StageTime, TargetReport
 from edgekit.records.results import (
-    Blame,
-    ChannelDegradation,
-    LayerDegradation,
     LengthProof,
     Lint,
     Measurement,
     OutputParity,
     Parity,
-    RuntimeChoice,
-    RuntimeTrial,
     Saturation,
     Verdict,
     Work,
 )
+from edgekit.records.runtimes import RuntimeChoice, RuntimeTrial
 
 SCHEMA_VERSION = 2
 

@@ -3,18 +3,10 @@
 from typing import Literal
 
 from edgekit.records._base import Record
-from edgekit.records.inputs import (
-    Measure,
-    Precision,
-    Preprocessing,
-    Quant,
-    Recipe,
-    Scheme,
-    TaskFacts,
-    TensorSpec,
-)
+from edgekit.records.inputs import Precision, Preprocessing, Quant, Recipe, Scheme, TaskFacts, TensorSpec
 from edgekit.records.interface import FreeAxes, FreeAxis, Interface
 from edgekit.records.layer_cost import LayerCost
+from edgekit.records.measure import Measure
 
 
 class Traced(Record):

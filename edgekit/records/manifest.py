@@ -11,7 +11,8 @@ from msgspec import Meta
 from edgekit.records._base import Record
 from edgekit.records.inputs import Preprocessing, Recipe
 from edgekit.records.interface import FreeAxis
-from edgekit.records.results import LengthProof, Lint, Measurement, Parity, RuntimeChoice
+from edgekit.records.results import LengthProof, Lint, Measurement, Parity
+from edgekit.records.runtimes import RuntimeChoice
 
 Layout = Literal["NCHW", "NHWC", "as the model"]
 Bytes = Annotated[int, Meta(ge=0, le=2**50)]

@@ -3,9 +3,11 @@
 from edgekit.errors import BudgetError
 from edgekit.records._base import Record
 from edgekit.records.artifacts import Artifact, Candidate
+from edgekit.records.blame import Blame
 from edgekit.records.inputs import Budget, Plan, Recipe
 from edgekit.records.layer_cost import LayerCost
-from edgekit.records.results import Blame, Measurement, RuntimeChoice, Verdict
+from edgekit.records.results import Measurement, Verdict
+from edgekit.records.runtimes import RuntimeChoice
 
 
 class Shortfall(Record):

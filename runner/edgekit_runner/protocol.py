@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from edgekit_runner import spec as specs
 from edgekit_runner.errors import UserError
-from edgekit_runner.spec import LONGEST_S, Count, Rule, Seconds, SomeSeconds, rules
+from edgekit_runner.spec import rules
+from edgekit_runner.value_rules import LONGEST_S, Count, Rule, Seconds, SomeSeconds
 
 PROTOCOLS: dict[str, dict[str, float]] = {
     "quick": {

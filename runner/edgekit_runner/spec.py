@@ -9,51 +9,29 @@ version is a `UserError`: a spec is never half understood.
 import importlib
 import json
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
 from edgekit_runner.errors import UserError
+from edgekit_runner.value_rules import (
+    OptionalCount,
+    OptionalText,
+    Options,
+    Rule,
+    Seconds,
+    SomeSeconds,
+    Text,
+    Tolerance,
+    Whole,
+    check,
+    held,
+)
 
 SCHEMA_VERSION = 2
 DEFAULT_KIND = "bench"
 THREADS_MOST_COUNT = 1024  # a runtime tries to start as many as it is told, or crashes
-LARGEST = 2**53  # whole numbers up to here survive any reader of JSON
-LONGEST_S = 365 * 86400
-
-
-class Rule(NamedTuple):
-    """What the value of a key may be; it stands in the annotation of the field.
-
-    Attributes:
-        type: A key of `TYPES`.
-        least: The smallest number that is allowed, in a list too.
-        most: The largest number that is allowed.
-        optional: Whether null is allowed.
-        choices: The texts that are allowed; empty for any.
-        refusal: What to say when a spec of another kind sets this key; empty where it may.
-    """
-
-    type: str
-    least: float = 0
-    most: float | None = None
-    optional: bool = False
-    choices: tuple[str, ...] = ()
-    refusal: str = ""
-
-
-Text = Annotated[str, Rule("text")]
-OptionalText = Annotated[str | None, Rule("text", optional=True)]
-Flag = Annotated[bool, Rule("flag")]
-Whole = Annotated[int, Rule("count")]
-Count = Annotated[int, Rule("count", 1)]
-OptionalCount = Annotated[int | None, Rule("count", 1, optional=True)]
-Ratio = Annotated[float, Rule("number")]
-Tolerance = Annotated[float | None, Rule("number", optional=True)]
-Seconds = Annotated[float, Rule("number", 0, LONGEST_S)]
-SomeSeconds = Annotated[float, Rule("number", 0.001, LONGEST_S)]
-Options = Annotated[Mapping[str, Any], Rule("object")]
 
 
 # no kind itself, so without the methods that cost a worker 0.3 ms each
@@ -89,7 +67,7 @@ class Spec:
 
     def __post_init__(self) -> None:
         for name, rule in rules(type(self)).items():
-            _check(name, getattr(self, name), rule)
+            check(name, getattr(self, name), rule)
 
     @classmethod
     def complete(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,7 +146,7 @@ def from_dict(data: object) -> Spec:
     foreign = [name for name in given if name not in rules(spec)]
     if foreign:
         _check_foreign({name: given.pop(name) for name in foreign})
-    frozen = {name: _frozen(value, rules(spec)[name]) for name, value in given.items()}
+    frozen = {name: held(value, rules(spec)[name]) for name, value in given.items()}
     return spec(**spec.complete(frozen))
 
 
@@ -185,10 +163,6 @@ def read(text: str) -> Spec:
     return from_dict(data)
 
 
-def _frozen(value: Any, rule: Rule) -> Any:
-    return tuple(value) if isinstance(value, list) and rule.type in ("counts", "texts") else value
-
-
 def _check_foreign(given: Mapping[str, Any]) -> None:
     """Checks the keys that the kind of a spec lacks: another kind has to have them."""
     known: dict[str, Rule] = {}
@@ -200,53 +174,6 @@ def _check_foreign(given: Mapping[str, Any]) -> None:
         raise UserError(f"unknown spec key {unknown[0]!r}; allowed: {allowed}.")
     for name, value in given.items():
         rule = known[name]
-        _check(name, _frozen(value, rule), rule)
+        check(name, held(value, rule), rule)
         if rule.refusal and value:
             raise UserError(rule.refusal)
-
-
-def _check(name: str, value: Any, rule: Rule) -> None:
-    """Raises `UserError` for a value that breaks the rule of its key."""
-    if value is None and rule.optional:
-        return
-    fits, wanted = TYPES[rule.type]
-    if not fits(value, rule):
-        allowed = wanted.format(least=rule.least, most=rule.most)
-        raise UserError(f"spec key {name!r} is {value!r}; allowed: {allowed}.")
-    if rule.choices and value not in rule.choices:
-        raise UserError(f"spec key {name!r} is {value!r}; allowed: {', '.join(rule.choices)}.")
-    if rule.type in ("number", "count") and rule.most is not None and value > rule.most:
-        year = ", a year" if name.endswith("_s") else ""
-        raise UserError(f"{name} is {value}; allowed: at most {rule.most}{year}.")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != "" and "\0" not in value
-
-
-def _is_number(value: Any, rule: Rule) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
-    return number and value >= rule.least
-
-
-def _are_counts(value: Any, rule: Rule) -> bool:
-    items = value if isinstance(value, list | tuple) else ()
-    return bool(items) and all(type(n) is int and rule.least <= n <= (rule.most or LARGEST) for n in items)
-
-
-# what a type takes, and what it is called
-TYPES: dict[str, tuple[Callable[[Any, Rule], bool], str]] = {
-    "text": (lambda value, rule: _is_text(value), "a non-empty string"),
-    "number": (_is_number, "a number, {least} to 2**53"),
-    "count": (
-        lambda value, rule: isinstance(value, int) and _is_number(value, rule),
-        "a whole number, {least} to 2**53",
-    ),
-    "counts": (_are_counts, "a list of whole numbers, {least} to {most}"),
-    "texts": (
-        lambda value, rule: isinstance(value, list | tuple) and all(map(_is_text, value)),
-        "a list of non-empty strings",
-    ),
-    "flag": (lambda value, rule: isinstance(value, bool), "true, false"),
-    "object": (lambda value, rule: isinstance(value, dict), "an object"),
-}

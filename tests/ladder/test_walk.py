@@ -3,7 +3,7 @@
 import msgspec
 from builders import LINT, tried
 
-from edgekit.ladder.attempt import _is_all_integers
+from edgekit.ladder.comparable import is_all_integers
 from edgekit.ladder.walk import _by_another_converter, _in_time, _pointless
 from edgekit.records import Attempt, Budget, Candidate, Decision, FloatLayer, Recipe, Shortfall, Step
 
@@ -98,4 +98,4 @@ def test_layers_are_timed_on_a_file_that_is_integers_throughout() -> None:
         attempt = Attempt(
             recipe=recipe("ptq"), decision=Decision(accepted=False, reasons=("no",)), candidate=candidate
         )
-        assert _is_all_integers(attempt) == right
+        assert is_all_integers(attempt) == right

@@ -23,12 +23,13 @@ from typing import Annotated, ClassVar
 
 from edgekit_runner import spec as specs
 from edgekit_runner.record import OneArtifact, Table, quiet
+from edgekit_runner.value_rules import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Spec(specs.Spec):
     kind: ClassVar[str] = "twice"
     stated: ClassVar[tuple[str, ...]] = ("times_count",)
-    times_count: Annotated[int, specs.Rule("count", 1, 9)] = 2
+    times_count: Annotated[int, Rule("count", 1, 9)] = 2
 
 class Record(OneArtifact):
     twice: Table | None

@@ -5,7 +5,7 @@ import pytest
 
 from edgekit.metrics import edit_distance
 from edgekit.records import Measure
-from edgekit.records.inputs import OutOfRange
+from edgekit.records.measure import OutOfRange
 from edgekit.verify import measures
 from edgekit.verify.parity import Comparison
 

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, TextIO, TypedDict
 from edgekit_runner.kinds import check
 from edgekit_runner.protocol import Repeated
 from edgekit_runner.record import Listener, OneArtifact, Table, quiet
-from edgekit_runner.spec import Count, Flag, Ratio
 from edgekit_runner.stats import doubts, processes, quantiles
+from edgekit_runner.value_rules import Count, Flag, Ratio
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, TextIO
 
 from edgekit_runner import spec as specs
 from edgekit_runner.record import Listener, OneArtifact, Table, quiet
-from edgekit_runner.spec import Flag
+from edgekit_runner.value_rules import Flag
 
 
 @dataclass(frozen=True, kw_only=True)

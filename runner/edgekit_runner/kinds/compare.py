@@ -18,10 +18,10 @@ from edgekit_runner.errors import UserError
 from edgekit_runner.kinds import check
 from edgekit_runner.protocol import Repeated
 from edgekit_runner.record import Head, Listener, RuntimeSection, Table, quiet
-from edgekit_runner.spec import Count, OptionalCount, OptionalText, Options, Ratio, Rule, Tolerance
 from edgekit_runner.stats import doubts, ratio
 from edgekit_runner.stats.processes import verdict_of
 from edgekit_runner.stats.validity import ValiditySection
+from edgekit_runner.value_rules import Count, OptionalCount, OptionalText, Options, Ratio, Rule, Tolerance
 
 FEW_PROCESSES_COUNT = 3
 _NO_BASELINE = "kind 'compare' needs the spec key 'baseline', and no other kind takes it."

@@ -24,9 +24,9 @@ from edgekit_runner.kinds import _loadgen_log
 from edgekit_runner.kinds._timing import median_s, thirds
 from edgekit_runner.protocol import Lasting, Preset
 from edgekit_runner.record import Listener, OneArtifact, Table, quiet
-from edgekit_runner.spec import Count, Rule
 from edgekit_runner.stats import doubts
 from edgekit_runner.stats.validity import ValiditySection, judge
+from edgekit_runner.value_rules import Count, Rule
 
 SCENARIOS = ("SingleStream", "Offline")
 _MODULE = "mlperf_loadgen"

@@ -15,9 +15,9 @@ from edgekit_runner import record as records
 from edgekit_runner.host import capacity
 from edgekit_runner.protocol import Lasting
 from edgekit_runner.record import Listener, OneArtifact, Table, quiet
-from edgekit_runner.spec import Rule
 from edgekit_runner.stats import doubts, quantiles
 from edgekit_runner.stats.validity import ValiditySection, Verdict, judge
+from edgekit_runner.value_rules import Rule
 
 INSTANCES_MOST_COUNT = 256
 FEW_RUNS_COUNT = 20

@@ -13,9 +13,9 @@ from edgekit_runner.artifact import ArtifactSection
 from edgekit_runner.errors import UserError
 from edgekit_runner.protocol import Timed
 from edgekit_runner.record import Head, Listener, RuntimeSection, quiet
-from edgekit_runner.spec import Count, Rule
 from edgekit_runner.stats import quantiles
 from edgekit_runner.stats.validity import ValiditySection, judge
+from edgekit_runner.value_rules import Count, Rule
 
 MOST_COUNT = 512
 _ALONE = "the spec key 'others' is for kind 'turns' alone."
