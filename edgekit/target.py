@@ -47,6 +47,7 @@ class Rung(Record):
 
     Attributes:
         before: The steps that come first, as in prune, distill, qat.
+        data: What the task must bring beyond what its techniques need: without it the rung is not worth a try.
         networks: The kinds of multiply-accumulates that it pays off for; empty is any.
         unfit: What becomes of other networks: the end of a sentence.
     """
@@ -55,6 +56,7 @@ class Rung(Record):
     reason: str
     options: dict[str, Scalar] = {}
     before: tuple[LadderStep, ...] = ()
+    data: tuple[Need, ...] = ()
     networks: tuple[Kind, ...] = ()
     unfit: str = ""
 
@@ -71,8 +73,9 @@ class Rung(Record):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What the task must bring for all of its steps."""
-        return needs_of([step.technique for step in self.steps])
+        """What the task must bring for all of its steps, and to make it worth a try."""
+        asked = needs_of([step.technique for step in self.steps])
+        return (*asked, *(need for need in self.data if need not in asked))
 
     @property
     def steps(self) -> tuple[LadderStep, ...]:

@@ -15,7 +15,7 @@ from edgekit.records import Precision, Step
 
 Need = Literal["calibration", "training", "tensorflow"]
 Form = Literal["float program", "quantized program", "half-precision program", "SavedModel", "file"]
-Mends = Literal["anything", "accuracy", "cost"]
+Mends = Literal["anything", "accuracy", "cost", "size"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,8 @@ _ROWS = (
     Technique(name="distill", scores=True, shared=True, needs=("training",)),
     Technique(name="sparsify", scores=True, shared=True, makes_zeros=True),
     Technique(name="lottery", scores=True, shared=True, needs=("training",), makes_zeros=True),
-    Technique(name="palettize", shared=True),
+    Technique(name="palettize", shared=True, mends="size"),
+    Technique(name="weight_only", shared=True, mends="size"),
     Technique(name="binarize", scores=True, shared=True, needs=("training",)),
     Technique(name="lowrank", shared=True),
     # integers

@@ -17,6 +17,7 @@ from edgekit.report import text
 from edgekit.target import Target
 
 TIME = {"min_speedup", "max_latency_s"}
+SIZE = {"max_size_bytes", LITTLE_GAIN}
 UNCHANGED_BY_RANGES = TIME | {"max_size_bytes", "max_memory_bytes", LITTLE_GAIN}
 
 
@@ -144,9 +145,19 @@ def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
     mends = {technique.of(step).mends for step in recipe.steps}
     if mends == {"accuracy"}:
         return _other_integers(attempts)
+    if "size" in mends:
+        return _small_enough(attempts)
     if "cost" in mends and attempts and not any(_broken(attempt) for attempt in attempts):
         return "no recipe before broke a limit of time, size or memory: a smaller network mends nothing else"
     return ""
+
+
+def _small_enough(attempts: Sequence[Attempt]) -> str:
+    """Returns why fewer bits a weight are pointless: the same without them was tried, and broke no limit of size; or ""."""
+    plain = [a for a in attempts if "size" not in {technique.of(step).mends for step in a.recipe.steps}]
+    if not plain or any(_broken(attempt, SIZE) for attempt in plain):
+        return ""
+    return f"{plain[0].recipe.name} broke no limit of size: smaller weights mend nothing else"
 
 
 def _by_another_converter(recipe: Recipe) -> bool:

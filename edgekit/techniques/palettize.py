@@ -16,31 +16,19 @@ almost none, with 4 bits some points if one table serves a whole layer, with 2 b
 without training.
 """
 
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import msgspec
 from msgspec import Meta
+from torch import Tensor
 
-from edgekit.errors import NotApplicable
-from edgekit.quant import program as programs
-from edgekit.quant import proven, tensors
-from edgekit.quant.fold import fold_batch_norms
 from edgekit.records import Candidate, Settings
-from edgekit.sparse import layers as weights
-from edgekit.sparse import patterns
 from edgekit.sparse.layers import Ignore, Keep
 from edgekit.sparse.palette import palettized
-from edgekit.techniques._figures import noted
-from edgekit.techniques._score import metric_of
+from edgekit.techniques._few_values import Rewrite, rewritten
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
     from edgekit.task import Task
-
-#: a smaller layer keeps its weights: its table would outweigh it
-SMALLEST = 2048
 
 
 class Options(Settings):
@@ -53,43 +41,16 @@ class Options(Settings):
     ignore: Ignore = ""
     keep: Keep = "none"
 
+    def table(self, weight: Tensor) -> Tensor:
+        """Replaces a weight by the values of its tables."""
+        return palettized(weight, self.bits, self.group)
+
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
     """Writes the program with few values in each layer to program.pt2 in the work folder.
 
     Raises:
         UserError: A name is not a layer.
-        NotApplicable: The model has no layer with more than SMALLEST weights.
+        NotApplicable: No layer is large enough.
     """
-    start = time.perf_counter()
-    program = programs.load(candidate.program)
-    like, graph = programs.user_inputs(program), program.module()
-    del program
-    before = metric_of(task, graph)
-    fold_batch_norms(graph, proven.of_metric(graph, like, context.traced))
-    found = weights.find(graph)
-    allowed = weights.chosen(found, patterns.read("unstructured"), options.ignore, options.keep)
-    chosen = [layer for layer in allowed if layer.size > SMALLEST]
-    if not chosen:
-        raise NotApplicable(
-            f"no layer has more than {SMALLEST} weights: tables would outweigh what they save"
-        )
-    errors = signal = 0.0
-    for layer in chosen:
-        old = tensors.read(graph, layer.path)
-        new = palettized(old, options.bits, options.group)
-        errors += float((new - old).double().square().sum())
-        signal += float(old.double().square().sum())
-        tensors.write(graph, layer.path, new)
-    path = Path(context.work) / "program.pt2"
-    figures = {
-        "metric before": (before, ""),
-        "metric after": (metric_of(task, graph), ""),
-        "layers with a palette": (len(chosen), "count"),
-        "layers left as they were": (len(found) - len(chosen), "count"),
-        "weights with a palette": (sum(c.size for c in chosen) / sum(f.size for f in found), "share"),
-        "error of the weights": ((errors / signal) ** 0.5, "of their RMS"),
-    }
-    programs.save(programs.export(graph, like), path)
-    done = msgspec.structs.replace(candidate, program=str(path))
-    return noted(done, "palettize", {**figures, "seconds": (time.perf_counter() - start, "s")})
+    return rewritten(candidate, task, options, context, Rewrite("palettize", "palette", options.table))

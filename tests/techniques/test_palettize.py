@@ -1,4 +1,4 @@
-"""Few values for many weights: k-means, what the program holds, and how Core ML stores it."""
+"""Few values for many weights: k-means and grids, what the program holds, and how Core ML stores it."""
 
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from torch import nn
 
 from edgekit.engine.specs import Context, ExportSpec
 from edgekit.errors import ConversionError, NotApplicable, UserError
-from edgekit.export import _stage, coreml
+from edgekit.export import _coreml_weights, _stage, coreml
 from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Candidate, Recipe, Step
+from edgekit.sparse import grid
 from edgekit.sparse.palette import means, nearest, palettized
-from edgekit.techniques import palettize, sparsify
+from edgekit.techniques import palettize, sparsify, weight_only
 from edgekit.verify.backends.coreml import open_session
 
 
@@ -46,9 +47,9 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Candidate:
     return Candidate(program=str(path), recipe=Recipe(name="t", precision="float16", steps=()))
 
 
-def apply(candidate: Candidate, work: Path, **options: Any) -> Candidate:
-    done = palettize.apply(candidate, task(), palettize.Options(**options), Context(work=str(work)))
-    steps = (*candidate.recipe.steps, Step(technique="palettize", options=options))
+def apply(candidate: Candidate, work: Path, how: Any = palettize, **options: Any) -> Candidate:
+    done = how.apply(candidate, task(), how.Options(**options), Context(work=str(work)))
+    steps = (*candidate.recipe.steps, Step(technique=how.__name__.rpartition(".")[2], options=options))
     return msgspec.structs.replace(done, recipe=msgspec.structs.replace(candidate.recipe, steps=steps))
 
 
@@ -122,6 +123,55 @@ def test_core_ml_stores_tables(wide, tmp_path, options, ios) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "ios", "stored", "layers"),
+    [
+        ({"bits": 8}, 17, "constexpr_affine_dequantize", 2),
+        ({"bits": 4, "block": 32, "ignore": "hidden"}, 18, "constexpr_blockwise_shift_scale", 1),
+    ],
+)
+def test_core_ml_stores_integers_with_scales(wide, tmp_path, options, ios, stored, layers) -> None:
+    done = apply(wide, tmp_path / "few", weight_only, **options)
+    plain = msgspec.structs.replace(done, recipe=wide.recipe)
+    small, large = exported(done, tmp_path / "a", ios), exported(plain, tmp_path / "b", ios)
+    assert operations(small.path).count(stored) == layers
+    assert small.size_bytes < 0.75 * large.size_bytes
+    assert predictions(small.path) == pytest.approx(predictions(large.path), abs=2e-3), "float16 scales"
+    assert torch.equal(weights(done)["hidden.weight"], weights(wide)["hidden.weight"]) == (layers == 1)
+
+
+@pytest.mark.parametrize(("bits", "block"), [(8, 0), (4, 0), (4, 32)])
+def test_levels_are_found_again_in_float16(bits: int, block: int) -> None:
+    weight = torch.randn(16, 64, 3, generator=torch.Generator().manual_seed(0))
+    weight[3] = 0
+    new = grid.rounded(weight, bits, block)
+    assert grid.is_on(new.half().float(), bits, block) and not grid.is_on(weight, bits, block)
+    assert len(new[0, : block or 64].unique()) < 2**bits
+    assert (
+        not block or (new - weight).square().sum() < (grid.rounded(weight, bits, 0) - weight).square().sum()
+    )
+    assert not grid.is_on(weight[:, :20], bits, 32), "no whole blocks"
+
+
+def test_channels_that_are_no_whole_blocks_take_8_bits() -> None:
+    weight = torch.randn(16, 20, 3, 3, generator=torch.Generator().manual_seed(0))
+    new = weight_only.Options(bits=4, block=32).on_grid(weight)
+    assert grid.is_on(new, 8, 0) and (new - weight).abs().max() < 0.02
+
+
+def test_core_ml_stores_sparse_tables(wide, tmp_path) -> None:
+    zeros = {"sparsity": 0.5, "images": 0}
+    sparse = sparsify.apply(wide, task(), sparsify.Options(**zeros), Context(work=str(tmp_path / "sparse")))
+    steps = (Step(technique="sparsify", options=zeros),)
+    sparse = msgspec.structs.replace(sparse, recipe=msgspec.structs.replace(wide.recipe, steps=steps))
+    done = apply(sparse, tmp_path / "few", bits=4)
+    small = exported(done, tmp_path / "a", 18)
+    assert operations(small.path).count("constexpr_lut_to_sparse") == 2
+    with torch.no_grad():
+        expected = programs.load(done.program).module()(IMAGES[TEST[:1]])
+    assert predictions(small.path) == pytest.approx(expected.numpy(), abs=5e-3), "float16"
+
+
 def test_core_ml_stores_zeros(wide, tmp_path) -> None:
     options = {"sparsity": 0.75, "images": 0}
     done = sparsify.apply(wide, task(), sparsify.Options(**options), Context(work=str(tmp_path / "sparse")))
@@ -144,4 +194,6 @@ def test_what_it_cannot_do(wide, tmp_path) -> None:
         apply(made(tmp_path), tmp_path)
     with pytest.raises(ConversionError, match="needs iOS 18; give group=0"):
         exported(apply(wide, tmp_path, group=8), tmp_path / "old", 17)
+    with pytest.raises(ConversionError, match=r"needs iOS 18, but deployment\.min_ios is 17; give bits=8"):
+        _coreml_weights._integers(None, {"bits": 4, "block": 32}, 17)
     assert coreml.DEFAULT_IOS == 17
