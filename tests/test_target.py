@@ -165,7 +165,7 @@ TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multipl
         ),
         (
             changed('reason = "always right"', 'reason = "always right"\nwhy = "x"'),
-            "unknown key 'why' in [ladder[1]]; allowed: technique, reason, options, before, networks, unfit",
+            "unknown key 'why' in [ladder[1]]; allowed: technique, reason, options, before, data, networks, unfit",
         ),
         (
             changed("max_drop = 0.02", "max_drop = 0.02\nmax_loss = 1"),

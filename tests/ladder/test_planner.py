@@ -22,6 +22,7 @@ NO_LABELS = dict.fromkeys(TRAINED, "no training data in the task")
 NO_LABELS_X86 = NO_LABELS | {TIMED: "no training data in the task"}
 NOTHING = dict.fromkeys(TRAINED, "no calibration and no training data in the task")
 SMALLER_FP16 = ("prune(0.5) > distill > fp16", "prune(0.25) > distill > fp16")
+SMALL_WEIGHTS = ("weight_only(8) > fp16", "palettize(6) > fp16", "palettize(4) > fp16")
 NO_FP16 = dict.fromkeys(SMALLER_FP16, "no training data in the task")
 NO_SOURCE = {"ptq_tensorflow": "no Keras model or SavedModel in the task"}
 PTQ = ("ptq(mse)", "ptq(minmax)", "ptq(moving_average)", "ptq(percentile)", "ptq(entropy)", "ptq(mse, gptq)")
@@ -86,13 +87,13 @@ def facts(calibration: bool = True, training: bool = False, macs: Macs | None = 
         (
             "coreml-fp16",
             True,
-            ("fp16", "mixed_half", "float32"),
+            ("fp16", "mixed_half", *SMALL_WEIGHTS, "float32"),
             {"ptq": FP16_ONLY, "qat": FP16_ONLY, "dynamic": FP16_ONLY, **NO_FP16},
         ),
         (
             "coreml-fp16",
             False,
-            ("fp16", "float32"),
+            ("fp16", *SMALL_WEIGHTS, "float32"),
             {"ptq": FP16_ONLY, "qat": FP16_ONLY, "dynamic": FP16_ONLY, "mixed_half": NO_DATA, **NO_FP16},
         ),
     ],
@@ -158,7 +159,7 @@ def test_a_recipe_prunes_to_the_widths_of_the_target_and_says_why_each_step_is_t
     assert recipe.steps[0].options == {"multiple": 8, "macs": 0.5} and recipe.precision == "int8"
     assert all(step.reason for step in recipe.steps) and "7-bit" in recipe.steps[-1].reason
     half = plan(facts(training=True), load_target("coreml-fp16"))
-    assert [r.name for r in half.recipes] == ["fp16", "mixed_half", *SMALLER_FP16, "float32"]
+    assert [r.name for r in half.recipes] == ["fp16", "mixed_half", *SMALL_WEIGHTS, *SMALLER_FP16, "float32"]
 
 
 def test_the_channels_of_a_keras_model_are_not_pruned() -> None:
@@ -370,3 +371,21 @@ def test_a_budget_that_is_none(given_budget: dict[str, Any], what: str) -> None:
     with pytest.raises(UserError) as caught:
         plan(facts(), load_target("x86-server"), given_budget)
     assert str(caught.value) == what + ALLOWED
+
+
+def test_small_weights_come_smallest_first_and_zeros_only_where_there_is_data_to_train_on() -> None:
+    made = plan(facts(training=True), load_target("coreml-small"))
+    sparse = "sparsify(0.5) > palettize(4) > fp16"
+    assert [r.name for r in made.recipes] == [
+        sparse,
+        "palettize(4) > fp16",
+        "palettize(bits=4, group=8) > fp16",
+        "weight_only(bits=4, block=32) > fp16",
+        "palettize(6) > fp16",
+        "weight_only(8) > fp16",
+        "fp16",
+        "mixed_half",
+        "float32",
+    ]
+    left = {s.technique: s.reason for s in plan(facts(), load_target("coreml-small")).skipped}
+    assert left[sparse] == "no training data in the task"

@@ -99,3 +99,11 @@ def test_layers_are_timed_on_a_file_that_is_integers_throughout() -> None:
             recipe=recipe("ptq"), decision=Decision(accepted=False, reasons=("no",)), candidate=candidate
         )
         assert is_all_integers(attempt) == right
+
+
+def test_fewer_bits_a_weight_are_tried_where_a_limit_of_size_was_missed_or_nothing_else_came_first() -> None:
+    small = recipe("weight_only")
+    reason = _pointless(small, [refused("fp16", "max_drop")])
+    assert reason == "fp16(mse) broke no limit of size: smaller weights mend nothing else"
+    assert _pointless(small, [refused("fp16", "max_size_bytes")]) == ""
+    assert _pointless(small, []) == _pointless(small, [refused("palettize", "max_drop")]) == ""
