@@ -11,6 +11,7 @@ import numpy as np
 import own_process
 import pytest
 
+from edgekit.verify.graphs.coreml import read
 from edgekit.verify.mil.facts import op_counts
 from edgekit.verify.mil.interpreter import Interpreter
 from edgekit.verify.mil.package import Package
@@ -55,6 +56,13 @@ def test_int8_stores_integers(folder: Path) -> None:
     kinds.update(op.type for op in package(folder, "int8").operations if op.type.startswith("constexpr"))
     assert kinds["quantize"] >= 3
     assert kinds["constexpr_affine_dequantize"] + kinds["constexpr_blockwise_shift_scale"] >= 3
+
+
+def test_layers_between_quantized_tensors_are_work_in_integers(folder: Path) -> None:
+    found = {each: read(str(package(folder, each).path)) for each in ("int8", "float16")}
+    dtypes = {each: {op.dtype for op in graph.operators if op.macs} for each, graph in found.items()}
+    assert dtypes == {"int8": {"int8"}, "float16": {"float16"}}
+    assert "int8" in found["int8"].weight_bytes and "int8" not in found["float16"].weight_bytes
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import msgspec
 import numpy as np
 
 from edgekit.records import Artifact, Lint
@@ -10,6 +11,8 @@ from edgekit.verify.lint import MIN_SHARE, build_lint
 from edgekit.verify.mil.interpreter import Interpreter
 from edgekit.verify.mil.package import Package
 from edgekit.verify.predict import Session
+
+CHIPS = "integers where the chip multiplies them (A17 Pro, M4 and later); others compute the same layers in float16"
 
 
 class _Interpreted:
@@ -33,4 +36,7 @@ def open_session(path: str, exact: bool = False) -> Session:
 
 def lint(artifact: Artifact, min_share: float = MIN_SHARE) -> Lint:
     """Judges the operations of the main function by the type they compute in; constants are left out."""
-    return build_lint(artifact, read(artifact.path), min_share=min_share)
+    found = build_lint(artifact, read(artifact.path), min_share=min_share)
+    if artifact.precision != "int8":
+        return found
+    return msgspec.structs.replace(found, notes=(*found.notes, CHIPS))

@@ -1,12 +1,18 @@
-"""What a Core ML program computes, read from its package: operations by the type of their result."""
+"""What a Core ML program computes, read from its package: operations by the type of their result.
+
+A layer that reads a dequantized tensor and a weight stored as int8 is one of integers: the program has no other way to say so, and
+chips that multiply int8 (A17 Pro, M4 and later) fuse the conversions into it. Others compute it in float16. Source: coremltools,
+"Quantization overview".
+"""
 
 from collections.abc import Callable
 from math import prod
 
-from edgekit.verify.mil.package import Literal, Operation, Package
+from edgekit.verify.mil.package import Operation, Package
 from edgekit.verify.work import ExecutedGraph, Operator, bytes_by_dtype, product
 
 Shape = tuple[int, ...]
+_INTEGER_WEIGHTS = ("constexpr_affine_dequantize", "constexpr_blockwise_shift_scale")
 _ITEM_BYTES = {"float32": 4, "int32": 4, "float16": 2, "int16": 2, "uint16": 2}
 
 
@@ -18,14 +24,39 @@ def read(path: str) -> ExecutedGraph:
     package = Package(path)
     shapes = {spec.name: spec.shape for spec in package.inputs}
     shapes |= {spec.name: spec.shape for op in package.operations for spec in op.outputs}
+    makers = {spec.name: op for op in package.operations for spec in op.outputs}
+    integers = {op.name: weight for op in package.operations if (weight := _integer_weight(op, makers))}
     operators = tuple(
-        Operator(op.type, op.outputs[0].dtype if op.outputs else "", _macs(op, shapes))
+        Operator(
+            op.type,
+            "int8" if op.name in integers else op.outputs[0].dtype if op.outputs else "",
+            _macs(op, shapes),
+        )
         for op in package.operations
         if op.type != "const"
     )
-    constants = ((s.dtype, s.shape) for op in package.operations if op.is_constant for s in op.outputs)
+    held = set(integers.values())
+    constants = (
+        ("int8" if s.name in held else s.dtype, s.shape)
+        for op in package.operations
+        if op.is_constant
+        for s in op.outputs
+    )
     sized = ((dtype, shape, prod(shape) * _ITEM_BYTES.get(dtype, 1)) for dtype, shape in constants)
     return ExecutedGraph(operators, bytes_by_dtype(sized))
+
+
+def _integer_weight(op: Operation, makers: dict[str, Operation]) -> str:
+    """Returns the weight of a layer of integers, by name; "" for any other operation."""
+    x, weight = (makers.get(_name(op, argument)) for argument in ("x", "weight"))
+    if x is None or weight is None or x.type != "dequantize" or weight.type not in _INTEGER_WEIGHTS:
+        return ""
+    return weight.name
+
+
+def _name(op: Operation, argument: str) -> str:
+    found = op.inputs.get(argument, ())
+    return found[0] if found and isinstance(found[0], str) else ""
 
 
 def _macs(op: Operation, shapes: dict[str, Shape]) -> int:
@@ -34,9 +65,7 @@ def _macs(op: Operation, shapes: dict[str, Shape]) -> int:
         return 0
 
     def of(name: str) -> Shape:
-        found = op.inputs.get(name, ())
-        first: str | Literal | None = found[0] if found else None
-        return shapes.get(first, ()) if isinstance(first, str) else ()
+        return shapes.get(_name(op, name), ())
 
     return counter(of, op.outputs[0].shape)
 
