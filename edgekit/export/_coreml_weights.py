@@ -102,8 +102,9 @@ def _stored(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
     for function in model._mil_program.functions.values():
         for operation in function.operations:
             value = operation.outputs[0].val if operation.op_type == "const" else None
-            large = isinstance(value, np.ndarray) and value.ndim > 1 and value.size > SMALLEST
-            if large and value.dtype.kind == "f":
+            if not isinstance(value, np.ndarray) or value.ndim < 2 or value.size <= SMALLEST:
+                continue
+            if value.dtype.kind == "f":
                 yield operation.name, torch.from_numpy(value.astype(np.float32))
 
 

@@ -146,15 +146,19 @@ def _pointless(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
     if mends == {"accuracy"}:
         return _other_integers(attempts)
     if "size" in mends:
-        return _small_enough(attempts)
+        return _small_enough(recipe, attempts)
     if "cost" in mends and attempts and not any(_broken(attempt) for attempt in attempts):
         return "no recipe before broke a limit of time, size or memory: a smaller network mends nothing else"
     return ""
 
 
-def _small_enough(attempts: Sequence[Attempt]) -> str:
-    """Returns why fewer bits a weight are pointless: the same without them was tried, and broke no limit of size; or ""."""
-    plain = [a for a in attempts if "size" not in {technique.of(step).mends for step in a.recipe.steps}]
+def _small_enough(recipe: Recipe, attempts: Sequence[Attempt]) -> str:
+    """Returns why fewer bits a weight are pointless, or "".
+
+    They are where the same precision without them was tried and broke no limit of size.
+    """
+    same = [a for a in attempts if a.recipe.precision == recipe.precision]
+    plain = [a for a in same if "size" not in {technique.of(step).mends for step in a.recipe.steps}]
     if not plain or any(_broken(attempt, SIZE) for attempt in plain):
         return ""
     return f"{plain[0].recipe.name} broke no limit of size: smaller weights mend nothing else"

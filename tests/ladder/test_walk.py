@@ -107,3 +107,5 @@ def test_fewer_bits_a_weight_are_tried_where_a_limit_of_size_was_missed_or_nothi
     assert reason == "fp16(mse) broke no limit of size: smaller weights mend nothing else"
     assert _pointless(small, [refused("fp16", "max_size_bytes")]) == ""
     assert _pointless(small, []) == _pointless(small, [refused("palettize", "max_drop")]) == ""
+    half = msgspec.structs.replace(small, precision="float16")
+    assert _pointless(half, [refused("ptq", "max_drop")]) == "", "it follows integers, which lost accuracy"
