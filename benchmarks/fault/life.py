@@ -29,6 +29,8 @@ DIES_AT = str(Path(dies_at.__file__))
 Process = subprocess.Popen[bytes] | forked.Forked
 PATIENCE_S = 20.0  # after which an export that was told to stop counts as hanging, and a process as left
 PUBLISHED = "putting the result into its place"
+# it is hit soon after so many stages began, or ended; the first is the trace, which is always run
+MOMENTS = ((SPEC, 0), (SPEC, 1), (SPEC, 2), (SPEC, 3), (RESULT, 1), (RESULT, 2), (RESULT, 2), (RESULT, 3))
 HOW = {
     "SIGKILL": [signal.SIGKILL],
     "SIGKILL of the group": [signal.SIGKILL],
@@ -76,16 +78,12 @@ class Life:
     def kill(self) -> Kill | None:
         """Starts it and kills it; None where it came to its end before."""
         chance, how = self._chance, self._chance.choice([*HOW])
-        stages = chance.choice((0, 0, 1, 1, 2, 2, 3))
-        more_s = (
-            chance.uniform(0, 10 if chance.random() < 0.1 else 1.5)
-            if stages
-            else chance.uniform(0, 5 if self._fresh else 2)
-        )
+        name, stages = chance.choice(MOMENTS)
+        more_s = chance.uniform(0, 5 if self._fresh and not stages else 2)
         step = chance.choice((1, 2, 2, chance.randint(3, 40))) if self._steps_left else 10**9
         started = time.time()
         process = self._start(step)
-        self._wait(process, lambda: self._begun(started) >= stages, more_s)
+        self._wait(process, lambda: self._since(started, name) >= stages, more_s)
         during = self._during(process.poll())
         if process.poll() == 0:
             return None
@@ -135,9 +133,9 @@ class Life:
     def _work(self) -> Path:
         return work_place(self._out)
 
-    def _begun(self, since_unix_s: float) -> int:
-        """How many stages began since then."""
-        return sum(1 for spec in self._work().glob(f"*/*/{SPEC}") if _modified(spec) >= since_unix_s)
+    def _since(self, unix_s: float, name: str) -> int:
+        """How many stages began or ended since then."""
+        return sum(1 for file in self._work().glob(f"*/*/{name}") if _modified(file) >= unix_s)
 
     def _during(self, code: int | None) -> str:
         if code is not None:
