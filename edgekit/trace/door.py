@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 import torch
 
-from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, TaskError
-from edgekit.quant.first_states import Guard
 from edgekit.records import Interface, Tree
 from edgekit.task import Task
 from edgekit.trace.flat import call_of
+from edgekit.trace.forward import called
 from edgekit.trace.leaves import PICK, Leaves, example_tensor
-from edgekit.trace.sources import keras, state
+from edgekit.trace.sample_axes import input_axes, output_axes
+from edgekit.trace.sources import state
 
 # ------------------------------------------------------------------------------------------------ inputs
 
@@ -50,41 +50,6 @@ def bind(forward: Callable[..., Any], given: Any) -> tuple[dict[str, Any], str, 
     return found, variadic, by_name
 
 
-def _input_axes(task: Task, found: Leaves) -> tuple[int | None, ...]:
-    """Finds the axis of the samples of each input, by the task's word or by rule.
-
-    A number without axes has none. [1, ...] has its samples first. Beside such an input, [L, 1, ...] is the state of a recurrent
-    layer, and anything else is the same for all samples.
-    """
-    several = any(t.dim() > 0 and t.shape[0] == 1 for t in found.leaves)
-    return tuple(
-        _said(task, name, tensor) if name in task.batch_axes else _axis(tensor, several, place)
-        for name, tensor, place in zip(found.names, found.leaves, found.places, strict=True)
-    )
-
-
-def _axis(tensor: torch.Tensor, several: bool, place: str) -> int | None:
-    if tensor.dim() == 0:
-        return None
-    if tensor.shape[0] == 1:
-        return 0
-    if not several:
-        raise TaskError(
-            f"{place} has shape {list(tensor.shape)}; the first dimension is the batch and must be 1. Of an input without samples say "
-            "so in the task: batch_axes={'its name': None}"
-        )
-    return 1 if tensor.dim() >= 3 and tensor.shape[1] == 1 else None
-
-
-def _said(task: Task, name: str, tensor: torch.Tensor) -> int | None:
-    axis = task.batch_axes[name]
-    if axis is not None and not (0 <= axis < tensor.dim() and tensor.shape[axis] == 1):
-        raise TaskError(
-            f"batch_axes says that axis {axis} of {name} holds the samples, and its shape is {list(tensor.shape)}; that axis must be 1"
-        )
-    return axis
-
-
 # ------------------------------------------------------------------------------------------------ looking
 
 
@@ -113,7 +78,7 @@ def look(task: Task, model: torch.nn.Module) -> tuple[Interface | None, tuple[to
     interface = Interface(
         inputs=tuple(taken.names),
         outputs=(),
-        input_axes=_input_axes(task, taken),
+        input_axes=input_axes(task, taken),
         output_axes=(),
         arguments=Tree(kind="dict", keys=tuple(arguments), items=tuple(items)),
         result=Tree(kind="none"),
@@ -129,7 +94,7 @@ def _with_results(
     task: Task, interface: Interface, model: torch.nn.Module, examples: Sequence[torch.Tensor]
 ) -> Interface:
     found = Leaves("result")
-    tree = found.walk(_called(model, interface, examples), "output", "")
+    tree = found.walk(_answered(model, interface, examples), "output", "")
     if not found.leaves:
         raise TaskError(
             f"the model's forward returned no tensor; an artifact has at least one output. {PICK}"
@@ -147,7 +112,7 @@ def _with_results(
     )
     of_two = partial(_answers_of_two, model, interface, examples)
     first = all(axis == 0 for axis in interface.input_axes)
-    axes = _output_axes(task, names, found.leaves, of_two, first)
+    axes = output_axes(task, names, found.leaves, of_two, first)
     places = dict(zip(interface.inputs, interface.input_axes, strict=True))
     axes = tuple(
         places[task.state[n]] if n in task.state else axis for n, axis in zip(names, axes, strict=True)
@@ -181,19 +146,11 @@ def _check_state(
         raise TaskError(f"state gives several outputs to one input: {dict(state)}")
 
 
-def _called(model: torch.nn.Module, interface: Interface, leaves: Sequence[torch.Tensor]) -> Any:
+def _answered(model: torch.nn.Module, interface: Interface, leaves: Sequence[torch.Tensor]) -> Any:
     """Calls forward as the user does, and says what it was called with where that fails."""
-    shapes = ", ".join(f"{list(e.shape)} {str(e.dtype).removeprefix('torch.')}" for e in leaves)
     args, kwargs = call_of(interface, [leaf.clone() for leaf in leaves])
-    try:
-        with torch.no_grad(), state.same_chance(), keras.layers_named(model), Guard():
-            return model(*args, **kwargs)
-    except (ConversionError, TaskError):
-        raise
-    except Exception as error:
-        raise TaskError(
-            f"the model's forward, called with example_inputs ({shapes}), raised {describe(error)}"
-        ) from error
+    with called(model, leaves), state.same_chance():
+        return model(*args, **kwargs)
 
 
 def _answers_of_two(
@@ -206,43 +163,10 @@ def _answers_of_two(
     ]
     found = Leaves("result")
     try:
-        found.walk(_called(model, interface, twice), "output", "")
+        found.walk(_answered(model, interface, twice), "output", "")
     except (TaskError, ConversionError):
         return []
     return found.leaves
-
-
-def _output_axes(
-    task: Task,
-    names: Sequence[str],
-    leaves: Sequence[torch.Tensor],
-    of_two: Callable[[], list[torch.Tensor]],
-    samples_first: bool,
-) -> tuple[int | None, ...]:
-    """Finds the axis of the samples of each output: by the task's word, [1, ...], or by what grows with a second sample."""
-    plain = samples_first and all(t.dim() and t.shape[0] == 1 for t in leaves)
-    two = [] if plain else of_two()
-    fits = len(two) == len(leaves)
-    axes: list[int | None] = []
-    for number, (name, tensor) in enumerate(zip(names, leaves, strict=True)):
-        if name in task.batch_axes:
-            axes.append(_said(task, name, tensor))
-            continue
-        grown = _grown(tensor, two[number]) if fits else None
-        if grown is None and tensor.dim() and tensor.shape[0] == 1:
-            grown = 0
-        axes.append(grown if fits or grown is not None else _by_rule(tensor))
-    return tuple(axes)
-
-
-def _grown(one: torch.Tensor, two: torch.Tensor) -> int | None:
-    if one.dim() != two.dim():
-        return None
-    return next((i for i in range(one.dim()) if two.shape[i] == 2 * one.shape[i] != 0), None)
-
-
-def _by_rule(tensor: torch.Tensor) -> int | None:
-    return 1 if tensor.dim() >= 3 and tensor.shape[1] == 1 else None
 
 
 def _is_plain(interface: Interface) -> bool:

@@ -6,8 +6,8 @@ from pathlib import Path
 from edgekit.engine.specs import Inspected, TraceSpec
 from edgekit.records import FreeAxis
 from edgekit.trace.metric import seed_everything
+from edgekit.trace.opening import facts_of, opened
 from edgekit.trace.sources.subject import Subject
-from edgekit.trace.stage import facts_of, opened
 
 
 def inspect(spec: TraceSpec) -> Inspected:

@@ -11,12 +11,12 @@ from torch.fx import GraphModule
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, EdgekitError, TaskError
 from edgekit.quant import prepare, prepare_keras, proven
-from edgekit.quant.first_states import Guard
 from edgekit.quant.free_arguments import mark
 from edgekit.records import FreeAxes
 from edgekit.task import MODEL_NAMES, Checkpoint, Task
 from edgekit.trace import untraced
 from edgekit.trace.flat import FlatTask, flattened
+from edgekit.trace.forward import called, shapes_of
 from edgekit.trace.leaves import example_tensor
 from edgekit.trace.sources import keras, model_names, state, torch_file
 
@@ -106,19 +106,13 @@ def checked(
 
 
 def _forward(model: torch.nn.Module, examples: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
-    shapes = ", ".join(f"{list(e.shape)} {str(e.dtype).removeprefix('torch.')}" for e in examples)
-    try:
-        with torch.no_grad(), keras.layers_named(model), Guard():
-            outputs = model(*examples)
-    except (ConversionError, TaskError):
-        raise
-    except Exception as error:
-        raise TaskError(
-            f"the model's forward, called with example_inputs ({shapes}), raised {describe(error)}"
-        ) from error
+    with called(model, examples):
+        outputs = model(*examples)
     found = [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
     if not all(torch.isfinite(t).all() for t in found if t.is_floating_point()):
-        raise TaskError(f"the model's forward returned NaN or infinity for example_inputs ({shapes})")
+        raise TaskError(
+            f"the model's forward returned NaN or infinity for example_inputs ({shapes_of(examples)})"
+        )
     return found
 
 

@@ -10,7 +10,8 @@ from torch import nn
 
 from edgekit.errors import ConversionError, TaskError
 from edgekit.task import Task
-from edgekit.trace.stage import _call, opened
+from edgekit.trace.opening import opened
+from edgekit.trace.stage import _call
 
 X, H = torch.zeros(6, 1, 4), torch.zeros(1, 1, 8)
 
