@@ -20,8 +20,6 @@ from edgekit.trace.leaves import PICK, Leaves, example_tensor
 from edgekit.trace.sample_axes import input_axes, output_axes
 from edgekit.trace.sources import state
 
-# ------------------------------------------------------------------------------------------------ inputs
-
 
 def bind(forward: Callable[..., Any], given: Any) -> tuple[dict[str, Any], str, bool]:
     """Gives the example inputs the names of forward's parameters.
@@ -48,9 +46,6 @@ def bind(forward: Callable[..., Any], given: Any) -> tuple[dict[str, Any], str, 
         elif parameter.kind is inspect.Parameter.VAR_POSITIONAL and name in found:
             variadic = name
     return found, variadic, by_name
-
-
-# ------------------------------------------------------------------------------------------------ looking
 
 
 def look(task: Task, model: torch.nn.Module) -> tuple[Interface | None, tuple[torch.Tensor, ...]]:
