@@ -28,12 +28,13 @@ from edgekit.engine.task_source import TaskSource, pickle_task
 from edgekit.engine.user_cache import private_folder
 from edgekit.engine.workspace import invalidate_if_changed, work_folder
 from edgekit.errors import ConversionError, UserError
-from edgekit.ladder import feasibility
+from edgekit.ladder import feasibility, measuring
 from edgekit.ladder.context import RunRequest
 from edgekit.ladder.planner import budget_for, plan
 from edgekit.ladder.profiles import choose_isa, load_targets
 from edgekit.ladder.recipe_parser import parse, with_recipes
 from edgekit.ladder.walk import walk
+from edgekit.measure import lab
 from edgekit.package import folder as folders
 from edgekit.package.anonymous import Anonymous
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, TargetReport, TaskFacts
@@ -57,6 +58,8 @@ def deploy(
     stage_timeout_s: float | None = None,
     keep_work: bool = False,
     cache: bool = True,
+    devices: Iterable[str] = (),
+    records: str | Path | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Report:
     """Exports `task` for every target and writes the folder `out`, whole or not at all.
@@ -79,6 +82,8 @@ def deploy(
             own limit of hours; 0 is none.
         keep_work: Keeps the folder of the stages, `.<out>.edgekit-work`, for `python -m edgekit.engine.replay`.
         cache: Whether finished stages are kept in the user's cache, and taken from there; time is always measured.
+        devices: Where files are timed, "ssh:user@host" or "adb:SERIAL", for the targets that admit such a machine.
+        records: A folder of records that were measured elsewhere, in place of devices.
         on_event: Is told of stages that begin and end.
 
     Returns:
@@ -95,11 +100,15 @@ def deploy(
     for target in profiles:
         feasibility.check(budget_for(target, budget), target)  # refused before any work
     requirements.check(profiles)
+    named = measuring.named(devices, profiles)
+    if records is not None:
+        lab.check(Path(records))
     check_output(Path(out))
     if not isinstance(task, Task):
         check_reference(task, settings or {})
     check_recipes(asked)
     log = EventLog(on_event)
+    known = measuring.ask(named, profiles, log.note)
     with (
         warm.servers() as servers,
         work_folder(Path(out), resume, log.note, keep_work) as work,
@@ -109,7 +118,9 @@ def deploy(
             servers.warm_up(TORCH)
         stages = Stages(work, jobs or jobs_at_once(), log, stage_timeout_s)
         request, time = _trace(task, settings or {}, stages, work, seed)
-        request = msgspec.structs.replace(request, explore=explore)
+        request = msgspec.structs.replace(
+            request, explore=explore, devices=known, records=str(records) if records is not None else ""
+        )
         parts = _fingerprint(request)
         invalidate_if_changed(work, parts, log.note)
         times = _use_cache(stages, parts, log) if cache else StageTimes()

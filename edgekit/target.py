@@ -100,6 +100,7 @@ class Target(Record):
         precision_share: The part of the multiply-accumulates that must run in a precision for the file to be called by it.
         full_integer: Whether an int8 file with any operator that computes in float is refused.
         on_request: Whether "all" leaves this target out.
+        devices: Where files for this target are timed, as --device writes them; for profiles of a user's own.
         other_runtimes: More runtimes that read the format: an accepted file is proven and timed in those that are
             installed, and the fastest is named. Whether a file is accepted is decided in `runtime` alone.
         free_batch: Whether the number of samples is chosen with every call, where the task does not say otherwise.
@@ -119,6 +120,7 @@ class Target(Record):
     on_request: bool = False
     free_batch: bool = False
     other_runtimes: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     budget: Budget = Budget()
     deployment: Deployment = Deployment()
 

@@ -148,7 +148,7 @@ def test_a_users_own_profile_works_by_path(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------------------------------------- what can be wrong
 
-TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multiple, precision_share, full_integer, on_request, free_batch, other_runtimes, budget, deployment"
+TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multiple, precision_share, full_integer, on_request, free_batch, other_runtimes, devices, budget, deployment"
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,7 @@ def compare_on(
         DeviceError: The device failed.
     """
     spec = {**subjects.pair(a, b), "kind": "compare", **settings}
-    with Scratch() as folder, closing(open_device(device, python)) as opened:
-        return run.run(opened, spec, zipapp.build(folder), timeout_s)
+    return run.run_on(device, spec, python, timeout_s)
 
 
 def _on_one(

@@ -1,6 +1,7 @@
 """Options that several verbs share, and how their texts are read."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +20,8 @@ RUN = (
     "stage_timeout_s",
     "keep_work",
     "cache",
+    "devices",
+    "records",
 )  # the options of `run_options` that deploy takes under the same names
 
 
@@ -130,6 +133,19 @@ def run_options(command: F) -> F:
             "--cache/--no-cache",
             default=True,
             help="Take finished stages from the user's cache and keep them there; see edgekit cache.",
+        ),
+        click.option(
+            "--device",
+            "devices",
+            multiple=True,
+            metavar="DEVICE",
+            help="Time there what the device serves: ssh:user@host[:port] or adb:SERIAL. Several.",
+        ),
+        click.option(
+            "--records",
+            type=click.Path(path_type=Path),
+            metavar="DIR",
+            help="Records of edgekit compare --json, measured elsewhere, in place of a device.",
         ),
         click.option("--timings", is_flag=True, help="Print on stderr where the time went."),
         click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),

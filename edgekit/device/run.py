@@ -6,7 +6,7 @@ and a copy that differs is refused. The folder of a run is removed however it en
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from edgekit_runner import record as records
 from edgekit_runner.errors import UserError as RunnerUserError
 from edgekit_runner.spec import SCHEMA_VERSION
 
-from edgekit.device import Completed, Device
+from edgekit.device import Completed, Device, open_device, zipapp
 from edgekit.device.record_check import fault_of
 from edgekit.device.remote import disk_full, last_line
+from edgekit.device.scratch import Scratch
 from edgekit.errors import DeviceError, EdgekitError, MissingRuntime, UserError
 
 TIMEOUT_S = 1800.0
@@ -47,7 +48,7 @@ def run(
     """
     digests = {key: _digest(Path(spec[key])) for key in _FILES if spec.get(key)}
     others = [(name, _digest(Path(name))) for name in spec.get("others", ())]
-    program = _stage(device, runner, runner.name)
+    program = stage(device, runner, runner.name)
     there = {key: _place(device, Path(spec[key]), digest) for key, digest in digests.items()}
     beside = [_place(device, Path(name), digest) for name, digest in others]
     more = {"others": beside} if beside else {}
@@ -74,6 +75,18 @@ def run(
     return record
 
 
+def run_on(
+    name: str, spec: Mapping[str, Any], python: str | None = None, timeout_s: float = TIMEOUT_S
+) -> dict[str, Any]:
+    """Opens a device, measures there as `run` does, and closes it.
+
+    Raises:
+        EdgekitError: What `open_device` and `run` raise.
+    """
+    with Scratch() as folder, closing(open_device(name, python)) as device:
+        return run(device, spec, zipapp.build(folder), timeout_s)
+
+
 def _check_turns(device: Device, record: dict[str, Any], given: Sequence[tuple[object, str, str]]) -> None:
     """For a record of kind turns: checks that each figure belongs to the right file, and gives it this machine's path."""
     for turn, (name, digest, place) in zip(record.get("turns") or (), given, strict=False):
@@ -97,13 +110,13 @@ def _place(device: Device, local: Path, digest: str) -> str:
         return str(local.absolute())
     name = digest + local.suffix
     if local.is_file():
-        return _stage(device, local, name)
+        return stage(device, local, name)
     for file in sorted(path for path in local.rglob("*") if path.is_file()):
-        _stage(device, file, f"{name}/{file.relative_to(local).as_posix()}")
+        stage(device, file, f"{name}/{file.relative_to(local).as_posix()}")
     return f"{device.root}/{name}"
 
 
-def _stage(device: Device, local: Path, name: str) -> str:
+def stage(device: Device, local: Path, name: str) -> str:
     """Sends a file unless the device has it already."""
     remote = f"{device.root}/{name}"
     if not device.exists(remote, local.stat().st_size):

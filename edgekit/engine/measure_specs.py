@@ -77,6 +77,7 @@ class MeasureSpec(Record):
         machine: The facts of the host, so that a kept figure is one of this machine.
         runtime: What runs the artifact, "" for the target's own runtime, in which float runs.
         runtime_version: As of ProveSpec.
+        device: Where it is timed, as `edgekit bench` writes a device; "" for this machine.
     """
 
     artifact: Artifact
@@ -89,3 +90,4 @@ class MeasureSpec(Record):
     work: str
     runtime: str = ""
     runtime_version: str = ""
+    device: str = ""

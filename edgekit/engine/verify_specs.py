@@ -16,6 +16,7 @@ class ProveSpec(Record):
         precision_share: The share of the profile.
         full_integer: Whether a file with any float operator breaks its promise.
         promised_db: What the candidate promises.
+        device_golden: Where a golden pair of several samples is written, for a device to prove the file by; "" for none.
         runtime_version: Of a runtime that the run's fingerprint does not hold.
     """
 
@@ -33,6 +34,7 @@ class ProveSpec(Record):
     full_integer: bool = False
     promised_db: tuple[float | None, ...] = ()
     runtime_version: str = ""
+    device_golden: str = ""
 
 
 class RecheckSpec(Record):

@@ -16,15 +16,17 @@ from edgekit.errors import (
     BudgetError,
     ChildCrash,
     ConversionError,
+    DeviceError,
     NotApplicable,
     TrainingError,
     VerificationError,
 )
-from edgekit.ladder import gate, runtime_choice
+from edgekit.ladder import gate, measuring, runtime_choice
 from edgekit.ladder.build import ArtifactBuilder
 from edgekit.ladder.comparable import by_content, has_no_reference, is_all_integers
 from edgekit.ladder.context import RecipeContext
-from edgekit.measure import comparison
+from edgekit.ladder.measuring import DEVICE_GOLDEN
+from edgekit.measure import comparison, lab
 from edgekit.records import (
     Artifact,
     Attempt,
@@ -70,6 +72,7 @@ class AttemptRunner:
         self._artifact: Artifact | None = None
         self._verdict: Verdict | None = None
         self._wrong = False
+        self._device = measuring.device_for(context.target, context.request.devices) if context.target else ""
         self._measurement: Measurement | None = None
         self.baseline: Artifact | None = None
         self.is_untranslatable = False
@@ -190,6 +193,7 @@ class AttemptRunner:
                 precision_share=self._target.precision_share,
                 full_integer=self._target.full_integer,
                 promised_db=self._candidate.promised_db if self._candidate else (),
+                device_golden=str(folder / DEVICE_GOLDEN) if self._device else "",
             )
 
         content = msgspec.structs.replace(spec(UNNAMED), artifact=by_content(artifact))
@@ -208,7 +212,10 @@ class AttemptRunner:
     def _measure(
         self, artifact: Artifact, baseline: Artifact, golden: str, runtime: str, version: str
     ) -> Measurement:
-        if self._exact(artifact):
+        record = lab.find(self._request.records, artifact, baseline) if not version else None
+        if record is not None:
+            return comparison.of_record(record, artifact, self._target, self._context.plan.isa, "a record")
+        if self._exact(artifact) and not self._device:
             return comparison.unmeasured(
                 f"not measured on the target: the int8 kernels of this {self._request.host_isa} machine saturate"
             )
@@ -217,7 +224,7 @@ class AttemptRunner:
             return MeasureSpec(
                 artifact=artifact,
                 baseline=baseline,
-                golden=golden,
+                golden=str(Path(golden).with_name(DEVICE_GOLDEN)) if self._device else golden,
                 traced=self._request.traced,
                 target=self._target,
                 isa=self._context.plan.isa,
@@ -225,9 +232,15 @@ class AttemptRunner:
                 work=str(folder),
                 runtime=runtime,
                 runtime_version=version,
+                device=self._device,
             )
 
         content = msgspec.structs.replace(
             spec(UNNAMED), artifact=by_content(artifact), baseline=by_content(baseline)
         )
-        return self._context.run_once(MEASURE, spec, content)
+        try:
+            found = self._context.run_once(MEASURE, spec, content)
+        except DeviceError as error:
+            self._context.note(str(error))
+            return comparison.unmeasured(f"not measured: {error}")
+        return measuring.with_silent(found, self._request.devices)

@@ -7,7 +7,7 @@ from typing import TypeVar
 from edgekit.engine.catalogue import Stage
 from edgekit.engine.stages import Stages, key
 from edgekit.engine.task_source import TaskSource
-from edgekit.records import Plan, Recipe, Record, StageTime, Traced
+from edgekit.records import DeviceFacts, Plan, Recipe, Record, StageTime, Traced
 from edgekit.target import Target
 
 S = TypeVar("S", bound=Record)
@@ -23,6 +23,8 @@ class RunRequest(Record):
         host_isa: The instruction-set level of this machine.
         seed: The seed of everything random.
         explore: Whether every recipe is tried.
+        devices: Those that the user named.
+        records: A folder of records that were measured elsewhere, "" for none.
     """
 
     source: TaskSource
@@ -30,6 +32,8 @@ class RunRequest(Record):
     host_isa: str
     seed: int
     explore: bool = False
+    devices: tuple[DeviceFacts, ...] = ()
+    records: str = ""
 
 
 class RecipeContext:

@@ -4,13 +4,15 @@ The runner decides how to measure; this file decides what a figure means for the
 """
 
 import platform
+from typing import Any
 
 from edgekit_runner import api
 from edgekit_runner.host.environment import local_isa
 from edgekit_runner.host.isa import int8_saturates
 from edgekit_runner.record import AnyRecord
 
-from edgekit.errors import VerificationError
+from edgekit.device.run import run_on
+from edgekit.errors import MissingRuntime, VerificationError
 from edgekit.formats import RUNTIMES
 from edgekit.golden import Golden
 from edgekit.records import Artifact, Measurement
@@ -34,8 +36,9 @@ def compare(
     target: Target,
     isa: str,
     runtime: str,
+    device: str = "",
 ) -> Measurement:
-    """Measures CPU time and peak memory of `artifact` against `baseline`, on one thread of this machine.
+    """Measures CPU time and peak memory of `artifact` against `baseline`, on one thread of this machine or of a device.
 
     Args:
         artifact: The file to judge.
@@ -45,17 +48,20 @@ def compare(
         target: What the figures are for.
         isa: The level of the machine that will serve the file.
         runtime: What runs the artifact.
+        device: As `edgekit bench` writes it; "" for this machine.
 
     Returns:
         The figures; without figures but with the reason, where the format has no runtime on this machine.
 
     Raises:
         VerificationError: The runner refuses one of the two: a wrong golden output, NaN, a crash.
+        DeviceError: The device failed.
     """
     row = RUNTIMES[runtime]
-    if row.systems and platform.system() not in row.systems:
+    if not device and row.systems and platform.system() not in row.systems:
         return unmeasured(f"not measured on the target: {row.elsewhere}")
-    record = api.compare(
+    record = _ask(
+        device,
         {
             "artifact": artifact.path,
             "format": artifact.format,
@@ -69,13 +75,14 @@ def compare(
             "baseline_golden_atol": reference.atol,
             "rounds_count": ROUNDS,
             "processes_min_count": PROCESSES,
-        }
+        },
     )
     if record["error_kind"] == "missing_runtime":
         return unmeasured(f"not measured: {record['reason']}")
     if record["status"] != "ok":
-        raise VerificationError(f"the runner does not time it: {record['reason']}")
-    return _measurement(record, artifact, target, isa)
+        where = f" on {device}" if device else ""
+        raise VerificationError(f"the runner does not time it{where}: {record['reason']}")
+    return of_record(record, artifact, target, isa, device.partition(":")[0])
 
 
 def unmeasured(reason: str) -> Measurement:
@@ -95,11 +102,29 @@ def unmeasured(reason: str) -> Measurement:
     )
 
 
-def _measurement(record: AnyRecord, artifact: Artifact, target: Target, isa: str) -> Measurement:
+def _ask(device: str, spec: dict[str, Any]) -> AnyRecord:
+    if not device:
+        return api.compare(spec)
+    try:
+        return run_on(device, {**spec, "kind": "compare"})
+    except MissingRuntime as error:
+        return {"error_kind": "missing_runtime", "reason": str(error)}
+
+
+def of_record(record: AnyRecord, artifact: Artifact, target: Target, isa: str, way: str = "") -> Measurement:
+    """What a record of both files means for a target.
+
+    Args:
+        record: The runner's record of a comparison that came to its end.
+        artifact: The file to judge.
+        target: What the figures are for.
+        isa: The level of the machine that will serve the file.
+        way: How it was reached: "ssh", "adb", "a record"; "" for this machine.
+    """
     figures, host = record["comparison"], record["environment"]
     arch, level = str(host["machine"]), str(host["isa"])
     decides = target.admits(arch, level) and host["emulated"] == "no"
-    here = f"{arch} {level}"
+    here = f"{arch} {level}" + (f" ({way})" if way else "")
     doubts = list(record["doubts"])
     stronger = decides and artifact.precision == "int8" and int8_saturates(isa) and not int8_saturates(level)
     if decides and level != isa:

@@ -12,8 +12,10 @@ from edgekit.records import Measurement
 
 
 def measure(spec: MeasureSpec) -> Measurement:
-    """Measures with the runner. Raises VerificationError if it refuses one of the two files."""
+    """Measures with the runner. Raises VerificationError if it refuses one of the two files, DeviceError if a device fails."""
     golden = Golden(path=spec.golden, atol=golden_atol(Path(spec.golden), spec.artifact.precision))
     reference = of_float(spec.traced, spec.baseline, Path(spec.work) / "float.npz")
     runtime = spec.runtime or spec.target.runtime
-    return comparison.compare(spec.artifact, golden, spec.baseline, reference, spec.target, spec.isa, runtime)
+    return comparison.compare(
+        spec.artifact, golden, spec.baseline, reference, spec.target, spec.isa, runtime, spec.device
+    )

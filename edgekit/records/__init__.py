@@ -19,6 +19,7 @@ from edgekit.records.artifacts import (
     WidthTable,
 )
 from edgekit.records.blame import Blame, ChannelDegradation, LayerDegradation
+from edgekit.records.device_facts import DeviceFacts
 from edgekit.records.flips import Flip, Flips
 from edgekit.records.inputs import (
     Budget,
@@ -63,6 +64,7 @@ __all__ = [
     "Candidate",
     "ChannelDegradation",
     "Decision",
+    "DeviceFacts",
     "Figure",
     "Flip",
     "Flips",

@@ -23,6 +23,7 @@ from edgekit.verify.lint import demand_integers
 from edgekit.verify.parity import ComparingPredictor, Comparison
 from edgekit.verify.predict import Predictor
 
+DEVICE_SAMPLES = 8  # what a device must answer as this machine did, before it is timed
 FORCED_SAMPLES = 1000  # compared on the float model's inputs, where the metric feeds answers back
 FLOAT_SNR_DB = 50.0  # a float32 file below this does not compute the same function
 
@@ -42,7 +43,9 @@ def prove(spec: ProveSpec) -> Verdict:
     session = backend.open_session(spec.artifact.path, exact=spec.exact)
     predictor = Predictor(session, spec.artifact, spec.traced.inputs)
     inputs, answers = _kept(spec.traced)
-    _write_golden(spec, predictor, [a[:1] for a in inputs], [a[:1] for a in answers])
+    _write_golden(spec, predictor, inputs, answers, 1, spec.golden)
+    if spec.device_golden:
+        _write_golden(spec, predictor, inputs, answers, DEVICE_SAMPLES, spec.device_golden)
     predictions = np.load(spec.traced.predictions, allow_pickle=False)
     comparing = ComparingPredictor(predictor, predictions, spec.traced.measures)
     metric = score(task, comparing)
@@ -84,9 +87,17 @@ def _kept(traced: Traced) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 
 def _write_golden(
-    spec: ProveSpec, predictor: Predictor, sample: list[np.ndarray], answer: list[np.ndarray]
+    spec: ProveSpec,
+    predictor: Predictor,
+    inputs: list[np.ndarray],
+    answers: list[np.ndarray],
+    count: int,
+    path: str,
 ) -> None:
-    """Writes the first sample of the metric, the artifact's answer to it on this machine, and the float model's."""
+    """Writes the first samples of the metric, the artifact's answers to them on this machine, and the float model's."""
+    if any(each.batch_axis != 0 for each in (*spec.traced.inputs, *spec.traced.outputs)):
+        count = 1
+    sample, answer = [a[:count] for a in inputs], [a[:count] for a in answers]
     outputs = predictor.run(sample)
     if not all(np.isfinite(o).all() for o in outputs):
         raise VerificationError(
@@ -98,7 +109,7 @@ def _write_golden(
             (sample, spec.traced.inputs), (outputs, spec.traced.outputs), (answer, spec.traced.outputs)
         )
     )  # fmt: skip
-    write_golden(Path(spec.golden), inputs, outputs, spec.artifact.layout, answer)
+    write_golden(Path(path), inputs, outputs, spec.artifact.layout, answer)
 
 
 def _parity(comparing: ComparingPredictor, spec: ProveSpec) -> Parity:
