@@ -40,7 +40,7 @@ class Pair:
         self.files: list[Artifact] = []
         for name, repeat in (("a", 1), ("b", 3)):
             path = folder / f"{name}.onnx"
-            weight = write_onnx(path, repeat=repeat)
+            weight = write_onnx(path, repeat=repeat, batch="n")
             y = x
             for _ in range(repeat):
                 y = np.maximum(y @ weight, 0)
