@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from edgekit.device import check_form
-from edgekit.device.facts import ask as ask_one
+from edgekit.device.inquiry import ask as ask_one
 from edgekit.errors import UserError
 from edgekit.records import DeviceFacts, Measurement
 from edgekit.target import Target

@@ -14,7 +14,7 @@ from edgekit_runner.artifact import sha256
 from edgekit_runner.host.environment import local_isa
 from runner_models import write_onnx
 
-from edgekit.device.facts import ask
+from edgekit.device.inquiry import ask
 from edgekit.device.run import run_on
 from edgekit.errors import DeviceError, UserError, VerificationError
 from edgekit.golden import Golden
