@@ -1,11 +1,14 @@
 """Where the output goes may be anything: an old code page, a full disk, a reader that leaves, a folder that is gone."""
 
+import errno
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from edgekit.__main__ import main as command
 
 
 def edgekit(*arguments: str, **how: object) -> "subprocess.CompletedProcess[bytes]":
@@ -49,3 +52,24 @@ def test_a_current_folder_that_is_gone(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stderr == "edgekit: the current folder was removed; change into one that exists (cd)\n"
     assert done.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (MemoryError(), 1, "edgekit: there is too little memory here (MemoryError)\n"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "edgekit: there is too little memory here ([Errno 12] Cannot allocate memory)\n"),
+        (ImportError("long\nadvice\nx.so: failed to map segment from shared object"), 1, "edgekit: there is too little memory here (x.so: failed to map segment from shared object)\n"),
+        (KeyboardInterrupt(), 130, "edgekit: stopped\n"),
+    ],
+)  # fmt: skip
+def test_what_ends_it_while_it_is_loaded_is_one_sentence(
+    error: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("edgekit.cli.main.main", fail)
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert (ended.value.code, capsys.readouterr().err) == (code, said)
