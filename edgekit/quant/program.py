@@ -41,7 +41,7 @@ def load(path: str | Path) -> ExportedProgram:
         )
     try:
         program_file.check(Path(path))
-        with program_file.tensors_only():
+        with program_file.tensors_only(), program_file.quick():
             return torch.export.load(str(path))
     except Exception as error:  # torch raises anything here: zip, JSON, version and operator errors
         reason = str(error).strip().split("\n")[0]
@@ -50,7 +50,7 @@ def load(path: str | Path) -> ExportedProgram:
 
 def save(program: ExportedProgram, path: str | Path) -> None:
     """Writes the program so that a reader sees either the whole file or none."""
-    with _partial(Path(path)) as partial:
+    with _partial(Path(path)) as partial, program_file.quick():
         torch.export.save(program, partial)
 
 

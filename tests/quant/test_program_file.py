@@ -127,3 +127,18 @@ def test_symbolic_sizes_are_data(tmp_path: Path) -> None:
     programs.save(program, tmp_path / "program.pt2")
     x = torch.randn(8, 3, 4)
     torch.testing.assert_close(programs.load(tmp_path / "program.pt2").module()(x), Net()(x))
+
+
+def test_what_torch_does_not_repeat_changes_no_byte_that_it_writes(tmp_path: Path) -> None:
+    program = traced(*build("residual"))
+    torch.export.save(program, tmp_path / "torch.pt2")
+    programs.save(program, tmp_path / "ours.pt2")
+    records = []
+    for name in ("torch", "ours"):
+        with zipfile.ZipFile(tmp_path / f"{name}.pt2") as archive:
+            records.append({m.partition("/")[2]: archive.read(m) for m in archive.namelist()})
+    same = [name for name in records[0] if "serialization_id" not in name]
+    assert same and all(records[0][name] == records[1].get(name) for name in same)
+    loaded = torch.export.load(tmp_path / "ours.pt2"), programs.load(tmp_path / "ours.pt2")
+    assert str(loaded[0].graph) == str(loaded[1].graph)
+    assert loaded[0].graph_signature == loaded[1].graph_signature
