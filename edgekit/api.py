@@ -1,12 +1,13 @@
 """Deploys one task to several targets: trace once, walk each target's ladder side by side, place the results."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import edgekit_runner
 import msgspec
 from edgekit_runner import __version__ as __version__
 from edgekit_runner.host.environment import local_isa
@@ -41,6 +42,9 @@ from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, Tar
 from edgekit.target import Target
 from edgekit.task import Task
 
+if TYPE_CHECKING:
+    from edgekit.engine.cluster import Cluster
+
 
 def deploy(
     task: Task | str,
@@ -60,6 +64,7 @@ def deploy(
     cache: bool = True,
     devices: Iterable[str] = (),
     records: str | Path | None = None,
+    cluster: str | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> Report:
     """Exports `task` for every target and writes the folder `out`, whole or not at all.
@@ -84,6 +89,7 @@ def deploy(
         cache: Whether finished stages are kept in the user's cache, and taken from there; time is always measured.
         devices: Where files are timed, "ssh:user@host" or "adb:SERIAL", for the targets that admit such a machine.
         records: A folder of records that were measured elsewhere, in place of devices.
+        cluster: The address of a Dask scheduler, "tcp://host:8786": its workers run the stages, in place of this machine.
         on_event: Is told of stages that begin and end.
 
     Returns:
@@ -106,6 +112,8 @@ def deploy(
     check_output(Path(out))
     if not isinstance(task, Task):
         check_reference(task, settings or {})
+    if cluster is not None:
+        requirements.check_cluster()
     check_recipes(asked)
     log = EventLog(on_event)
     known = measuring.ask(named, profiles, log.note)
@@ -113,10 +121,12 @@ def deploy(
         warm.servers() as servers,
         work_folder(Path(out), resume, log.note, keep_work) as work,
         output_folder(Path(out), work) as partial,
+        _machines(cluster, work, log) as elsewhere,
     ):
-        if servers is not None:
+        if servers is not None and elsewhere is None:
             servers.warm_up(TORCH)
-        stages = Stages(work, jobs or jobs_at_once(), log, stage_timeout_s)
+        at_once = jobs or (elsewhere.jobs if elsewhere else jobs_at_once())
+        stages = Stages(work, at_once, log, stage_timeout_s, elsewhere)
         request, time = _trace(task, settings or {}, stages, work, seed)
         request = msgspec.structs.replace(
             request, explore=explore, devices=known, records=str(records) if records is not None else ""
@@ -137,6 +147,21 @@ def deploy(
         report = _report(request, budget if isinstance(budget, Budget) else None, placed, time)
         folders.finish(report, partial, Anonymous(work, Path(out)))
     return report
+
+
+@contextmanager
+def _machines(address: str | None, work: Path, log: EventLog) -> Iterator["Cluster | None"]:
+    """Yields the cluster of an address; None is this machine."""
+    if address is None:
+        yield None
+        return
+    from edgekit.engine.cluster import Cluster
+
+    found = Cluster(address, work, log.note)
+    try:
+        yield found
+    finally:
+        found.close()
 
 
 def _use_cache(stages: Stages, parts: Mapping[str, str], log: EventLog) -> StageTimes:
@@ -175,11 +200,7 @@ def _walk_all(
 
 def _fingerprint(request: RunRequest) -> dict[str, str]:
     """Returns what all stages rest on, in the words that say what changed."""
-    versions = {f"the version of {name}": requirements.installed(name) for name in requirements.PACKAGES}
-    packages = (Path(__file__).parent, Path(edgekit_runner.__file__).parent)
-    code = [fingerprint.of_folder(folder) for folder in packages]
-    own = {"the version of edgekit": " ".join([__version__, *code]), "the seed": str(request.seed)}
-    return {**request.traced.fingerprint, **own, **versions}
+    return {**request.traced.fingerprint, **fingerprint.of_tools(), "the seed": str(request.seed)}
 
 
 def check_recipes(texts: Iterable[str]) -> None:

@@ -52,6 +52,12 @@ def check(targets: Iterable[Target]) -> None:
         )
 
 
+def check_cluster() -> None:
+    """Raises MissingRuntime where Dask is not installed, which runs stages on other machines."""
+    if find_spec("distributed") is None:
+        raise MissingRuntime.of("edgekit[cluster]", "--cluster")
+
+
 def installed(package: str) -> str:
     """Returns the version of a package, as pip names it, or that it is not installed."""
     try:

@@ -22,6 +22,7 @@ RUN = (
     "cache",
     "devices",
     "records",
+    "cluster",
 )  # the options of `run_options` that deploy takes under the same names
 
 
@@ -146,6 +147,11 @@ def run_options(command: F) -> F:
             type=click.Path(path_type=Path),
             metavar="DIR",
             help="Records of edgekit compare --json, measured elsewhere, in place of a device.",
+        ),
+        click.option(
+            "--cluster",
+            metavar="ADDRESS",
+            help="Run the stages on the workers of a Dask scheduler, such as tcp://host:8786, which share the folder of -o.",
         ),
         click.option("--timings", is_flag=True, help="Print on stderr where the time went."),
         click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),

@@ -12,14 +12,24 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import edgekit_runner
 import numpy as np
 
+from edgekit import requirements
 from edgekit.arrays import digest
 from edgekit.engine.parts import CODE, RANDOM, TRAINING, UNREADABLE
 from edgekit.engine.user_code import describe
 from edgekit.task import Task
 
 TRAINING_BATCHES = 2  # a training set may hold millions of samples: the first batches stand for it
+
+
+def of_tools() -> dict[str, str]:
+    """Returns edgekit's version with its code, and the versions of the packages that stages rest on."""
+    folders = (Path(__file__).parents[1], Path(edgekit_runner.__file__).parent)
+    own = " ".join([edgekit_runner.__version__, *map(of_folder, folders)])
+    versions = {f"the version of {name}": requirements.installed(name) for name in requirements.PACKAGES}
+    return {"the version of edgekit": own, **versions}
 
 
 def of_task(task: Task, seed: Callable[[], None]) -> dict[str, str]:

@@ -9,6 +9,9 @@ measures time always is. What it does is in `edgekit.engine.child`.
 
 The result is written last, beside its place and renamed into it, with the hash of every file of the stage: a folder
 that holds one is a finished stage, which `reuse` gives back as long as the files are still those.
+
+Which machine starts the process is the caller's choice: `execute` on this one, or whatever else takes a `Job` and leaves the
+same files (`edgekit.engine.cluster`).
 """
 
 import collections
@@ -20,8 +23,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +35,7 @@ from edgekit.engine import families, warm
 from edgekit.engine.catalogue import Stage
 from edgekit.engine.child import DISK_FULL, LOG, NO_ROOM_BYTES, RESULT, SPEC, TEMPORARY, content
 from edgekit.engine.environment import environment
+from edgekit.engine.job import Execute, Job, Stop
 from edgekit.errors import ChildCrash, DiskFull, StageTimeout, Stopped
 from edgekit.records import Record, StageTime
 
@@ -49,8 +53,9 @@ def run(
     folder: Path,
     *,
     label: str = "",
-    stop: threading.Event | None = None,
+    stop: Stop | None = None,
     limit_s: float | None = None,
+    where: Execute | None = None,
 ) -> tuple[R, StageTime]:
     """Runs one stage.
 
@@ -61,6 +66,7 @@ def run(
         label: What messages call it; empty is the stage's name.
         stop: Ends the child when set.
         limit_s: In place of the stage's own limit of wall time, in seconds; 0 is none.
+        where: What executes its process; None is this machine.
 
     Returns:
         The result, and what it took.
@@ -72,39 +78,64 @@ def run(
         ChildCrash: Its process died, or raised anything else.
     """
     label = label or stage.name
-    limit_s = stage.limit_s if limit_s is None else limit_s
+    job = Job(
+        folder=str(folder),
+        spec=json.dumps({"function": stage.function, "spec": msgspec.to_builtins(spec)}),
+        label=label,
+        family="" if stage.alone else families.known(stage.family(spec)),
+        alone=stage.alone,
+        limit_s=stage.limit_s if limit_s is None else limit_s,
+    )
+    started = time.perf_counter()
+    code = (where or execute)(job, stop)
+    paths = _paths(folder)
+    if code is None:
+        raise StageTimeout(
+            f"{label} took longer than its limit of {job.limit_s:g} s and was ended; {last_words(paths[LOG])}; --stage-timeout "
+            f"SECONDS sets another limit, 0 none; {_debug(folder)}"
+        )
+    return _collect(label, code, paths, stage.result, time.perf_counter() - started)
+
+
+def execute(job: Job, stop: Stop | None, variables: Mapping[str, str] = os.environ) -> int | None:
+    """Runs the process of a stage on this machine.
+
+    Args:
+        job: The stage.
+        stop: Ends it when set.
+        variables: The environment that the stage's own is added to.
+
+    Returns:
+        The exit code; None where it was ended at its limit.
+
+    Raises:
+        Stopped: It was ended by `stop`.
+    """
+    folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = _paths(folder)
     for former in (RESULT, LOG):
         paths[former].unlink(missing_ok=True)
-    paths[SPEC].write_text(json.dumps({"function": stage.function, "spec": msgspec.to_builtins(spec)}))
-    started = time.perf_counter()
-    family = "" if stage.alone else families.known(stage.family(spec))
+    paths[SPEC].write_text(job.spec)
+    environ = {**variables, **environment(tuned=bool(job.family))}
     try:
-        code = _wait(_start(paths, family), label, stop, limit_s or math.inf, paths[LOG])
+        return _wait(_start(paths, job.family, environ), job, stop, paths[LOG])
     except warm.ServerLost:
-        code = _wait(_fresh(paths, family), label, stop, limit_s or math.inf, paths[LOG])
+        return _wait(_fresh(paths, job.family, environ), job, stop, paths[LOG])
     finally:
         shutil.rmtree(folder / TEMPORARY, ignore_errors=True)
-    if code is None:
-        raise StageTimeout(
-            f"{label} took longer than its limit of {limit_s:g} s and was ended; {last_words(paths[LOG])}; --stage-timeout "
-            f"SECONDS sets another limit, 0 none; {_debug(folder)}"
-        )
-    return _collect(label, code, paths, stage.result, time.perf_counter() - started)
 
 
 def _paths(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in (SPEC, RESULT, LOG)}
 
 
-def _start(paths: dict[str, Path], family: str) -> Process:
-    variables = _variables(family)
-    process = warm.begin(paths[SPEC], paths[RESULT], paths[LOG], family, variables)
-    return process or _fresh(paths, family)
+def _start(paths: dict[str, Path], family: str, environ: dict[str, str]) -> Process:
+    process = warm.begin(paths[SPEC], paths[RESULT], paths[LOG], family, environ)
+    return process or _fresh(paths, family, environ)
 
 
-def _fresh(paths: dict[str, Path], family: str) -> Process:
+def _fresh(paths: dict[str, Path], family: str, environ: dict[str, str]) -> Process:
     """Starts a fresh interpreter, with a process group of its own, which ends with it."""
     with paths[LOG].open("wb") as log:
         return subprocess.Popen(
@@ -114,23 +145,17 @@ def _fresh(paths: dict[str, Path], family: str) -> Process:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=_variables(family),
+            env=environ,
             start_new_session=True,
         )  # fmt: skip
 
 
-def _variables(family: str) -> dict[str, str]:
-    return {**os.environ, **environment(tuned=bool(family))}
-
-
-def _wait(
-    process: Process, label: str, stop: threading.Event | None, limit_s: float, log: Path
-) -> int | None:
+def _wait(process: Process, job: Job, stop: Stop | None, log: Path) -> int | None:
     """Returns the exit code, None after the limit; whatever ends the waiting ends the child.
 
     The limit is that of the stage, which begins with its log: a server may have to import its family first.
     """
-    asked_s = time.monotonic()
+    limit_s, asked_s = job.limit_s or math.inf, time.monotonic()
     begun_s: float | None = None
     try:
         while stop is None or not stop.is_set():
@@ -141,7 +166,7 @@ def _wait(
                 begun_s = now_s
             if now_s - (begun_s or asked_s + LOADING_S) > limit_s:
                 return None
-        raise Stopped(f"{label} was stopped")
+        raise Stopped(f"{job.label} was stopped")
     finally:
         _end(process)
 

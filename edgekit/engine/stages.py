@@ -24,6 +24,7 @@ from edgekit.engine.events import Event
 from edgekit.engine.expected import Ahead, Expected
 from edgekit.engine.identity import TRACE as TRACED
 from edgekit.engine.identity import Places, of_stage
+from edgekit.engine.job import Elsewhere
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.slots import Slots
 from edgekit.engine.specs import TraceSpec
@@ -60,15 +61,21 @@ class Stages:
         jobs: How many children may run at once.
         on_event: Is told of every event.
         limit_s: In place of each stage's own limit of wall time, in seconds; 0 is none.
+        elsewhere: Other machines that execute the stages; None is this one.
 
     Attributes:
         observed: The folder of what calibrating saw.
     """
 
     def __init__(
-        self, work: Path, jobs: int, on_event: Callable[[Event], None], limit_s: float | None = None
+        self,
+        work: Path,
+        jobs: int,
+        on_event: Callable[[Event], None],
+        limit_s: float | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
-        self._limit_s = limit_s
+        self._limit_s, self._elsewhere = limit_s, elsewhere
         self._work = work
         self.observed = work / SHARED / OBSERVED
         self._on_event = on_event
@@ -190,10 +197,15 @@ class Stages:
     def _fresh(
         self, stage: Stage[S, R], spec: S, folder: Path, target: str, label: str, asker: str
     ) -> tuple[R, StageTime]:
-        room = self._slots.alone if stage.alone else self._slots.shared
-        with room(self._expected.left_s(asker)), self._told(target, label):
-            _clear(folder)
-            made = process.run(stage, spec, folder, label=label, stop=self._stop, limit_s=self._limit_s)
+        urgency_s, elsewhere = self._expected.left_s(asker), self._elsewhere
+        room = self._slots.alone if stage.alone and elsewhere is None else self._slots.shared
+        where = elsewhere.executor(spec, urgency_s) if elsewhere else None
+        with room(urgency_s), self._told(target, label):
+            clear(folder)
+            limit_s = self._limit_s
+            made = process.run(
+                stage, spec, folder, label=label, stop=self._stop, limit_s=limit_s, where=where
+            )
             self._expected.ended(target, label, made[1].wall_s)
             return made
 
@@ -235,7 +247,7 @@ class Stages:
         self._on_event(event)
 
 
-def _clear(folder: Path) -> None:
+def clear(folder: Path) -> None:
     """Empties the folder of an unfinished stage, except for its checkpoints, which are written whole."""
     for left in folder.iterdir() if folder.is_dir() else ():
         if left.is_dir() and left.name != CHECKPOINT:

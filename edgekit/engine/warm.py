@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edgekit.engine.environment import environment
@@ -79,11 +79,15 @@ class Servers:
     """The servers of one run, or of one test session. Thread-safe.
 
     They live as long as the thread that makes this object: make it in the one that outlives the run.
+
+    Args:
+        variables: The environment that the stages' own is added to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, variables: Mapping[str, str] = os.environ) -> None:
         self._lock = threading.Lock()
-        self._given = _comparable({**os.environ, **environment(tuned=True)})
+        environ = {**variables, **environment(tuned=True)}
+        self._given = _comparable(environ)
         self._controls: dict[str, socket.socket] = {}
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
@@ -93,7 +97,7 @@ class Servers:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **environment(tuned=True)},
+                env=environ,
             )
         self._controls[""] = ours
 
@@ -172,13 +176,17 @@ def active() -> Servers | None:
 
 
 @contextlib.contextmanager
-def servers() -> Iterator[Servers | None]:
-    """Keeps servers for as long as it lasts, or leaves those in charge that are there already."""
+def servers(variables: Mapping[str, str] = os.environ) -> Iterator[Servers | None]:
+    """Keeps servers for as long as it lasts, or leaves those in charge that are there already.
+
+    Args:
+        variables: The environment that the stages' own is added to.
+    """
     global _active
     if _active is not None or sys.platform != "linux":
         yield _active
         return
-    _active = Servers()
+    _active = Servers(variables)
     try:
         yield _active
     finally:

@@ -61,11 +61,11 @@ def place(spec: Order) -> Answer:
 
 
 def sleep(spec: Order) -> Answer:
-    """Does not end by itself within a test."""
+    """Does not end by itself within a test, unless it is told how long it takes."""
     place = Path(spec.folder) / "process.partial"
     place.write_text(str(os.getpid()))
     place.rename(place.with_suffix(""))
-    time.sleep(600)
+    time.sleep(spec.number or 600)
     return echo(spec)
 
 
