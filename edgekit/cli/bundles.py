@@ -1,6 +1,7 @@
 """The verbs that make bundles for app builds."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -19,6 +20,14 @@ from edgekit.cli.printing import print_json
 @click.option("--java-package", help="In place of org.edgekit.<name>; also the Maven group.")
 @click.option("--sign", "key", type=click.Path(path_type=Path), help="An ed25519 private key in PEM.")
 @click.option("--previous", type=click.Path(path_type=Path), help="The bundle that this one follows.")
+@click.option("--image-input", is_flag=True, help="ONNX and Core ML files take an image and normalise it.")
+@click.option("--classifier", is_flag=True, help="Core ML packages give the label and its probabilities.")
+@click.option(
+    "--tflite-numbers",
+    "numbers",
+    type=click.Choice(["float32", "uint8", "int8"]),
+    help="What an int8 TFLite file takes and gives.",
+)
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @json_option
 def package(
@@ -30,15 +39,20 @@ def package(
     java_package: str | None,
     key: Path | None,
     previous: Path | None,
+    image_input: bool,
+    classifier: bool,
+    numbers: Literal["float32", "uint8", "int8"] | None,
     out: Path,
     as_json: bool,
 ) -> None:
     """Package an exported FOLDER as what an app's build depends on by version, checks and calls."""
     from edgekit.package.bundle.assemble import assemble, summary
+    from edgekit.package.bundle.interface_change import Wishes
     from edgekit.package.bundle.naming import ecosystems_of, names_of
 
     names = names_of(name, version, license_id, java_package)
-    made = assemble(folder, names, ecosystems_of(ecosystems), out, key, previous)
+    wishes = Wishes(image=image_input, classifier=classifier, numbers=numbers or "")
+    made = assemble(folder, names, ecosystems_of(ecosystems), out, key, previous, wishes)
     if as_json:
         print_json(summary(made))
         return

@@ -106,6 +106,13 @@ EXPORT = Stage(
     family=_family_of_export,
     ignores=lambda _spec: (QUESTIONS, METRIC, CALIBRATION, TRAINING, CODE),  # all in the candidate
 )
+INTERFACE = Stage(
+    name="app-interface",
+    function="edgekit.export._app_interface:change",
+    spec=specs.InterfaceSpec,
+    result=Artifact,
+    family=lambda spec: spec.artifact.format,
+)
 PROVE = Stage(
     name="verify",
     function="edgekit.verify.prove:prove",
@@ -165,5 +172,5 @@ PLAN_TIME = Stage(
 )
 
 STAGES = (
-    TRACE, LOOK, INSPECT, CHECK, COMPRESS, SAVED_MODEL, EXPORT, PROVE, RECHECK, ANSWER, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
+    TRACE, LOOK, INSPECT, CHECK, COMPRESS, SAVED_MODEL, EXPORT, INTERFACE, PROVE, RECHECK, ANSWER, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
 )  # fmt: skip

@@ -1,10 +1,14 @@
 """What crosses to the stages that make an artifact: trace, compress, export. Light: the parent needs no framework to write one."""
 
+from typing import Literal
+
 from edgekit.engine.task_source import TaskSource
 from edgekit.records import (
+    Artifact,
     Budget,
     Candidate,
     LayerTimes,
+    Preprocessing,
     Record,
     Step,
     TaskFacts,
@@ -98,6 +102,22 @@ class SavedModel(Record):
     """A folder that TensorFlow reads."""
 
     path: str
+
+
+class InterfaceSpec(Record):
+    """The spec of edgekit.export._app_interface:change.
+
+    Attributes:
+        artifact: The file, which is rewritten in place.
+        preprocessing: What goes into the file, where it is to take an image.
+        classes: The labels of a file that is to name its answer.
+        numbers: What quantized inputs and outputs are to hold, "" as they do.
+    """
+
+    artifact: Artifact
+    preprocessing: Preprocessing | None = None
+    classes: tuple[str, ...] = ()
+    numbers: Literal["", "float32", "uint8", "int8"] = ""
 
 
 class ExportSpec(Record):

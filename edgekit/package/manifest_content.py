@@ -78,7 +78,7 @@ def _signature(artifact: Artifact, preprocessing: Preprocessing | None) -> Signa
     shown = _as_in_the_file(preprocessing, artifact)
     labels = preprocessing.labels if preprocessing else ()
     return Signature(
-        inputs=tuple(_input(spec, shown) for spec in artifact.inputs),
+        inputs=tuple(described_input(spec, shown) for spec in artifact.inputs),
         outputs=tuple(Output(**msgspec.structs.asdict(spec), labels=labels) for spec in artifact.outputs),
         axes=artifact.free,
         state=artifact.state,
@@ -147,8 +147,8 @@ def _file(artifact: Artifact, verdict: Verdict, folder: Path) -> File:
     )
 
 
-def _input(spec: TensorSpec, preprocessing: Preprocessing | None) -> Input:
-    """Describes an input. Only images have a layout and a normalization."""
+def described_input(spec: TensorSpec, preprocessing: Preprocessing | None) -> Input:
+    """Describes an input; only images have a layout and a normalization."""
     plain = msgspec.structs.asdict(spec)
     if preprocessing is None or len(spec.shape) != 4:
         return Input(**plain)

@@ -190,6 +190,7 @@ class Manifest(Record):
         doubts: What every stage doubted, each once.
         not_measured: Limits of the budget that nothing here could decide, with the reason.
         runtimes: The file in each runtime that the target names, and the fastest; null where it names one alone.
+        app_interface: How `edgekit package` changed what the file takes and gives: "image", "classifier", "float32", "uint8", "int8".
     """
 
     schema_version: int
@@ -207,6 +208,7 @@ class Manifest(Record):
     doubts: tuple[str, ...] = ()
     not_measured: tuple[str, ...] = ()
     runtimes: RuntimeChoice | None = None
+    app_interface: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not any(file.role == "model" for file in self.artifacts):

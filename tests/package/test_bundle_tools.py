@@ -136,6 +136,30 @@ def test_typescript_is_strict(npm: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.fixture
+def raw(dist: Path, npm: Path) -> Path:
+    """The web package of a file that takes the bytes of an image, in the place of the other."""
+    options = ["--name", "tiny", "--version", "1.2.0", "--license", "MIT", "--for", "web", "--image-input"]
+    made = edgekit("package", dist.parent / "export", *options, "-o", npm / "raw")
+    assert made.exit_code == 0, made.output
+    shutil.rmtree(npm / "web")
+    shutil.copytree(npm / "raw" / "web", npm / "web")
+    (npm / "web" / "node_modules").symlink_to((npm / "node_modules").resolve())
+    return npm
+
+
+def test_bytes_of_an_image_go_in_on_the_web(raw: Path) -> None:
+    need("chromium")
+    for script in ("golden.mjs", "page.mjs"):
+        shutil.copyfile(PARTS / script, raw / script)
+    done = run("node", "golden.mjs", folder=raw)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["sha256"] and found["tensor"] and max(found["errors"]) <= found["atol"]
+    page = json.loads(run("node", "page.mjs", shutil.which("chromium"), 390, folder=raw).stdout)
+    assert page["result"]["ok"] and page["answer"].count(":") >= 4, page
+
+
 def test_node_reproduces_the_golden_answers(npm: Path) -> None:
     shutil.copyfile(PARTS / "golden.mjs", npm / "golden.mjs")
     done = run("node", "golden.mjs", folder=npm)
@@ -169,3 +193,33 @@ def test_the_page_refuses_what_was_altered(npm: Path, altered: str, byte: int) -
     (npm / "web" / altered).write_bytes(data)
     done = run("node", "page.mjs", shutil.which("chromium"), 390, folder=npm)
     assert not json.loads(done.stdout)["result"]["ok"]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [{"takes_image": False}, {"takes_image": True, "bgr": True}, {"takes_image": True, "channels": 1}],
+)
+def test_swift_parses(image: dict[str, object], dist: Path, tmp_path: Path) -> None:
+    """Its syntax alone: there is no Swift compiler here."""
+    swift = pytest.importorskip("tree_sitter_swift")
+    from tree_sitter import Language, Parser
+
+    from edgekit.package import manifest_file
+    from edgekit.package.bundle.member import Member
+    from edgekit.package.bundle.naming import names_of
+    from edgekit.package.bundle.template_values import values_of
+    from edgekit.package.bundle.templating import fill
+
+    folder = dist / "targets" / "arm-mobile"
+    golden = json.loads((folder / "golden" / "golden.json").read_text())
+    member = Member(folder=folder, manifest=manifest_file.read(folder), app_must="", golden=golden)
+    values = {
+        **values_of(member, names_of("tiny", "1.2.0", "MIT", None)),
+        "ios": 16,
+        "channels": 3,
+        "bgr": False,
+        **image,
+    }
+    for template in ("Model.swift", "Package.swift"):
+        tree = Parser(Language(swift.language())).parse(fill(template, **values).encode())
+        assert not tree.root_node.has_error, tree.root_node

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from generated_code import member_of, run_java, run_node
 
-from edgekit.package.bundle.member import level_of
+from edgekit.package.bundle.golden_image import level_of
 from edgekit.package.image import tensor_of
 from edgekit.records import Preprocessing
 

@@ -12,12 +12,14 @@ from edgekit.errors import UserError
 from edgekit.package import manifest_file
 from edgekit.package.bundle import android, bundle_file, ios, javascript, listed, signing
 from edgekit.package.bundle.bom import bom_of
+from edgekit.package.bundle.interface_change import PLAIN, Wishes
 from edgekit.package.bundle.member import Member, take
 from edgekit.package.bundle.naming import Names
 from edgekit.package.sums import check_whole
 from edgekit.records.bundle import Bundle, BundleTarget
 
 BOM = "bom.cdx.json"
+OPTIONS = {"image": "--image-input is for ONNX and Core ML", "classifier": "--classifier is for Core ML"}
 TARGETS, FILES = "targets", "files"
 
 
@@ -28,6 +30,7 @@ def assemble(
     out: Path,
     key: Path | None = None,
     previous: Path | None = None,
+    wishes: Wishes = PLAIN,
 ) -> Bundle:
     """Packages an export.
 
@@ -38,6 +41,7 @@ def assemble(
         out: The folder to write.
         key: The private key that signs.
         previous: The bundle that it follows.
+        wishes: How the files are to meet the app.
 
     Raises:
         UserError: Something given is wrong, or the version exists with other content.
@@ -57,7 +61,8 @@ def assemble(
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
         partial = Path(place) / "new"
         partial.mkdir()
-        made = _fill(partial, folders, names, ecosystems, signing.raw_public(signer) if signer else b"")
+        trusted = signing.raw_public(signer) if signer else b""
+        made = _fill(partial, folders, names, ecosystems, trusted, wishes)
         made = msgspec.structs.replace(made, previous=before.version if before else "")
         for other, where in ((before, previous), (present, out)):
             _refuse_two_contents(made, other, where)
@@ -71,10 +76,11 @@ def assemble(
 
 
 def _fill(
-    partial: Path, folders: Sequence[Path], names: Names, ecosystems: Sequence[str], trusted: bytes
-) -> Bundle:
+    partial: Path, folders: Sequence[Path], names: Names, ecosystems: Sequence[str], trusted: bytes, wishes: Wishes,
+) -> Bundle:  # fmt: skip
     """Writes all of a bundle but its list, bundle.json, and returns that."""
-    members = [take(folder, partial / TARGETS / folder.resolve().name) for folder in folders]
+    members = [take(folder, partial / TARGETS / folder.resolve().name, wishes) for folder in folders]
+    _check_wishes(wishes, members)
     _write_ecosystems(members, names, ecosystems, partial, trusted)
     bom = json.dumps(bom_of(members, names), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (partial / BOM).write_text(bom, encoding="utf-8")
@@ -114,6 +120,16 @@ def _refuse_two_contents(made: Bundle, other: Bundle | None, where: Path | None)
 def content_of(bundle: Bundle) -> dict[str, str]:
     """What the models of a bundle are: target -> hash."""
     return {target.name: target.content_version for target in bundle.targets}
+
+
+def _check_wishes(wishes: Wishes, members: Sequence[Member]) -> None:
+    """Raises UserError where a wish concerns none of the targets."""
+    served = {word for member in members for word in wishes.of(member.manifest.file.format).words}
+    for word in set(wishes.words) - served:
+        formats = ", ".join(sorted({member.manifest.file.format for member in members}))
+        raise UserError(
+            f"{OPTIONS.get(word, f'--tflite-numbers {word}')}: none of the targets has such a file, only {formats}; leave it out"
+        )
 
 
 def _write_ecosystems(

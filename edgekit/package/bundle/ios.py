@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from edgekit.errors import UserError
 from edgekit.package.bundle.member import Member
@@ -28,6 +29,7 @@ def write(members: Sequence[Member], names: Names, out: Path) -> None:
     shutil.copytree(member.folder / "golden", sources / "Resources" / "golden", ignore=plain)
     values = values_of(member, names)
     values["ios"] = max(member.manifest.target.min_ios or LEAST_IOS, LEAST_IOS)
+    values |= _image_values(member)
     (root / "Package.swift").write_text(fill("Package.swift", **values), encoding="utf-8")
     wrapper = sources / f"{names.class_name}.swift"
     wrapper.write_text(fill("Model.swift", **values), encoding="utf-8")
@@ -36,3 +38,14 @@ def write(members: Sequence[Member], names: Names, out: Path) -> None:
     script = root / "verify.sh"
     script.write_text(fill("verify.sh", sums=sums, **values), encoding="utf-8")
     script.chmod(0o755)
+
+
+def _image_values(member: Member) -> dict[str, Any]:
+    """Whether the package takes an image, and how its colours stand in the golden files."""
+    manifest = member.manifest
+    shape, asked = manifest.signature.inputs[0].shape, manifest.preprocessing
+    return {
+        "takes_image": "image" in manifest.app_interface,
+        "channels": shape[1] if len(shape) == 4 else 0,
+        "bgr": asked is not None and asked.color_order == "BGR",
+    }

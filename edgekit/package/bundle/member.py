@@ -1,9 +1,7 @@
 """One exported target as a bundle takes it: its files checked and copied, its golden answers as plain files beside them."""
 
 import json
-import math
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +11,14 @@ import msgspec
 import numpy as np
 
 from edgekit.arrays import save_arrays
-from edgekit.engine import process
-from edgekit.engine.catalogue import ANSWER
-from edgekit.engine.verify_specs import AnswerSpec
 from edgekit.errors import UserError
 from edgekit.package import image, manifest_file
-from edgekit.records import Artifact, Preprocessing
+from edgekit.package.bundle import golden_image, interface_change
+from edgekit.package.bundle.interface_change import PLAIN, Wishes
+from edgekit.records import Artifact
 from edgekit.records.manifest import Input, Manifest, Output
 
 NUMBERS = {"float32": "f32", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "u8"}
-BORDER = 3  # pixels around a picture whose centre is cut out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +52,16 @@ class Member:
         return "image" in self.golden
 
 
-def take(source: Path, place: Path) -> Member:
+def take(source: Path, place: Path, wishes: Wishes = PLAIN) -> Member:
     """Copies one exported target to `place`.
 
     Args:
         source: A folder with a manifest.
         place: The folder to make.
+        wishes: How the file is to meet the app.
 
     Raises:
-        UserError: There is no valid manifest, a link stands in the model, or labels do not fit the output.
+        UserError: There is no valid manifest, a link stands in the model, labels do not fit the output, or a wish the file.
         VerificationError: A file is gone or was altered.
     """
     artifact, manifest = manifest_file.artifact_of(source)
@@ -78,6 +75,8 @@ def take(source: Path, place: Path) -> Member:
     copy(model, place / manifest.file.path)
     for name in (manifest_file.NAME, manifest.golden.path):
         shutil.copyfile(source / name, place / name)
+    artifact = msgspec.structs.replace(artifact, path=str(place / manifest.file.path))
+    artifact, manifest = interface_change.changed(place, artifact, manifest, wishes)
     golden = _write_golden(place, artifact, manifest)
     return Member(folder=place, manifest=manifest, app_must=_app_must(manifest, golden), golden=golden)
 
@@ -106,11 +105,11 @@ def _write_golden(place: Path, artifact: Artifact, manifest: Manifest) -> dict[s
     with np.load(place / manifest.golden.path, allow_pickle=False) as pair:
         arrays = {key: pair[key] for key in pair.files if key.startswith(("input_", "output_"))}
     found: dict[str, Any] = {"atol": manifest.golden.atol, **_sides(folder, arrays, manifest, "")}
-    photo = _photo(arrays, manifest)
+    photo = golden_image.photo_of(arrays, manifest)
     if photo is not None:
         assert manifest.preprocessing is not None
         tensor = image.tensor_of(photo, manifest.preprocessing)
-        outputs = _answer(place, artifact, manifest, tensor)
+        outputs = golden_image.answers_of(artifact, manifest, {"input_0": tensor})
         save_arrays(folder / "image.npz", {"image": photo, "input_0": tensor, **outputs})
         (folder / "image.u8").write_bytes(photo.tobytes())
         found["image"] = {
@@ -118,17 +117,12 @@ def _write_golden(place: Path, artifact: Artifact, manifest: Manifest) -> dict[s
             "height": photo.shape[0],
             "width": photo.shape[1],
             "channels": photo.shape[2],
-            "input_atol": level_of(manifest.preprocessing),
+            "input_atol": golden_image.level_of(manifest.preprocessing),
             **_sides(folder, {"input_0": tensor, **outputs}, manifest, "image_"),
         }
     text = json.dumps(found, indent=2, sort_keys=True, allow_nan=False) + "\n"
     (folder / "golden.json").write_text(text, encoding="utf-8")
     return found
-
-
-def level_of(preprocessing: Preprocessing) -> float:
-    """What one level of a pixel is in the tensor: how far another implementation may be off."""
-    return preprocessing.scale / min(map(abs, preprocessing.std)) * 1.001
 
 
 def _sides(
@@ -153,45 +147,3 @@ def _sides(
             entry = {"name": spec.name, "file": name, "dtype": dtype, "shape": list(plain.shape)}
             sides.setdefault(f"{side}s", []).append(entry)
     return sides
-
-
-def _photo(arrays: Mapping[str, np.ndarray], manifest: Manifest) -> np.ndarray | None:
-    """An image that the preprocessing turns into nearly the golden input; larger where something is resized or cut."""
-    asked, inputs = manifest.preprocessing, manifest.signature.inputs
-    if asked is None or len(inputs) != 1 or inputs[0].layout not in ("NCHW", "NHWC"):
-        return None
-    channels = inputs[0].shape[1 if asked.layout == "NCHW" else 3]
-    if channels not in (1, 3) or {len(asked.mean), len(asked.std)} - {1, channels}:
-        return None
-    photo = image.image_of(arrays["input_0"], asked)
-    if asked.resize is not None:
-        photo = photo.repeat(2, 0).repeat(2, 1)
-    elif asked.crop is not None:
-        photo = np.pad(photo, ((BORDER, BORDER), (BORDER, BORDER), (0, 0)), mode="edge")
-    made = image.tensor_of(photo, asked)
-    if made.shape != tuple(inputs[0].shape):
-        raise UserError(
-            f"preprocessing makes a tensor of {list(made.shape)}, but {inputs[0].name} is {list(inputs[0].shape)}; correct "
-            "resize and crop in the task and export again"
-        )
-    return photo
-
-
-def _answer(place: Path, artifact: Artifact, manifest: Manifest, tensor: np.ndarray) -> dict[str, np.ndarray]:
-    """Runs the artifact on the tensor in its runtime."""
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as work:
-        inputs, outputs = Path(work) / "inputs.npz", Path(work) / "outputs.npz"
-        save_arrays(inputs, {"input_0": tensor})
-        spec = AnswerSpec(
-            artifact=msgspec.structs.replace(artifact, path=str(place / manifest.file.path)),
-            runtime=manifest.target.runtime,
-            inputs=str(inputs),
-            outputs=str(outputs),
-            exact=manifest_file.is_exact_here(manifest),
-        )
-        process.run(ANSWER, spec, Path(work), label=f"golden image of {manifest.target.name}")
-        with np.load(outputs, allow_pickle=False) as found:
-            arrays = {key: found[key] for key in found.files}
-    if not all(math.isfinite(float(array.sum())) for array in arrays.values()):
-        raise UserError(f"{manifest.target.name} answers its golden image with NaN or infinity; export again")
-    return arrays

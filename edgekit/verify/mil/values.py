@@ -44,8 +44,13 @@ _PACKED = {  # bits, signed
 
 
 def type_and_shape(value_type: Any) -> tuple[str, tuple[int, ...]]:
-    """Reads a ValueType message into (type name, shape). A flexible dimension is -1; lists have no shape."""
+    """Reads a ValueType message into (type name, shape). A flexible dimension is -1; lists have no shape.
+
+    A dictionary, which is what a classifier gives, is the row of its values.
+    """
     kind = value_type.WhichOneof("type")
+    if kind == "dictionaryType":
+        return type_and_shape(value_type.dictionaryType.valueType)[0], (-1,)
     if kind != "tensorType":
         return str(kind), ()
     tensor = value_type.tensorType

@@ -10,7 +10,8 @@ const file = fs.readFileSync(`web/${edge.model.file}`);
 const session = await ort.InferenceSession.create(file, { executionProviders: ["wasm"] });
 const errors = [];
 for (const { inputs: [x], outputs: [y] } of [golden, golden.image]) {
-  const answers = await session.run({ [x.name]: new ort.Tensor("float32", read(x), x.shape) });
+  const [input] = edge.model.inputs, values = read(x), data = edge.stored(input, values);
+  const answers = await session.run({ [x.name]: new ort.Tensor(data === values ? "float32" : input.dtype, data, x.shape) });
   const got = answers[y.name].data;
   errors.push(read(y).reduce((most, v, i) => Math.max(most, Math.abs(v - got[i])), 0));
 }

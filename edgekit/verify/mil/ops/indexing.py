@@ -7,6 +7,7 @@ checked.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -113,7 +114,16 @@ def one_hot(
     return torch.where(hot, on, off)
 
 
-OPS: dict[str, Callable[..., Tensor]] = {
+def classify(probabilities: Tensor, classes: list[str]) -> tuple[Tensor, Tensor]:
+    """The label, here as its number, and the probabilities in the order of the labels."""
+    row = probabilities.reshape(-1)
+    if len(row) != len(classes):
+        raise VerificationError(f"classify has {len(classes)} classes for {len(row)} probabilities")
+    return row.argmax(), row
+
+
+OPS: dict[str, Callable[..., Any]] = {
+    "classify": classify,
     "gather": gather,
     "gather_along_axis": gather_along_axis,
     "gather_nd": gather_nd,
