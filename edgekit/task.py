@@ -69,7 +69,7 @@ class Task:
     Attributes:
         model: An nn.Module, a Keras 3 model, an exported program, a function without arguments that returns one of them, a
             `Checkpoint`, a name ("timm:NAME", "torchvision:NAME", "hf:FOLDER"), or the path of a `.pt2`, TorchScript or `.keras`
-            file or of a TensorFlow SavedModel folder (TFLite targets only).
+            file, of an `.onnx` file (ONNX targets only) or of a TensorFlow SavedModel folder (TFLite targets only).
         example_inputs: What forward takes for one sample, in the model's own layout: a tuple of what it takes by position, or a
             dict of what it takes by name. Tensors with batch 1, [1, C, H, W] for an image in torch, [1, H, W, C] in Keras; lists,
             tuples and dicts of tensors; settings (None, True, 3, "text"), which are built into the artifact.
@@ -150,7 +150,8 @@ class Task:
             name=self.name,
             calibration=self.calibration is not None,
             training=self.training is not None,
-            torch=path is None or not Path(path).is_dir(),
+            torch=path is None or not (Path(path).is_dir() or Path(path).suffix == ".onnx"),
+            onnx=path is not None and Path(path).suffix == ".onnx",
             tensorflow=path is not None and (is_folder(path) or Path(path).suffix == ".keras"),
         )
 

@@ -14,7 +14,9 @@ from edgekit.errors import UserError
 from edgekit.records import Precision, Step
 
 Need = Literal["calibration", "training", "tensorflow"]
-Form = Literal["float program", "quantized program", "half-precision program", "SavedModel", "file"]
+Form = Literal[
+    "float program", "quantized program", "half-precision program", "SavedModel", "ONNX file", "file"
+]
 Mends = Literal["anything", "accuracy", "cost", "size"]
 
 
@@ -79,6 +81,7 @@ _ROWS = (
     # integers
     Technique(
         name="ptq",
+        takes=("float program", "ONNX file"),
         gives="quantized program",
         precision="int8",
         needs=("calibration",),
@@ -134,7 +137,7 @@ _ROWS = (
     # half precision, and none
     Technique(
         name="fp16",
-        takes=("float program", "SavedModel"),
+        takes=("float program", "SavedModel", "ONNX file"),
         gives="file",
         precision="float16",
         keeps_weights=True,
@@ -151,7 +154,7 @@ _ROWS = (
     ),
     Technique(
         name="float32",
-        takes=("float program", "SavedModel"),
+        takes=("float program", "SavedModel", "ONNX file"),
         gives="file",
         keeps_weights=True,
         at_export=True,

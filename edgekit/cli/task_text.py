@@ -5,7 +5,7 @@ from pathlib import Path
 from edgekit.errors import UserError
 from edgekit.task import MODEL_NAMES
 
-SUFFIXES = (".pt2", ".pt", ".pth", ".keras")
+SUFFIXES = (".pt2", ".pt", ".pth", ".keras", ".onnx")
 IMAGE = "1,3,224,224"
 DTYPES = ("float32", "float16", "float64", "uint8", "int8", "int32", "int64", "bool")
 

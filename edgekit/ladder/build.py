@@ -60,7 +60,9 @@ class ArtifactBuilder:
             EdgekitError: Whatever the steps raise.
         """
         traced = self._context.request.traced
-        candidate = Candidate(program=traced.program, recipe=FLOAT, interface=traced.interface)
+        candidate = Candidate(
+            program=traced.program, recipe=FLOAT, interface=traced.interface, onnx=traced.onnx
+        )
         for step in self._context.recipe.steps:
             row = technique.of(step)
             if row.at_export:
@@ -95,7 +97,11 @@ class ArtifactBuilder:
         context, saved_model = self._context, self._saved_model()
         traced = context.request.traced
         candidate = Candidate(
-            program=traced.program, recipe=FLOAT, saved_model=saved_model, interface=traced.interface
+            program=traced.program,
+            recipe=FLOAT,
+            saved_model=saved_model,
+            interface=traced.interface,
+            onnx=traced.onnx,
         )
         free = bool(free_axes(traced, context.target))
         shared = (

@@ -21,7 +21,10 @@ def has_no_reference(candidate: Candidate) -> bool:
     A converter that finds its own ranges has its own, and the program of a dynamic candidate is float, beside which each
     integer would look like a wrong kernel.
     """
-    return bool(candidate.saved_model or candidate.calibration) or candidate.scheme == "dynamic"
+    return (
+        bool(candidate.saved_model or candidate.onnx or candidate.calibration)
+        or candidate.scheme == "dynamic"
+    )
 
 
 def by_content(artifact: Artifact) -> Artifact:

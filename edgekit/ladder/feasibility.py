@@ -24,12 +24,22 @@ def check(budget: Budget, target: Target) -> None:
 
 
 def no_program(facts: TaskFacts, target: Target) -> str:
-    """Returns why a SavedModel cannot go to `target`; empty where it can, and for any other model."""
+    """Returns why a SavedModel or an ONNX file cannot go to `target`; empty where it can, and for any other model."""
+    if facts.onnx:
+        return "" if target.format == "onnx" else _no_converter(facts, target)
     if facts.torch or FORMATS[target.format].takes_saved_model:
         return ""
     return (
         f"{target.name} needs a torch program, which a SavedModel does not have: TensorFlow's own converter writes TFLite "
         "files alone. Give the Keras model, or its .keras file, to reach this target"
+    )
+
+
+def _no_converter(facts: TaskFacts, target: Target) -> str:
+    kinds = f" (its operators: {', '.join(facts.operators)})" if facts.operators else ""
+    return (
+        f"{target.name} needs a torch program, and no converter that edgekit trusts makes one of an ONNX file{kinds}: give the torch or "
+        "Keras model that the file was written from, or choose a target of ONNX"
     )
 
 

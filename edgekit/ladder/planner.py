@@ -96,8 +96,11 @@ def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
         return f"profile admits {' and '.join(target.precisions)} only"
     if "tensorflow" in rung.needs and not facts.tensorflow:
         return "no Keras model or SavedModel in the task"
-    if not facts.torch and "SavedModel" not in of(rung.steps[0].technique).takes:
-        return "a SavedModel has no torch program"
+    source = "ONNX file" if facts.onnx else "SavedModel"
+    if not facts.torch and source not in of(rung.steps[0].technique).takes:
+        return f"{'an' if facts.onnx else 'a'} {source} has no torch program"
+    if facts.onnx and rung.steps[0].options.get("rounding", "nearest") != "nearest":
+        return "weights of an ONNX file are rounded to nearest"
     brought = {"calibration": facts.calibration, "training": facts.training, "tensorflow": facts.tensorflow}
     if facts.tensorflow and any(of(step.technique).of_modules for step in rung.steps):
         return NO_MODULE

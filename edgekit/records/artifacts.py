@@ -28,6 +28,7 @@ class Traced(Record):
         measures: How each output is compared with the float model's.
         questions: An .npz of some inputs of the metric, by the same hash.
         interface: The names and structures of the user's model; None where it takes and returns plain tensors.
+        onnx: The user's own ONNX graph, where that is the model; "" for others.
         free: Its free axes; None where there are none.
         shapes_file: An .npz with the float model's answers at several lengths of them, input_i_k and output_i_k, "" for none.
         layers: What multiplies and adds, in the order of the program.
@@ -52,6 +53,7 @@ class Traced(Record):
     interface: Interface | None = None
     free: FreeAxes | None = None
     shapes_file: str = ""
+    onnx: str = ""
     layers: tuple[LayerCost, ...] = ()
 
 
@@ -148,8 +150,9 @@ class Candidate(Record):
         scheme: Where an integer candidate gets its ranges: from the program ("static"), or from the runtime at every
             inference ("dynamic": the program is still float).
         saved_model: The folder that TensorFlow's converter lowers in place of the program.
+        onnx: The ONNX graph that is written in place of the program.
         calibration: The file of inputs from which a converter takes its ranges: TensorFlow's, or the quantizer of the
-            finished file.
+            finished file; of the ranges themselves for an ONNX graph.
         activation_bits: The bits of activations that the quantizer of the finished file is asked for.
         pruned: The folder that rebuilds the task's module in the shapes of the program, where it was pruned.
         unpruned: The program that this pruning started from.
@@ -167,6 +170,7 @@ class Candidate(Record):
     quant: Quant | None = None
     scheme: Scheme = "static"
     saved_model: str = ""
+    onnx: str = ""
     calibration: str = ""
     activation_bits: int = 8
     pruned: str = ""

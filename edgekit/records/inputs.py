@@ -210,6 +210,8 @@ class TaskFacts(Record):
     Attributes:
         torch: Whether the model becomes a torch program; a SavedModel does not.
         tensorflow: Whether TensorFlow's own converter has something to start from, a Keras model or a SavedModel.
+        onnx: Whether it is an ONNX file, which goes to the targets of ONNX by its own graph.
+        operators: The kinds of its operators, once it was read.
         macs: None where the model was not traced.
     """
 
@@ -218,4 +220,6 @@ class TaskFacts(Record):
     training: bool
     torch: bool = True
     tensorflow: bool = False
+    onnx: bool = False
+    operators: tuple[str, ...] = ()
     macs: Macs | None = None

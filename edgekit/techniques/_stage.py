@@ -31,7 +31,12 @@ def compress(spec: CompressSpec) -> Candidate:
     module = importlib.import_module(f"edgekit.techniques.{spec.step.technique}")
     made: Candidate = module.apply(spec.candidate, task, options, spec.context)
     traced = spec.context.traced
-    if traced is None or technique.of(spec.step).gives != "quantized program" or made.scheme != "static":
+    if (
+        traced is None
+        or technique.of(spec.step).gives != "quantized program"
+        or made.scheme != "static"
+        or made.onnx
+    ):
         return made
     return promised(made, spec.candidate, traced)
 

@@ -40,6 +40,7 @@ from edgekit.quant.quantizer import ProfileQuantizer
 from edgekit.quant.simulate import Simulation
 from edgekit.records import Candidate, Settings
 from edgekit.sparse.masks_of_program import is_sparse
+from edgekit.techniques import _onnx_ranges
 from edgekit.techniques._figures import noted
 from edgekit.techniques._ptq_trials import MOVED, Calibrated, Trial, choose
 from edgekit.techniques._quantized_program import converted, written
@@ -195,6 +196,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         UserError: The candidate has no `quant`.
         ConversionError: A step changes what the float graph computes.
     """
+    if candidate.onnx:
+        return _onnx_ranges.quantize(candidate, task, options.estimator, options.batches, context)
     start = time.perf_counter()
     found, trial = decided(candidate, task, options, context)
     figures = {

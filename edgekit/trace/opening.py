@@ -16,7 +16,7 @@ from edgekit.trace import axes, structure
 from edgekit.trace.door import look as look_at
 from edgekit.trace.flat import flat_task, flattened
 from edgekit.trace.model import checked, count_weights, examples_of, export_with_doubts, model_of
-from edgekit.trace.sources import keras, torch_file
+from edgekit.trace.sources import keras, onnx_file, torch_file
 from edgekit.trace.sources.subject import Subject
 
 Named = tuple[tuple[str, ...], tuple[int | None, ...]]
@@ -31,6 +31,9 @@ def opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, 
     if is_folder(given.model):
         examples = examples_of(given)
         return given, _saved_model(Path(given.model), examples), examples
+    if isinstance(given.model, str | Path) and Path(given.model).suffix == ".onnx":
+        subject, examples = onnx_file.opened(given, work)
+        return flat_task(given, subject.interface), subject, examples
     model = model_of(given)
     interface, examples = look_at(given, model)
     task = flat_task(given, interface)
@@ -61,7 +64,11 @@ def opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, 
 def facts_of(task: Task, subject: Subject) -> TaskFacts:
     """Returns what the plan must know of the task and its model."""
     return msgspec.structs.replace(
-        task.facts(), torch=bool(subject.program), tensorflow=bool(subject.tensorflow), macs=subject.macs
+        task.facts(),
+        torch=bool(subject.program),
+        tensorflow=bool(subject.tensorflow),
+        operators=subject.operators,
+        macs=subject.macs,
     )
 
 

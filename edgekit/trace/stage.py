@@ -57,6 +57,7 @@ def trace(spec: TraceSpec) -> Traced:
         preprocessing=task.preprocessing,
         program=subject.program,
         tensorflow=subject.tensorflow,
+        onnx=subject.onnx,
         predictions=str(work / "predictions.npz"),
         questions=str(work / "questions.npz"),
         samples_file=str(work / "samples.npz"),

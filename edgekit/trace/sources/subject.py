@@ -18,6 +18,8 @@ class Subject(NamedTuple):
         outputs: The outputs as the artifact declares them.
         program: The exported program, "" where there is none.
         tensorflow: The `.keras` file or the SavedModel that TensorFlow's converter can start from, "" where there is none.
+        onnx: The user's own ONNX graph, "" where there is none.
+        operators: The kinds of its operators.
         parameters: How many parameters the model has.
         weights: How many numbers are in the weight tensors that the program uses.
         content: What the model consists of -> a hash.
@@ -37,6 +39,8 @@ class Subject(NamedTuple):
     parameters: int
     weights: int
     content: dict[str, str]
+    onnx: str = ""
+    operators: tuple[str, ...] = ()
     macs: Macs | None = None
     layers: tuple[LayerCost, ...] = ()
     doubts: tuple[str, ...] = ()
