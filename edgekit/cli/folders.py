@@ -87,9 +87,9 @@ def explain(folder: Path, targets: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["bundle", "index", "manifest", "report"]))
+@click.argument("name", type=click.Choice(["bundle", "index", "manifest", "measured", "report"]))
 def schema(name: str) -> None:
-    """Print the JSON Schema of bundle.json, index.json, manifest.json or report.json."""
+    """Print the JSON Schema of bundle.json, index.json, manifest.json, measured.json or report.json."""
     from edgekit.package import schemas
 
     click.echo(json.dumps(schemas.schema(name), indent=2, sort_keys=True))

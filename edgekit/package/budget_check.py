@@ -4,7 +4,7 @@ Checksums are proven first, so that the figures are those of the files. A limit 
 one of the target's machines alone; what no measurement decides is not kept, unless the file says otherwise.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +16,9 @@ from edgekit.device.record_check import fault_of
 from edgekit.errors import UserError
 from edgekit.package import manifest_file
 from edgekit.package.budget_file import BudgetFile, TargetLimits
-from edgekit.package.bundle import bundle_file
+from edgekit.package.bundle import bundle_file, measured_file
 from edgekit.records import Record
+from edgekit.records.bundle import MeasuredTarget
 from edgekit.records.manifest import Manifest
 
 ENOUGH = ("equal", "better")  # verdicts of the regression check
@@ -60,11 +61,14 @@ def check(place: Path, budget: BudgetFile, beside: Path) -> Checked:
         UserError: The folder or a record cannot be read.
         VerificationError: A file was altered.
     """
+    measured: Mapping[str, MeasuredTarget] = {}
     if bundle_file.is_bundle(place):
         bundle_file.check_bundle(place, None)
+        measured = measured_file.read(place, place / bundle_file.NAME)
         place = place / "targets"
     manifests = {
-        folder.name: manifest_file.artifact_of(folder)[1] for folder in manifest_file.target_folders(place)
+        folder.name: measured_file.joined(manifest_file.artifact_of(folder)[1], measured.get(folder.name))
+        for folder in manifest_file.target_folders(place)
     }
     rows = [
         row for name, manifest in manifests.items() for row in _rows(name, manifest, budget.of(name), beside)

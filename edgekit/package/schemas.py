@@ -8,13 +8,13 @@ import msgspec
 from edgekit_runner import __version__
 
 from edgekit.records import Record, Report
-from edgekit.records.bundle import Bundle
+from edgekit.records.bundle import Bundle, Measured
 from edgekit.records.manifest import Manifest
 from edgekit.records.updates import UpdateIndex
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 RECORDS: Mapping[str, type[Record]] = MappingProxyType(
-    {"bundle": Bundle, "index": UpdateIndex, "manifest": Manifest, "report": Report}
+    {"bundle": Bundle, "index": UpdateIndex, "manifest": Manifest, "measured": Measured, "report": Report}
 )
 
 

@@ -1,10 +1,15 @@
-"""bundle.json: what `edgekit package` writes, and the one file that is signed. Its JSON Schema is `edgekit schema bundle`."""
+"""bundle.json: what `edgekit package` writes, with the hash of every file. Its JSON Schema is `edgekit schema bundle`.
+
+What was measured is no content: it differs from run to run, and stands in measured.json, signed on its own.
+"""
 
 from typing import Annotated
 
 from msgspec import Meta
 
 from edgekit.records._base import Record
+from edgekit.records.results import Measurement
+from edgekit.records.runtimes import RuntimeChoice
 
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 FileBytes = Annotated[int, Meta(ge=0, le=2**50)]
@@ -60,3 +65,25 @@ class Bundle(Record):
     targets: tuple[BundleTarget, ...]
     files: tuple[BundleFile, ...]
     previous: str = ""
+
+
+class MeasuredTarget(Record):
+    """What was measured of one target, as its export's manifest says it."""
+
+    measurement: Measurement | None = None
+    runtimes: RuntimeChoice | None = None
+    doubts: tuple[str, ...] = ()
+    not_measured: tuple[str, ...] = ()
+
+
+class Measured(Record):
+    """The whole of measured.json.
+
+    Attributes:
+        bundle_sha256: Of the bundle.json that it belongs to.
+        targets: By name.
+    """
+
+    schema_version: int
+    bundle_sha256: Sha256
+    targets: dict[str, MeasuredTarget]

@@ -5,16 +5,21 @@ import json
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
+from builders import FAST
 from commands import edgekit as any_edgekit
+from commands import run_here
 from exported_net import CLASSES, PREPROCESSING, write_export
 
-from edgekit.package import schemas
+from edgekit.engine import process
+from edgekit.package import manifest_file, schemas, sums
 from edgekit.package.image import tensor_of
 from edgekit.records import Preprocessing
 
@@ -31,6 +36,14 @@ def edgekit(*arguments: object) -> tuple[int, str]:
 
 def content(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here() -> Iterator[None]:
+    """Stages run in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "run", run_here)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +86,8 @@ def test_every_file_is_listed_and_the_schema_says_so(made: Path) -> None:
     jsonschema.validate(data, schemas.schema("bundle"))
     listed = {file["path"]: file for file in data["files"]}
     files = content(made)
-    assert set(files) == {*listed, "bundle.json"}
+    assert set(files) == {*listed, "bundle.json", "measured.json"}
+    jsonschema.validate(json.loads(files["measured.json"]), schemas.schema("measured"))
     for path, file in listed.items():
         assert file["bytes"] == len(files[path])
         assert file["sha256"] == hashlib.sha256(files[path]).hexdigest()
@@ -115,6 +129,61 @@ def test_the_golden_image_catches_a_mistake(made: Path, mistake: dict[str, Any])
 def test_two_packagings_are_equal(made: Path, export: Path, tmp_path: Path) -> None:
     assert edgekit("package", export, *WEB, "-o", tmp_path / "again")[0] == 0
     assert content(tmp_path / "again") == content(made)
+
+
+def measured_export(place: Path, cpu_ratio: float) -> Path:
+    """The same export with other figures of a clock."""
+    folder = write_export(place)
+    took = msgspec.structs.replace(FAST, cpu_ratio=cpu_ratio, doubts=(f"{cpu_ratio} is doubtful",))
+    manifest = msgspec.structs.replace(
+        manifest_file.read(folder),
+        measurement=took,
+        doubts=(*took.doubts, "few samples"),
+        not_measured=(f"memory {cpu_ratio}",),
+    )
+    manifest_file.write(manifest, folder)
+    sums.seal(folder)
+    return folder
+
+
+def test_what_was_measured_is_no_content(tmp_path: Path, keys: Any) -> None:
+    """Two exports that differ in their clocks alone: one bundle.json, and check reads measured.json."""
+    private, public = keys
+    for name, ratio in (("a", 0.6), ("b", 0.7)):
+        export = measured_export(tmp_path / f"export-{name}", ratio)
+        done = edgekit("package", export, *WEB, "--sign", private, "-o", tmp_path / name)
+        assert done[0] == 0, done
+    first, second = (content(tmp_path / name) for name in ("a", "b"))
+    clocks = {"measured.json", "measured.json.sig"}
+    assert {path for path in first if first[path] != second[path]} == clocks and set(first) == set(second)
+    assert (
+        b"0.6 is doubtful" in first["measured.json"]
+        and b"few samples" in first["targets/arm-mobile/manifest.json"]
+    )
+    budget = tmp_path / "budget.toml"
+    budget.write_text("[every]\nmax_cpu_ratio = 0.65\n")
+    assert [edgekit("check", tmp_path / name, "--budget", budget)[0] for name in ("a", "b")] == [0, 0]
+    assert edgekit("verify", tmp_path / "a", "--key", public)[0] == 0
+    (tmp_path / "a" / "measured.json").write_bytes(
+        second["measured.json"]
+    )  # of the same content, and signed for another folder
+    code, said = edgekit("verify", tmp_path / "a", "--key", public)
+    assert code == 1 and "is not the signature of measured.json by this key" in said
+    for path in clocks:
+        (tmp_path / "a" / path).unlink()
+    assert edgekit("verify", tmp_path / "a", "--key", public)[0] == 0
+    code, said = edgekit("check", tmp_path / "a", "--budget", budget)
+    assert code == 1 and "not measured" in said
+
+
+def test_measured_json_of_another_bundle(dist: Path) -> None:
+    text = (dist / "measured.json").read_text()
+    (dist / "measured.json").write_text(text.replace('"bundle_sha256": "', '"bundle_sha256": "0')[:-1])
+    assert edgekit("verify", dist)[0] == 2
+    data = json.loads(text)
+    (dist / "measured.json").write_text(json.dumps({**data, "bundle_sha256": "0" * 64}))
+    code, said = edgekit("verify", dist)
+    assert code == 1 and "belongs to another bundle.json" in said
 
 
 @needs_javac

@@ -10,13 +10,13 @@ import msgspec
 
 from edgekit.errors import UserError
 from edgekit.package import manifest_file
-from edgekit.package.bundle import android, bundle_file, ios, javascript, listed, signing
+from edgekit.package.bundle import android, bundle_file, ios, javascript, listed, measured_file, signing
 from edgekit.package.bundle.bom import bom_of
 from edgekit.package.bundle.interface_change import PLAIN, Wishes
 from edgekit.package.bundle.member import Member, take
 from edgekit.package.bundle.naming import Names
 from edgekit.package.sums import check_whole
-from edgekit.records.bundle import Bundle, BundleTarget
+from edgekit.records.bundle import Bundle, BundleTarget, MeasuredTarget
 
 BOM = "bom.cdx.json"
 OPTIONS = {"image": "--image-input is for ONNX and Core ML", "classifier": "--classifier is for Core ML"}
@@ -62,13 +62,15 @@ def assemble(
         partial = Path(place) / "new"
         partial.mkdir()
         trusted = signing.raw_public(signer) if signer else b""
-        made = _fill(partial, folders, names, ecosystems, trusted, wishes)
+        made, measured = _fill(partial, folders, names, ecosystems, trusted, wishes)
         made = msgspec.structs.replace(made, previous=before.version if before else "")
         for other, where in ((before, previous), (present, out)):
             _refuse_two_contents(made, other, where)
         bundle_file.write(made, partial)
+        beside = measured_file.write(measured, partial, partial / bundle_file.NAME)
         if signer is not None:
-            signing.sign(partial / bundle_file.NAME, signer)
+            for path in (partial / bundle_file.NAME, beside):
+                signing.sign(path, signer)
         if out.exists():
             out.rename(Path(place) / "old")
         partial.rename(out)
@@ -77,15 +79,15 @@ def assemble(
 
 def _fill(
     partial: Path, folders: Sequence[Path], names: Names, ecosystems: Sequence[str], trusted: bytes, wishes: Wishes,
-) -> Bundle:  # fmt: skip
-    """Writes all of a bundle but its list, bundle.json, and returns that."""
+) -> tuple[Bundle, dict[str, MeasuredTarget]]:  # fmt: skip
+    """Writes all of a bundle but its list, bundle.json, and returns that and what was measured."""
     members = [take(folder, partial / TARGETS / folder.resolve().name, wishes) for folder in folders]
     _check_wishes(wishes, members)
     _write_ecosystems(members, names, ecosystems, partial, trusted)
     bom = json.dumps(bom_of(members, names), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     (partial / BOM).write_text(bom, encoding="utf-8")
     _address_by_content(partial)
-    return Bundle(
+    made = Bundle(
         schema_version=bundle_file.SCHEMA_VERSION,
         name=names.name,
         version=names.version,
@@ -94,6 +96,7 @@ def _fill(
         targets=tuple(_target(member, partial) for member in members),
         files=listed.files_of(partial),
     )
+    return made, {member.folder.name: member.measured for member in members}
 
 
 def _present(out: Path) -> Bundle | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgekit.package.bundle import listed, signing
+from edgekit.package.bundle import listed, measured_file, signing
 from edgekit.records.bundle import Bundle
 from edgekit.records.manifest import Manifest
 
@@ -44,10 +44,14 @@ def check_bundle(folder: Path, key: Path | None = None) -> Bundle:
     bundle = read(folder)
     if public is not None:
         signing.check_signature(folder / NAME, public)
+        if (folder / measured_file.NAME).exists():
+            signing.check_signature(folder / measured_file.NAME, public)
     for file in bundle.files:
         listed.check_file(folder, file, NAME)
-    known = {NAME, NAME + signing.SUFFIX, *(file.path for file in bundle.files)}
+    own = (NAME, measured_file.NAME)
+    known = {*own, *(name + signing.SUFFIX for name in own), *(file.path for file in bundle.files)}
     listed.refuse_unlisted(folder, known, NAME)
+    measured_file.read(folder, folder / NAME)
     return bundle
 
 

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import numpy as np
 from edgekit.arrays import save_arrays
 from edgekit.errors import UserError
 from edgekit.package import image, manifest_file
-from edgekit.package.bundle import golden_image, interface_change
+from edgekit.package.bundle import golden_image, interface_change, measured_file
 from edgekit.package.bundle.interface_change import PLAIN, Wishes
 from edgekit.records import Artifact
+from edgekit.records.bundle import MeasuredTarget
 from edgekit.records.manifest import Input, Manifest, Output
 
 NUMBERS = {"float32": "f32", "int32": "i32", "int64": "i64", "uint8": "u8", "bool": "u8"}
@@ -29,12 +30,14 @@ class Member:
         folder: Its folder in the bundle.
         app_must: What the app has to do itself, "" where nothing.
         golden: The content of golden/golden.json.
+        measured: What was measured of it.
     """
 
     folder: Path
     manifest: Manifest
     app_must: str
     golden: dict[str, Any]
+    measured: MeasuredTarget = field(default_factory=MeasuredTarget)
 
     @property
     def target(self) -> str:
@@ -73,12 +76,14 @@ def take(source: Path, place: Path, wishes: Wishes = PLAIN) -> Member:
     place.mkdir(parents=True)
     copy = shutil.copytree if model.is_dir() else shutil.copyfile
     copy(model, place / manifest.file.path)
-    for name in (manifest_file.NAME, manifest.golden.path):
-        shutil.copyfile(source / name, place / name)
+    shutil.copyfile(source / manifest.golden.path, place / manifest.golden.path)
+    manifest, measured = measured_file.split(manifest)
+    manifest_file.write(manifest, place)
     artifact = msgspec.structs.replace(artifact, path=str(place / manifest.file.path))
     artifact, manifest = interface_change.changed(place, artifact, manifest, wishes)
     golden = _write_golden(place, artifact, manifest)
-    return Member(folder=place, manifest=manifest, app_must=_app_must(manifest, golden), golden=golden)
+    must = _app_must(manifest, golden)
+    return Member(folder=place, manifest=manifest, app_must=must, golden=golden, measured=measured)
 
 
 def _check_labels(manifest: Manifest, source: Path) -> None:
