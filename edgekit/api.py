@@ -31,6 +31,7 @@ from edgekit.engine.workspace import invalidate_if_changed, work_folder
 from edgekit.errors import ConversionError, UserError
 from edgekit.ladder import feasibility, measuring
 from edgekit.ladder.context import RunRequest
+from edgekit.ladder.option_names import check_names
 from edgekit.ladder.planner import budget_for, plan
 from edgekit.ladder.profiles import choose_isa, load_targets
 from edgekit.ladder.recipe_parser import parse, with_recipes
@@ -204,13 +205,15 @@ def _fingerprint(request: RunRequest) -> dict[str, str]:
 
 
 def check_recipes(texts: Iterable[str]) -> None:
-    """Checks the options of recipes, in a child process, which knows all techniques.
+    """Checks the options of recipes: their names here, their values in a child process, which knows all techniques.
 
     Raises:
         UserError: A recipe has an option that its technique does not have or allow.
     """
     rungs = [parse(text) for text in texts]
     steps = [Step(technique=step.technique, options=step.options) for rung in rungs for step in rung.steps]
+    for step in steps:
+        check_names(step)
     if not any(step.options for step in steps):
         return
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:

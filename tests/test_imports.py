@@ -13,7 +13,7 @@ FRAMEWORKS = {
     "ai_edge_litert", "ai_edge_quantizer", "litert_torch", "accelerate", "safetensors", "sklearn", "jax", "keras",
     "openvino",
 }  # fmt: skip
-HEAVY = FRAMEWORKS | {"numpy", "rich", "plotly", "jinja2", "cloudpickle", "scipy"}
+HEAVY = FRAMEWORKS | {"numpy", "psutil", "rich", "plotly", "jinja2", "cloudpickle", "scipy"}
 VERBS = ("targets", "plan", "export", "verify", "bench", "report", "doctor", "demo")
 COMMAND = "from edgekit.cli.main import main\nmain({arguments!r}, standalone_mode=False)"
 

@@ -12,7 +12,7 @@ from typing import Any
 from edgekit_runner import record as records
 
 from edgekit.bench import subjects
-from edgekit.device import check_form, open_device, run, zipapp
+from edgekit.device import TIMEOUT_S, check_form, open_device, run, zipapp
 from edgekit.device.exchange import kill_children
 from edgekit.device.scratch import Scratch
 from edgekit.errors import EdgekitError, UserError
@@ -47,7 +47,7 @@ def bench_on(
     thread_counts: Sequence[int],
     protocol: str = "default",
     python: str | None = None,
-    timeout_s: float = run.TIMEOUT_S,
+    timeout_s: float = TIMEOUT_S,
     listener: Listener = quiet,
 ) -> list[Outcome]:
     """Measures every artifact of `place` with every thread count on every device, the devices side by side.
@@ -96,7 +96,7 @@ def compare_on(
     b: Path,
     settings: Mapping[str, Any],
     python: str | None = None,
-    timeout_s: float = run.TIMEOUT_S,
+    timeout_s: float = TIMEOUT_S,
 ) -> dict[str, Any]:
     """Measures artifact A against artifact B, in turns.
 

@@ -2,14 +2,15 @@
 
 import shutil
 import time
+from typing import TYPE_CHECKING
 
 import click
 
 from edgekit.cli.options import json_option
 from edgekit.cli.printing import print_json
-from edgekit.engine.stage_cache import STAGES, StageCache
-from edgekit.engine.stage_times import TIMES
-from edgekit.engine.user_cache import cache_folder, private_folder
+
+if TYPE_CHECKING:
+    from edgekit.engine.stage_cache import StageCache
 
 
 @click.group()
@@ -40,6 +41,9 @@ def list_(as_json: bool) -> None:
 @json_option
 def clear(as_json: bool) -> None:
     """Remove all of it; the next export does everything itself."""
+    from edgekit.engine.stage_times import TIMES
+    from edgekit.engine.user_cache import cache_folder
+
     gone = _stage_cache().shrink(0)
     shutil.rmtree(cache_folder(TIMES), ignore_errors=True)
     freed = sum(entry.size_bytes for entry in gone)
@@ -49,5 +53,8 @@ def clear(as_json: bool) -> None:
     click.echo(f"removed {len(gone)} stages, {freed / 1e6:.1f} MB")
 
 
-def _stage_cache() -> StageCache:
+def _stage_cache() -> "StageCache":
+    from edgekit.engine.stage_cache import STAGES, StageCache
+    from edgekit.engine.user_cache import private_folder
+
     return StageCache(private_folder(STAGES))

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from edgekit_runner.protocol import PROTOCOLS
 
-from edgekit.device.run import TIMEOUT_S
+from edgekit.device import TIMEOUT_S
 from edgekit.errors import UserError
 
 F = Callable[..., Any]

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from edgekit.errors import UserError
 
+TIMEOUT_S = 1800.0  # of one measurement
 QUICK_S = 60.0  # for what takes only a moment: a check, a rename, a removal
 
 

@@ -15,13 +15,12 @@ from edgekit_runner import record as records
 from edgekit_runner.errors import UserError as RunnerUserError
 from edgekit_runner.spec import SCHEMA_VERSION
 
-from edgekit.device import Completed, Device, open_device, zipapp
+from edgekit.device import TIMEOUT_S, Completed, Device, open_device, zipapp
 from edgekit.device.record_check import fault_of
 from edgekit.device.remote import disk_full, last_line
 from edgekit.device.scratch import Scratch
 from edgekit.errors import DeviceError, EdgekitError, MissingRuntime, UserError
 
-TIMEOUT_S = 1800.0
 _ARTIFACTS = ("artifact", "baseline")
 _FILES = (*_ARTIFACTS, "golden", "baseline_golden")
 _ERRORS: dict[int, type[EdgekitError]] = {2: UserError, 3: MissingRuntime}

@@ -73,6 +73,10 @@ class Cluster:
             raise
 
     def _threads(self) -> int:
+        with suppress(
+            TimeoutError
+        ):  # workers that were started with their scheduler may still be on their way
+            self._client.wait_for_workers(1, timeout=CONNECT_S)
         found = self._same()
         if not found:
             has = {facts["isa"] for facts in self._alive().values()}

@@ -11,7 +11,7 @@ of our own. What is left for the `__post_init__` of a subclass is what relates t
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -84,7 +84,7 @@ def read(kind: type[S], given: Mapping[str, Any], strict: bool = True) -> S:
     """
     for name in given:
         if name not in kind.__struct_fields__:
-            raise UserError(_unknown(kind, name))
+            raise UserError(unknown_option(_owner(kind), name, kind.__struct_fields__))
     return kind(**{name: _checked(kind, name, value, strict) for name, value in given.items()})
 
 
@@ -163,11 +163,17 @@ def _refusal(kind: type[Settings], name: str, given: Any) -> str:
     return f"{_owner(kind)}: {name} is {given!r}; allowed: {', '.join(declared.allowed)}{about}"
 
 
-def _unknown(kind: type[Settings], name: str) -> str:
-    known = kind.__struct_fields__
+def unknown_option(owner: str, name: str, known: Sequence[str]) -> str:
+    """Returns the sentence for an option that there is not.
+
+    Args:
+        owner: What has the options.
+        name: The option that was given.
+        known: Those that there are.
+    """
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{_owner(kind)} has no option {name!r}; {hint}allowed options: {', '.join(known) or 'none'}"
+    return f"{owner} has no option {name!r}; {hint}allowed options: {', '.join(known) or 'none'}"
 
 
 def _owner(kind: type[Settings]) -> str:
