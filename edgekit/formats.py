@@ -40,6 +40,7 @@ class Runtime:
         elsewhere: Why it cannot be timed on another system.
         proof: The doubt about proving a file on another system; empty where the runtime itself runs.
         optional: Whether edgekit's own installation leaves it out; `edgekit[openvino]` and the like bring it.
+        numpy_2_since: The first version that takes NumPy 2; "" where all do that are asked for.
         fuses_integers: Whether its optimizer makes integer kernels of float operators between rounding ones, so that these
             are examined too.
     """
@@ -50,6 +51,7 @@ class Runtime:
     elsewhere: str = ""
     proof: str = ""
     optional: bool = False
+    numpy_2_since: str = ""
     fuses_integers: bool = False
 
 
@@ -72,9 +74,14 @@ RUNTIMES = MappingProxyType(
     {
         row.name: row
         for row in (
-            Runtime(name="onnxruntime", packages={"onnxruntime": "onnxruntime"}, fuses_integers=True),
+            Runtime(
+                name="onnxruntime",
+                packages={"onnxruntime": "onnxruntime"},
+                numpy_2_since="1.19",
+                fuses_integers=True,
+            ),
             Runtime(name="openvino", packages={"openvino": "openvino"}, optional=True),
-            Runtime(name="litert", packages={"ai_edge_litert": "ai-edge-litert"}),
+            Runtime(name="litert", packages={"ai_edge_litert": "ai-edge-litert"}, numpy_2_since="1.1"),
             Runtime(
                 name="coreml",
                 packages={"coremltools": "coremltools"},

@@ -1,6 +1,7 @@
 """The verbs that take what an export left: `edgekit verify`, `edgekit report`, and the schemas of its files."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,21 @@ from edgekit.cli.printing import print_json, print_table, put
 
 if TYPE_CHECKING:
     from edgekit.engine.verify_specs import Recheck
+    from edgekit.package.other_versions import VersionProof
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--key", type=click.Path(path_type=Path), help="The ed25519 public key that signed a bundle.")
+@click.option(
+    "--runtime",
+    "in_versions",
+    multiple=True,
+    metavar="PACKAGE==VERSIONS",
+    help="Prove it in these versions, too, installed beside: onnxruntime==1.18.1,1.20.1.",
+)
 @json_option
-def verify(folder: Path, key: Path | None, as_json: bool) -> None:
+def verify(folder: Path, key: Path | None, in_versions: tuple[str, ...], as_json: bool) -> None:
     """Re-prove an exported folder or a bundle: checksums, signature, golden answers in the runtime, the precision lint.
 
     A folder of updates is held to its index as an app does.
@@ -33,11 +42,38 @@ def verify(folder: Path, key: Path | None, as_json: bool) -> None:
         print_json(found) if as_json else click.echo(text)
         return
     results = recheck(folder, key)
+    if in_versions:
+        sys.exit(_prove_in(folder, in_versions, as_json))
     if as_json:
         print_json(results)
         return
     for name, result in results.items():
         click.echo(f"{name}: ok; {_proof(result)}")
+
+
+def _prove_in(folder: Path, versions: tuple[str, ...], as_json: bool) -> int:
+    from edgekit.package import other_versions
+
+    rows = other_versions.prove(folder, versions)
+    if as_json:
+        print_json(rows)
+    else:
+        lines = [("target", "runtime", "answers", "work in precision", "verdict"), *map(_version_cells, rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            click.echo(
+                "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            )
+    return other_versions.exit_code(rows)
+
+
+def _version_cells(row: "VersionProof") -> tuple[str, ...]:
+    off = (
+        "-" if row.max_abs_error is None else f"off by {row.max_abs_error:.4g} of {row.golden_atol or 0:.4g}"
+    )
+    share = "-" if row.share is None else f"{100 * row.share:.1f} % ({sum(row.ops.values())} operators)"
+    verdict = "ok" if row.passed else f"failed: {row.reason}"
+    return row.target, f"{row.package} {row.version}", off, share, verdict
 
 
 def _proof(result: "Recheck") -> str:

@@ -18,6 +18,7 @@ from edgekit.records import (
     Blame,
     Candidate,
     LayerTimes,
+    Lint,
     Measurement,
     Record,
     TaskFacts,
@@ -126,6 +127,12 @@ RECHECK = Stage(
     spec=verify_specs.RecheckSpec,
     result=verify_specs.Recheck,
 )
+LINT_SAVED = Stage(
+    name="lint-saved",
+    function="edgekit.verify.saved_graph:lint",
+    spec=verify_specs.SavedGraphSpec,
+    result=Lint,
+)
 ANSWER = Stage(
     name="answer",
     function="edgekit.verify.golden_check:answer",
@@ -172,5 +179,5 @@ PLAN_TIME = Stage(
 )
 
 STAGES = (
-    TRACE, LOOK, INSPECT, CHECK, COMPRESS, SAVED_MODEL, EXPORT, INTERFACE, PROVE, RECHECK, ANSWER, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
+    TRACE, LOOK, INSPECT, CHECK, COMPRESS, SAVED_MODEL, EXPORT, INTERFACE, PROVE, RECHECK, LINT_SAVED, ANSWER, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
 )  # fmt: skip

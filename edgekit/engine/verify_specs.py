@@ -37,6 +37,17 @@ class ProveSpec(Record):
     device_golden: str = ""
 
 
+class SavedGraphSpec(Record):
+    """The spec of edgekit.verify.saved_graph:lint.
+
+    Attributes:
+        graph: The ONNX file that some version of ONNX Runtime wrote of the artifact, after its own optimizer.
+    """
+
+    artifact: Artifact
+    graph: str
+
+
 class RecheckSpec(Record):
     """The spec of edgekit.verify.golden_check:recheck: a folder exported before, and the tolerance of its manifest.
 

@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekit.engine import beside as product
+from edgekit.errors import MissingRuntime
+
 ONNXRUNTIME = ("onnxruntime==1.17.3", "numpy==1.26.4", "protobuf==4.25.3", "flatbuffers==24.3.25", "coloredlogs==15.0.1", "humanfriendly==10.0", "packaging==24.1")  # fmt: skip
 LITERT = ("ai-edge-litert==1.0.0", "numpy==1.26.4")  # the oldest of all; it was built for NumPy 1
 LITERT_16_BITS = ("ai-edge-litert==1.3.0",)  # the oldest with a GELU of int16
@@ -46,11 +49,10 @@ os._exit(0)  # native libraries crash in their exit handlers
 
 def beside(place: Path, packages: tuple[str, ...]) -> Path:
     """Installs packages into a folder of their own; the test is skipped where pip has none for this Python."""
-    command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary", ":all:"]
-    command += ["--target", str(place), *packages]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode:
-        pytest.skip(f"pip cannot fetch {packages[0]}: {done.stderr.strip()[-200:]}")
+    try:
+        product.install(packages, place)
+    except MissingRuntime as error:
+        pytest.skip(str(error))
     return place
 
 

@@ -21,7 +21,15 @@ INTEGER_INSIDE = ("DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulInteger
 
 def read(path: str) -> ExecutedGraph:
     """Reads the operators of the optimized graph by the dtype each computes in; moves and pools have that of their input."""
-    original, model = onnx.load(path), _optimized(path)
+    with tempfile.TemporaryDirectory() as folder:
+        saved = str(Path(folder) / "optimized.onnx")
+        _optimize(path, saved)
+        return read_saved(path, saved)
+
+
+def read_saved(path: str, optimized: str) -> ExecutedGraph:
+    """Reads the operators of a graph that ONNX Runtime has written of a file, after its own optimizer."""
+    original, model = onnx.load(path), onnx.load(optimized)
     lengths = lengths_of(original)
     shapes = {**_shapes(original, lengths), **_shapes(model, lengths)}
     operators = (
@@ -30,16 +38,13 @@ def read(path: str) -> ExecutedGraph:
     return ExecutedGraph(tuple(operators), bytes_by_dtype(constants(original)))
 
 
-def _optimized(path: str) -> onnx.ModelProto:
-    with tempfile.TemporaryDirectory() as folder:
-        saved = str(Path(folder) / "optimized.onnx")
-        options = ort.SessionOptions()
-        options.optimized_model_filepath = saved
-        options.log_severity_level = 4
-        # up to EXTENDED: the layout pass above it depends on the hardware, and its operators have no portable names
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return onnx.load(saved)
+def _optimize(path: str, saved: str) -> None:
+    options = ort.SessionOptions()
+    options.optimized_model_filepath = saved
+    options.log_severity_level = 4
+    # up to EXTENDED: the layout pass above it depends on the hardware, and its operators have no portable names
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def _shapes(model: onnx.ModelProto, lengths: Mapping[str, int]) -> dict[str, Shape]:
