@@ -21,7 +21,7 @@ def export(spec: ExportSpec) -> Artifact:
         MissingRuntime: A package of the exporter is not installed.
     """
     name = "_tflite_tensorflow" if spec.candidate.saved_model else spec.target.format
-    name = "_onnx_file" if spec.candidate.onnx else name
+    name = "_own_onnx" if spec.candidate.onnx else name
     try:
         exporter = importlib.import_module(f"edgekit.export.{name}")
     except ModuleNotFoundError as error:

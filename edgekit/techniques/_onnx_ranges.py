@@ -1,7 +1,7 @@
 """Post-training quantization of the task's own ONNX graph: edgekit's ranges, written by ONNX Runtime's quantizer.
 
 Each float tensor of the graph is observed on the calibration inputs by the estimator that the recipe names, as those of a torch
-program are; the exporter (`edgekit.export._onnx_file`) then hands the ranges to the quantizer. No biases are corrected and no
+program are; the exporter (`edgekit.export._own_onnx`) then hands the ranges to the quantizer. No biases are corrected and no
 weights rounded together: there is no program to do it on.
 """
 
