@@ -51,7 +51,7 @@ def test_what_pip_cannot_fetch_is_a_row(tmp_path: Path, monkeypatch: pytest.Monk
     (row,) = other_versions.prove(folder, ["onnxruntime==0.0.9"])
     assert not row.passed and row.reason == "pip cannot fetch onnxruntime==0.0.9"
     assert other_versions.exit_code([row]) == 1
-    with pytest.raises(UserError, match="no target in .* runs in openvino"):
+    with pytest.raises(UserError, match=r"no target in .* runs in openvino"):
         other_versions.prove(folder, ["openvino==2024.6.0"])
 
 
