@@ -1,7 +1,8 @@
 """A bundle in the tools of app builds: `make test-bundles`. Each test skips with the reason where its tool is missing.
 
 EDGEKIT_NPM names a folder whose node_modules holds onnxruntime-web, typescript, react-native-fast-tflite,
-onnxruntime-react-native and playwright-core.
+onnxruntime-react-native and playwright-core. EDGEKIT_BUNDLETOOL names a folder with bundletool and aapt2 (pybundletool/binary-files of
+PyPI's pybundletool, made executable), EDGEKIT_ORT_JAVA the folder that app_builds/jvm_ort/build.sh made. Swift is parsed where tree-sitter-swift is installed.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from commands import edgekit
 from exported_net import write_export
 
 pytestmark = pytest.mark.bundles
+MODEL = "assets/edgekit/tiny/onnx/model.onnx"
 PARTS = Path(__file__).parents[1] / "support" / "app_builds"
 
 
@@ -94,26 +96,84 @@ def test_gradle_takes_the_aar_by_version_and_refuses_an_altered_one(dist: Path, 
     assert done.returncode != 0 and "edgekit: checksum mismatch for android/maven" in done.stderr
 
 
-def test_a_signed_apk_holds_the_model_stored_and_aligned_and_is_reproducible(
-    dist: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def apks(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """one.apk and two.apk with the assets of the AAR, and what the tools said in said.txt."""
     need("aapt2", "zipalign", "apksigner", "keytool")
     framework = Path("/usr/share/android-framework-res/framework-res.apk")
     if not framework.is_file():
         pytest.skip("android-framework-res is not installed")
+    place = tmp_path_factory.mktemp("apks")
+    (aar,) = dist.rglob("*.aar")
+    with zipfile.ZipFile(aar) as archive:
+        archive.extractall(place)
+    done = run("sh", PARTS / "apk.sh", framework, folder=place)
+    assert done.returncode == 0, done.stderr
+    (place / "said.txt").write_text(done.stdout)
+    return place
+
+
+def test_a_signed_apk_holds_the_model_stored_and_aligned_and_is_reproducible(dist: Path, apks: Path) -> None:
+    assert "Verified using v2 scheme (APK Signature Scheme v2): true" in (apks / "said.txt").read_text()
+    first, second = ((apks / name).read_bytes() for name in ("one.apk", "two.apk"))
+    assert first == second
+    manifest = json.loads((dist / "targets" / "arm-mobile" / "manifest.json").read_text())
+    with zipfile.ZipFile(apks / "one.apk") as apk:
+        info = apk.getinfo(MODEL)
+        assert info.compress_type == zipfile.ZIP_STORED
+        assert hashlib.sha256(apk.read(info)).hexdigest() == manifest["artifacts"][0]["sha256"]
+
+
+def test_the_jvm_answers_with_the_model_mapped_out_of_the_apk(dist: Path, apks: Path, tmp_path: Path) -> None:
+    need("javac", "java")
+    runtime = Path(os.environ.get("EDGEKIT_ORT_JAVA", ""))
+    if not (runtime / "classes.jar").is_file():
+        pytest.skip("EDGEKIT_ORT_JAVA names no folder that jvm_ort/build.sh made")
+    path = os.pathsep.join(map(str, (apks / "classes.jar", runtime.resolve() / "classes.jar")))
+    source = PARTS / "jvm_ort" / "Golden.java"
+    flags = ("--release", "8", "-Xlint:all,-options,-try", "-Werror")
+    done = run("javac", *flags, "-cp", path, "-d", tmp_path, source, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    golden = dist / "targets" / "arm-mobile" / "golden"
+    image = json.loads((golden / "golden.json").read_text())["image"]
+    where = (apks / "one.apk", *_place(apks / "one.apk", MODEL), golden, image["height"], image["width"])
+    native = f"-Donnxruntime.native.path={runtime.resolve()}"
+    command = ("java", native, "-cp", f"{path}{os.pathsep}{tmp_path}", "Golden", *where)
+    done = run(*command, folder=tmp_path, LD_LIBRARY_PATH=runtime.resolve())
+    assert done.returncode == 0 and "matches true" in done.stdout, done.stderr
+
+
+def _place(archive: Path, name: str) -> tuple[int, int]:
+    """Offset and length of a stored file in a zip."""
+    with zipfile.ZipFile(archive) as opened:
+        info = opened.getinfo(name)
+    head = archive.read_bytes()[info.header_offset : info.header_offset + 30]
+    names = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+    return info.header_offset + 30 + names, info.file_size
+
+
+def test_an_app_bundle_keeps_the_model_in_an_asset_pack(dist: Path, tmp_path: Path) -> None:
+    need("aapt2", "zipalign", "apksigner", "keytool", "zip", "unzip")
+    framework = Path("/usr/share/android-framework-res/framework-res.apk")
+    tools = Path(os.environ.get("EDGEKIT_BUNDLETOOL", ""))
+    if not framework.is_file() or not (tools / "bundletool").is_file():
+        pytest.skip(
+            "android-framework-res is not installed, or EDGEKIT_BUNDLETOOL names no folder with bundletool and aapt2"
+        )
     (aar,) = dist.rglob("*.aar")
     with zipfile.ZipFile(aar) as archive:
         archive.extractall(tmp_path, [name for name in archive.namelist() if name.startswith("assets/")])
-    done = run("sh", PARTS / "apk.sh", framework, folder=tmp_path)
+    done = run("sh", PARTS / "aab.sh", framework, tools.resolve(), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Verified using v2 scheme (APK Signature Scheme v2): true" in done.stdout
-    first, second = ((tmp_path / name).read_bytes() for name in ("one.apk", "two.apk"))
-    assert first == second
-    manifest = json.loads((dist / "targets" / "arm-mobile" / "manifest.json").read_text())
-    with zipfile.ZipFile(tmp_path / "one.apk") as apk:
-        info = apk.getinfo("assets/edgekit/tiny/onnx/model.onnx")
-        assert info.compress_type == zipfile.ZIP_STORED
-        assert hashlib.sha256(apk.read(info)).hexdigest() == manifest["artifacts"][0]["sha256"]
+    assert (tmp_path / "one.aab").read_bytes() == (tmp_path / "two.aab").read_bytes()
+    wanted = (dist / "targets" / "arm-mobile" / "model.onnx").read_bytes()
+    with (
+        zipfile.ZipFile(tmp_path / "one.aab") as made,
+        zipfile.ZipFile(tmp_path / "one.universal.apk") as apk,
+    ):
+        assert made.read(f"model_pack/{MODEL}") == wanted == apk.read(MODEL)
+        assert apk.getinfo(MODEL).compress_type == zipfile.ZIP_STORED
 
 
 def test_kotlin_compiles_without_a_warning(dist: Path, tmp_path: Path) -> None:
