@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from edgekit.verify.blame.match import Run, Tensor
 from edgekit.verify.blame.units import Grid
-from edgekit.verify.graphs._onnx_file import at_example
+from edgekit.verify.graphs._onnx_source import at_example
 from edgekit.verify.predict import usable_cpus
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from edgekit.verify.graphs._onnx_file import Shape, at, constants, lengths_of
+from edgekit.verify.graphs._onnx_source import Shape, at, constants, lengths_of
 from edgekit.verify.work import ExecutedGraph, Operator, bytes_by_dtype, product
 
 # Kernels that take float, round it to u8 themselves (or are given u8), multiply integers, and answer in float

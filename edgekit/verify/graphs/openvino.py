@@ -12,7 +12,7 @@ import onnx
 from edgekit_runner.backends import openvino as backend
 
 from edgekit.errors import VerificationError
-from edgekit.verify.graphs._onnx_file import Shape, at_example, constants
+from edgekit.verify.graphs._onnx_source import Shape, at_example, constants
 from edgekit.verify.work import ExecutedGraph, Operator, bytes_by_dtype, product
 
 #: nodes of the execution graph that hold values and run nothing
