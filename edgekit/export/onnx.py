@@ -24,6 +24,7 @@ from edgekit_runner import __version__
 from edgekit_runner.artifact import describe
 
 from edgekit.errors import ConversionError
+from edgekit.export import _onnx_biases as biases
 from edgekit.export import _onnx_dynamic as dynamic
 from edgekit.export import _onnx_integers as integers
 from edgekit.export import _onnx_passes as passes
@@ -55,6 +56,7 @@ PASSES: dict[Precision, list[Callable[[onnx.ModelProto], None]]] = {
         integers.hardswish_in_integers,
         integers.scale_in_grid,
         tables.store_tables,
+        biases.integer_biases,
         passes.drop_unused,
     ],
 }
