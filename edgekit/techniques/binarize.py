@@ -39,7 +39,6 @@ from torch.utils.hooks import RemovableHandle
 from edgekit.binary import layer_choice
 from edgekit.binary.layer import BinaryConv, lower, replace
 from edgekit.engine.stages import CHECKPOINT
-from edgekit.errors import TaskError
 from edgekit.quant import program as programs
 from edgekit.quant import proven, tensors
 from edgekit.quant.trainable import OneByOne, give_back, trainable
@@ -47,6 +46,7 @@ from edgekit.records import Candidate, Settings
 from edgekit.techniques._figures import noted
 from edgekit.techniques._score import figures_of, metric_of
 from edgekit.techniques._teachers import teacher
+from edgekit.techniques._training_data import training_of
 from edgekit.train import data, first_batch
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
@@ -95,10 +95,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         TaskError: The task has no training data, or data that does not fit.
         Diverged: The loss became NaN or infinite.
     """
-    if task.training is None:
-        raise TaskError(
-            f"task {task.name!r} has no training data; binarize needs Training(batches=..., loss=...)"
-        )
+    training = training_of(task, "binarize")
     start, work = time.perf_counter(), Path(context.work)
     program = programs.load(candidate.program)
     like, graph = programs.user_inputs(program), program.module()
@@ -107,13 +104,13 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     layers = [replace(graph, node, options.scale == "factorised") for node in chosen]
     tensors.drop_unread(graph)
     model = trainable(graph)
-    _centre(model, layers, task.training, options, context.seed)
+    _centre(model, layers, training, options, context.seed)
     ready = time.perf_counter()
     trained = fit(
         model,
-        task.training,
+        training,
         options.loop(context.seed),
-        objective=Distillation([teacher(candidate)], task.training.loss, options.alpha, options.temperature),
+        objective=Distillation([teacher(candidate)], training.loss, options.alpha, options.temperature),
         on_step=_Schedule(options.gradual, layers),
         folder=work / CHECKPOINT,
     )

@@ -52,13 +52,14 @@ from torch.export import ExportedProgram
 from edgekit.distill import modes
 from edgekit.distill.distiller import Method, Setting
 from edgekit.engine.stages import CHECKPOINT
-from edgekit.errors import TaskError, UserError
+from edgekit.errors import UserError
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Settings
 from edgekit.techniques import _guard, _teachers
 from edgekit.techniques._distill_training import hits, shares_of, train_student, with_unlabelled
 from edgekit.techniques._figures import noted
 from edgekit.techniques._score import figures_of, metric_of
+from edgekit.techniques._training_data import training_of
 from edgekit.train import data
 from edgekit.train import settings as loop_options
 from edgekit.train.settings import (
@@ -174,15 +175,12 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         TaskError: The task has no training data, or data that does not fit.
         Diverged: The loss became NaN or infinite.
     """
-    if task.training is None:
-        raise TaskError(
-            f"task {task.name!r} has no training data; distill needs Training(batches=..., loss=...)"
-        )
+    given = training_of(task, "distill")
     start, work = time.perf_counter(), Path(context.work)
     candidate, program = _teachers.student(candidate, task, options.student)
     method = _method(program, candidate, task, options, context)
     training, before = (
-        with_unlabelled(task.training, options.unlabelled if _learns(options) else 0, options.pseudo),
+        with_unlabelled(given, options.unlabelled if _learns(options) else 0, options.pseudo),
         metric_of(task, program.module()),
     )
     shares = shares_of(method, training, context.seed)
@@ -192,7 +190,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     after = metric_of(task, done.graph)
     kept, guarded = done.graph, dict[str, tuple[float, str]]()
     if options.guard:
-        plain = _guard.plain(program, task.training, options.loop(context.seed), work / CHECKPOINT / "plain")
+        plain = _guard.plain(program, given, options.loop(context.seed), work / CHECKPOINT / "plain")
         kept, guarded = _guard.better(task, done.graph, after, plain)
     path = work / "program.pt2"
     programs.save(programs.export(kept, program), path)

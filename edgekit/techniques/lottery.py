@@ -30,7 +30,6 @@ from torch import nn
 from torch.fx import GraphModule
 
 from edgekit.engine.stages import CHECKPOINT
-from edgekit.errors import TaskError
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import give_back
 from edgekit.records import Candidate, Settings
@@ -42,6 +41,7 @@ from edgekit.sparse.patterns import Scope
 from edgekit.techniques._figures import noted
 from edgekit.techniques._score import metric_of
 from edgekit.techniques._teachers import learner, teacher, written_back
+from edgekit.techniques._training_data import training_of
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation, TaskLoss
@@ -91,10 +91,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         TaskError: The task has no training data, or data that does not fit.
         Diverged: The loss became NaN or infinite.
     """
-    if task.training is None:
-        raise TaskError(
-            f"task {task.name!r} has no training data; lottery needs Training(batches=..., loss=...)"
-        )
+    training = training_of(task, "lottery")
     start, work = time.perf_counter(), Path(context.work)
     program = programs.load(candidate.program)
     like, graph = programs.user_inputs(program), program.module()
@@ -102,7 +99,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     unstructured = patterns.read("unstructured")
     chosen = weights.chosen(weights.find(graph), unstructured, options.ignore, options.keep)
     figures = {"metric before": (metric_of(task, graph), "")}
-    search = _Search(candidate, graph, chosen, task.training, options, context)
+    search = _Search(candidate, graph, chosen, training, options, context)
     dead_channels.check(chosen, search.masks.scores(), unstructured, options.sparsity, options.scope)
     for number, share in enumerate(search.shares):
         search.round(number)

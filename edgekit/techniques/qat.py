@@ -35,7 +35,6 @@ from msgspec import Meta
 from torch import nn
 
 from edgekit.engine.stages import CHECKPOINT
-from edgekit.errors import TaskError
 from edgekit.quant import fake
 from edgekit.quant.trainable import Norm, give_back, trainable
 from edgekit.records import Candidate, Settings
@@ -44,6 +43,7 @@ from edgekit.techniques import _quantized_program, ptq
 from edgekit.techniques._figures import noted
 from edgekit.techniques._score import figures_of, metric_of
 from edgekit.techniques._teachers import teacher
+from edgekit.techniques._training_data import training_of
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
@@ -92,8 +92,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         TaskError: The task has no training data, or data that does not fit.
         Diverged: The loss became NaN or infinite.
     """
-    if task.training is None:
-        raise TaskError(f"task {task.name!r} has no training data; qat needs Training(batches=..., loss=...)")
+    training = training_of(task, "qat")
     start, work = time.perf_counter(), Path(context.work)
     settings = ptq.Options(estimator=options.estimator, batches=options.batches, skip=options.skip)
     calibrated, trial = ptq.decided(candidate, task, settings, context)
@@ -103,9 +102,9 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     ready = time.perf_counter()
     trained = fit(
         model,
-        task.training,
+        training,
         options.loop(context.seed),
-        objective=Distillation([teacher(candidate)], task.training.loss, options.alpha, options.temperature),
+        objective=Distillation([teacher(candidate)], training.loss, options.alpha, options.temperature),
         on_step=_Schedule(options, model, grids),
         folder=work / CHECKPOINT,
     )

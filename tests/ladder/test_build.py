@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from builders import TRACED
 
 from edgekit import technique
 from edgekit.engine.catalogue import Stage
@@ -16,22 +17,9 @@ from edgekit.ladder.build import ArtifactBuilder
 from edgekit.ladder.planner import plan
 from edgekit.ladder.recipe_parser import with_recipes
 from edgekit.profile.reading import load_target
-from edgekit.records import Candidate, Preprocessing, Record, TaskFacts, Traced
+from edgekit.records import Candidate, Record
 
-FACTS = TaskFacts(name="t", calibration=True, training=True)
-TRACED = Traced(
-    facts=FACTS,
-    preprocessing=Preprocessing(),
-    program="float",
-    predictions="",
-    samples_file="",
-    inputs=(),
-    outputs=(),
-    metric=0.9,
-    samples=1,
-    parameters=1,
-    weights=1,
-)
+FACTS = TRACED.facts
 
 
 class Context:

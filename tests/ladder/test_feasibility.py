@@ -3,28 +3,16 @@
 from pathlib import Path
 
 import pytest
+from builders import TRACED
 
 from edgekit.errors import UserError
 from edgekit.ladder import feasibility
 from edgekit.ladder.planner import plan
 from edgekit.profile.reading import load_target
-from edgekit.records import Budget, Plan, Preprocessing, Recipe, Step, TaskFacts, Traced
+from edgekit.records import Budget, Plan, Recipe, Step, TaskFacts
 from edgekit.target import Target
 
 FACTS = TaskFacts(name="t", calibration=True, training=False)
-TRACED = Traced(
-    facts=FACTS,
-    preprocessing=Preprocessing(),
-    program="",
-    predictions="",
-    samples_file="",
-    inputs=(),
-    outputs=(),
-    metric=0.9,
-    samples=1,
-    parameters=1100,
-    weights=1000,
-)
 
 
 def only(*techniques: tuple[str, str]) -> Target:

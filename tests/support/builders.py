@@ -25,7 +25,9 @@ from edgekit.records import (
     Recipe,
     Step,
     TargetReport,
+    TaskFacts,
     TensorSpec,
+    Traced,
     Verdict,
 )
 from edgekit.records.manifest import Manifest
@@ -45,6 +47,19 @@ FLOAT = Artifact(
     toolchain={},
 )
 INT8 = msgspec.structs.replace(FLOAT, path="int8.onnx", precision="int8", size_bytes=1000)
+TRACED = Traced(
+    facts=TaskFacts(name="t", calibration=True, training=True),
+    preprocessing=Preprocessing(),
+    program="float",
+    predictions="",
+    samples_file="",
+    inputs=(),
+    outputs=(),
+    metric=0.9,
+    samples=1,
+    parameters=1100,
+    weights=1000,
+)
 LINT = Lint(
     promised="int8",
     ops={"QLinearConv:uint8": 3},

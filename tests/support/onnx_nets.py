@@ -21,14 +21,19 @@ def save(path: Path, nodes: list[Any], constants: dict[str, np.ndarray], precisi
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.checker.check_model(model)
     onnx.save(model, path)
+    return described(path, precision, INPUT, OUTPUT)
+
+
+def described(path: Path, precision: Precision, x: TensorSpec, y: TensorSpec) -> Artifact:
+    """The record of an ONNX file with one input and one output."""
     return Artifact(
         path=str(path),
         format="onnx",
         precision=precision,
         size_bytes=path.stat().st_size,
         sha256=sha256(path),
-        inputs=(INPUT,),
-        outputs=(OUTPUT,),
+        inputs=(x,),
+        outputs=(y,),
         layout="NCHW",
         toolchain={},
     )

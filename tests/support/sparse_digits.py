@@ -1,33 +1,19 @@
 """A small net trained on real digits, for techniques that make weights zero or few."""
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.datasets import load_digits
+from digits_data import IMAGES, TRAIN, candidate_of, task_of, taught
 from torch import nn
 from torch.nn import functional as F
 
 import edgekit as ek
 from edgekit.quant import program as programs
-from edgekit.quant.prepare import prepare_graph
-from edgekit.records import Candidate, Quant, Recipe, Step
-from edgekit.techniques._score import predictor
+from edgekit.records import Candidate, Quant, Step
 
 INT8 = Quant(activation_dtype="int8", weight_bits=8, granularity="per_channel", symmetric_activations=False)
-PIXELS, LABELS = (torch.tensor(part) for part in load_digits(return_X_y=True))
-IMAGES = (PIXELS.float().reshape(-1, 1, 8, 8) - 8) / 8
-ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(0))
-TRAIN, TEST = ORDER[:1200], ORDER[1200:]
-
-
-class Batches:
-    def __iter__(self) -> Iterator[Any]:
-        for chosen in torch.randperm(len(TRAIN)).split(32):
-            yield IMAGES[TRAIN[chosen]], LABELS[TRAIN[chosen]]
 
 
 class Net(nn.Module):
@@ -45,20 +31,9 @@ class Net(nn.Module):
         return self.head(F.relu(self.hidden(x.view(x.shape[0], -1))))
 
 
-def top1(predict: Any) -> float:
-    return float((np.asarray(predict(IMAGES[TEST].numpy())).argmax(1) == LABELS[TEST].numpy()).mean())
-
-
 def trained(epochs: int = 12) -> nn.Module:
     torch.manual_seed(0)
-    net = Net().train()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
-    for _ in range(epochs):
-        for x, y in Batches():
-            optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
-            optimizer.step()
-    return net.eval()
+    return taught(Net(), epochs)
 
 
 @cache
@@ -68,33 +43,11 @@ def model() -> nn.Module:
 
 def made(folder: Path, *steps: Step, precision: Any = "float32", quant: Quant | None = None) -> Candidate:
     """The trained net as a candidate with the steps of a recipe."""
-    x = torch.randn(1, 1, 8, 8)
-    program = torch.export.export(prepare_graph(torch.export.export(model(), (x,)).module()), (x,))
-    path = folder / "float.pt2"
-    programs.save(program, path)
-    return Candidate(
-        program=str(path), recipe=Recipe(name="t", precision=precision, steps=steps), quant=quant
-    )
+    return candidate_of(model(), folder / "float.pt2", *steps, precision=precision, quant=quant)
 
 
 def task(**changed: Any) -> ek.Task:
-    given = {
-        "name": "digits",
-        "model": Net,
-        "example_inputs": (torch.zeros(1, 1, 8, 8),),
-        "metric": top1,
-        "calibration": [IMAGES[TRAIN[:64]]],
-        "training": ek.Training(batches=Batches(), loss=F.cross_entropy),
-    }
-    return ek.Task(**{**given, **changed})
-
-
-def figures(candidate: Candidate) -> dict[str, float]:
-    return {figure.name: figure.value for figure in candidate.figures}
-
-
-def metric(candidate: Candidate) -> float:
-    return top1(predictor(programs.load(candidate.program).module()))
+    return task_of(Net, **{"calibration": [IMAGES[TRAIN[:64]]], **changed})
 
 
 def weights(candidate: Candidate) -> dict[str, torch.Tensor]:

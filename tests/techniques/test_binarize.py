@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from digits_data import IMAGES, LABELS, TEST, candidate_of, figures, metric, task_of, taught, top1
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,24 +18,11 @@ from edgekit.errors import NotApplicable, TaskError, UserError
 from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant.batched import widened
-from edgekit.quant.prepare import prepare_graph
 from edgekit.quant.trainable import trainable
 from edgekit.records import Candidate, Recipe
 from edgekit.techniques import binarize
-from edgekit.techniques._score import predictor
 
 selftest = pytest.importorskip("edgekit.binary.selftest")
-
-PIXELS, LABELS = (torch.tensor(part) for part in load_digits(return_X_y=True))
-IMAGES = (PIXELS.float().reshape(-1, 1, 8, 8) - 8) / 8
-ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(0))
-TRAIN, TEST = ORDER[:1200], ORDER[1200:]
-
-
-class Batches:
-    def __iter__(self) -> Any:
-        for chosen in torch.randperm(len(TRAIN)).split(32):
-            yield IMAGES[TRAIN[chosen]], LABELS[TRAIN[chosen]]
 
 
 class Net(nn.Module):
@@ -56,36 +43,14 @@ class Net(nn.Module):
         return self.head(torch.flatten(F.adaptive_avg_pool2d(x, 1), 1))
 
 
-def top1(predict: Any) -> float:
-    return float((np.asarray(predict(IMAGES[TEST].numpy())).argmax(1) == LABELS[TEST].numpy()).mean())
-
-
 @pytest.fixture(scope="module")
 def candidate(tmp_path_factory: pytest.TempPathFactory) -> Candidate:
     torch.manual_seed(0)
-    net = Net().train()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
-    for _ in range(12):
-        for x, y in Batches():
-            optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
-            optimizer.step()
-    x = torch.randn(1, 1, 8, 8)
-    program = torch.export.export(prepare_graph(torch.export.export(net.eval(), (x,)).module()), (x,))
-    path = tmp_path_factory.mktemp("float") / "program.pt2"
-    programs.save(program, path)
-    return Candidate(program=str(path), recipe=Recipe(name="t", precision="float32", steps=()))
+    return candidate_of(taught(Net()), tmp_path_factory.mktemp("float") / "program.pt2")
 
 
 def task(**changed: Any) -> ek.Task:
-    given = {
-        "name": "digits",
-        "model": Net,
-        "example_inputs": (torch.zeros(1, 1, 8, 8),),
-        "metric": top1,
-        "training": ek.Training(batches=Batches(), loss=F.cross_entropy),
-    }
-    return ek.Task(**{**given, **changed})
+    return task_of(Net, **changed)
 
 
 def apply(
@@ -93,14 +58,6 @@ def apply(
 ) -> Candidate:
     chosen = binarize.Options(**{"images": 640, **options})
     return binarize.apply(candidate, the_task or task(), chosen, Context(work=str(work), seed=seed))
-
-
-def figures(candidate: Candidate) -> dict[str, float]:
-    return {figure.name: figure.value for figure in candidate.figures}
-
-
-def metric(candidate: Candidate) -> float:
-    return top1(predictor(programs.load(candidate.program).module()))
 
 
 @pytest.fixture(scope="module")

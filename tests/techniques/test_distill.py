@@ -5,27 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 import torch
+from digits_data import IMAGES, LABELS, TRAIN, figures, saved, task_of, taught, top1
 from distill_students import Net, small
-from sklearn.datasets import load_digits
-from torch import nn
 from torch.nn import functional as F
 
 import edgekit as ek
 from edgekit.engine.specs import Context
 from edgekit.errors import Diverged, TaskError, UserError
 from edgekit.quant import program as programs
-from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Candidate, Recipe
 from edgekit.techniques import distill
 from edgekit.techniques._score import predictor
 
-PIXELS, LABELS = (torch.tensor(part) for part in load_digits(return_X_y=True))
-IMAGES = (PIXELS.float().reshape(-1, 1, 8, 8) - 8) / 8
-ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(0))
-TRAIN, TEST = ORDER[:1200], ORDER[1200:]
 STUDENTS = Path(__file__).parents[1] / "support" / "distill_students.py"
 MODES = {
     "offline": {"features": "auto:hint,late:attention,late:rkd"},
@@ -49,29 +42,12 @@ class Batches:
             yield (IMAGES[some], LABELS[some]) if self.labelled else IMAGES[some]
 
 
-def top1(predict: Any) -> float:
-    return float((np.asarray(predict(IMAGES[TEST].numpy())).argmax(1) == LABELS[TEST].numpy()).mean())
-
-
-def saved(net: nn.Module, path: Path) -> str:
-    x = torch.zeros(1, 1, 8, 8)
-    graph = torch.export.export(net.eval(), (x,)).module()
-    programs.save(torch.export.export(prepare_graph(graph), (x,)), path)
-    return str(path)
-
-
 @pytest.fixture(scope="module")
 def nets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Programs: a trained teacher, one that knows nothing, and a student that knows nothing either."""
     folder = tmp_path_factory.mktemp("nets")
     torch.manual_seed(0)
-    teacher = Net(24).train()
-    optimizer = torch.optim.AdamW(teacher.parameters(), lr=1e-2)
-    for _ in range(12):
-        for x, y in Batches():
-            optimizer.zero_grad()
-            F.cross_entropy(teacher(x), y).backward()
-            optimizer.step()
+    teacher = taught(Net(24))
     return {
         "teacher": saved(teacher, folder / "teacher.pt2"),
         "ignorant": saved(Net(24), folder / "ignorant.pt2"),
@@ -86,17 +62,7 @@ def candidate(nets: dict[str, str]) -> Candidate:
 
 
 def task(batches: Any = None, unlabelled: Any = None, **changed: Any) -> ek.Task:
-    training = ek.Training(
-        batches=Batches() if batches is None else batches, loss=F.cross_entropy, unlabelled=unlabelled
-    )
-    given = {
-        "name": "digits",
-        "model": small,
-        "example_inputs": (torch.zeros(1, 1, 8, 8),),
-        "metric": top1,
-        "training": training,
-    }
-    return ek.Task(**{**given, **changed})
+    return task_of(small, Batches() if batches is None else batches, unlabelled, **changed)
 
 
 def apply(
@@ -106,10 +72,6 @@ def apply(
     return distill.apply(
         candidate, the_task or task(), distill.Options(**given), Context(work=str(work), seed=seed)
     )
-
-
-def figures(candidate: Candidate) -> dict[str, float]:
-    return {figure.name: figure.value for figure in candidate.figures}
 
 
 def tensors(candidate: Candidate) -> dict[str, torch.Tensor]:

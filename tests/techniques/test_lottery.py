@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from digits_data import figures, metric
 from safetensors.torch import save_file
-from sparse_digits import figures, made, metric, share_of_zeros, task, trained, weights
+from sparse_digits import made, share_of_zeros, task, trained, weights
 
 from edgekit.engine.specs import Context
 from edgekit.errors import NotApplicable, TaskError, UserError

@@ -7,7 +7,8 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from sparse_digits import IMAGES, TEST, figures, made, task, weights
+from digits_data import IMAGES, TEST, figures
+from sparse_digits import made, task, weights
 from torch import nn
 
 from edgekit.engine.specs import Context, ExportSpec

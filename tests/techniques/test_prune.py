@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 import torch
+from digits_data import EXAMPLE, IMAGES, LABELS, TEST, TRAIN, figures, saved, task_of, taught, top1
 from distill_students import small
 from safetensors.torch import save_file
-from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
@@ -24,22 +23,7 @@ from edgekit.techniques import prune, ptq
 from edgekit.trace.model import export
 from edgekit.trace.sources import keras
 
-PIXELS, LABELS = (torch.tensor(part) for part in load_digits(return_X_y=True))
-IMAGES = (PIXELS.float().reshape(-1, 1, 8, 8) - 8) / 8
-ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(0))
-TRAIN, TEST = ORDER[:1200], ORDER[1200:]
 STUDENTS = Path(__file__).parents[1] / "support" / "distill_students.py"
-EXAMPLE = (torch.zeros(1, 1, 8, 8),)
-
-
-class Batches:
-    def __iter__(self) -> Any:
-        for chosen in torch.randperm(len(TRAIN)).split(32):
-            yield IMAGES[TRAIN[chosen]], LABELS[TRAIN[chosen]]
-
-
-def top1(predict: Any) -> float:
-    return float((np.asarray(predict(IMAGES[TEST].numpy())).argmax(1) == LABELS[TEST].numpy()).mean())
 
 
 class Block(nn.Module):
@@ -65,13 +49,7 @@ class Net(nn.Module):
 
 def trained(net: nn.Module, epochs: int, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    optimizer = torch.optim.AdamW(net.train().parameters(), lr=3e-3)
-    for _ in range(epochs):
-        for x, y in Batches():
-            optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
-            optimizer.step()
-    return net.eval()
+    return taught(net, epochs, rate=3e-3)
 
 
 @pytest.fixture(scope="module")
@@ -92,23 +70,12 @@ def candidate(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Can
 
 
 def task(**changed: Any) -> ek.Task:
-    given = {
-        "name": "digits",
-        "model": Net,
-        "example_inputs": EXAMPLE,
-        "metric": top1,
-        "training": ek.Training(batches=Batches(), loss=F.cross_entropy),
-    }
-    return ek.Task(**{**given, **changed})
+    return task_of(Net, **changed)
 
 
 def apply(candidate: Candidate, work: Path, the_task: ek.Task | None = None, **options: Any) -> Candidate:
     context = Context(work=str(work), target=load_target("x86-server"))
     return prune.apply(candidate, the_task or task(), prune.Options(**options), context)
-
-
-def figures(candidate: Candidate) -> dict[str, float]:
-    return {figure.name: figure.value for figure in candidate.figures}
 
 
 def run(candidate: Candidate, x: torch.Tensor) -> torch.Tensor:

@@ -4,10 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from digits_data import (
+    IMAGES,
+    LABELS,
+    TEST,
+    TRAIN,
+    Batches,
+    candidate_of,
+    figures,
+    metric,
+    task_of,
+    taught,
+    top1,
+)
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,26 +26,12 @@ import edgekit as ek
 from edgekit.engine.specs import Context
 from edgekit.errors import Diverged, TaskError, UserError
 from edgekit.quant import program as programs
-from edgekit.quant.prepare import prepare_graph
-from edgekit.records import Candidate, Quant, Recipe
+from edgekit.records import Candidate, Quant
 from edgekit.techniques import ptq, qat
 from edgekit.techniques._score import predictor
 
 HARD = Quant(activation_dtype="uint8", weight_bits=2, granularity="per_channel", symmetric_activations=False)
 EASY = Quant(activation_dtype="int8", weight_bits=8, granularity="per_channel", symmetric_activations=False)
-PIXELS, LABELS = (torch.tensor(part) for part in load_digits(return_X_y=True))
-IMAGES = (PIXELS.float().reshape(-1, 1, 8, 8) - 8) / 8
-ORDER = torch.randperm(len(LABELS), generator=torch.Generator().manual_seed(0))
-TRAIN, TEST = ORDER[:1200], ORDER[1200:]
-
-
-class Batches:
-    def __init__(self, size: int = 32) -> None:
-        self.size = size
-
-    def __iter__(self) -> Any:
-        for chosen in torch.randperm(len(TRAIN)).split(self.size):
-            yield IMAGES[TRAIN[chosen]], LABELS[TRAIN[chosen]]
 
 
 class Net(nn.Module):
@@ -55,50 +52,20 @@ class Net(nn.Module):
         return self.head(self.drop(x.view(x.shape[0], -1)))
 
 
-def top1(predict: Any) -> float:
-    return float((np.asarray(predict(IMAGES[TEST].numpy())).argmax(1) == LABELS[TEST].numpy()).mean())
-
-
 @pytest.fixture(scope="module")
 def model() -> nn.Module:
     torch.manual_seed(0)
-    net = Net().train()
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
-    for _ in range(12):
-        for x, y in Batches():
-            optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
-            optimizer.step()
-    return net.eval()
+    return taught(Net())
 
 
 @pytest.fixture(scope="module")
 def candidate(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Candidate:
-    x = torch.randn(1, 1, 8, 8)
-    program = torch.export.export(prepare_graph(torch.export.export(model, (x,)).module()), (x,))
     path = tmp_path_factory.mktemp("float") / "program.pt2"
-    programs.save(program, path)
-    return Candidate(program=str(path), recipe=Recipe(name="t", precision="int8", steps=()), quant=HARD)
+    return candidate_of(model, path, precision="int8", quant=HARD)
 
 
 def task(**changed: Any) -> ek.Task:
-    given = {
-        "name": "digits",
-        "model": Net,
-        "example_inputs": (torch.zeros(1, 1, 8, 8),),
-        "metric": top1,
-        "calibration": [IMAGES[TRAIN[:64]]],
-        "training": ek.Training(batches=Batches(), loss=F.cross_entropy),
-    }
-    return ek.Task(**{**given, **changed})
-
-
-def figures(candidate: Candidate) -> dict[str, float]:
-    return {figure.name: figure.value for figure in candidate.figures}
-
-
-def metric(candidate: Candidate) -> float:
-    return top1(predictor(programs.load(candidate.program).module()))
+    return task_of(Net, **{"calibration": [IMAGES[TRAIN[:64]]], **changed})
 
 
 def apply(

@@ -10,8 +10,9 @@ import onnx
 import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from digits_data import Batches, figures, metric
 from onnx import numpy_helper
-from sparse_digits import INT8, Batches, figures, made, metric, share_of_zeros, task, weights
+from sparse_digits import INT8, made, share_of_zeros, task, weights
 from torch.nn import functional as F
 
 import edgekit as ek

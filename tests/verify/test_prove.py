@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
-from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
+from onnx_nets import described
 
 from edgekit.engine.specs import TraceSpec
 from edgekit.engine.task_source import TaskSource
@@ -61,17 +61,7 @@ def write(weights: Weights, path: Path, precision: Precision = "float32") -> Art
 
 
 def describe(path: Path, precision: Precision = "float32") -> Artifact:
-    return Artifact(
-        path=str(path),
-        format="onnx",
-        precision=precision,
-        size_bytes=path.stat().st_size,
-        sha256=sha256(path),
-        inputs=(INPUT,),
-        outputs=(OUTPUT,),
-        layout="NCHW",
-        toolchain={},
-    )
+    return described(path, precision, INPUT, OUTPUT)
 
 
 @pytest.fixture
