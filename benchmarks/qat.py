@@ -217,7 +217,7 @@ def measured(
 
 
 def cells(rows: Sequence[Row], setting: str) -> list[str]:
-    """Of one setting: points of top-1; of several seeds mean [least, most]."""
+    """The row of one setting: points of top-1; of several seeds mean [least, most]."""
     ptq = next(row for row in rows if row.setting == setting and row.technique == "ptq")
     trained = [row for row in rows if row.setting == setting and row.technique == "qat"]
     lost = ptq.float_metric - ptq.metric

@@ -157,7 +157,7 @@ def figures_of(candidate: Candidate) -> dict[str, float]:
 
 
 def seconds_of(figures: dict[str, float]) -> float:
-    """Of all steps together."""
+    """The sum over all steps."""
     return sum(value for name, value in figures.items() if name.endswith(": seconds"))
 
 
@@ -226,7 +226,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def cells(rows: Sequence[Row]) -> list[str]:
-    """Of one recipe: points of the metric, after pruning and recalibration and at the end; of several seeds mean [least, most]."""
+    """The row of one recipe: points of the metric, after pruning and recalibration and at the end; of several seeds mean [least, most]."""
     done = [row for row in rows if row.metric is not None]
     metrics = [100 * row.metric for row in done if row.metric is not None]
     drops = [100 * row.float_metric - metric for row, metric in zip(done, metrics, strict=True)]

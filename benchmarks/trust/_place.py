@@ -122,7 +122,7 @@ def fresh(command: list[str], text: str = "", cwd: Path | None = None) -> "subpr
 
 
 def runner_sha256() -> str:
-    """Of the sources of the runner that is measured."""
+    """The hash of the sources of the runner that is measured."""
     digest = hashlib.sha256()
     for path in sorted(RUNNER.rglob("*.py")):
         digest.update(path.relative_to(RUNNER).as_posix().encode() + path.read_bytes())

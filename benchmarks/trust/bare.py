@@ -61,5 +61,5 @@ def _row(kind: str, trials: Sequence[Mapping[str, Any]]) -> Row:
 
 
 def _medians(trial: Mapping[str, Any], who: str, clock: str) -> list[float]:
-    """Of the processes that the runner counted, and of the bare loops that ran after these."""
+    """The figures of the processes that the runner counted, and of the bare loops that ran after these."""
     return [process[clock] for process in trial[f"{who}_processes"] if process["counted"]]

@@ -2,7 +2,7 @@
 
 In a work folder a stage is known by the text of its spec, and by the fingerprint of the run. For the cache that outlives runs
 both go into one hash: paths are replaced by what they hold, and of the fingerprint only those parts count that the
-stage depends on. So another metric finds the exported files again, and has them proven anew.
+stage depends on. So another metric finds the exported files again, and has them proven again.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 Observers of activations and channel means depend on the float program, the calibration batches and the grid of activations; the
 width of weights only decides what is made of them. So x86-server with 7-bit weights takes what arm-mobile with 8 bits has
 seen, and rounding by second moments takes what the recipe before it has. What is restored is every number of every observer:
-ranges come out as if they had been observed anew.
+ranges come out as if they had been observed again.
 """
 
 import contextlib

@@ -18,7 +18,7 @@ class Measure(Record):
     Attributes:
         kind: "top1" is the share of samples with one and the same best class; "mask" the mean intersection over union of the
             classes of pixels; "boxes" the share of boxes found by both; "psnr" the error as a share of the range; "cosine" the
-            likeness of directions; "sequence" the edit distance of the best symbols, "ctc" the same without repeats and blanks;
+            similarity of directions; "sequence" the edit distance of the best symbols, "ctc" the same without repeats and blanks;
             "correlation" is Pearson's, over all values; "equal" the share of equal numbers.
         scores: For boxes [N, K, 4]: the output that holds their scores, [N, K] or [N, K, classes].
         form: How a box is written: two corners, or its centre and its sides.

@@ -1,7 +1,7 @@
 """Between the structures of the user's code and the flat lists of arrays that everything here works on.
 
-`predict` is called as forward is, and answers as forward does, in arrays: dicts stay dicts, a dataclass or a ModelOutput is made
-anew of its own class. Inside, one sample is one row of every array, whatever axis the model has its samples on: what the
+`predict` is called as forward is, and answers as forward does, in arrays: dicts stay dicts, a dataclass or a ModelOutput is
+built again in its own class. Inside, one sample is one row of every array, whatever axis the model has its samples on: what the
 model takes and gives is turned at the border, by `to_model` and `from_model`.
 """
 

@@ -22,7 +22,7 @@ EXAMPLES = (torch.randn(1, 1, 8, 8),)
 
 
 def table(base_s: float = 1.0, **more: float) -> WidthTable:
-    """Of the padded residual net: each width takes its share, rounded up to sixteen; the layers take half of the time."""
+    """In the padded residual net each width takes its share, rounded up to sixteen; the layers take half of the time."""
     graph, _ = cuttable(nets.made(nets.Residual, padded=True), EXAMPLES, Request(multiple=8))
     found = surroundings(graph.module, EXAMPLES, graph.groups)
     rows = []

@@ -179,7 +179,7 @@ def test_samples_follow_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def moments(x: torch.Tensor, y: torch.Tensor) -> list[patches.Moments]:
-    """Of the even and the odd samples of [1, D, n]."""
+    """The moments of the even and the odd samples of [1, D, n]."""
     halves = [patches.Moments(), patches.Moments()]
     for index, half in enumerate(halves):
         half.add(x[:, :, index::2], y[:, :, index::2])

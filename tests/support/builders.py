@@ -148,7 +148,7 @@ def accepted(artifact: Artifact, **changes: Any) -> Attempt:
 
 
 def target_report(*attempts: Attempt, target: str = "x86-server") -> TargetReport:
-    """Of attempts whose last was accepted."""
+    """The report of attempts whose last was accepted."""
     recipes = tuple(attempt.recipe for attempt in attempts)
     plan = Plan(task="t", target=target, isa="avx2", budget=Budget(), recipes=recipes, skipped=())
     return TargetReport(
@@ -171,7 +171,7 @@ def manifest_of(
     task: str = "t",
     atol: float = 0.125,
 ) -> Manifest:
-    """Of an accepted attempt whose artifact and golden pair lie in `folder`."""
+    """The manifest of an accepted attempt whose artifact and golden pair lie in `folder`."""
     report = target_report(attempt, target=target)
     return manifest_content.build(report, attempt, load_target(target), task, preprocessing, atol, folder)
 

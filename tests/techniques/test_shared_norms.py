@@ -52,7 +52,7 @@ def candidate(tmp_path_factory: pytest.TempPathFactory) -> Candidate:
 
 
 def snr_db(candidate: Candidate, done: Candidate) -> float:
-    """Of the answers to the photos, to those of the float program."""
+    """The signal-to-noise ratio of the answers to the photos, against those of the float program."""
     runs = [programs.load(c.program).module() for c in (candidate, done)]
     float_, other = (torch.cat([run(x[None]) for x in PHOTOS]) for run in runs)
     return proven.snr_db(float_, other)
