@@ -1,50 +1,35 @@
 """Deploys one task to several targets: trace once, walk each target's ladder side by side, place the results."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from edgekit_runner import __version__ as __version__
 from edgekit_runner.host.environment import local_isa
 
 from edgekit import requirements
-from edgekit.engine import fingerprint, process, warm
+from edgekit.engine import fingerprint, process
 from edgekit.engine.catalogue import CHECK, INSPECT, LOOK
 from edgekit.engine.events import Event, EventLog
-from edgekit.engine.families import TORCH
-from edgekit.engine.machine import jobs_at_once, machine_facts
-from edgekit.engine.output import check_output, output_folder
-from edgekit.engine.parts import GRAPH
+from edgekit.engine.machine import machine_facts
+from edgekit.engine.output import check_output
 from edgekit.engine.reference_check import check_reference
+from edgekit.engine.room import Room, room
 from edgekit.engine.specs import Inspected, Steps, TraceSpec
-from edgekit.engine.stage_cache import STAGES, StageCache
-from edgekit.engine.stage_times import TIMES, StageTimes
-from edgekit.engine.stages import Stages
+from edgekit.engine.stage_times import StageTimes
 from edgekit.engine.task_source import TaskSource, pickle_task
-from edgekit.engine.user_cache import private_folder
-from edgekit.engine.workspace import invalidate_if_changed, work_folder
-from edgekit.errors import ConversionError, UserError
-from edgekit.ladder import feasibility, measuring
+from edgekit.engine.workspace import invalidate_if_changed
+from edgekit.ladder import measuring, side_by_side
 from edgekit.ladder.context import RunRequest
 from edgekit.ladder.option_names import check_names
-from edgekit.ladder.planner import budget_for, plan
-from edgekit.ladder.profiles import choose_isa, load_targets
-from edgekit.ladder.recipe_parser import parse, with_recipes
-from edgekit.ladder.walk import walk
+from edgekit.ladder.recipe_parser import parse
 from edgekit.measure import lab
 from edgekit.package import folder as folders
 from edgekit.package.anonymous import Anonymous
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, TargetReport, TaskFacts
-from edgekit.target import Target
 from edgekit.task import Task
-
-if TYPE_CHECKING:
-    from edgekit.engine.cluster import Cluster
 
 
 def deploy(
@@ -101,102 +86,74 @@ def deploy(
         MissingRuntime: A package that a target needs is not installed.
         ConversionError: No converter takes the model for any target.
     """
-    asked = tuple(recipes)
-    profiles = [with_recipes(target, asked) for target in load_targets(targets)]
-    levels = [choose_isa(target, isa, profiles) for target in profiles]
-    for target in profiles:
-        feasibility.check(budget_for(target, budget), target)  # refused before any work
-    requirements.check(profiles)
-    named = measuring.named(devices, profiles)
+    place, options = Path(out), settings or {}
+    texts = tuple(recipes)
+    run = side_by_side.asked(targets, isa, texts, budget)
+    named = measuring.named(devices, run.profiles)
+    _check(task, options, place, records, cluster)
+    check_recipes(texts)
+    log = EventLog(on_event)
+    known = measuring.ask(named, run.profiles, log.note)
+    with room(
+        place,
+        log,
+        resume=resume,
+        keep_work=keep_work,
+        jobs=jobs,
+        stage_timeout_s=stage_timeout_s,
+        cluster=cluster,
+    ) as here:
+        request, time = _trace(task, options, here, seed)
+        request = msgspec.structs.replace(
+            request, explore=explore, devices=known, records="" if records is None else str(records)
+        )
+        results = _results(run, request, here, cache)
+        return _placed(results, run, request, here, place, time)
+
+
+def _check(
+    task: Task | str, settings: dict[str, str], out: Path, records: str | Path | None, cluster: str | None
+) -> None:
+    """Checks what can be checked before any work."""
     if records is not None:
         lab.check(Path(records))
-    check_output(Path(out))
+    check_output(out)
     if not isinstance(task, Task):
-        check_reference(task, settings or {})
+        check_reference(task, settings)
     if cluster is not None:
         requirements.check_cluster()
-    check_recipes(asked)
-    log = EventLog(on_event)
-    known = measuring.ask(named, profiles, log.note)
-    with (
-        warm.servers() as servers,
-        work_folder(Path(out), resume, log.note, keep_work) as work,
-        output_folder(Path(out), work) as partial,
-        _machines(cluster, work, log) as elsewhere,
-    ):
-        if servers is not None and elsewhere is None:
-            servers.warm_up(TORCH)
-        at_once = jobs or (elsewhere.jobs if elsewhere else jobs_at_once())
-        stages = Stages(work, at_once, log, stage_timeout_s, elsewhere)
-        request, time = _trace(task, settings or {}, stages, work, seed)
-        request = msgspec.structs.replace(
-            request, explore=explore, devices=known, records=str(records) if records is not None else ""
-        )
-        parts = _fingerprint(request)
-        invalidate_if_changed(work, parts, log.note)
-        times = _use_cache(stages, parts, log) if cache else StageTimes()
-        _raise_if_impossible(profiles, levels, budget, request)
-        try:
-            results = _walk_all(profiles, levels, budget, request, stages)
-        finally:
-            times.keep()
-        _raise_if_nothing_converts(results)
-        placed = [
-            folders.place(result, target, request.traced, partial, stages.logs(target.name), log)
-            for result, target in zip(results, profiles, strict=True)
-        ]
-        report = _report(request, budget if isinstance(budget, Budget) else None, placed, time)
-        folders.finish(report, partial, Anonymous(work, Path(out)))
-    return report
 
 
-@contextmanager
-def _machines(address: str | None, work: Path, log: EventLog) -> Iterator["Cluster | None"]:
-    """Yields the cluster of an address; None is this machine."""
-    if address is None:
-        yield None
-        return
-    from edgekit.engine.cluster import Cluster
-
-    found = Cluster(address, work, log.note)
+def _results(run: side_by_side.Asked, request: RunRequest, here: Room, cache: bool) -> list[TargetReport]:
+    """Walks all ladders, with what earlier runs left."""
+    parts = _fingerprint(request)
+    invalidate_if_changed(here.work, parts, here.log.note)
+    times = here.use_cache(parts) if cache else StageTimes()
+    run.raise_if_impossible(request)
     try:
-        yield found
+        results = run.walk(request, here.stages)
     finally:
-        found.close()
+        times.keep()
+    side_by_side.raise_if_nothing_converts(results)
+    return results
 
 
-def _use_cache(stages: Stages, parts: Mapping[str, str], log: EventLog) -> StageTimes:
-    """Takes the stages of earlier runs, and what they took; returns where the times of this one go."""
-    times = StageTimes()
-    try:
-        stages.use(StageCache(private_folder(STAGES)), parts)
-        times = StageTimes(private_folder(TIMES))
-    except OSError as error:
-        log.note(f"no cache: {error}")
-    stages.learn(times, parts.get(GRAPH, ""))
-    return times
-
-
-def _walk_all(
-    profiles: list[Target],
-    levels: list[str],
-    budget: Budget | Mapping[str, float | str] | None,
+def _placed(
+    results: list[TargetReport],
+    run: side_by_side.Asked,
     request: RunRequest,
-    stages: Stages,
-) -> list[TargetReport]:
-    """Walks the targets side by side; the first error, or an interrupt, ends them all."""
-    with ThreadPoolExecutor(max_workers=len(profiles)) as pool:
-        try:
-            walks = [
-                pool.submit(walk, target, level, budget, request, stages)
-                for target, level in zip(profiles, levels, strict=True)
-            ]
-            for done in wait(walks, return_when=FIRST_EXCEPTION).done:
-                done.result()
-        except BaseException:
-            stages.stop()
-            raise
-    return [done.result() for done in walks]
+    here: Room,
+    out: Path,
+    time: StageTime,
+) -> Report:
+    """Writes the folder of each target and the report."""
+    placed = [
+        folders.place(result, target, request.traced, here.partial, here.stages.logs(target.name), here.log)
+        for result, target in zip(results, run.profiles, strict=True)
+    ]
+    report = _report(request, run.budget if isinstance(run.budget, Budget) else None, placed, time)
+    folders.finish(report, here.partial, Anonymous(here.work, out))
+    return report
 
 
 def _fingerprint(request: RunRequest) -> dict[str, str]:
@@ -240,40 +197,13 @@ def inspect(task: str, settings: dict[str, str]) -> Inspected:
         return process.run(INSPECT, TraceSpec(source=source, work=folder), Path(folder))[0]
 
 
-def _trace(
-    task: Task | str, settings: dict[str, str], stages: Stages, work: Path, seed: int
-) -> tuple[RunRequest, StageTime]:
+def _trace(task: Task | str, settings: dict[str, str], here: Room, seed: int) -> tuple[RunRequest, StageTime]:
     if isinstance(task, Task):
-        source = pickle_task(task, work / "task.pkl")
+        source = pickle_task(task, here.work / "task.pkl")
     else:
         source = TaskSource(name=task, reference=task, settings=settings)
-    traced, time = stages.trace(lambda folder: TraceSpec(source=source, work=str(folder), seed=seed))
+    traced, time = here.stages.trace(lambda folder: TraceSpec(source=source, work=str(folder), seed=seed))
     return RunRequest(source=source, traced=traced, host_isa=local_isa(), seed=seed), time
-
-
-def _raise_if_impossible(
-    profiles: list[Target],
-    levels: list[str],
-    budget: Budget | Mapping[str, float | str] | None,
-    request: RunRequest,
-) -> None:
-    """Raises where no target can reach the size: that is for the user to fix.
-
-    A size that some target can reach is for the report to tell.
-    """
-    traced = request.traced
-    plans = [plan(traced.facts, t, budget, level) for t, level in zip(profiles, levels, strict=True)]
-    found = [feasibility.too_small(made, traced) for made in plans]
-    if all(found):
-        raise UserError("; ".join(dict.fromkeys(found)))
-
-
-def _raise_if_nothing_converts(results: list[TargetReport]) -> None:
-    """Raises for a model that no converter takes: that is for the user to fix, not a budget that was missed."""
-    attempts = [attempt for result in results for attempt in result.attempts]
-    errors = [a.error for a in attempts if a.error is not None and a.artifact is None]
-    if attempts and len(errors) == len(attempts):
-        raise ConversionError("; ".join(dict.fromkeys(errors)))
 
 
 def _report(

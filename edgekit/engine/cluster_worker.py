@@ -21,7 +21,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 from edgekit.engine import fingerprint, private, process, warm
 from edgekit.engine.job import Job, Stop
 from edgekit.engine.machine import machine_facts
-from edgekit.engine.stages import clear
+from edgekit.engine.stage_folder import clear
 from edgekit.errors import Stopped
 
 POLL_S = 0.2

@@ -1,21 +1,11 @@
-"""Runs stages: at most so many children at once (`edgekit.engine.slots`), equal work only once.
+"""Runs stages: at most so many children at once (`edgekit.engine.slots`), equal work only once (`edgekit.engine.stage_folder`)."""
 
-The folder of a stage is named by a key: the hash of its function and of its spec, without the folder itself. The
-paths in a spec lie in folders named so too, so that a key stands for all the content that went in. A folder that
-holds a result is a finished stage, of this run or of one that was stopped, and is not run again.
-"""
-
-import hashlib
-import json
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-
-import msgspec
 
 from edgekit.engine import process
 from edgekit.engine.catalogue import TRACE, Stage
@@ -29,28 +19,12 @@ from edgekit.engine.machine import machine_facts
 from edgekit.engine.slots import Slots
 from edgekit.engine.specs import TraceSpec
 from edgekit.engine.stage_cache import StageCache
+from edgekit.engine.stage_folder import OBSERVED, SHARED, UNNAMED, clear, key
 from edgekit.engine.stage_times import StageTimes
 from edgekit.records import Record, StageTime, Traced
 
 S = TypeVar("S", bound=Record)
 R = TypeVar("R", bound=Record)
-
-
-CHECKPOINT = "checkpoint"  # in the folder of a stage that trains, as long as it does
-UNNAMED = Path("FOLDER")
-SHARED = "shared"  # the folder of what belongs to no single target
-OBSERVED = "observed"  # in it: what calibrating saw, for every step that would see the same
-
-
-def key(function: str, spec: Record) -> str:
-    """Returns what a stage is known by: a hash of its function and its spec, for a folder that has no name yet.
-
-    Args:
-        function: "package.module:name".
-        spec: The spec for the folder `UNNAMED`.
-    """
-    plain = [function, msgspec.to_builtins(spec)]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Stages:
@@ -245,15 +219,6 @@ class Stages:
         left_s = self._expected.whole_left_s()
         event = Event(target=target, stage=stage, state=state, wall_s=wall_s, message=message, left_s=left_s)
         self._on_event(event)
-
-
-def clear(folder: Path) -> None:
-    """Empties the folder of an unfinished stage, except for its checkpoints, which are written whole."""
-    for left in folder.iterdir() if folder.is_dir() else ():
-        if left.is_dir() and left.name != CHECKPOINT:
-            shutil.rmtree(left)
-        elif left.name != CHECKPOINT:
-            left.unlink()
 
 
 def _since(started: float) -> float:

@@ -10,7 +10,7 @@ from edgekit import requirements
 from edgekit.engine.catalogue import BLAME, MEASURE, PROVE
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.measure_specs import MeasureSpec
-from edgekit.engine.stages import UNNAMED
+from edgekit.engine.stage_folder import UNNAMED
 from edgekit.engine.verify_specs import BlameSpec, ProveSpec
 from edgekit.errors import (
     BudgetError,

@@ -11,7 +11,7 @@ from edgekit.engine.catalogue import COMPRESS, EXPORT, LAYER_TIMES, SAVED_MODEL
 from edgekit.engine.machine import machine_facts
 from edgekit.engine.measure_specs import LayerTimesSpec
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, SavedModel, SavedModelSpec
-from edgekit.engine.stages import UNNAMED, key
+from edgekit.engine.stage_folder import UNNAMED, key
 from edgekit.ladder.context import RecipeContext
 from edgekit.ladder.path import export_label
 from edgekit.ladder.timed_pruning import LatencyPruning

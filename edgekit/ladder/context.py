@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgekit.engine.catalogue import Stage
-from edgekit.engine.stages import Stages, key
+from edgekit.engine.stage_folder import key
+from edgekit.engine.stages import Stages
 from edgekit.engine.task_source import TaskSource
 from edgekit.records import DeviceFacts, Plan, Recipe, Record, StageTime, Traced
 from edgekit.target import Target

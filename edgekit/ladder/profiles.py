@@ -1,6 +1,6 @@
 """Which profiles a run is for, and for which instruction set."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from edgekit_runner import __version__ as __version__
 from edgekit_runner.host.environment import local_isa
@@ -29,7 +29,7 @@ def load_targets(names: Iterable[str]) -> list[Target]:
     return list(found.values())
 
 
-def choose_isa(target: Target, isa: str | None, profiles: list[Target]) -> str:
+def choose_isa(target: Target, isa: str | None, profiles: Sequence[Target]) -> str:
     """Returns `isa` where the target admits it, else the target's weakest level.
 
     Raises:

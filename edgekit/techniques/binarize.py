@@ -38,7 +38,7 @@ from torch.utils.hooks import RemovableHandle
 
 from edgekit.binary import layer_choice
 from edgekit.binary.layer import BinaryConv, lower, replace
-from edgekit.engine.stages import CHECKPOINT
+from edgekit.engine.stage_folder import CHECKPOINT
 from edgekit.quant import program as programs
 from edgekit.quant import proven, tensors
 from edgekit.quant.trainable import OneByOne, give_back, trainable

@@ -51,7 +51,7 @@ from torch.export import ExportedProgram
 
 from edgekit.distill import modes
 from edgekit.distill.distiller import Method, Setting
-from edgekit.engine.stages import CHECKPOINT
+from edgekit.engine.stage_folder import CHECKPOINT
 from edgekit.errors import UserError
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Settings

@@ -29,7 +29,7 @@ from msgspec import Meta
 from torch import nn
 from torch.fx import GraphModule
 
-from edgekit.engine.stages import CHECKPOINT
+from edgekit.engine.stage_folder import CHECKPOINT
 from edgekit.quant import program as programs
 from edgekit.quant.trainable import give_back
 from edgekit.records import Candidate, Settings

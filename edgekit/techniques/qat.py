@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta
 from torch import nn
 
-from edgekit.engine.stages import CHECKPOINT
+from edgekit.engine.stage_folder import CHECKPOINT
 from edgekit.quant import fake
 from edgekit.quant.trainable import Norm, give_back, trainable
 from edgekit.records import Candidate, Settings

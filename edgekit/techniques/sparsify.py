@@ -36,7 +36,7 @@ import torch
 from msgspec import Meta
 from torch.fx import GraphModule
 
-from edgekit.engine.stages import CHECKPOINT
+from edgekit.engine.stage_folder import CHECKPOINT
 from edgekit.errors import TaskError, UserError
 from edgekit.quant import program as programs
 from edgekit.quant import tensors
