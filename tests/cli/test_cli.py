@@ -47,6 +47,8 @@ OPTIONS = {
     "verify": ["--key", "--json"],
     "bench": ["--device", "--threads", "--protocol", "--python", "--timeout", "--json"],
     "compare": ["--device", "--threads", "--tolerance", "--protocol", "--python", "--timeout", "--json"],
+    "compare-models": ["--json"],
+    "explain": ["--target", "--json"],
     "report": ["--out", "--json"],
     "schema": [],
     "doctor": ["--json"],
@@ -81,7 +83,7 @@ def edgekit(*arguments: object, exit_code: int = 0) -> Result:
 
 def test_help_lists_every_verb() -> None:
     shown = edgekit("--help").stdout
-    listed = re.findall(r"^  (\w+)  +\w", shown.partition("Commands:")[2], re.MULTILINE)
+    listed = re.findall(r"^  ([\w-]+)  +\w", shown.partition("Commands:")[2], re.MULTILINE)
     assert listed == sorted(OPTIONS)
     assert edgekit("-h").stdout == shown
 
