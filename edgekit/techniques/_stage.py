@@ -12,6 +12,7 @@ from edgekit.errors import UserError
 from edgekit.records import Candidate, Step
 from edgekit.records._options import read
 from edgekit.task import Task
+from edgekit.techniques import _processes
 from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import seed_everything
 from edgekit.trace.promise import promised
@@ -25,6 +26,8 @@ def compress(spec: CompressSpec) -> Candidate:
         EdgekitError: Whatever the technique raises.
     """
     options = _options(spec.step, _where(spec))
+    if (processes := _processes.wanted(options)) > 1:
+        return _processes.together(f"{__name__}:compress", spec, processes)
     seed_everything(spec.context.seed)
     task = spec.source.load() if technique.of(spec.step).scores else _unscored(spec.source.load())
     task = flat_task(task, spec.candidate.interface)

@@ -72,6 +72,7 @@ from edgekit.train.settings import (
     Optimizer,
     OriginalImages,
     Precision,
+    Processes,
     Schedule,
     Temperature,
     Warmup,
@@ -150,6 +151,7 @@ class Options(Settings):
     clip_norm: ClipNorm | None = None
     accumulate: Accumulate = 1
     precision: Precision = "float32"
+    processes: Processes = 1
     ema: Ema = 0.0
 
     def __post_init__(self) -> None:

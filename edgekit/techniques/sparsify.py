@@ -56,7 +56,7 @@ from edgekit.techniques._teachers import learner, teacher, written_back
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
-from edgekit.train.settings import Accumulate, Alpha, Ema, LearningRate, Precision, Temperature
+from edgekit.train.settings import Accumulate, Alpha, Ema, LearningRate, Precision, Processes, Temperature
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -97,6 +97,7 @@ class Options(Settings):
     temperature: Temperature = 4.0
     accumulate: Accumulate = 1
     precision: Precision = "float32"
+    processes: Processes = 1
     ema: Ema = 0.0
 
     def __post_init__(self) -> None:

@@ -37,6 +37,13 @@ Precision = Annotated[
         description="of the arithmetic, by autocast; weights stay float32. bfloat16 is slow on CPUs without AMX or AVX512-BF16"
     ),
 ]
+Processes = Annotated[
+    int,
+    Meta(
+        ge=1,
+        description="processes of this machine that train together, each with its part of every batch; one a GPU, where there are GPUs",
+    ),
+]
 Schedule = Annotated[
     Literal["cosine", "constant", "rewinding"],
     Meta(
