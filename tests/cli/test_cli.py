@@ -17,7 +17,7 @@ from edgekit.profile.reading import load_target
 from edgekit.records import Budget
 
 TARGETS = ["arm-mobile", "coreml-fp16", "tflite-int8", "x86-server"]  # what "all" means
-PROFILES = sorted([*TARGETS, "tflite-integer"])
+PROFILES = sorted([*TARGETS, "coreml-int8", "coreml-small", "tflite-integer"])
 OPTIONS = {
     "targets": ["--json"],
     "plan": [
