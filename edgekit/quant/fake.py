@@ -33,13 +33,15 @@ class LearnedGrid(FakeQuantizeBase):
     Args:
         observer: The calibrated observer.
         fixed: Whether the scale is never trained.
+        of_weight: Whether it rounds a weight, of which each process of a training has the same.
     """
 
     start: torch.Tensor
     zero_point: torch.Tensor
 
-    def __init__(self, observer: Any, fixed: bool) -> None:
+    def __init__(self, observer: Any, fixed: bool, of_weight: bool = False) -> None:
         super().__init__()
+        self.of_weight = of_weight
         scale, zero = observer.calculate_qparams()
         self.dtype, self.qscheme, self.is_dynamic = observer.dtype, observer.qscheme, False
         self.quant_min, self.quant_max = int(observer.quant_min), int(observer.quant_max)
@@ -70,7 +72,7 @@ class LearnedGrid(FakeQuantizeBase):
             if self.per_channel:
                 return torch.fake_quantize_per_channel_affine(x, scale, zero, self.ch_axis, low, high)
             return torch.fake_quantize_per_tensor_affine(x, scale, zero, low, high)
-        factor = (x.numel() * max(high, 1)) ** -0.5
+        factor = (self._values(x) * max(high, 1)) ** -0.5
         if self.per_channel:
             return torch._fake_quantize_learnable_per_channel_affine(
                 x, self.scale(), self.zero_point, self.ch_axis, low, high, factor
@@ -78,6 +80,11 @@ class LearnedGrid(FakeQuantizeBase):
         return torch._fake_quantize_learnable_per_tensor_affine(
             x, self.scale(), self.zero_point, low, high, factor
         )
+
+    def _values(self, x: torch.Tensor) -> int:
+        """Returns how many values an update of the scale rests on: of activations, those of all processes."""
+        several = torch.distributed.is_available() and torch.distributed.is_initialized()
+        return x.numel() * (torch.distributed.get_world_size() if several and not self.of_weight else 1)
 
 
 def fake_quantize(prepared: GraphModule) -> list[LearnedGrid]:
@@ -89,8 +96,12 @@ def fake_quantize(prepared: GraphModule) -> list[LearnedGrid]:
         The modules that were put in.
     """
     made: dict[nn.Module, LearnedGrid] = {}
+    calls = [node for node in prepared.graph.nodes if node.op == "call_module"]
+    weights = {str(node.target) for node in calls if node.args[0].op == "get_attr"}
     for name, observer in sorted(simulate.observers(prepared).items()):
         if observer not in made:
-            made[observer] = LearnedGrid(observer, fixed=not hasattr(observer, "eps"))
+            made[observer] = LearnedGrid(
+                observer, fixed=not hasattr(observer, "eps"), of_weight=name in weights
+            )
         setattr(prepared, name, made[observer])
     return list(made.values())

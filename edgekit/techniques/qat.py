@@ -47,7 +47,16 @@ from edgekit.techniques._training_data import training_of
 from edgekit.train import settings as loop_options
 from edgekit.train.loop import fit
 from edgekit.train.objective import Distillation
-from edgekit.train.settings import Accumulate, Alpha, Ema, Images, LearningRate, Precision, Temperature
+from edgekit.train.settings import (
+    Accumulate,
+    Alpha,
+    Ema,
+    Images,
+    LearningRate,
+    Precision,
+    Processes,
+    Temperature,
+)
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -77,6 +86,7 @@ class Options(Settings):
     skip: ptq.Skip = ""
     accumulate: Accumulate = 1
     precision: Precision = "float32"
+    processes: Processes = 1
     ema: Ema = 0.0
 
     def loop(self, seed: int) -> loop_options.Options:

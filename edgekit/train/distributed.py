@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, PartialState
 from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -47,8 +47,12 @@ _LOST = (
 )
 
 
-def start(options: Options) -> Accelerator:
+def start(options: Options, changes: bool = False) -> Accelerator:
     """Returns the accelerator of this process.
+
+    Args:
+        options: How the training is run.
+        changes: Whether some weights may stop training on the way, which ddp must look for in each update.
 
     Raises:
         MissingRuntime: The strategy needs DeepSpeed, which is not installed.
@@ -71,6 +75,7 @@ def start(options: Options) -> Accelerator:
         gradient_accumulation_steps=options.accumulate,
         deepspeed_plugin=_plugin(options) if zero else None,
         step_scheduler_with_optimizer=False,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)] if changes else None,
     )
     if options.strategy == "fsdp" and accelerator.num_processes == 1:
         raise UserError(

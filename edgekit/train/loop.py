@@ -62,7 +62,7 @@ def fit(
         WorkerLost: Another process died.
     """
     started = time.perf_counter()
-    accelerator = distributed.start(options)
+    accelerator = distributed.start(options, changes=on_step is not None)
     with distributed.watched():
         run = Run(model, training, options, objective, validate, on_step, folder, belongs or {}, accelerator)
         run.prepare()

@@ -63,6 +63,7 @@ def task(
         example_inputs=(torch.zeros(1, 8),),
         metric=lambda predict: 1.0,
         training=training(kind(batches, size, draws)),
+        calibration=[inputs for inputs, _ in Clouds(4, draws=False)],
     )
 
 

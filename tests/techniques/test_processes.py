@@ -12,12 +12,14 @@ from edgekit.engine.task_source import TaskSource
 from edgekit.errors import TaskError
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
-from edgekit.records import Candidate, Recipe, Step
+from edgekit.records import Candidate, Quant, Recipe, Step
 from edgekit.techniques import _stage
 
 TASK = str(Path(__file__).parents[1] / "support" / "train_nets.py")
+QUANT = Quant(activation_dtype="uint8", weight_bits=8, granularity="per_channel", symmetric_activations=False)
 OPTIONS = {
     "distill": {"images": 320, "learning_rate": 0.01},
+    "qat": {"images": 320, "learning_rate": 0.001, "batches": 4},
     "sparsify": {"images": 320, "learning_rate": 0.01, "schedule": "gradual"},
 }
 
@@ -28,7 +30,7 @@ def candidate(tmp_path_factory: pytest.TempPathFactory) -> Candidate:
     program = torch.export.export(prepare_graph(torch.export.export(net().eval(), (x,)).module()), (x,))
     path = tmp_path_factory.mktemp("float") / "program.pt2"
     programs.save(program, path)
-    return Candidate(program=str(path), recipe=Recipe(name="t", precision="int8", steps=()))
+    return Candidate(program=str(path), recipe=Recipe(name="t", precision="int8", steps=()), quant=QUANT)
 
 
 def made(candidate: Candidate, technique: str, work: Path, attribute: str = "task", **more: int) -> Candidate:
@@ -39,7 +41,9 @@ def made(candidate: Candidate, technique: str, work: Path, attribute: str = "tas
     return _stage.compress(CompressSpec(candidate=candidate, step=step, source=source, context=context))
 
 
-@pytest.mark.parametrize("technique", ["distill", pytest.param("sparsify", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "technique", ["distill", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sparsify", "qat"))]
+)
 def test_two_processes_give_what_one_gives(candidate, tmp_path: Path, technique: str) -> None:
     alone = made(candidate, technique, tmp_path / "alone")
     both = made(candidate, technique, tmp_path / "both", processes=2)
