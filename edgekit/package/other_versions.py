@@ -26,7 +26,7 @@ from edgekit.records.manifest import Manifest
 from edgekit.requirements import installed
 
 _WORKER = "from edgekit_runner.worker import main; raise SystemExit(main(['-']))"
-_OPTIMIZE = """
+OPTIMIZE = """
 import sys, onnxruntime
 options = onnxruntime.SessionOptions()
 options.optimized_model_filepath, options.log_severity_level = sys.argv[2], 4
@@ -170,7 +170,7 @@ def _lint(old: Path, work: Path, runtime: str, artifact: Artifact) -> Lint | Non
     if runtime != "onnxruntime":
         return None
     saved = work / "optimized.onnx"
-    beside.run([old], _OPTIMIZE, artifact.path, str(saved))
+    beside.run([old], OPTIMIZE, artifact.path, str(saved))
     if not saved.exists():
         return None
     spec = SavedGraphSpec(artifact=artifact, graph=str(saved))

@@ -19,9 +19,11 @@ from onnx import TensorProto, numpy_helper
 from torch import nn
 from torch.nn import functional as F
 
+from edgekit.engine import beside
 from edgekit.engine.specs import Context
 from edgekit.errors import ConversionError
 from edgekit.export import onnx as exporter
+from edgekit.package import other_versions
 from edgekit.profile.reading import load_target
 from edgekit.quant import program as programs
 from edgekit.quant.prepare import prepare_graph
@@ -282,3 +284,8 @@ def test_the_oldest_runtime_that_profiles_name_answers_the_same(
     present = session(artifact.path).run(None, {"photo": photo})[0].ravel()
     step = output_scale(artifact.path) if name == "int8" else 1e-4
     assert np.abs(old - present).max() <= step * 1.001
+    if name == "int8":
+        saved = tmp_path / "optimized.onnx"
+        beside.run([oldest], other_versions.OPTIMIZE, artifact.path, str(saved))
+        kinds = {node.op_type for node in onnx.load(saved).graph.node}
+        assert "QLinearConv" in kinds and not kinds & {"Conv", "FusedConv"}
