@@ -1,7 +1,8 @@
 """Turns a float ONNX file into one with int8 weights and activations ranged at run time, by ONNX Runtime's own quantizer.
 
-Convolutions are left out (`edgekit.techniques.dynamic` says why). What the quantizer does not know, GRU and RNN cells, gets
-its weights stored as int8 behind a DequantizeLinear: a quarter of the size at the speed of float.
+Convolutions are left out (`edgekit.techniques.dynamic` says why). The quantizer does not know GRU and RNN cells: a wide GRU is
+written in integers (`_onnx_gru`), the others get their weights stored as int8 behind a DequantizeLinear: a quarter of the size at the
+speed of float.
 """
 
 import logging
@@ -14,6 +15,7 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxscript.optimizer import fold_constants
 
+from edgekit.export import _onnx_gru
 from edgekit.export._onnx_passes import drop_unused
 from edgekit.records import Quant
 
@@ -47,8 +49,25 @@ def quantize(model: onnx.ModelProto, quant: Quant) -> None:
             model.CopyFrom(onnx.load(path))
     finally:
         log.setLevel(level)
+    _widest_cells(model, 127 if quant.weight_bits == 8 else 63)
     _store_cells(model)
     drop_unused(model)
+
+
+def _widest_cells(model: onnx.ModelProto, top: int) -> None:
+    """Writes every GRU that gains in integers."""
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    body: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if _onnx_gru.fits(node, constants):
+            nodes, stored = _onnx_gru.in_integers(node, constants, top)
+            body += nodes
+            model.graph.initializer.extend(stored)
+        else:
+            body.append(node)
+    kept = [copied for node in body if (copied := onnx.NodeProto()).CopyFrom(node) is None]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
 
 
 def _store_cells(model: onnx.ModelProto) -> None:

@@ -1,6 +1,7 @@
 """Rewrites of a finished ONNX file. Each takes the model and changes it in place; none changes what it computes."""
 
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import onnx
@@ -174,11 +175,21 @@ def _add_unsigned(graph: onnx.GraphProto, tensor: TensorProto) -> str:
     return f"{tensor.name}_unsigned"
 
 
+def _read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """The names that a node reads, in the bodies of a loop or a branch too."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _read_by(inner)
+
+
 def drop_unused(model: onnx.ModelProto) -> None:
     """Removes nodes and stored tensors that nothing reads."""
     graph = model.graph
     while True:
-        read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+        read = {name for node in graph.node for name in _read_by(node)} | {
+            value.name for value in graph.output
+        }
         dead = [node for node in graph.node if not read.intersection(node.output)]
         for node in dead:
             graph.node.remove(node)

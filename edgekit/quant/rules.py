@@ -26,6 +26,8 @@ FLOAT_MAC = known(
     "mm.default", "addmm.default", "baddbmm.default", "einsum.default", "scaled_dot_product_attention.default",
     "lstm.input", "gru.input", "conv1d.padding", "conv2d.padding", "conv3d.padding",
 )  # fmt: skip
+#: from this width on a GRU by integers is faster in ONNX Runtime: 0.71 of float at 320, 1.14 at 256 (one thread, AVX2, 50 steps)
+INTEGER_GRU_HIDDEN = 320
 NORM = known("batch_norm.default")
 #: an activation that every runtime merges into the layer before it
 FUSED = known("relu.default", "relu6.default", "hardtanh.default")

@@ -11,7 +11,8 @@ This step records what the exporter is to do and which layers that reaches; the 
 does it to the float file:
 
     ONNX    quantize_dynamic. MatMul and Gemm with stored weights -> MatMulInteger; LSTM ->
-            DynamicQuantizeLSTM. There are no integer kernels for GRU and RNN cells: their weights are
+            DynamicQuantizeLSTM. A GRU of at least 320 channels is written as MatMulInteger in a loop over the
+            steps; there are no integer kernels for narrower ones and for RNN cells: their weights are
             stored as int8 and converted to float when the file runs, at float speed. 7-bit weights where
             the profile asks for them. Embeddings are stored as int8
             with a scale for each row, as in any int8 file.
@@ -29,7 +30,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgekit.errors import NotApplicable, UserError
-from edgekit.quant import graph_macs
+from edgekit.quant import graph_macs, rules
 from edgekit.quant import program as programs
 from edgekit.records import Candidate, Figure, FloatLayer, Kind, Settings
 
@@ -101,9 +102,17 @@ def _left(node: "Node", kind: Kind, context: "Context") -> str:
     if kind == "convolution":
         return "a convolution is slower with ranges found at run time than in float"
     onnx = context.target is not None and context.target.format == "onnx"
-    if onnx and graph_macs.operator(node) in NO_ONNX_KERNEL:
+    operator = graph_macs.operator(node)
+    if onnx and operator == "gru" and _hidden(node) >= rules.INTEGER_GRU_HIDDEN:
+        return ""
+    if onnx and operator in NO_ONNX_KERNEL:
         return "ONNX Runtime has no integer kernel for this cell; its weights are stored as int8 and widened"
     return ""
+
+
+def _hidden(node: "Node") -> int:
+    """The channels of a cell: gru.input(x, states, [w_ih, w_hh, ...], ...)."""
+    return int(node.args[2][1].meta["val"].shape[-1])  # type: ignore[index,union-attr]
 
 
 def _float_layers(left: "list[tuple[Node, int, str]]", total: int) -> Iterator[FloatLayer]:

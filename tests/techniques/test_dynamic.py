@@ -70,6 +70,7 @@ NETS = {
     "wide LSTM": (lambda: Recurrent("LSTM", 96), WORDS_IN),  # weights beyond what torch's converter folds
     "GRU": (lambda: Recurrent("GRU"), WORDS_IN),
     "wide GRU": (lambda: Recurrent("GRU", 96), WORDS_IN),
+    "integer GRU": (lambda: Recurrent("GRU", 320), WORDS_IN),
     "RNN": (lambda: Recurrent("RNN"), WORDS_IN),
     "attention": (Attentive, WORDS_IN),
     "convolution": (Convolving, torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(1))),
@@ -106,6 +107,7 @@ def exported(candidate: Candidate, path: Path) -> Artifact:
         ("wide LSTM", "DynamicQuantizeLSTM:uint8", [], 1.0),
         ("GRU", "DynamicQuantizeMatMul:uint8", ["cells (GRU)"], 0.0),
         ("wide GRU", "DynamicQuantizeMatMul:uint8", ["cells (GRU)"], 0.0),
+        ("integer GRU", "DynamicQuantizeMatMul:uint8", [], 1.0),
         ("RNN", "DynamicQuantizeMatMul:uint8", ["cells (RNN)"], 0.0),
         ("attention", "DynamicQuantizeMatMul:uint8", [], 0.94),
         ("convolution", "DynamicQuantizeMatMul:uint8", ["conv (Conv1d)"], 0.94),
@@ -124,6 +126,11 @@ def test_what_onnx_runtime_multiplies_in_integers(
     lint = backend.lint(artifact)
     assert lint.passed, lint.findings
     assert lint.ops.get(kernel, 0) > 0, lint.ops
+    if name == "integer GRU":
+        assert lint.called == "int8" and lint.share is not None and lint.share > 0.98, (
+            "the loop's work counts"
+        )
+        assert 0 < backend.pair_bound(artifact.path) <= INT16_MAX
     assert artifact.float_layers == len(left) and artifact.inputs[0].dtype != "uint8"
     inputs = (TensorSpec(name="x", shape=tuple(x.shape), dtype=str(x.dtype).removeprefix("torch.")),)
     (got,) = Predictor(backend.open_session(artifact.path), artifact, inputs).run([x.numpy()])

@@ -102,11 +102,14 @@ def pair_bound(path: str) -> int:
 def _multiplied(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     """The stored tensors that integer kernels multiply by: behind a DequantizeLinear, or read by a dynamic operator.
 
-    GRU and RNN have no integer kernel: their weights are widened and multiplied in float.
+    GRU and RNN have no integer kernel: their weights are widened and multiplied in float, or they are written as loops.
     """
     constants = {i.name: i for i in graph.initializer}
     widened = {name for node in graph.node if node.op_type in ("GRU", "RNN") for name in node.input}
-    for node in graph.node:
+    loops = [
+        a.g.node for node in graph.node if node.op_type == "Scan" for a in node.attribute if a.name == "body"
+    ]
+    for node in (*graph.node, *(inner for body in loops for inner in body)):
         integers = node.op_type == "DequantizeLinear" and node.output[0] not in widened
         places = (0,) if integers else STORED_WEIGHTS.get(node.op_type, ())
         yield from (constants[node.input[i]] for i in places if node.input[i] in constants)

@@ -32,10 +32,33 @@ def read_saved(path: str, optimized: str) -> ExecutedGraph:
     original, model = onnx.load(path), onnx.load(optimized)
     lengths = lengths_of(original)
     shapes = {**_shapes(original, lengths), **_shapes(model, lengths)}
-    operators = (
-        Operator(node.op_type, dtype, _macs(node, shapes)) for node, dtype in _typed(model) if node.op_type
-    )
+    operators = [
+        Operator(node.op_type, dtype, _macs(node, shapes))
+        for node, dtype in _typed(model)
+        if node.op_type != "Scan"
+    ]
+    for node in model.graph.node:
+        operators += _steps(node, shapes) if node.op_type == "Scan" else []
     return ExecutedGraph(tuple(operators), bytes_by_dtype(constants(original)))
+
+
+def _steps(scan: onnx.NodeProto, shapes: Mapping[str, Shape]) -> list[Operator]:
+    """The operators of a loop over steps, each once, with the work of all steps; its weights are stored outside of it."""
+    body = next(a.g for a in scan.attribute if a.name == "body")
+    series = next(a.i for a in scan.attribute if a.name == "num_scan_inputs")
+    given = [shapes.get(name, ()) for name in scan.input]
+    steps = given[-1][0] if given[-1] else 0
+    inner = [*given[:-series], *(shape[1:] for shape in given[-series:])]
+    known = {**shapes, **{value.name: shape for value, shape in zip(body.input, inner, strict=True)}}
+    found = []
+    for node, dtype in _typed_nodes(body.node, {value.name: "float32" for value in body.input}):
+        left = known.get(node.input[0], ())
+        if node.op_type in _KEEPS_SHAPE:
+            known[node.output[0]] = left
+        multiplies = node.op_type in _PRODUCTS and bool(left)
+        macs = steps * prod(left) * known[node.input[1]][-1] if multiplies else 0
+        found.append(Operator(node.op_type, dtype, macs))
+    return found
 
 
 def _optimize(path: str, saved: str) -> None:
@@ -63,7 +86,13 @@ def _typed(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
     types = {i.name: onnx.helper.tensor_dtype_to_np_dtype(i.data_type).name for i in model.graph.initializer}
     for value in model.graph.input:
         types[value.name] = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name
-    for node in model.graph.node:
+    yield from _typed_nodes(model.graph.node, types)
+
+
+def _typed_nodes(
+    nodes: Sequence[onnx.NodeProto], types: dict[str, str]
+) -> Iterator[tuple[onnx.NodeProto, str]]:
+    for node in nodes:
         dtype = _result_dtype(node, types)
         types.update(dict.fromkeys(node.output, dtype))
         yield node, "uint8" if node.op_type in INTEGER_INSIDE or _is_integer_gemm(node) else dtype
@@ -139,6 +168,8 @@ def _einsum(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
     return prod(sizes.values())
 
 
+_PRODUCTS = ("MatMul", "FusedMatMul", "MatMulInteger", "DynamicQuantizeMatMul", "MatMulIntegerToFloat")
+_KEEPS_SHAPE = ("DynamicQuantizeLinear", "Identity")
 _MACS: dict[str, Callable[[Inputs, Shape, onnx.NodeProto], int]] = {
     **dict.fromkeys(("Conv", "FusedConv", "NhwcFusedConv", "QLinearConv", "ConvInteger"), _convolution),
     "ConvTranspose": _transposed,
