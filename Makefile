@@ -3,7 +3,7 @@
 
 WORKERS ?= 2
 SEED ?= $(shell date +%s)
-KILLS ?= 40
+KILLS ?= 30
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.edgekit-installed

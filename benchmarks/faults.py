@@ -24,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=ROWS)
     parser.add_argument("--damaged", type=int, default=600)
     parser.add_argument("--texts", type=int, default=2000, help="of each kind")
-    parser.add_argument("--exports", type=int, default=8, help="onto full disks, and under limits of memory")
+    parser.add_argument("--exports", type=int, default=6, help="onto full disks, and under limits of memory")
     parser.add_argument(
         "--out", type=Path, help="A whole export of the task, in place of one that is made now."
     )
