@@ -43,6 +43,7 @@ S = TypeVar("S", bound=Record)
 R = TypeVar("R", bound=Record)
 
 LOADING_S = 300.0  # what importing a family may take on a busy machine
+ENDING_S = 5.0  # how long an ended stage is waited for
 POLL_S = 0.1  # how often a waiting parent checks whether it should stop
 Process = subprocess.Popen[bytes] | warm.WarmProcess
 
@@ -176,7 +177,8 @@ def _end(process: Process) -> None:
     with contextlib.suppress(warm.ServerLost):
         if process.poll() is None:
             process.kill()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING_S)  # a server that still imports its family ends the stage after that
     if isinstance(process, subprocess.Popen) and sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
