@@ -19,6 +19,7 @@ from child_functions import Answer, Order
 from edgekit import errors
 from edgekit.engine import child, process
 from edgekit.engine.catalogue import Stage
+from edgekit.engine.job import Job
 from edgekit.errors import ChildCrash, DiskFull, EdgekitError, TaskError, VerificationError
 from edgekit.records import StageTime
 
@@ -168,10 +169,11 @@ def test_the_limit_of_a_stage_begins_with_it_and_not_with_what_its_server_import
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "LOADING_S", 0.6)
+    job = Job(folder=str(tmp_path), spec="", label="it", family="", alone=False, limit_s=0.2)
     for log, least_s in ((tmp_path, 0.2), (tmp_path / "not-yet", 0.8)):
         started = time.monotonic()
         child = subprocess.Popen(["sleep", "60"], start_new_session=True)
-        assert process._wait(child, "it", None, 0.2, log) is None
+        assert process._wait(child, job, None, log) is None
         assert least_s <= time.monotonic() - started < least_s + 20
         assert child.poll() is not None
 
