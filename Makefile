@@ -34,6 +34,7 @@ test: env
 
 # bundles in Gradle, aapt2, kotlinc, tsc, node and Chromium; what is not installed is skipped with the reason
 test-bundles: env
+	-$(BIN)/python -m pip install --quiet -c constraints.txt --group bundles
 	$(BIN)/python -m pytest tests/package tests/report -m bundles -rs --durations=0 $(ARGS)
 
 # damage, hostile text and tasks, full disks, little memory, other users, the network, kills, as tables; the seed is printed

@@ -1,78 +1,32 @@
-"""A bundle in the tools of app builds: `make test-bundles`. Each test skips with the reason where its tool is missing.
+"""A bundle in the tools of Android and iOS builds: `make test-bundles`. Each test skips with the reason where its tool is missing.
 
-EDGEKIT_NPM names a folder whose node_modules holds onnxruntime-web, typescript, react-native-fast-tflite,
-onnxruntime-react-native and playwright-core. EDGEKIT_BUNDLETOOL names a folder with bundletool and aapt2 (pybundletool/binary-files of
-PyPI's pybundletool, made executable), EDGEKIT_ORT_JAVA the folder that app_builds/jvm_ort/build.sh made. Swift is parsed where tree-sitter-swift is installed.
+EDGEKIT_BUNDLETOOL names a folder with bundletool and aapt2 (pybundletool/binary-files of PyPI's pybundletool, made executable),
+EDGEKIT_ORT_JAVA the folder that app_builds/jvm_ort/build.sh made, EDGEKIT_NPM one whose node_modules holds kotlin-compiler. Swift is
+parsed where tree-sitter-swift is installed.
 """
 
 import hashlib
 import json
 import os
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
-from commands import edgekit
+from app_tools import PARTS, ed25519_keys, need, npm_modules, package, run
 from exported_net import write_export
 
 pytestmark = pytest.mark.bundles
 MODEL = "assets/edgekit/tiny/onnx/model.onnx"
-PARTS = Path(__file__).parents[1] / "support" / "app_builds"
-
-
-def need(*tools: str) -> None:
-    for tool in tools:
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
-
-
-def run(*command: object, folder: Path, **variables: object) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
-    return subprocess.run(
-        [str(part) for part in command], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    need("javac", "openssl")
+    need("javac")
     place = tmp_path_factory.mktemp("bundle")
+    ed25519_keys(place, "key", "other")
     write_export(place / "export")
-    for name in ("key", "other"):
-        run("openssl", "genpkey", "-algorithm", "ed25519", "-out", f"{name}.pem", folder=place)
-        run("openssl", "pkey", "-in", f"{name}.pem", "-pubout", "-out", f"{name}.pub", folder=place)
-    ecosystems = "android,react-native,web"
-    options = [
-        "--name",
-        "tiny",
-        "--version",
-        "1.2.0",
-        "--license",
-        "MIT",
-        "--for",
-        ecosystems,
-        "--sign",
-        str(place / "key.pem"),
-    ]
-    result = edgekit("package", place / "export", *options, "-o", place / "dist")
-    assert result.exit_code == 0, result.output
-    return place / "dist"
-
-
-@pytest.fixture
-def npm(dist: Path, tmp_path: Path) -> Path:
-    """The packages of the bundle beside the node_modules that they need."""
-    need("node")
-    modules = Path(os.environ.get("EDGEKIT_NPM", "")) / "node_modules"
-    if not os.environ.get("EDGEKIT_NPM") or not modules.is_dir():
-        pytest.skip("EDGEKIT_NPM names no folder with node_modules")
-    for name in ("web", "react-native"):
-        shutil.copytree(dist / name, tmp_path / name)
-    for place in (tmp_path, tmp_path / "web"):
-        (place / "node_modules").symlink_to(modules.resolve())
-    return tmp_path
+    return package(place / "export", place / "dist", "android", "--sign", place / "key.pem")
 
 
 def test_gradle_takes_the_aar_by_version_and_refuses_an_altered_one(dist: Path, tmp_path: Path) -> None:
@@ -176,83 +130,31 @@ def test_an_app_bundle_keeps_the_model_in_an_asset_pack(dist: Path, tmp_path: Pa
         assert apk.getinfo(MODEL).compress_type == zipfile.ZIP_STORED
 
 
-def test_kotlin_compiles_without_a_warning(dist: Path, tmp_path: Path) -> None:
-    need("kotlinc")
-    sources = dist / "android" / "src" / "tiny-onnx"
+@pytest.fixture(scope="module")
+def kotlin(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    """What both compilers take: the class path with the compiled Java, and the source."""
     from edgekit.package.bundle.templating import TEMPLATES
 
+    classes = tmp_path_factory.mktemp("java")
+    sources = dist / "android" / "src" / "tiny-onnx"
     java = sorted((sources / "java").rglob("*.java"))
-    classes = tmp_path / "classes"
-    done = run("javac", "-sourcepath", TEMPLATES / "stubs", "-d", classes, *java, folder=tmp_path)
+    done = run("javac", "-sourcepath", TEMPLATES / "stubs", "-d", classes, *java, folder=classes)
     assert done.returncode == 0, done.stderr
-    kotlin = next((sources / "kotlin").glob("*.kt"))
-    done = run("kotlinc", "-Werror", "-cp", classes, "-d", tmp_path / "out", kotlin, folder=tmp_path)
+    return ("-cp", classes, next((sources / "kotlin").glob("*.kt")))
+
+
+def test_kotlin_1_compiles_without_a_warning(kotlin: tuple[object, ...], tmp_path: Path) -> None:
+    need("kotlinc")
+    done = run("kotlinc", "-Werror", "-d", tmp_path / "out", *kotlin, folder=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
-def test_typescript_is_strict(npm: Path) -> None:
-    shutil.copyfile(PARTS / "tsconfig.json", npm / "tsconfig.json")
-    done = run(npm / "node_modules" / ".bin" / "tsc", "-p", "tsconfig.json", folder=npm)
-    assert done.returncode == 0, done.stdout
-
-
-@pytest.fixture
-def raw(dist: Path, npm: Path) -> Path:
-    """The web package of a file that takes the bytes of an image, in the place of the other."""
-    options = ["--name", "tiny", "--version", "1.2.0", "--license", "MIT", "--for", "web", "--image-input"]
-    made = edgekit("package", dist.parent / "export", *options, "-o", npm / "raw")
-    assert made.exit_code == 0, made.output
-    shutil.rmtree(npm / "web")
-    shutil.copytree(npm / "raw" / "web", npm / "web")
-    (npm / "web" / "node_modules").symlink_to((npm / "node_modules").resolve())
-    return npm
-
-
-def test_bytes_of_an_image_go_in_on_the_web(raw: Path) -> None:
-    need("chromium")
-    for script in ("golden.mjs", "page.mjs"):
-        shutil.copyfile(PARTS / script, raw / script)
-    done = run("node", "golden.mjs", folder=raw)
+def test_kotlin_2_compiles_without_a_warning(kotlin: tuple[object, ...], tmp_path: Path) -> None:
+    compiler = npm_modules("kotlin-compiler") / "kotlin-compiler" / "bin" / "kotlinc"
+    strict = ("-Xexplicit-api=strict", "-Werror")
+    done = run("bash", compiler, *strict, "-d", tmp_path / "out", *kotlin, folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["sha256"] and found["tensor"] and max(found["errors"]) <= found["atol"]
-    page = json.loads(run("node", "page.mjs", shutil.which("chromium"), 390, folder=raw).stdout)
-    assert page["result"]["ok"] and page["answer"].count(":") >= 4, page
-
-
-def test_node_reproduces_the_golden_answers(npm: Path) -> None:
-    shutil.copyfile(PARTS / "golden.mjs", npm / "golden.mjs")
-    done = run("node", "golden.mjs", folder=npm)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["sha256"] and found["tensor"] and max(found["errors"]) <= found["atol"]
-
-
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_proves_itself_in_chromium(npm: Path, width: int) -> None:
-    need("chromium")
-    shutil.copyfile(PARTS / "page.mjs", npm / "page.mjs")
-    done = run("node", "page.mjs", shutil.which("chromium"), width, folder=npm)
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["result"]["ok"] and found["result"]["sha256"] == "ok", found
-    assert not found["scrolls"] and found["errors"] == []
-    assert found["answer"].count(":") >= 4  # of a photo that was handed to it
-
-
-@pytest.mark.parametrize(
-    ("altered", "byte"),
-    [("model.onnx", 200), ("golden/image.u8", (8 * 16 + 8) * 3), ("golden/output_0.f32", 3)],
-)
-def test_the_page_refuses_what_was_altered(npm: Path, altered: str, byte: int) -> None:
-    """A byte of the model, of the pixel in the middle, and the exponent of an answer."""
-    need("chromium")
-    shutil.copyfile(PARTS / "page.mjs", npm / "page.mjs")
-    data = bytearray((npm / "web" / altered).read_bytes())
-    data[byte] ^= 0x40
-    (npm / "web" / altered).write_bytes(data)
-    done = run("node", "page.mjs", shutil.which("chromium"), 390, folder=npm)
-    assert not json.loads(done.stdout)["result"]["ok"]
+    assert list((tmp_path / "out").rglob("TinyModelKotlin.class"))
 
 
 @pytest.mark.parametrize(

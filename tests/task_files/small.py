@@ -53,6 +53,14 @@ def task(width: int = 10) -> ek.Task:
     return make()
 
 
+def photo() -> ek.Task:
+    """Of photos that are resized, cropped and normalised."""
+    asked = ek.Preprocessing(
+        mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), layout="NCHW", resize=12, crop=(8, 8), labels=tuple("abcdefghij")
+    )  # fmt: skip
+    return make(preprocessing=asked)
+
+
 number = 3
 
 

@@ -10,14 +10,14 @@ from edgekit.package.bundle.naming import Names
 
 def bom_of(members: Sequence[Member], names: Names) -> dict[str, Any]:
     """Makes the document: one machine-learning model a target, and the converters' packages."""
-    tools = {name: v for member in members for name, v in member.manifest.toolchain.items()}
+    tools = {tool for member in members for tool in member.manifest.toolchain.items()}
     identity = "|".join([names.name, names.version, *(m.manifest.file.sha256 for m in members)])
     root = f"bundle:{names.name}"
     models = [_model(member, names) for member in members]
     libraries = [
-        {"type": "library", "bom-ref": f"pypi:{name}", "name": name, "version": version, "scope": "excluded",
+        {"type": "library", "bom-ref": _tool(name, version), "name": name, "version": version, "scope": "excluded",
          "purl": f"pkg:pypi/{name.lower()}@{version.replace('+', '%2B')}"}
-        for name, version in sorted(tools.items())
+        for name, version in sorted(tools)
     ]  # fmt: skip
     return {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
@@ -34,9 +34,13 @@ def bom_of(members: Sequence[Member], names: Names) -> dict[str, Any]:
         "components": [*models, *libraries],
         "dependencies": [
             {"ref": root, "dependsOn": sorted(model["bom-ref"] for model in models)},
-            *({"ref": f"model:{m.target}", "dependsOn": sorted(f"pypi:{n}" for n in m.manifest.toolchain)} for m in members),
+            *({"ref": f"model:{m.target}", "dependsOn": sorted(_tool(*t) for t in m.manifest.toolchain.items())} for m in members),
         ],
     }  # fmt: skip
+
+
+def _tool(name: str, version: str) -> str:
+    return f"pypi:{name}@{version}"
 
 
 def _model(member: Member, names: Names) -> dict[str, Any]:
