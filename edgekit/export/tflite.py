@@ -83,8 +83,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         else:
             model.export(str(out))
     inputs, outputs = programs.named(program, candidate.interface)
-    if candidate.interface is not None or len(inputs) > 1:
-        rename(out, [spec.name for spec in inputs], [spec.name for spec in outputs])
+    rename(out, [spec.name for spec in inputs], [spec.name for spec in outputs])
     toolchain = {name: version(name) for name in PACKAGES}
     # the technique has reported which inputs and outputs stay float
     try:

@@ -102,6 +102,7 @@ def test_the_artifact_describes_the_file(found: dict[str, Any]) -> None:
     assert artifact["precision"] == "int8"
     assert len(artifact["sha256"]) == 64
     assert "litert-torch" in artifact["toolchain"]
+    assert [spec["name"] for spec in (*artifact["inputs"], *artifact["outputs"])] == ["x", "output_0"]
 
 
 def test_an_operator_without_lowering_is_named(found: dict[str, Any]) -> None:
