@@ -1,5 +1,6 @@
 # make env | demo | test | test-bundles | test-faults | lint | docs | clean. Everything lives in .venv; an environment that is active is not used.
-# PYTHON=/path/to/python3.12 picks the interpreter, WORKERS=0 runs the tests in one process, ARGS=... is given to pytest.
+# PYTHON=/path/to/python3.12 picks the interpreter, WORKERS=0 runs the tests in one process, FAST=1 leaves long tests out,
+# ARGS=... is given to pytest.
 
 WORKERS ?= 2
 SEED ?= $(shell date +%s)
@@ -30,7 +31,7 @@ demo: env
 
 # loadfile: tests of one file share their module's fixtures, so no net is exported twice; a failure is shown at once
 test: env
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --instafail $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --instafail $(if $(FAST),-m '$(QUICK)') $(ARGS)
 
 # bundles in Gradle, aapt2, kotlinc, tsc, node and Chromium; what is not installed is skipped with the reason
 test-bundles: env
