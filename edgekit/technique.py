@@ -203,7 +203,7 @@ def _misfits(names: Sequence[str]) -> Iterator[str]:
     for early, late in pairwise(map(of, names)):
         if early.gives in late.takes:
             continue
-        takes = " or a ".join(late.takes)
+        takes = " or ".join(f"{'an' if each.startswith('ONNX') else 'a'} {each}" for each in late.takes)
         if late.by_tensorflow:
             yield (
                 f"{late.name} converts the task's own Keras model or SavedModel, without what {early.name} did to it; "
@@ -216,4 +216,4 @@ def _misfits(names: Sequence[str]) -> Iterator[str]:
         elif "float program" in late.takes and late.gives == "float program":
             yield f"{late.name} needs a float program; put it before {early.name}"
         else:
-            yield f"{late.name} takes a {takes}, and {early.name} gives a {early.gives}; keep one of the two"
+            yield f"{late.name} takes {takes}, and {early.name} gives a {early.gives}; keep one of the two"

@@ -143,6 +143,11 @@ def quick() -> Iterator[None]:
     The types of a class of its schema are worked out once, not for every node; what it is about to write is not copied and put
     in order besides, as a check, only to be thrown away.
     """
+    if not all(
+        hasattr(serialize, name) for name in ("typing", "canonicalize")
+    ):  # another torch, written otherwise
+        yield
+        return
     before = serialize.typing, serialize.canonicalize
     serialize.typing = ModuleType(typing.__name__)
     vars(serialize.typing).update(vars(typing) | {"get_type_hints": _hints})

@@ -63,9 +63,12 @@ def test_values(text: str, value: object) -> None:
         ("float32 > ptq", "float32 is done by the exporter and nothing can follow it"),
         (
             "ptq > fp16",
-            "fp16 takes a float program or a SavedModel, and ptq gives a quantized program; keep one",
+            "fp16 takes a float program or a SavedModel or an ONNX file, and ptq gives a quantized program; keep one",
         ),
-        ("ptq > float32", "float32 takes a float program or a SavedModel, and ptq gives a quantized program"),
+        (
+            "ptq > float32",
+            "float32 takes a float program or a SavedModel or an ONNX file, and ptq gives a quantized",
+        ),
         ("ptq > qat", "qat takes a float program, and ptq gives a quantized program; keep one of the two"),
         ("mixed_half > fp16", "fp16 takes .*, and mixed_half gives a half-precision program"),
         (

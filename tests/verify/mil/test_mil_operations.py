@@ -37,7 +37,10 @@ def test_every_supported_operation_is_tested(packages: Path) -> None:
     files = [*(f"{name}.mlpackage" for name in CASES), *(f"{name}_float32.mlpackage" for name in NETS)]
     files += ["sparse_table4.mlpackage"]
     tested = {op.type for file in files for op in Package(packages / file).operations}
-    assert set(supported()) - tested == set()
+    written_by_package = {
+        "classify"
+    }  # no converter writes it; tests/export/test_app_interface.py executes it
+    assert set(supported()) - tested == written_by_package
 
 
 def test_flexible_reshape_is_computed(packages: Path) -> None:
