@@ -338,11 +338,11 @@ def two_heads() -> nn.Module:
 def without_a_bias(artifact: Artifact) -> Artifact:
     """The ONNX file as a converter leaves it that forgets the bias of the first layer."""
     model = onnx.load(artifact.path)
-    bias = next(n.input[2] for n in model.graph.node if n.op_type == "Conv")
-    for tensor in model.graph.initializer:
-        if tensor.name == bias:
-            zeros = np.zeros_like(numpy_helper.to_array(tensor))
-            tensor.CopyFrom(numpy_helper.from_array(zeros, tensor.name))
+    read = next(n.input[2] for n in model.graph.node if n.op_type == "Conv")
+    (bias,) = (n.input[0] for n in model.graph.node if read in n.output)  # int32 behind a DequantizeLinear
+    (tensor,) = (each for each in model.graph.initializer if each.name == bias)
+    zeros = np.zeros_like(numpy_helper.to_array(tensor))
+    tensor.CopyFrom(numpy_helper.from_array(zeros, tensor.name))
     onnx.save(model, artifact.path)
     info = describe(artifact.path, "onnx")
     return msgspec.structs.replace(artifact, size_bytes=info.size_bytes, sha256=info.sha256)

@@ -84,7 +84,7 @@ def test_a_student_that_diverges_is_a_refused_rung(tmp_path: Path) -> None:
             r"prune has no option 'mcas'; did you mean 'macs'\? allowed options: macs, depth",
         ),
         ("prune(macs=0) > ptq", r"macs is 0; allowed: above 0"),
-        ("fp16(images=3)", "fp16 has no options; images was given"),
+        ("fp16(images=3)", "fp16 has no option 'images'; allowed options: none"),
     ],
 )
 def test_options_are_checked_before_any_work(tmp_path: Path, recipe: str, message: str) -> None:
