@@ -38,12 +38,12 @@ def top1(predict: Any) -> float:
     return float((np.asarray(predict(IMAGES[TEST].numpy())).argmax(1) == LABELS[TEST].numpy()).mean())
 
 
-def task_of(model: Any, batches: Any = None, unlabelled: Any = None, **changed: Any) -> ek.Task:
+def task_of(net: Any, batches: Any = None, unlabelled: Any = None, **changed: Any) -> ek.Task:
     training = ek.Training(
         batches=Batches() if batches is None else batches, loss=F.cross_entropy, unlabelled=unlabelled
     )
     given = {
-        "name": "digits", "model": model, "example_inputs": EXAMPLE, "metric": top1, "training": training,
+        "name": "digits", "model": net, "example_inputs": EXAMPLE, "metric": top1, "training": training,
     }  # fmt: skip
     return ek.Task(**{**given, **changed})
 

@@ -70,7 +70,7 @@ def candidate(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Can
 
 
 def task(**changed: Any) -> ek.Task:
-    return task_of(changed.pop("model", Net), **changed)
+    return task_of(Net, **changed)
 
 
 def apply(candidate: Candidate, work: Path, the_task: ek.Task | None = None, **options: Any) -> Candidate:
