@@ -33,6 +33,7 @@ def test_cells_hold_median_and_range() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_both_rows_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert calibration.main(["--model", "digits", "--calibrate", "20", "--repeat", "1"]) == 0
     table = capsys.readouterr().out

@@ -9,6 +9,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import lowrank as benchmark
 
+pytestmark = pytest.mark.long
+
 TASK = """
 import torch
 import edgekit as ek

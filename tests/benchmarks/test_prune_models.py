@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import prune_models
 
 
+@pytest.mark.slow
 def test_rows_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = tmp_path / "rows.json"
     assert prune_models.main(["--only", "resnet20", "--json", str(place)]) == 0

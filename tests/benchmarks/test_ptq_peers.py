@@ -41,6 +41,7 @@ def kept(place: Path) -> Results:
     return msgspec.json.decode(place.read_bytes(), type=Results)
 
 
+@pytest.mark.slow
 def test_two_peers_end_to_end_and_the_pip_line_of_a_third(first: Run) -> None:
     place, out = first
     assert "- nncf-openvino: not installed: pip install no-such-package" in out

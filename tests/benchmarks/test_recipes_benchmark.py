@@ -11,6 +11,8 @@ import recipes
 
 from edgekit.errors import UserError
 
+pytestmark = pytest.mark.long
+
 COARSE = str(Path(__file__).parents[1] / "task_files" / "coarse.py")
 
 

@@ -19,6 +19,8 @@ from trust._records import Results, Row, Trial
 
 from edgekit.errors import VerificationError
 
+pytestmark = pytest.mark.long
+
 QUICK = ["--quick", "--repeat", "1"]
 OK = {"verdict": "ok", "causes": []}
 

@@ -45,6 +45,7 @@ def test_unknown_names_are_told(tmp_path, capsys) -> None:
     assert "unknown masks 51; allowed are dense, 50" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_small_search_and_its_table(tmp_path: Path) -> None:
     settings = lottery.Settings(net="digits", images=64, early=32, learning_rate=3e-3, sparsity=0.5, each=0.4)
     task = lottery.task_of("", "")

@@ -16,6 +16,8 @@ from openvino import opset1  # noqa: E402
 from edgekit.binary import kernels, selftest  # noqa: E402
 from edgekit.binary.kernels import Layer  # noqa: E402
 
+pytestmark = pytest.mark.long
+
 
 def layer(inputs: int = 16, outputs: int = 24, kernel: int = 3, stride: int = 1, size: int = 7) -> Layer:
     random = np.random.default_rng(inputs + outputs)

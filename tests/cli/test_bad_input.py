@@ -21,6 +21,8 @@ from commands import SMALL, TASKS, edgekit, in_process  # noqa: F401  a fixture
 
 from edgekit.package import sums
 
+pytestmark = pytest.mark.long
+
 FLOAT_ONLY = """
 summary = "float32 in ONNX Runtime"
 runtime = "onnxruntime"

@@ -16,6 +16,8 @@ from edgekit.cli.main import main
 from edgekit.profile.reading import load_target
 from edgekit.records import Budget
 
+pytestmark = pytest.mark.long
+
 TARGETS = ["arm-mobile", "coreml-fp16", "tflite-int8", "x86-server"]  # what "all" means
 PROFILES = sorted([*TARGETS, "coreml-int8", "coreml-small", "tflite-integer"])
 OPTIONS = {

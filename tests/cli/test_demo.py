@@ -15,6 +15,8 @@ from edgekit.cli.demo_task import demo_reference
 from edgekit.records import Report
 from edgekit.report import load
 
+pytestmark = pytest.mark.long
+
 FILES = {
     "arm-mobile": "model.onnx",
     "coreml-fp16": "model.mlpackage",

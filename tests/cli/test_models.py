@@ -9,6 +9,8 @@ from commands import SMALL, edgekit, in_process  # noqa: F401  a fixture
 from edgekit.engine.task_reference import load_task
 from edgekit.errors import TaskError
 
+pytestmark = pytest.mark.long
+
 NET = "torchvision:mobilenet_v3_small?weights=none"
 
 

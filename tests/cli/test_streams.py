@@ -10,6 +10,8 @@ import pytest
 
 from edgekit.__main__ import main as command
 
+pytestmark = pytest.mark.long
+
 
 def edgekit(*arguments: str, **how: object) -> "subprocess.CompletedProcess[bytes]":
     path = os.pathsep.join(entry for entry in sys.path if entry)

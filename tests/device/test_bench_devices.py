@@ -17,6 +17,8 @@ from edgekit.bench.figures import cells, text
 from edgekit.bench.on_devices import Outcome, bench_on, exit_code
 from edgekit.errors import DeviceError, MissingRuntime, UserError
 
+pytestmark = pytest.mark.long
+
 SSH, ADB = "ssh:pi@board.local", "adb:emulator-5554"
 
 

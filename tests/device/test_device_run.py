@@ -26,6 +26,8 @@ from edgekit.device import Device, open_device
 from edgekit.device.run import run
 from edgekit.errors import DeviceError, MissingRuntime, UserError
 
+pytestmark = pytest.mark.long
+
 TEXTS = {"ssh": "ssh:pi@board.local", "adb": "adb:emulator-5554"}
 DAY_S = 86400
 _ANSWER = """

@@ -18,6 +18,8 @@ from edgekit.device.run import _record as record_of
 from edgekit.errors import EdgekitError
 from edgekit.records.foreign import visible
 
+pytestmark = pytest.mark.long
+
 ODD: tuple[Any, ...] = (
     None, True, -1, 0, 1e308, 10**250, 10**400, "", "\x1b]0;x\x07", "x" * 5000, [], {}, [[]], {"a": 1}, float("nan"), "²", [None],
 )  # fmt: skip
@@ -73,7 +75,7 @@ def test_mutated_records(real: list[dict[str, Any]]) -> None:
     chance = random.Random(0)
     device: Any = Stranger()
     refused = shown = 0
-    for _ in range(1500):
+    for _ in range(400):
         record = mutated(chance.choice(real), chance)
         text = json.dumps(record)
         try:
@@ -90,7 +92,7 @@ def test_mutated_records(real: list[dict[str, Any]]) -> None:
             assert "local" in figures.text([stranger, good], 120)
         assert "\x1b" not in visible(table.render(found))
         shown += 1
-    assert refused > 1000 < refused + shown == 1500
+    assert refused > 250 and refused + shown == 400
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from edgekit.device import scratch
 from edgekit.device.exchange import TooMuch, exchange
 from edgekit.device.scratch import PREFIX, Scratch
 
+pytestmark = pytest.mark.long
+
 PATIENCE_S = 10.0
 BENCH = """
 import sys

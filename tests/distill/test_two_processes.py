@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 WORKER = Path(__file__).with_name("two_processes.py")
 
 
@@ -26,7 +28,7 @@ def losses(mode: str, strategy: str) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("mode", ["offline", "online"])
+@pytest.mark.parametrize("mode", ["offline", pytest.param("online", marks=pytest.mark.slow)])
 def test_shared_out_it_learns_as_with_copies(mode: str) -> None:
     first = losses(mode, "fsdp")
     assert first == pytest.approx(losses(mode, "ddp"), rel=1e-3) and first[-1] < 0.8 * first[0]

@@ -23,6 +23,8 @@ from edgekit.engine.events import Event
 from edgekit.engine.stages import Stages
 from edgekit.errors import ChildCrash, Stopped, UserError
 
+pytestmark = pytest.mark.long
+
 distributed = pytest.importorskip("distributed")
 WAIT_S = 60
 

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from edgekit_runner.artifact import sha256
 
+pytestmark = pytest.mark.long
+
 SMALL = Path(__file__).parents[1] / "task_files" / "small.py"
 TARGETS = Path(__file__).parents[2] / "targets"
 LIMIT_S = 300
@@ -73,6 +75,7 @@ def undisturbed(package: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     return artifacts(out)
 
 
+@pytest.mark.slow
 def test_killed_twice_and_resumed(package: Path, undisturbed: dict[str, str], tmp_path: Path) -> None:
     out, work = tmp_path / "out", tmp_path / ".out.edgekit-work"
 

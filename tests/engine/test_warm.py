@@ -16,9 +16,10 @@ from edgekit.engine import families, process, warm
 from edgekit.engine.catalogue import STAGES, Stage
 from edgekit.errors import ChildCrash, StageTimeout, Stopped
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="servers fork; other systems start interpreters"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform != "linux", reason="servers fork; other systems start interpreters"),
+]
 
 
 def stage(name: str, alone: bool = False) -> Stage[Order, Answer]:

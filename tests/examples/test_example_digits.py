@@ -12,6 +12,8 @@ import torch
 
 import edgekit as ek
 
+pytestmark = pytest.mark.long
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "digits.py"
 HASH_OF_WEIGHTS = """
 import hashlib, sys, edgekit as ek
@@ -76,6 +78,7 @@ def test_a_child_process_loads_the_same_weights(model: torch.nn.Module, cache: P
     assert hash_in_a_child(cache) == here
 
 
+@pytest.mark.slow
 def test_without_a_writable_cache_it_trains_the_same_weights(model: torch.nn.Module, tmp_path: Path) -> None:
     in_the_way = tmp_path / "file"
     in_the_way.write_text("no folder can be made below a file")

@@ -10,6 +10,8 @@ import torch
 
 import edgekit as ek
 
+pytestmark = pytest.mark.long
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "text.py"
 FILE = f"{EXAMPLE}:lstm"
 

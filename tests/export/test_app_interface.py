@@ -18,6 +18,8 @@ from edgekit.records import Artifact, Preprocessing, TensorSpec
 from edgekit.verify.mil.interpreter import Interpreter
 from edgekit.verify.mil.package import Package
 
+pytestmark = pytest.mark.long
+
 LABELS = ("cat", "dög", 'a "bird"', "$x")
 COLOR = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
 CASES: dict[str, dict[str, Any]] = {

@@ -16,6 +16,8 @@ from edgekit.verify.mil.facts import op_counts
 from edgekit.verify.mil.interpreter import Interpreter
 from edgekit.verify.mil.package import Package
 
+pytestmark = pytest.mark.long
+
 PRECISIONS = ("float32", "float16", "int8")
 
 

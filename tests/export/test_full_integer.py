@@ -17,6 +17,8 @@ import pytest
 
 from edgekit.profile.reading import load_target
 
+pytestmark = pytest.mark.long
+
 CASES = [(net, bits) for net in ("vision", "text") for bits in (8, 16)]
 FLOOR_DB = {8: 18.0, 16: 22.0}
 

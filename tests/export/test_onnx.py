@@ -30,6 +30,8 @@ from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Artifact, Candidate, Precision, Quant, Recipe
 from edgekit.techniques import ptq
 
+pytestmark = pytest.mark.long
+
 SHAPE = (1, 3, 17, 17)
 
 

@@ -18,6 +18,8 @@ import pytest
 
 from edgekit.profile.reading import load_target
 
+pytestmark = pytest.mark.long
+
 NETS = ("same", "odd", "dense", "image")
 PRECISIONS = ("float32", "float16", "int8")
 

@@ -13,6 +13,8 @@ from typing import Any
 import own_process
 import pytest
 
+pytestmark = pytest.mark.long
+
 NETS = ("LSTM", "GRU", "attention", "convolution")
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import own_process
 import pytest
 
+pytestmark = pytest.mark.long
+
 FLOAT = "float32"
 
 

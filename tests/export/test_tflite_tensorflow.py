@@ -16,6 +16,8 @@ import pytest
 import edgekit as ek
 from edgekit import TaskError
 
+pytestmark = pytest.mark.long
+
 SMALL = Path(__file__).parents[1] / "task_files" / "keras_small.py"
 TARGET = """
 summary = "int8 TFLite by TensorFlow's converter"
@@ -79,7 +81,7 @@ def deploy(folder: Path, name: str, out: Path, **more: Any) -> ek.Report:
     return ek.deploy(f"{SMALL}:from_file", out=out, settings={"path": str(folder / name)}, **given)
 
 
-@pytest.mark.parametrize("name", ["net.keras", "saved"])
+@pytest.mark.parametrize("name", [pytest.param("net.keras", marks=pytest.mark.slow), "saved"])
 def test_full_integers(folder: Path, name: str, tmp_path: Path) -> None:
     result = deploy(folder, name, tmp_path / "out", explore=True).targets[0]
     first, half = result.attempts[:2]

@@ -19,6 +19,8 @@ from edgekit.trace.stage import trace
 from edgekit.verify.golden_check import recheck
 from edgekit.verify.prove import prove
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip("litert_torch")
 DOORS = Path(__file__).parents[1] / "task_files" / "doors.py"
 TARGETS = ("x86-server", "tflite-int8", "coreml-fp16")

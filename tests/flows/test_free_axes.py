@@ -27,6 +27,8 @@ from edgekit.trace.stage import trace
 from edgekit.verify import lengths
 from edgekit.verify.prove import prove
 
+pytestmark = pytest.mark.long
+
 DOORS = Path(__file__).parents[1] / "task_files" / "doors.py"
 
 

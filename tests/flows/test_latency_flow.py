@@ -11,10 +11,13 @@ from edgekit.profile.reading import load_target
 from edgekit.records import TargetReport
 
 WIDE = str(Path(__file__).parents[1] / "task_files" / "wide.py")
-pytestmark = pytest.mark.skipif(
-    not load_target("x86-server").admits(machine_facts()["machine"], local_isa()),
-    reason="this machine is none of x86-server's: nothing is measured",
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not load_target("x86-server").admits(machine_facts()["machine"], local_isa()),
+        reason="this machine is none of x86-server's: nothing is measured",
+    ),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +52,7 @@ def test_a_network_is_cut_to_the_time_that_is_asked_for(tmp_path: Path, own_cach
     assert len(list(own_cache.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_a_refused_rung_with_its_sentence(tmp_path: Path) -> None:
     found = walked(
         tmp_path / "out",

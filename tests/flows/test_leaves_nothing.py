@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from commands import SMALL
 
+pytestmark = pytest.mark.long
+
 TOOL = Path(__file__).parents[1] / "support" / "no_network.py"
 APART = ["unshare", "-rnm"]
 OUT = "out"

@@ -11,6 +11,8 @@ import edgekit as ek
 from edgekit.profile.reading import load_target, profile_dir
 from edgekit.records import Report, TargetReport
 
+pytestmark = pytest.mark.long
+
 PLANTED = str(Path(__file__).parents[1] / "task_files" / "planted.py")
 CULPRITS = {"spread (Conv2d)", "gather (Conv2d)"}
 
@@ -34,7 +36,7 @@ def walked(task: str, target: str, out: Path) -> TargetReport:
     return found
 
 
-@pytest.mark.parametrize("name", ["x86-server", "tflite-int8"])
+@pytest.mark.parametrize("name", ["x86-server", pytest.param("tflite-int8", marks=pytest.mark.slow)])
 def test_an_outlier_channel(name: str, tmp_path: Path) -> None:
     found = walked("outlier", shortened(name, tmp_path), tmp_path / "out")
     first, chosen = found.attempts[0], found.chosen

@@ -36,6 +36,8 @@ from edgekit.trace.promise import promised
 from edgekit.trace.stage import trace
 from edgekit.verify.prove import prove
 
+pytestmark = pytest.mark.long
+
 pytest.importorskip("litert_torch")
 NOT_MEASURED = comparison.unmeasured("not measured on the target")
 RNG = np.random.default_rng(0)

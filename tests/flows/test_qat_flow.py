@@ -8,6 +8,8 @@ from commands import without_ladder
 import edgekit as ek
 from edgekit.records import TargetReport
 
+pytestmark = pytest.mark.long
+
 COARSE = str(Path(__file__).parents[1] / "task_files" / "coarse.py")
 LADDER = """
 [[ladder]]
@@ -64,6 +66,7 @@ def test_training_wins_back_what_calibrating_lost(name: str, tmp_path: Path) -> 
     assert "conversion gap" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_is_a_refused_rung(tmp_path: Path) -> None:
     found = walked("nan", two_bits("x86-server", tmp_path), tmp_path / "out")
     assert [a.recipe.steps[0].technique for a in found.attempts if a.recipe.steps][:2] == ["ptq", "qat"]

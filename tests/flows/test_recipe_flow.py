@@ -8,6 +8,8 @@ import edgekit as ek
 from edgekit.engine.events import Event
 from edgekit.errors import UserError
 
+pytestmark = pytest.mark.long
+
 COARSE = str(Path(__file__).parents[1] / "task_files" / "coarse.py")
 SMALLER = "prune(macs=0.6, recalibrate=256) > distill(images=3200, learning_rate=0.003)"
 TARGETS = ("x86-server", "arm-mobile", "tflite-int8", "coreml-fp16")
@@ -63,6 +65,7 @@ def test_what_a_recipe_cannot_ask_for(recipe: str, message: str, tmp_path: Path)
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_student_that_diverges_is_a_refused_rung(tmp_path: Path) -> None:
     report = ek.deploy(
         f"{COARSE}:nan",

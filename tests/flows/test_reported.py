@@ -18,6 +18,8 @@ from edgekit.techniques._stage import compress
 from edgekit.trace.stage import trace
 from edgekit.verify.prove import prove
 
+pytestmark = pytest.mark.long
+
 FILE = Path(__file__).parents[1] / "task_files" / "reported.py"
 NETS = ("outlier", "both_ways", "flat", "normed")
 LEAST = {"float32": 0.9999, "float16": 0.99, "int8": 0.85}

@@ -7,6 +7,8 @@ import pytest
 import edgekit as ek
 from edgekit.records import Report, TargetReport
 
+pytestmark = pytest.mark.long
+
 SEQUENCES = str(Path(__file__).parents[1] / "task_files" / "sequences.py")
 BUDGET = {"max_drop": 0.3, "min_speedup": 0.0}
 
@@ -53,7 +55,7 @@ def _ops(found: TargetReport) -> dict[str, int]:
     return verdict.lint.ops
 
 
-@pytest.mark.parametrize("target", ["x86-server", "tflite-int8"])
+@pytest.mark.parametrize("target", ["x86-server", pytest.param("tflite-int8", marks=pytest.mark.slow)])
 def test_a_transformer_of_tokens_takes_calibrated_integers(target: str, tmp_path: Path) -> None:
     report = ek.deploy(f"{SEQUENCES}:attention", [target], tmp_path / "out", budget=BUDGET)
     (found,) = report.targets

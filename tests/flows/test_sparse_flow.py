@@ -3,9 +3,12 @@
 import json
 from pathlib import Path
 
+import pytest
 from commands import without_ladder
 
 import edgekit as ek
+
+pytestmark = pytest.mark.long
 
 SMALL = str(Path(__file__).parents[1] / "task_files" / "small.py")
 LADDER = """

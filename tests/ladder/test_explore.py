@@ -8,6 +8,8 @@ from commands import SMALL, edgekit, in_process  # noqa: F401  a fixture
 
 from edgekit.report import load
 
+pytestmark = pytest.mark.long
+
 # the larger file first: a walk that stops at the first ships it
 PROFILE = """
 summary = "ONNX Runtime on a machine that this is not"

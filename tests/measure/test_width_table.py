@@ -22,6 +22,8 @@ from edgekit.records import Artifact, Candidate, Recipe, Step, WidthTable
 from edgekit.task import Task
 from edgekit.trace.model import export
 
+pytestmark = pytest.mark.long
+
 HOST = {"machine": "x86_64", "isa": "avx2", "emulated": "no", "cpu_model": "a CPU"}
 
 

@@ -13,6 +13,8 @@ from commands import TASKS
 from edgekit.package import anonymous, folder
 from edgekit.package.anonymous import Anonymous
 
+pytestmark = pytest.mark.long
+
 USER, HOST = "zedquux", "zedboard"
 NAMED = f"import os, socket, sys; socket.sethostname({HOST!r}); os.execv(sys.argv[1], sys.argv[1:])"
 

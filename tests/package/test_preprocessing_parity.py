@@ -17,6 +17,8 @@ from edgekit.package.bundle.golden_image import level_of
 from edgekit.package.image import tensor_of
 from edgekit.records import Preprocessing
 
+pytestmark = pytest.mark.long
+
 RUNNERS = {"java": run_java, "node": run_node}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CASES: dict[str, dict[str, Any]] = {

@@ -11,6 +11,8 @@ from edgekit.quant.boundaries import float_interfaces
 from edgekit.quant.calibrate import a_few
 from edgekit.quant.quantizer import ProfileQuantizer
 
+pytestmark = pytest.mark.long
+
 X = torch.rand(1, 3, 6, 6)
 SIGMOID = (1 / 256, 0)
 

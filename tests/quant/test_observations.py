@@ -15,6 +15,8 @@ from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Candidate, Quant, Recipe
 from edgekit.techniques import ptq
 
+pytestmark = pytest.mark.long
+
 QUANT = Quant(activation_dtype="uint8", weight_bits=7, granularity="per_channel", symmetric_activations=False)
 
 

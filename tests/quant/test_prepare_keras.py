@@ -16,6 +16,8 @@ from edgekit.quant.prepare import prepare_graph
 from edgekit.quant.prepare_keras import prepare_keras
 from edgekit.trace.sources.keras import KerasModule, layers_named, note_origins
 
+pytestmark = pytest.mark.long
+
 
 def prepared(model: keras.Model, *shape: int) -> torch.fx.GraphModule:
     """The prepared graph, after checking that it computes what the model does."""
@@ -55,7 +57,9 @@ def test_mobilenet_keeps_one_permute_and_every_batch_norm() -> None:
     assert len(list(graph.named_parameters())) == 52 + 2 * 52 + 2
 
 
-@pytest.mark.parametrize("builder", ["EfficientNetB0", "MobileNetV3Small"])
+@pytest.mark.parametrize(
+    "builder", [pytest.param("EfficientNetB0", marks=pytest.mark.slow), "MobileNetV3Small"]
+)
 def test_squeeze_and_excitation_needs_no_permute(builder: str) -> None:
     model = getattr(keras.applications, builder)(input_shape=(32, 32, 3), weights=None, classes=4)
     assert targets(prepared(model, 32, 32, 3)).count("permute.default") == 1

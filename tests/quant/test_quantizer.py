@@ -15,6 +15,8 @@ from edgekit.errors import UserError
 from edgekit.quant.layer_counts import count_layers
 from edgekit.quant.quantizer import ProfileQuantizer
 
+pytestmark = pytest.mark.long
+
 
 def quantized(
     model: nn.Module, x: torch.Tensor, skip: tuple[str, ...] = (), **choices

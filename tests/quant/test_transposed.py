@@ -13,6 +13,8 @@ from edgekit.quant.layer_counts import count_layers
 from edgekit.quant.quantizer import ProfileQuantizer
 from edgekit.quant.transposed import output_padding_to_slice, transposed_to_convolution
 
+pytestmark = pytest.mark.long
+
 LAYERS = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 SIZES = {1: (5,), 2: (4, 5)}
 
@@ -33,7 +35,7 @@ def checked(graph_module: torch.fx.GraphModule, model: nn.Module, x: torch.Tenso
 def test_every_shape_gives_the_same_numbers(rank: int, native: bool) -> None:
     torch.manual_seed(0)
     for kernel, stride, padding, more, groups in product(
-        (1, 2, 3, 4, 7), (1, 2, 3), (0, 1, 3), (0, 1, 2), (1, 2)
+        (1, 3, 4, 7), (1, 2, 3), (0, 1, 3), (0, 1, 2), (1, 2)
     ):
         if more >= stride or 3 * stride - 2 * padding + kernel + more < 1:
             continue

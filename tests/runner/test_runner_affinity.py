@@ -12,6 +12,8 @@ from edgekit_runner.errors import RunnerError, UserError
 from edgekit_runner.host import affinity, capacity
 from runner_models import cli, last_record, write_onnx
 
+pytestmark = pytest.mark.long
+
 USABLE = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 needs_affinity = pytest.mark.skipif(len(USABLE) < 2, reason="needs two CPUs and sched_setaffinity")
 

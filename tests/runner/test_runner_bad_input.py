@@ -14,6 +14,8 @@ from edgekit_runner import api, record
 from edgekit_runner.errors import EXIT_CODES
 from runner_models import QUICK, cli, last_record
 
+pytestmark = pytest.mark.long
+
 ADDRESS_SPACE_BYTES = 16 << 30
 SUFFIXES = (".onnx", ".tflite")
 FLIPS_COUNT = 6

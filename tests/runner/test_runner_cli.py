@@ -12,6 +12,8 @@ from edgekit_runner import artifact
 from edgekit_runner.__main__ import main
 from runner_models import cli, last_record
 
+pytestmark = pytest.mark.long
+
 QUICKLY = ("--protocol", "quick", "--runs", "5", "--seconds", "0.01")
 
 

@@ -44,6 +44,7 @@ def test_processes_that_disagree_widen_the_interval() -> None:
     assert low == pytest.approx(0.95) and high == pytest.approx(1.05)
 
 
+@pytest.mark.slow
 def test_bootstrap_covers_the_true_ratio_of_noisy_processes() -> None:
     rng, hits = np.random.default_rng(3), 0
     for trial in range(40):

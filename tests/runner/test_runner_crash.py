@@ -15,7 +15,10 @@ import pytest
 from edgekit_runner import artifact, record
 from runner_models import cli, last_record
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals, and PR_SET_PDEATHSIG")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(sys.platform != "linux", reason="signals, and PR_SET_PDEATHSIG"),
+]
 
 QUICKLY = ("--protocol", "quick", "--runs", "5", "--seconds", "0.01", "--json")
 PATIENCE_S = 30.0

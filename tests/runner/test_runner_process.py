@@ -15,6 +15,8 @@ import pytest
 from edgekit_runner import api, record, spawn, spec
 from runner_models import QUICK, RUNNER, write_onnx
 
+pytestmark = pytest.mark.long
+
 UNIT_SUFFIXES = ("_s", "_ns", "_bytes", "_ratio", "_count", "_hz", "_celsius", "_j", "_percent")
 UNITLESS = {"schema_version", "seed", "shape", "scale", "zero_point", "atol", "max_abs_error"}
 UNITLESS |= {"golden_atol", "baseline_golden_atol"}

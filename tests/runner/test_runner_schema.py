@@ -21,6 +21,8 @@ from test_runner_process import UNITLESS, keys_without_unit
 
 from edgekit.device import zipapp
 
+pytestmark = pytest.mark.long
+
 NAME = "edgekit_runner/schema/record-2.schema.json"
 LIMIT_BYTES = 16 * 1024
 TIMED = {key: value for key, value in QUICK.items() if key in ("warmup_s", "timeout_s")}

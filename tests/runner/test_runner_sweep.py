@@ -16,6 +16,8 @@ from edgekit_runner.errors import UserError
 from edgekit_runner.spec import Spec
 from runner_models import QUICK, cli, write_onnx
 
+pytestmark = pytest.mark.long
+
 QUICKLY = ("--protocol", "quick", "--runs", "5", "--seconds", "0.01")
 
 

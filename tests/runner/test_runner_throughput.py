@@ -16,6 +16,8 @@ from edgekit_runner.spec import from_dict
 from runner_models import QUICK, cli
 from test_runner_process import keys_without_unit
 
+pytestmark = pytest.mark.long
+
 WINDOW = {
     "wall_s": 2.0, "cpu_s": 2.0, "steal_s": 0.0, "cpu_pressure_s": 0.0, "run_queue_wait_s": 0.0,
     "involuntary_switches_count": 0, "major_faults_count": 0, "throttled_count": 0, "throttled_s": 0.0,

@@ -22,6 +22,8 @@ from edgekit.quant.trainable import trainable
 from edgekit.records import Candidate, Recipe
 from edgekit.techniques import binarize
 
+pytestmark = pytest.mark.long
+
 selftest = pytest.importorskip("edgekit.binary.selftest")
 
 

@@ -19,6 +19,8 @@ from edgekit.records import Candidate, Recipe
 from edgekit.techniques import distill
 from edgekit.techniques._score import predictor
 
+pytestmark = pytest.mark.long
+
 STUDENTS = Path(__file__).parents[1] / "support" / "distill_students.py"
 MODES = {
     "offline": {"features": "auto:hint,late:attention,late:rkd"},

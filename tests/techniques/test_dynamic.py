@@ -20,6 +20,8 @@ from edgekit.techniques import dynamic
 from edgekit.verify.backends import onnxruntime as backend
 from edgekit.verify.predict import Predictor
 
+pytestmark = pytest.mark.long
+
 WORDS, LENGTH, WIDTH = 200, 8, 32
 QUANT = Quant(activation_dtype="uint8", weight_bits=7, granularity="per_channel", symmetric_activations=False)
 X86 = load_target("x86-server")

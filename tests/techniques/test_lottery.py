@@ -16,6 +16,8 @@ from edgekit.records import Candidate
 from edgekit.sparse import tickets
 from edgekit.techniques import lottery
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def candidate(tmp_path_factory: pytest.TempPathFactory) -> Candidate:

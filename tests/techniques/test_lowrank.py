@@ -17,6 +17,8 @@ from edgekit.quant.trainable import trainable
 from edgekit.records import Candidate, Recipe
 from edgekit.techniques import lowrank
 
+pytestmark = pytest.mark.long
+
 
 class Net(nn.Module):
     """Outputs of rank 8, 16 and 8: three layers that can be two, a depthwise one, a head too small to gain."""

@@ -23,6 +23,8 @@ from edgekit.techniques.mixed import Options
 from edgekit.trace.metric import score
 from edgekit.trace.stage import trace
 
+pytestmark = pytest.mark.long
+
 PLANTED = str(Path(__file__).parents[1] / "task_files" / "planted.py")
 MOST = 0.3  # the net tells its classes apart by little: plain rounding costs it a quarter
 QUANT = Quant(activation_dtype="uint8", weight_bits=7, granularity="per_channel", symmetric_activations=False)

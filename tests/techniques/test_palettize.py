@@ -23,6 +23,8 @@ from edgekit.sparse.palette import means, nearest, palettized
 from edgekit.techniques import palettize, sparsify, weight_only
 from edgekit.verify.backends.coreml import open_session
 
+pytestmark = pytest.mark.long
+
 
 class Wide(nn.Module):
     """Two layers that are worth a table, a norm between, and one that is not."""

@@ -15,6 +15,8 @@ from edgekit.quant.prepare import prepare_graph
 from edgekit.records import Candidate, Quant, Recipe, Step
 from edgekit.techniques import _stage
 
+pytestmark = pytest.mark.long
+
 TASK = str(Path(__file__).parents[1] / "support" / "train_nets.py")
 QUANT = Quant(activation_dtype="uint8", weight_bits=8, granularity="per_channel", symmetric_activations=False)
 OPTIONS = {

@@ -23,6 +23,8 @@ from edgekit.techniques import prune, ptq
 from edgekit.trace.model import export
 from edgekit.trace.sources import keras
 
+pytestmark = pytest.mark.long
+
 STUDENTS = Path(__file__).parents[1] / "support" / "distill_students.py"
 
 

@@ -30,6 +30,8 @@ from edgekit.records import Candidate, Quant
 from edgekit.techniques import ptq, qat
 from edgekit.techniques._score import predictor
 
+pytestmark = pytest.mark.long
+
 HARD = Quant(activation_dtype="uint8", weight_bits=2, granularity="per_channel", symmetric_activations=False)
 EASY = Quant(activation_dtype="int8", weight_bits=8, granularity="per_channel", symmetric_activations=False)
 

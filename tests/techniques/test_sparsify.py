@@ -25,6 +25,8 @@ from edgekit.records import Candidate
 from edgekit.sparse.sparsity_schedule import Gradual
 from edgekit.techniques import ptq, qat, sparsify
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def candidate(tmp_path_factory: pytest.TempPathFactory) -> Candidate:

@@ -21,6 +21,8 @@ from edgekit.trace import model as tracing
 from edgekit.trace.sources import model_names, torch_file
 from edgekit.trace.stage import trace
 
+pytestmark = pytest.mark.long
+
 X = np.random.default_rng(0).standard_normal((6, 3, 8, 8)).astype(np.float32)
 
 

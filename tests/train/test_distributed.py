@@ -24,6 +24,8 @@ from edgekit.train import __main__ as entry
 from edgekit.train import distributed
 from edgekit.train.settings import Options
 
+pytestmark = pytest.mark.long
+
 FOLDER = Path(__file__).parents[1] / "support"
 TASK = f"{FOLDER / 'train_nets.py'}:task"
 BASE = ("learning_rate=0.01", "images=640", "checks=4", "device=cpu")
@@ -100,7 +102,7 @@ def test_two_processes_do_what_one_does_with_twice_the_batch(alone, tmp_path: Pa
     assert json.loads((tmp_path / "out" / "trained.json").read_text())["processes"] == 2
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.parametrize("strategy", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
 def test_a_killed_worker_ends_the_run_and_resuming_ends_the_same(tmp_path: Path, strategy: str) -> None:
     options = (f"strategy={strategy}", "ema=0.9")
     run(command(tmp_path / "whole", 2, options, dropout=0.1))
@@ -214,7 +216,8 @@ def taught_alone(
 
 
 @pytest.mark.parametrize(
-    ("form", "strategy"), [("program", "ddp"), ("program", "fsdp"), ("function", "fsdp")]
+    ("form", "strategy"),
+    [pytest.param("program", "ddp", marks=pytest.mark.slow), ("program", "fsdp"), ("function", "fsdp")],
 )
 def test_two_processes_learn_of_a_teacher_as_one_does(
     taught_alone, teacher: str, tmp_path: Path, form: str, strategy: str

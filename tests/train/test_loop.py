@@ -19,6 +19,8 @@ from edgekit.train.history import Trained
 from edgekit.train.loop import fit
 from edgekit.train.settings import Options
 
+pytestmark = pytest.mark.long
+
 BASE = Options(images=640, learning_rate=1e-2, checks=4)
 
 

@@ -24,6 +24,8 @@ from edgekit.verify.blame.compression import Compression
 from edgekit.verify.blame.graph_walk import Program
 from edgekit.verify.blame.stage import blame
 
+pytestmark = pytest.mark.long
+
 FORMATS = ("onnx", "tflite", "coreml")
 
 

@@ -12,6 +12,8 @@ from edgekit.verify.mil.interpreter import Interpreter
 from edgekit.verify.mil.ops import supported
 from edgekit.verify.mil.package import Package
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("name", CASES)
 def test_operation_agrees_with_torch(name: str, packages: Path) -> None:

@@ -18,6 +18,8 @@ from edgekit.verify.mil.interpreter import Interpreter
 from edgekit.verify.mil.package import Package, TensorSpec
 from edgekit.verify.mil.values import decode, unpack_bits
 
+pytestmark = pytest.mark.long
+
 MODEL = Path("Data/com.apple.CoreML/model.mlmodel")
 WEIGHTS = Path("Data/com.apple.CoreML/weights/weight.bin")
 
