@@ -16,6 +16,8 @@ import peers
 import ptq_peers
 from peers._records import Result, Results
 
+pytestmark = pytest.mark.long
+
 DIGITS = ["--model", "digits", "--calibrate", "20", "--rounds", "6", "--processes", "2", "--emulator", "env"]
 
 

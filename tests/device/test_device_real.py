@@ -26,6 +26,8 @@ from edgekit.device import Device, open_device
 from edgekit.device.run import run
 from edgekit.errors import DeviceError, MissingRuntime
 
+pytestmark = pytest.mark.long
+
 TEXTS = {"ssh": f"ssh:{USER}@127.0.0.1:{SSH_PORT}", "adb": f"adb:{SERIAL}"}
 ROOTS = {"ssh": "home/.cache/edgekit-runner", "adb": "data/local/tmp/edgekit-runner"}
 RUNNING = "run -"

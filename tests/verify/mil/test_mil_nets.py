@@ -10,6 +10,8 @@ from mil_nets import NETS, SLOW_NETS
 from edgekit.verify.mil.interpreter import Interpreter
 from edgekit.verify.mil.package import Package
 
+pytestmark = pytest.mark.long
+
 COMPRESSED = {
     "int8": "constexpr_affine_dequantize",
     "int8_asymmetric": "constexpr_affine_dequantize",
