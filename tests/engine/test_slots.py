@@ -6,23 +6,11 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
+from waiting import WAIT_S, join, start
 
 from edgekit.engine.slots import Slots
 
-WAIT_S = 10  # a limit for what must happen; reached only by a failure
 BRIEF_S = 0.05  # how long something that must not happen is waited for
-
-
-def start(call: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    return thread
-
-
-def join(*threads: threading.Thread) -> None:
-    for thread in threads:
-        thread.join(WAIT_S)
-        assert not thread.is_alive(), "a stage waits for ever"
 
 
 class Gate:

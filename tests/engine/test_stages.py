@@ -10,27 +10,13 @@ from typing import Any
 
 import pytest
 from child_functions import Answer, Order
+from waiting import WAIT_S, join, start
 
 from edgekit.engine.catalogue import Stage
 from edgekit.engine.events import Event, EventLog
 from edgekit.engine.stages import Stages
 from edgekit.errors import Stopped, UserError
 from edgekit.records import Recipe, StageTime
-
-WAIT_S = 10  # a limit for what must happen; reached only by a failure
-
-
-def start(call: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    return thread
-
-
-def join(*threads: threading.Thread) -> None:
-    for thread in threads:
-        thread.join(WAIT_S)
-        assert not thread.is_alive(), "a stage waits for ever"
-
 
 # ------------------------------------------------------------------------------------------------------ stages
 
