@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.options import json_option
-from edgekit.cli.printing import print_json, print_table, put
+from edgekit.cli.printing import print_json, print_table, put, put_columns
 
 if TYPE_CHECKING:
     from edgekit.engine.verify_specs import Recheck
@@ -58,12 +58,9 @@ def _prove_in(folder: Path, versions: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         print_json(rows)
     else:
-        lines = [("target", "runtime", "answers", "work in precision", "verdict"), *map(_version_cells, rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        for line in lines:
-            click.echo(
-                "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-            )
+        put_columns(
+            [("target", "runtime", "answers", "work in precision", "verdict"), *map(_version_cells, rows)]
+        )
     return other_versions.exit_code(rows)
 
 
@@ -123,9 +120,11 @@ def explain(folder: Path, targets: tuple[str, ...], as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["bundle", "index", "manifest", "measured", "report"]))
+@click.argument(
+    "name", type=click.Choice(["bundle", "index", "instructions", "manifest", "measured", "report"])
+)
 def schema(name: str) -> None:
-    """Print the JSON Schema of bundle.json, index.json, manifest.json, measured.json or report.json."""
+    """Print the JSON Schema of bundle.json, index.json, instructions.json, manifest.json, measured.json or report.json."""
     from edgekit.package import schemas
 
     click.echo(json.dumps(schemas.schema(name), indent=2, sort_keys=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.options import json_option
-from edgekit.cli.printing import print_json, put
+from edgekit.cli.printing import print_json, put, put_columns
 
 if TYPE_CHECKING:
     from edgekit.package.difference import Difference
@@ -26,8 +26,8 @@ def check(ctx: click.Context, folder: Path, budget: Path, as_json: bool) -> None
     if as_json:
         print_json(found)
     else:
-        for row in found.rows:
-            click.echo(f"{row.verdict:<12}  {row.place}  {row.what}: {row.found}; allowed: {row.allowed}")
+        cells = [(row.verdict, row.place, row.what, row.allowed, row.found) for row in found.rows]
+        put_columns([("verdict", "where", "limit", "allowed", "found"), *cells])
         click.echo("within the budget" if found.kept else "not within the budget")
     ctx.exit(0 if found.kept else 1)
 

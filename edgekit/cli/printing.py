@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,13 @@ def print_table(report: Any) -> None:
         console.print(terminal.render(report))
     else:
         put(terminal.text(report, width=120))
+
+
+def put_columns(lines: Sequence[Sequence[str]]) -> None:
+    """Prints rows of cells in columns as wide as their widest cell; the last one is not filled up."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        put("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def print_json(value: Any) -> None:

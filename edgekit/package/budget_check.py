@@ -6,7 +6,7 @@ one of the target's machines alone; what no measurement decides is not kept, unl
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from edgekit_runner import record as records
 from edgekit_runner.cli import regression
@@ -14,32 +14,16 @@ from edgekit_runner.errors import RunnerError
 
 from edgekit.device.record_check import fault_of
 from edgekit.errors import UserError
-from edgekit.package import manifest_file
+from edgekit.package import instruction_check, manifest_file
 from edgekit.package.budget_file import BudgetFile, TargetLimits
+from edgekit.package.budget_row import Kept, Row, at_most, row
 from edgekit.package.bundle import bundle_file, measured_file
 from edgekit.records import Record
 from edgekit.records.bundle import MeasuredTarget
 from edgekit.records.manifest import Manifest
 
+MAX_SLOWDOWN = 0.05  # a share
 ENOUGH = ("equal", "better")  # verdicts of the regression check
-
-
-class Row(Record):
-    """One limit.
-
-    Attributes:
-        place: The target, or the ABI.
-        what: The name of the limit.
-        found: The figure, with its unit; why there is none.
-        allowed: The limit, with its unit.
-        verdict: Whether it is kept.
-    """
-
-    place: str
-    what: str
-    found: str
-    allowed: str
-    verdict: Literal["kept", "broken", "not measured"]
 
 
 class Checked(Record):
@@ -71,7 +55,7 @@ def check(place: Path, budget: BudgetFile, beside: Path) -> Checked:
         for folder in manifest_file.target_folders(place)
     }
     rows = [
-        row for name, manifest in manifests.items() for row in _rows(name, manifest, budget.of(name), beside)
+        one for name, manifest in manifests.items() for one in _rows(name, manifest, budget.of(name), beside)
     ]
     rows += [
         Row(place=name, what="target", found="no accepted artifact", allowed="one", verdict="broken")
@@ -80,28 +64,27 @@ def check(place: Path, budget: BudgetFile, beside: Path) -> Checked:
     ]
     rows += list(_abi_rows(budget, list(manifests.values())))
     passing = ("kept", "not measured") if budget.unmeasured == "allow" else ("kept",)
-    return Checked(kept=all(row.verdict in passing for row in rows), rows=tuple(rows))
+    return Checked(kept=all(one.verdict in passing for one in rows), rows=tuple(rows))
 
 
 def _rows(name: str, manifest: Manifest, limits: TargetLimits, beside: Path) -> Iterator[Row]:
     file, accuracy = manifest.file, manifest.accuracy
     samples = f"n={accuracy.samples}"
     if limits.max_size_bytes is not None:
-        yield _at_most(name, "max_size_bytes", file.bytes, limits.max_size_bytes, "bytes")
+        yield at_most(name, "max_size_bytes", file.bytes, limits.max_size_bytes, "bytes")
     if limits.max_download_bytes is not None:
         download = min(file.compressed_bytes.values(), default=None)
-        yield _at_most(name, "max_download_bytes", download, limits.max_download_bytes, "bytes")
+        yield at_most(name, "max_download_bytes", download, limits.max_download_bytes, "bytes")
     if limits.min_metric is not None:
         kept = accuracy.metric >= limits.min_metric
-        yield _row(name, "min_metric", f"{accuracy.metric:.4f}, {samples}", f"{limits.min_metric:g}", kept)
+        yield row(name, "min_metric", f"{accuracy.metric:.4f}, {samples}", f"{limits.min_metric:g}", kept)
     if limits.max_drop is not None:
         drop = accuracy.float_metric - accuracy.metric
-        yield _row(
-            name, "max_drop", f"{drop:.4f}, {samples}", f"{limits.max_drop:g}", drop <= limits.max_drop
-        )
+        yield row(name, "max_drop", f"{drop:.4f}, {samples}", f"{limits.max_drop:g}", drop <= limits.max_drop)
     yield from _measured(name, manifest, limits)
     if limits.record is not None and limits.baseline is not None:
         yield _against_baseline(name, manifest, limits, beside)
+    yield from instruction_check.rows(name, manifest, limits, beside)
 
 
 def _measured(name: str, manifest: Manifest, limits: TargetLimits) -> Iterator[Row]:
@@ -115,10 +98,10 @@ def _measured(name: str, manifest: Manifest, limits: TargetLimits) -> Iterator[R
     )
     if limits.max_cpu_ratio is not None:
         high = here.cpu_ratio_high if here else None
-        yield _at_most(name, "max_cpu_ratio", high, limits.max_cpu_ratio, "of float, upper end of 95 %", why)
+        yield at_most(name, "max_cpu_ratio", high, limits.max_cpu_ratio, "of float, upper end of 95 %", why)
     if limits.max_peak_memory_bytes is not None:
         peak = here.peak_memory_bytes if here else None
-        yield _at_most(name, "max_peak_memory_bytes", peak, limits.max_peak_memory_bytes, "bytes", why)
+        yield at_most(name, "max_peak_memory_bytes", peak, limits.max_peak_memory_bytes, "bytes", why)
 
 
 def _against_baseline(name: str, manifest: Manifest, limits: TargetLimits, beside: Path) -> Row:
@@ -129,19 +112,18 @@ def _against_baseline(name: str, manifest: Manifest, limits: TargetLimits, besid
             f"{beside / str(limits.record)} is of another artifact (sha256 {str(digest)[:16]}, {name} has "
             f"{manifest.file.sha256[:16]}); measure this one"
         )
+    most = MAX_SLOWDOWN if limits.max_slowdown is None else limits.max_slowdown
     try:
-        found = regression.check(record, baseline, limits.max_slowdown)
+        found = regression.check(record, baseline, most)
     except RunnerError as error:
         raise UserError(f"{beside / str(limits.record)}: {error}") from error
     told = "; ".join(found["differences"]) or ", ".join(
         f"{m['name']} {m['verdict']}" for m in found["metrics"]
     )
     kept = found["verdict"] in ENOUGH
-    verdict: Literal["kept", "broken", "not measured"] = (
-        "kept" if kept else "broken" if found["verdict"] == "regression" else "not measured"
-    )
+    verdict: Kept = "kept" if kept else "broken" if found["verdict"] == "regression" else "not measured"
     return Row(
-        place=name, what="baseline", found=f"{found['verdict']}: {told}", allowed=f"worse by {limits.max_slowdown:g} at most",
+        place=name, what="baseline", found=f"{found['verdict']}: {told}", allowed=f"worse by {most:g} at most",
         verdict=verdict,
     )  # fmt: skip
 
@@ -167,22 +149,10 @@ def _abi_rows(budget: BudgetFile, manifests: list[Manifest]) -> Iterator[Row]:
     for abi, limits in budget.abi.items():
         sizes = [manifest.file.bytes for manifest in manifests if abi in manifest.target.abi]
         if sizes:
-            yield _at_most(
+            yield at_most(
                 abi, "max_size_bytes", sum(sizes), limits.max_size_bytes, f"bytes of {len(sizes)} models"
             )
         else:
             yield Row(
                 place=abi, what="max_size_bytes", found="no model for it", allowed="one", verdict="broken"
             )
-
-
-def _at_most(
-    place: str, what: str, found: float | None, limit: float, unit: str, why: str = "not measured"
-) -> Row:
-    if found is None:
-        return Row(place=place, what=what, found=why, allowed=f"{limit:.6g}", verdict="not measured")
-    return _row(place, what, f"{found:.6g} {unit}", f"{limit:.6g}", found <= limit)
-
-
-def _row(place: str, what: str, found: str, allowed: str, kept: bool) -> Row:
-    return Row(place=place, what=what, found=found, allowed=allowed, verdict="kept" if kept else "broken")

@@ -27,7 +27,11 @@ class TargetLimits(Record):
         max_peak_memory_bytes: Of a process that runs it, measured there too.
         record: A record of `edgekit-runner bench` of this artifact, relative to the budget file.
         baseline: The record that it is compared with.
-        max_slowdown: The share by which a figure of the record may be worse.
+        max_slowdown: The share by which a figure of the record may be worse; 0.05 where it is not given.
+        instructions: The counts of `edgekit verify --arm` of this artifact, relative to the budget file.
+        instructions_baseline: The counts that they are compared with.
+        max_more_instructions: The share by which they may be more; 0.03 where it is not given.
+        max_instruction_ratio: Instructions / the float file's, on the same CPU.
     """
 
     max_size_bytes: Limit | None = None
@@ -38,9 +42,15 @@ class TargetLimits(Record):
     max_peak_memory_bytes: Limit | None = None
     record: str | None = None
     baseline: str | None = None
-    max_slowdown: Share = 0.05
+    max_slowdown: Share | None = None
+    instructions: str | None = None
+    instructions_baseline: str | None = None
+    max_more_instructions: Share | None = None
+    max_instruction_ratio: Limit | None = None
 
     def __post_init__(self) -> None:
+        if self.instructions_baseline is not None and self.instructions is None:
+            raise ValueError("instructions_baseline goes with instructions")
         if (self.record is None) != (self.baseline is None):
             raise ValueError("record and baseline go together")
 
@@ -69,8 +79,8 @@ class BudgetFile(Record):
     def __post_init__(self) -> None:
         if self.unmeasured not in ("refuse", "allow"):
             raise ValueError(f"unmeasured is {self.unmeasured!r}; allowed: refuse, allow")
-        if self.every.record is not None:
-            raise ValueError("record and baseline belong to a table [targets.NAME]")
+        if self.every.record is not None or self.every.instructions is not None:
+            raise ValueError("record, instructions and their baselines belong to a table [targets.NAME]")
 
     def of(self, target: str) -> TargetLimits:
         """Returns the limits of a target: its own, and for those it lacks those of every target."""

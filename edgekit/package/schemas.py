@@ -9,12 +9,20 @@ from edgekit_runner import __version__
 
 from edgekit.records import Record, Report
 from edgekit.records.bundle import Bundle, Measured
+from edgekit.records.instructions import Instructions
 from edgekit.records.manifest import Manifest
 from edgekit.records.updates import UpdateIndex
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 RECORDS: Mapping[str, type[Record]] = MappingProxyType(
-    {"bundle": Bundle, "index": UpdateIndex, "manifest": Manifest, "measured": Measured, "report": Report}
+    {
+        "bundle": Bundle,
+        "index": UpdateIndex,
+        "instructions": Instructions,
+        "manifest": Manifest,
+        "measured": Measured,
+        "report": Report,
+    }
 )
 
 

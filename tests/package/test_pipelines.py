@@ -8,47 +8,11 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from builders import FAST, FLOAT, accepted, manifest_of
+from builders import FAST
 from commands import edgekit
-from edgekit_runner.artifact import sha256
+from plain_export import IMAGE, X, Y
 
-from edgekit.package import manifest_file
-from edgekit.records import Preprocessing, TensorSpec
-
-X = TensorSpec(name="x", shape=(1, 3, 2, 2), dtype="float32")
-Y = TensorSpec(name="y", shape=(1, 2), dtype="float32")
-IMAGE = Preprocessing(mean=(0.5,), std=(0.25,), layout="NCHW", labels=("cat", "dog"))
 Export = Callable[..., Path]
-
-
-@pytest.fixture
-def export(tmp_path: Path) -> Export:
-    """Writes an export of one target, its model some bytes: nothing here executes it."""
-
-    def export(
-        name: str, content: bytes = b"weights" * 600, image: Preprocessing = IMAGE, **changes: Any
-    ) -> Path:
-        folder = tmp_path / name / "arm-mobile"
-        folder.mkdir(parents=True)
-        (folder / "model.onnx").write_bytes(content)
-        np.savez(folder / manifest_file.GOLDEN, input_0=np.zeros(X.shape))
-        given = {
-            "path": str(folder / "model.onnx"),
-            "size_bytes": len(content),
-            "sha256": sha256(folder / "model.onnx"),
-            "inputs": (X,),
-            "outputs": (Y,),
-            "compressed_bytes": {"gzip": 90, "zstd": 80},
-            "toolchain": {"onnx": "1"},
-        }
-        artifact = msgspec.structs.replace(
-            FLOAT, **{**given, **{key: changes.pop(key) for key in given if key in changes}}
-        )
-        done = accepted(artifact, measurement=FAST, **changes)
-        manifest_file.write(manifest_of(done, folder, image, target="arm-mobile", atol=0.1), folder)
-        return tmp_path / name
-
-    return export
 
 
 def check(tmp_path: Path, folder: Path, budget: str) -> tuple[int, dict[str, tuple[str, str]]]:
@@ -118,6 +82,14 @@ def test_what_was_not_measured_on_the_target_is_not_kept(
             '[targets.arm-mobile]\nrecord = "r.json"\nbaseline = "b.json"',
             "r.json: No such file or directory; give a record",
         ),
+        (
+            '[every]\ninstructions = "i.json"',
+            "record, instructions and their baselines belong to a table [targets.NAME]",
+        ),
+        (
+            '[targets.arm-mobile]\ninstructions_baseline = "i.json"',
+            "instructions_baseline goes with instructions",
+        ),
         ("x = ", "is not a TOML file: "),
         ("x = " + "[" * 5000, "is not a TOML file: "),
     ],
@@ -126,6 +98,18 @@ def test_bad_budgets(export: Export, tmp_path: Path, budget: str, sentence: str)
     (tmp_path / "budget.toml").write_text(budget)
     done = edgekit("check", export("one"), "--budget", tmp_path / "budget.toml")
     assert done.exit_code == 2 and sentence in done.stderr
+
+
+def test_the_table_has_a_line_a_limit(export: Export, tmp_path: Path) -> None:
+    (tmp_path / "budget.toml").write_text("[every]\nmax_size_bytes = 4200\nmax_drop = 0.001\n")
+    done = edgekit("check", export("one"), "--budget", tmp_path / "budget.toml")
+    assert done.exit_code == 1
+    assert done.stdout.splitlines() == [
+        "verdict  where       limit           allowed  found",
+        "kept     arm-mobile  max_size_bytes  4200     4200 bytes",
+        "broken   arm-mobile  max_drop        0.001    0.0020, n=500",
+        "not within the budget",
+    ]
 
 
 def test_an_altered_file_is_found_first(export: Export, tmp_path: Path) -> None:
