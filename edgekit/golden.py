@@ -10,9 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from edgekit_runner.errors import RunnerError
+from edgekit_runner.golden import archive
 from edgekit_runner.stats.deviation import snr_db as snr_db
 
 from edgekit.arrays import save_arrays, to_layout, to_model
+from edgekit.errors import UserError
 from edgekit.records import Artifact, Record, Traced
 
 # Kernels of other CPUs round differently: a golden output may move by this share of its largest magnitude.
@@ -81,6 +84,13 @@ def of_float(traced: Traced, artifact: Artifact, path: Path) -> Golden:
 
 def golden_atol(golden: Path, precision: str) -> float:
     """Returns the tolerance of a golden pair in the unit of its outputs."""
-    with np.load(golden, allow_pickle=False) as pair:
-        largest = max(float(np.abs(pair[key]).max()) for key in pair.files if key.startswith("output_"))
+    largest = max(float(np.abs(output).max()) for output in read(golden).outputs)
     return TOLERANCE_RATIO[precision] * largest + 1e-6
+
+
+def read(path: Path) -> archive.Golden:
+    """Reads a golden file that a stranger may have written. Raises UserError where it is none, or would fill the memory."""
+    try:
+        return archive.load(str(path))
+    except RunnerError as error:
+        raise UserError(str(error)) from error

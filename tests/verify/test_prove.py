@@ -270,7 +270,9 @@ def test_recheck_finds_nan_in_a_second_output(
     artifact = write(weights, tmp_path / "model.onnx")
     prove_it(artifact)
     golden = dict(np.load(tmp_path / "golden.npz", allow_pickle=False))
-    np.savez(tmp_path / "golden.npz", **golden, output_1=np.full((1, 10), np.nan, np.float32))
+    second = {"output_1": np.full((1, 10), np.nan, np.float32), "float_1": golden["float_0"]}
+    limits = golden["float_min_snr_db"].repeat(2)
+    np.savez(tmp_path / "golden.npz", **{**golden, **second, "float_min_snr_db": limits})
     twice = msgspec.structs.replace(artifact, outputs=(OUTPUT, OUTPUT))
     with pytest.raises(VerificationError, match="differs from its golden output by nan"):
         recheck(recheck_spec(twice, tmp_path / "golden.npz"))

@@ -20,6 +20,7 @@ from edgekit.engine import process
 from edgekit.engine.catalogue import INTERFACE
 from edgekit.engine.specs import InterfaceSpec
 from edgekit.errors import UserError, VerificationError
+from edgekit.golden import read
 from edgekit.package import image, manifest_file
 from edgekit.package.bundle import golden_image
 from edgekit.package.manifest_content import described_input
@@ -118,8 +119,8 @@ def changed(place: Path, artifact: Artifact, manifest: Manifest, wishes: Wishes)
 
 
 def _golden(place: Path, manifest: Manifest) -> dict[str, np.ndarray]:
-    with np.load(place / manifest.golden.path, allow_pickle=False) as pair:
-        return {key: pair[key] for key in pair.files if key.startswith("input_")}
+    pair = read(place / manifest.golden.path)
+    return {f"input_{i}": array for i, array in enumerate(pair.inputs)}
 
 
 def _photos(place: Path, manifest: Manifest) -> list[np.ndarray]:

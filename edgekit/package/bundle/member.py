@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit.arrays import save_arrays
 from edgekit.errors import UserError
+from edgekit.golden import read
 from edgekit.package import image, manifest_file
 from edgekit.package.bundle import golden_image, interface_change, measured_file
 from edgekit.package.bundle.interface_change import PLAIN, Wishes
@@ -107,8 +108,12 @@ def _write_golden(place: Path, artifact: Artifact, manifest: Manifest) -> dict[s
     """Writes golden/: little-endian files and golden.json, which names them."""
     folder = place / "golden"
     folder.mkdir()
-    with np.load(place / manifest.golden.path, allow_pickle=False) as pair:
-        arrays = {key: pair[key] for key in pair.files if key.startswith(("input_", "output_"))}
+    pair = read(place / manifest.golden.path)
+    arrays = {
+        **{f"input_{i}": array for i, array in enumerate(pair.inputs)},
+        **{f"output_{i}": array for i, array in enumerate(pair.outputs)},
+    }
+    _check_pair(arrays, manifest, place)
     found: dict[str, Any] = {"atol": manifest.golden.atol, **_sides(folder, arrays, manifest, "")}
     photo = golden_image.photo_of(arrays, manifest)
     if photo is not None:
@@ -128,6 +133,18 @@ def _write_golden(place: Path, artifact: Artifact, manifest: Manifest) -> dict[s
     text = json.dumps(found, indent=2, sort_keys=True, allow_nan=False) + "\n"
     (folder / "golden.json").write_text(text, encoding="utf-8")
     return found
+
+
+def _check_pair(arrays: Mapping[str, np.ndarray], manifest: Manifest, place: Path) -> None:
+    """Raises UserError where the golden pair lacks an input or an output."""
+    signature = manifest.signature
+    wanted = {
+        **{f"input_{i}": spec.name for i, spec in enumerate(signature.inputs)},
+        **{f"output_{i}": spec.name for i, spec in enumerate(signature.outputs)},
+    }
+    for key, name in wanted.items():
+        if key not in arrays:
+            raise UserError(f"{manifest.golden.path} of {place.name} holds nothing for {name}; export again")
 
 
 def _sides(
