@@ -154,4 +154,22 @@ def of_record(record: AnyRecord, artifact: Artifact, target: Target, isa: str, w
         if decides
         else f"not measured on the target: {here} is not one of its machines",
         doubts=tuple(doubts),
+        rounds_wall_s=_rounds(figures, "artifact"),
+        float_rounds_wall_s=_rounds(figures, "baseline"),
+        memory_phases_bytes=_phases(record["artifact_memory"]),
+        float_memory_phases_bytes=_phases(record["baseline_memory"]),
     )
+
+
+def _rounds(figures: AnyRecord, whose: str) -> tuple[float, ...]:
+    """Seconds of each round to four digits; none in a record of an older runner."""
+    return tuple(float(f"{second:.4g}") for second in figures.get(f"{whose}_wall_rounds_s", ()))
+
+
+def _phases(memory: AnyRecord) -> dict[str, int]:
+    """The peak of each phase, and what the process held before them; a phase that the system does not tell is left out."""
+    held = {
+        name: sample["rss_bytes" if name == "baseline" else "peak_bytes"]
+        for name, sample in memory["phases"].items()
+    }
+    return {name: count for name, count in held.items() if count is not None}

@@ -184,6 +184,9 @@ class Measurement(Record):
         faster_than_serving_isa: Whether it is, but multiplies int8 faster than the level that will serve, so that it can
             refuse but not vouch.
         model_memory_bytes: VmHWM less what the process held before it imported the runtime.
+        rounds_wall_s: Wall seconds of one inference, the mean of each round, in their order.
+        memory_phases_bytes: The highest resident memory in each phase of a fresh process: baseline, import, load,
+            first_inference, warmup.
     """
 
     cpu_ratio: float | None
@@ -201,3 +204,7 @@ class Measurement(Record):
     model_memory_bytes: int | None = None
     float_model_memory_bytes: int | None = None
     doubts: tuple[str, ...] = ()
+    rounds_wall_s: tuple[float, ...] = ()
+    float_rounds_wall_s: tuple[float, ...] = ()
+    memory_phases_bytes: dict[str, int] = {}
+    float_memory_phases_bytes: dict[str, int] = {}

@@ -8,12 +8,15 @@ from edgekit.records import (
     StageTime,
     TargetReport,
 )
-from edgekit.report import cells, text
+from edgekit.report import text
+from edgekit.report.attempt_figures import figures
 from edgekit.report.cells import MISSING
 from edgekit.report.fact_groups import Fact, Group
-from edgekit.report.layer_plot import LayerPlot, layer_plot
+from edgekit.report.layer_map import LayerMap, layer_map
+from edgekit.report.memory_phases import Phase, phases
 from edgekit.report.proofs import proofs
-from edgekit.report.table import why
+from edgekit.report.rounds_plot import RoundsPlot, rounds_plot
+from edgekit.report.table import shown, why
 
 
 class Card(Record, frozen=True):
@@ -27,7 +30,10 @@ class Card(Record, frozen=True):
         groups: The facts about it.
         ops: Operator and dtype -> how many, as pairs.
         doubts: Everything that its records doubt.
-        layers: The picture of its layers, where they were measured.
+        layers: The precision of its layers, for the attempt that its target is shown by and where they were measured.
+        rounds: Its latency round by round.
+        memory: What a process that runs it holds, phase by phase.
+        shown: Whether its target is shown by it.
     """
 
     recipe: str
@@ -37,7 +43,10 @@ class Card(Record, frozen=True):
     groups: tuple[Group, ...]
     ops: tuple[tuple[str, int], ...]
     doubts: tuple[str, ...]
-    layers: LayerPlot | None
+    layers: LayerMap | None
+    rounds: RoundsPlot | None
+    memory: tuple[Phase, ...]
+    shown: bool
 
 
 def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
@@ -47,13 +56,14 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
         _figures(attempt),
         _float_layers(attempt),
         _blame(attempt),
-        _outcome(attempt, target, report),
+        figures(attempt, target),
         _runtimes(attempt),
         *(proofs(attempt.verdict) if attempt.verdict else ()),
         *((_artifact(attempt.artifact),) if attempt.artifact else ()),
         stages(attempt.stages),
     )
     ops = attempt.verdict.lint.ops.items() if attempt.verdict else ()
+    first = attempt is shown(target)
     return Card(
         recipe=attempt.recipe.name,
         precision=attempt.recipe.precision,
@@ -62,7 +72,10 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
         groups=tuple(group for group in groups if group.facts),
         ops=tuple(sorted(ops, key=lambda item: (-item[1], item[0]))),
         doubts=_doubts(attempt),
-        layers=layer_plot(attempt),
+        layers=layer_map(attempt, report.layers if first else ()),
+        rounds=rounds_plot(attempt.measurement),
+        memory=phases(attempt.measurement),
+        shown=first,
     )
 
 
@@ -144,8 +157,6 @@ def _decision(attempt: Attempt) -> Group:
         for step in attempt.recipe.steps
     ]
     facts += [Fact(label=MISSING, value=item) for item in attempt.decision.not_measured]
-    if attempt.error:
-        facts.append(Fact(label="failed", value=attempt.error))
     return Group(heading="Recipe", facts=tuple(facts))
 
 
@@ -168,43 +179,6 @@ def _figures(attempt: Attempt) -> Group:
         value = f"{quant.weight_bits}-bit {quant.granularity} weights, {sign} {quant.activation_dtype} inputs{ranged}"
         facts.insert(0, Fact(label="arithmetic", value=value))
     return Group(heading="Steps", facts=tuple(facts))
-
-
-def _outcome(attempt: Attempt, target: TargetReport, report: Report) -> Group:
-    stopped = attempt.error or "the attempt did not get so far"
-    unmeasured = "; ".join(attempt.decision.not_measured) or stopped
-    found = (
-        ("size", cells.size_cell(attempt.artifact, target.baseline, stopped)),
-        ("metric", cells.metric_cell(attempt.verdict, stopped)),
-        ("agreement", cells.agreement_cell(attempt.verdict, stopped)),
-        ("CPU time / float", cells.latency_cell(attempt.measurement, unmeasured)),
-        ("peak memory", cells.memory_cell(attempt.measurement, unmeasured)),
-    )
-    facts = [
-        Fact(label=name, value=cell.figure, note=f"{cell.note} {cell.reason}".strip()) for name, cell in found
-    ]
-    return Group(heading="Figures", facts=(*facts, *_taken(attempt)))
-
-
-def _taken(attempt: Attempt) -> tuple[Fact, ...]:
-    """The plain times and memory behind the ratios, named with the machine that took them."""
-    took = attempt.measurement
-    if took is None:
-        return ()
-    where = f"on {took.measured_on or 'an unnamed machine'}" + ("" if took.on_target else ", not the target")
-    times = (("CPU time per inference", took.cpu_s), ("the same of float", took.float_cpu_s))
-    memory = (
-        ("memory without the process", took.model_memory_bytes),
-        ("the same of float", took.float_model_memory_bytes),
-    )
-    facts = [
-        Fact(label=k, value=text.seconds(v), note=f"one thread {where}") for k, v in times if v is not None
-    ]
-    note = f"peak less what the process held before the runtime, {where}"
-    facts += [Fact(label=k, value=text.size(v), note=note) for k, v in memory if v is not None]
-    if took.on_target and took.reason:
-        facts.append(Fact(label="measured", value=took.reason))
-    return tuple(facts)
 
 
 def _runtimes(attempt: Attempt) -> Group:

@@ -1,4 +1,4 @@
-"""The report as one HTML file: no network, no script, readable on paper and in dark mode."""
+"""The report as one HTML file: no network, no script, readable on a phone, on paper and in dark mode."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ import jinja2
 
 from edgekit.records import Record, Report, TargetReport
 from edgekit.report import details, text, timings, tried
-from edgekit.report.cells import Cell
 from edgekit.report.details import Card
 from edgekit.report.drawing import Plot
 from edgekit.report.fact_groups import Group
 from edgekit.report.files import write_whole
+from edgekit.report.next_steps import NextSteps, next_steps
 from edgekit.report.plot import plot
 from edgekit.report.table import HEADINGS, Row, footnotes, rows
 
@@ -39,7 +39,8 @@ class _Section(Record, frozen=True):
     accepted: int
     lead: str
     rows: tuple[Row, ...]
-    stars: tuple[str, ...]
+    notes: tuple[str, ...]
+    next: NextSteps
     tried: tuple[tried.Tried, ...]
     plot: Plot | None
     targets: tuple[_Target, ...]
@@ -70,7 +71,7 @@ def page(reports: Sequence[Report]) -> str:
     environment.filters["zip"] = zip
     sections = [_section(report) for report in reports]
     return environment.get_template(TEMPLATE).render(
-        sections=sections, headings=HEADINGS, words=_words, tried_headings=tried.HEADINGS, legend=tried.LEGEND
+        sections=sections, headings=HEADINGS, tried_headings=tried.HEADINGS, legend=tried.LEGEND
     )
 
 
@@ -81,7 +82,8 @@ def _section(report: Report) -> _Section:
         accepted=sum(target.accepted for target in report.targets),
         lead=f"float metric {text.metric(report.float_metric)}, n={report.samples}",
         rows=table,
-        stars=tuple(note for note in footnotes(table) if note.startswith("*")),
+        notes=footnotes(table),
+        next=next_steps(report),
         tried=tried.tried(report),
         plot=plot(report),
         targets=tuple(_target(target, report) for target in report.targets),
@@ -108,8 +110,3 @@ def _target(target: TargetReport, report: Report) -> _Target:
         cards=tuple(details.card(attempt, target, report) for attempt in target.attempts),
         baseline=details.baseline(target.baseline) if target.baseline else None,
     )
-
-
-def _words(cell: Cell) -> str:
-    """The small type under a figure."""
-    return f"{cell.note}{': ' if cell.note and cell.reason else ''}{cell.reason}"

@@ -22,7 +22,8 @@ def text(report: Report) -> str:
         drawn = [_line(list(tried.HEADINGS.values())), _line(["---"] * len(tried.HEADINGS))]
         drawn += [_line([_escaped(cell) for cell in row.cells]) for row in everything]
         parts.append(f"Every recipe:\n\n{chr(10).join(drawn)}\n\n{tried.LEGEND}")
-    refused = [f"- {_escaped(f'{item.target}, {item.recipe}: {item.why}')}" for item in refusals(report)]
+    said = [f"{item.target}, {', '.join(item.recipes)}: {item.why}" for item in refusals(report)]
+    refused = [f"- {_escaped(line)}" for line in said]
     if refused:
         parts.append("Refused recipes:\n\n" + "\n".join(refused))
     notes = [

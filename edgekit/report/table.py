@@ -5,6 +5,7 @@ a machine the target does not admit says so in the same cell, and a figure that 
 carries a star whose text follows the table.
 """
 
+from collections.abc import Iterator
 from typing import Literal
 
 from edgekit.records import Attempt, Record, Report, TargetReport
@@ -47,10 +48,10 @@ class Row(Record, frozen=True):
 
 
 class Refusal(Record, frozen=True):
-    """One recipe that was tried and not shipped."""
+    """Recipes of one target that were refused for the same reason."""
 
     target: str
-    recipe: str
+    recipes: tuple[str, ...]
     why: str
 
 
@@ -65,6 +66,7 @@ HEADINGS = {
     "peak_memory": "Peak memory",
     "why": "Why",
 }
+UNSAID = "no reason was recorded"
 
 
 def rows(report: Report) -> tuple[Row, ...]:
@@ -108,32 +110,49 @@ def shown(target: TargetReport) -> Attempt | None:
 
 
 def refusals(report: Report) -> tuple[Refusal, ...]:
-    """Every attempt that was not accepted, with its reason."""
-    return tuple(
-        Refusal(target=target.target, recipe=attempt.recipe.name, why=why(attempt))
-        for target in report.targets
-        for attempt in target.attempts
-        if not attempt.decision.accepted
-    )
+    """Why recipes were refused, each sentence once a target; what the row of a refused target says is left out."""
+    return tuple(refusal for target in report.targets for refusal in _refusals(target))
+
+
+def _refusals(target: TargetReport) -> Iterator[Refusal]:
+    told = None if target.accepted else said(shown(target))
+    recipes: dict[str, list[str]] = {}
+    for attempt in target.attempts:
+        if not attempt.decision.accepted and said(attempt) != told:
+            for sentence in said(attempt) or (UNSAID,):
+                recipes.setdefault(sentence, []).append(attempt.recipe.name)
+    together: dict[tuple[str, ...], list[str]] = {}
+    for sentence, names in recipes.items():
+        together.setdefault(tuple(names), []).append(sentence)
+    for alike, sentences in together.items():
+        yield Refusal(target=target.target, recipes=alike, why="; ".join(sentences))
+
+
+def said(attempt: Attempt | None) -> tuple[str, ...]:
+    """The gate's reasons, and the error of a failed stage unless they contain it already."""
+    if attempt is None:
+        return ()
+    reasons = attempt.decision.reasons
+    known = not attempt.error or any(attempt.error in reason for reason in reasons)
+    return reasons if known else (*reasons, str(attempt.error))
 
 
 def why(attempt: Attempt) -> str:
-    """The gate's reasons, the error of a failed stage unless they contain it already, and which runtime is fastest."""
-    said = "; ".join(attempt.decision.reasons)
-    if attempt.error and attempt.error not in said:
-        said = f"{said}; {attempt.error}" if said else attempt.error
-    if attempt.runtimes is not None:
-        said = f"{said}; {attempt.runtimes.reason}"
-    return said or "no reason was recorded"
+    """All that an attempt was accepted or refused for, and which runtime is fastest."""
+    fastest = () if attempt.runtimes is None else (attempt.runtimes.reason,)
+    return "; ".join((*said(attempt), *fastest)) or UNSAID
 
 
 def footnotes(table: tuple[Row, ...]) -> tuple[str, ...]:
-    """What the cells had no room for: the reasons of missing figures, then the doubts behind the stars, each once."""
+    """What the cells had no room for: the reasons of missing figures, then the doubts behind the stars, each once.
+
+    What the row says itself is no footnote.
+    """
     missing: dict[tuple[str, str], list[str]] = {}
     doubted: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for line in table:
         for heading, cell in (("Recipe", line.recipe), *line.cells):
-            if cell.reason:
+            if cell.reason and cell.reason not in line.why:
                 missing.setdefault((line.target, cell.reason), []).append(heading)
             for doubt in cell.doubts:
                 targets, headings = doubted.setdefault(doubt, ({}, {}))
@@ -175,4 +194,5 @@ def _why_row(target: TargetReport, attempt: Attempt | None) -> str:
         return target.summary or f"no recipe was tried{f' ({skipped})' if skipped else ''}"
     if target.accepted or len(target.attempts) == 1:
         return why(attempt)
-    return f"all {text.count(len(target.attempts), 'recipe')} refused; {attempt.recipe.name}: {why(attempt)}"
+    alike = [each.recipe.name for each in target.attempts if said(each) == said(attempt)]
+    return f"all {text.count(len(target.attempts), 'recipe')} refused; {', '.join(alike)}: {why(attempt)}"

@@ -29,7 +29,9 @@ def render(report: Report) -> RenderableType:
     everything = tried.tried(report)
     if everything:
         parts += [Text(""), _tried(everything), Text(tried.LEGEND, style="dim")]
-    refused = [Text(f"refused  {item.target}  {item.recipe}: {item.why}") for item in refusals(report)]
+    refused = [
+        Text(f"refused  {item.target}  {', '.join(item.recipes)}: {item.why}") for item in refusals(report)
+    ]
     notes = [
         Text(note, style="dim") for note in (*footnotes(table), *(f"* {doubt}" for doubt in report.doubts))
     ]

@@ -29,6 +29,16 @@ def artifact(path: str, precision: Any) -> Artifact:
     )
 
 
+def memory(peak_bytes: int, over_bytes: int) -> dict[str, Any]:
+    """What a process held: this peak, this much over what it held before."""
+    phases = {
+        "baseline": {"rss_bytes": peak_bytes - over_bytes, "peak_bytes": 1},
+        "load": {"rss_bytes": 1, "peak_bytes": peak_bytes},
+        "warmup": {"rss_bytes": 1, "peak_bytes": None},
+    }
+    return {"peak_bytes": peak_bytes, "peak_over_baseline_bytes": over_bytes, "phases": phases}
+
+
 def record(machine: str, isa: str, **changes: Any) -> dict[str, Any]:
     """A finished comparison as the runner answers it."""
     done: dict[str, Any] = {
@@ -44,9 +54,11 @@ def record(machine: str, isa: str, **changes: Any) -> dict[str, Any]:
             "rounds_count": 40,
             "artifact_cpu_p50_s": 0.006,
             "baseline_cpu_p50_s": 0.01,
+            "artifact_wall_rounds_s": [0.00612345, 0.006],
+            "baseline_wall_rounds_s": [0.011, 0.01],
         },
-        "artifact_memory": {"peak_bytes": 50, "peak_over_baseline_bytes": 20},
-        "baseline_memory": {"peak_bytes": 90, "peak_over_baseline_bytes": 60},
+        "artifact_memory": memory(50, 20),
+        "baseline_memory": memory(90, 60),
     }
     return {**done, **changes}
 
@@ -87,7 +99,18 @@ def test_the_figures_of_a_machine_that_the_target_admits(measure: Any) -> None:
         on_target=True,
         reason="measured on x86_64 avx2",
         doubts=("the clock wandered",),
+        rounds_wall_s=(0.006123, 0.006),
+        float_rounds_wall_s=(0.011, 0.01),
+        memory_phases_bytes={"baseline": 30, "load": 50},
+        float_memory_phases_bytes={"baseline": 30, "load": 90},
     )
+
+
+def test_a_record_of_an_older_runner_has_no_rounds(measure: Any) -> None:
+    given = record("x86_64", "avx2")
+    for whose in ("artifact", "baseline"):
+        del given["comparison"][f"{whose}_wall_rounds_s"]
+    assert measure(given).rounds_wall_s == ()
 
 
 def test_both_files_are_proven_each_against_its_own_golden_pair(measure: Any) -> None:

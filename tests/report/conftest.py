@@ -12,6 +12,8 @@ from edgekit.records import (
     Candidate,
     Decision,
     Figure,
+    FloatLayer,
+    LayerCost,
     Lint,
     Measurement,
     Parity,
@@ -31,6 +33,19 @@ from edgekit.records import (
 BUDGET = Budget(max_drop=0.005)
 INT8 = {"Conv:int8": 49, "Add:int8": 10, "GlobalAveragePool:int8": 1, "Gemm:int8": 1, "Softmax:float32": 1}
 HERE = "x86_64 avx2"
+PHASES = ("baseline", "import", "load", "first_inference", "warmup")
+LAYERS = tuple(
+    LayerCost(
+        name=f"conv2d_{i}",
+        origin=f"features.{i} (Conv2d)",
+        macs=1000 * (9 - abs(i - 9)) + 500,
+        weights=100 * i + 30,
+    )
+    for i in range(19)
+)
+FIRST = (
+    FloatLayer(name="conv2d_0", origin="features.0 (Conv2d)", macs_ratio=0.006, reason="it is the first"),
+)
 
 
 def recipe(name: str, precision: Any, reason: str = "cheapest first") -> Recipe:
@@ -94,6 +109,16 @@ def measurement(ratio: float | None, *, on_target: bool, **changes: Any) -> Meas
         "on_target": on_target,
         "reason": "" if on_target else f"{HERE} is not a machine this target admits",
     }
+    if ratio is not None:
+        rounds_s = [0.026 * (1 + 0.02 * (i % 7) + (0.9 if i == 17 else 0)) for i in range(30)]
+        given["float_rounds_wall_s"] = tuple(rounds_s)
+        given["rounds_wall_s"] = tuple(second * ratio for second in rounds_s)
+        given["memory_phases_bytes"] = dict(
+            zip(PHASES, (25_000_000, 31_000_000, 37_000_000, 38_000_000, 38_100_000), strict=True)
+        )
+        given["float_memory_phases_bytes"] = dict(
+            zip(PHASES, (25_000_000, 31_000_000, 70_000_000, 84_000_000, 84_700_000), strict=True)
+        )
     return Measurement(**{**given, **changes})
 
 
@@ -110,6 +135,7 @@ def attempt(which: Recipe, accepted: bool, reasons: tuple[str, ...], **rest: Any
             recipe=which,
             quant=quant if small else None,
             figures=(figure,) if small else (),
+            float_layers=FIRST if small else (),
         ),
         "stages": (
             StageTime(stage=which.name, wall_s=41.3, peak_memory_bytes=1_410_000_000),
@@ -234,6 +260,7 @@ def report() -> Report:
         targets=(x86_server(), arm_mobile(), coreml_fp16(), tflite_int8()),
         stages=(StageTime(stage="trace", wall_s=12.1, peak_memory_bytes=800_000_000),),
         doubts=("the calibration set holds 100 samples, few for histograms",),
+        layers=LAYERS,
     )
 
 

@@ -117,12 +117,13 @@ def test_the_command(report: Report, tmp_path: Path) -> None:
     assert refused.exit_code == 2 and "no target 'arm'; it has x86-server" in refused.output
 
 
-def test_the_page_has_the_picture_where_layers_were_measured(report: Report, tmp_path: Path) -> None:
+def test_the_page_maps_the_layers(report: Report, tmp_path: Path) -> None:
     page = html.page([_walked(tmp_path, report)])
-    assert page.count("the 3 noisiest of 3") == 1
+    assert page.count("the 3 foremost of 3") == 1
     assert (
-        "body (Conv2d): 80.0% of the noise, 58.8% of the layers&#39; time, 15.0% of the stored numbers; alone"
-        in page
+        "body (Conv2d), int8: 30.0% of multiply-accumulates, 15.0% of stored numbers, 58.8% of the layers&#39; time, "
+        "80.0% of noise in integers; alone" in page
     )
-    assert ">head (Linear) *</text>" in page
-    assert "noisiest" not in html.page([_plain(tmp_path, report)])
+    assert "head (Linear), float32: " in page and "float32: 1 layer, 60.0% of multiply-accumulates" in page
+    plain = html.page([_plain(tmp_path, report)])
+    assert "int8: 3 layers, 100.0% of multiply-accumulates" in plain and "of noise in integers" not in plain

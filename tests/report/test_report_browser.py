@@ -1,49 +1,65 @@
-"""The report in a real browser: nothing is cut off on a phone or on a desk, in light and in dark."""
+"""The report in a real browser: every control is used, nothing is cut off or too faint, nothing is asked of the network.
 
-import html as escaping
+`make test-bundles`; EDGEKIT_NPM names a folder whose node_modules hold playwright-core.
+"""
+
 import json
-import re
 import shutil
-import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from app_tools import PARTS, need, npm_modules, run
 
 from edgekit.records import Report
 from edgekit.report import html
 
 pytestmark = pytest.mark.bundles
+GROUNDS = {"light": "rgb(255, 255, 255)", "dark": "rgb(21, 24, 28)"}
 
-PROBE = """<!doctype html><title>waiting</title><iframe width="{width}" height="900" srcdoc="{page}"></iframe><script>
-const frame = document.querySelector("iframe");
-frame.onload = () => {{
-  const inside = frame.contentDocument, root = inside.documentElement;
-  const hidden = (each) => each.closest("thead") !== null || each.closest("svg") !== null;
-  const right = (each) => each.getBoundingClientRect().right;
-  const cut = [...inside.querySelectorAll("body *")].filter((each) => !hidden(each) && right(each) > root.clientWidth + 1);
-  document.title = JSON.stringify({{ scrolls: root.scrollWidth > root.clientWidth, cut: cut.map((each) => each.tagName + " " + each.textContent.trim().slice(0, 60)) }});
-}};
-</script>"""
+
+def used(page: Path, width: int, theme: str, screenshot: Path | None = None) -> dict[str, Any]:
+    """What a browser of this width saw while every control was used."""
+    need("node", "chromium")
+    place = page.parent
+    (place / "node_modules").symlink_to(npm_modules("playwright-core"))
+    shutil.copyfile(PARTS / "report.mjs", place / "report.mjs")
+    shot = () if screenshot is None else (screenshot,)
+    done = run("node", "report.mjs", shutil.which("chromium"), page, width, theme, *shot, folder=place)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nothing_is_cut_off(report: Report, tmp_path: Path, width: int, theme: str) -> None:
-    browser = shutil.which("chromium")
-    if browser is None:
-        pytest.skip("chromium is not installed")
-    page = tmp_path / "probe.html"
-    page.write_text(PROBE.format(width=width, page=escaping.escape(html.page([report]))), encoding="utf-8")
-    flags = [
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--virtual-time-budget=5000",
-    ]
-    dark = ["--force-dark-mode"] if theme == "dark" else []
-    command = [browser, *flags, *dark, "--window-size=1400,1000", "--dump-dom", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    title = re.search(r"<title>(\{.*?\})</title>", done.stdout)
-    assert title is not None, done.stderr[-2000:]
-    assert json.loads(escaping.unescape(title[1])) == {"scrolls": False, "cut": []}
+@pytest.mark.parametrize("theme", GROUNDS)
+def test_every_control_works_and_everything_can_be_read(
+    report: Report, tmp_path: Path, width: int, theme: str
+) -> None:
+    html.write(report, tmp_path / "report.html")
+    found = used(tmp_path / "report.html", width, theme)
+    text, controls = found.pop("text"), found.pop("controls")
+    assert found == {
+        "scrolls": False, "cut": [], "faint": [], "dead": [], "errors": [], "requests": [], "ground": GROUNDS[theme],
+    }  # fmt: skip
+    assert controls >= 15
+    for heading in (
+        "What to do next",
+        "Size against accuracy",
+        "Where the time went",
+        "Layers of ",
+        "Latency",
+        "Memory",
+    ):
+        assert heading in text
+
+
+def test_a_page_that_is_too_wide_asks_the_network_and_is_faint_is_caught(tmp_path: Path) -> None:
+    """What the test above would say of it."""
+    (tmp_path / "report.html").write_text(
+        "<!doctype html><body style='background:#fff'><p style='width:900px;color:#ccc'>wide and faint</p>"
+        "<img src='http://127.0.0.1:9/x.png'><details><summary onclick='event.preventDefault()'>dead</summary>x</details>"
+    )
+    found = used(tmp_path / "report.html", 390, "light")
+    assert found["scrolls"] and found["cut"] == found["faint"] == ["P wide and faint"]
+    assert found["dead"] and found["requests"] == ["http://127.0.0.1:9/x.png"]

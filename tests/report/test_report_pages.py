@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from edgekit.errors import UserError
-from edgekit.records import Report
+from edgekit.records import Attempt, Decision, Recipe, Report
 from edgekit.report import html, markdown, terminal
 from edgekit.report.plot import plot
 
@@ -74,7 +74,7 @@ def test_markdown_is_one_table(report: Report) -> None:
     assert len(table) == 6
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {10}
     assert r"0.98 \[0.97, 1.00\], 30 rounds, on x86\_64 avx2, not the target" in written
-    assert "- tflite-int8, ptq(mse): metric fell by 0.4825, allowed is 0.0050" in written
+    assert "- x86-server, ptq(minmax): metric fell by 0.0310, allowed is 0.0050" in written
 
 
 def test_markdown_escapes(report: Report) -> None:
@@ -90,10 +90,12 @@ def test_html_is_whole_and_alone(report: Report) -> None:
     tags = parsed(page)
     assert not {tag for tag, _ in tags.tags} & {"script", "link", "img", "iframe", "object"}
     assert not re.search(r"https?:|//[a-z]|url\(|@import", page)
-    assert not any(name in attributes for _, attributes in tags.tags for name in ("src", "href", "style"))
+    assert not any(name in attributes for _, attributes in tags.tags for name in ("src", "style"))
+    places = {f"#{attributes['id']}" for _, attributes in tags.tags if "id" in attributes}
+    assert {attributes["href"] for _, attributes in tags.tags if "href" in attributes} <= places
     assert len(page) < 100_000
     assert all("scope" in attributes for tag, attributes in tags.tags if tag == "th")
-    assert [attributes["role"] for tag, attributes in tags.tags if tag == "svg"] == ["img"]
+    assert {attributes["role"] for tag, attributes in tags.tags if tag == "svg"} == {"img"}
     assert "prefers-color-scheme: dark" in page
     assert "@media print" in page
 
@@ -103,7 +105,7 @@ def test_html_is_whole_and_alone(report: Report) -> None:
     [
         "0.65*</span><small>[0.64, 0.67], 30 rounds</small>",
         "0.98</span><small>[0.97, 1.00], 30 rounds, on x86_64 avx2, not the target</small>",
-        "not measured</span><small>on the target: Core ML runs on Apple hardware only</small>",
+        "coreml-fp16: CPU time / float and Peak memory not measured: Core ML runs on Apple hardware only",
         "budget: at least 0.8875",
         "no training data in the task",
         "litert-torch cannot lower aten.roll from block.3",
@@ -118,6 +120,15 @@ def test_html_is_whole_and_alone(report: Report) -> None:
         "torch 2.13.0, tflite 1.2.3",
         "few for histograms",
         "2 of 30 rounds ran beside another job",
+        "this file: median 18.2 ms, 17.2 ms to 33.6 ms, n=30 rounds",
+        "float: median 27.6 ms, 26 ms to 51 ms, n=30 rounds",
+        "the runtime imported</th><td>31.0 MB <small>float 31.0 MB</small>",
+        "first inference</th><td>38.0 MB <small>float 84.0 MB</small>",
+        "float32: 1 layer, ",
+        "int8: 18 layers, ",
+        'title="features.0 (Conv2d), float32: 0.',
+        "<strong>coreml-fp16</strong>: time of the file: Core ML runs on Apple hardware only; edgekit bench ",
+        "<strong>x86-server, arm-mobile, coreml-fp16, tflite-int8</strong>: noise of each layer: not measured; ",
     ],
 )
 def test_html_says(report: Report, said: str) -> None:
@@ -165,3 +176,33 @@ def test_a_reused_stage_is_marked(report: Report) -> None:
     assert "reused" not in html.page([report])
     again = REPLACE(report, stages=tuple(REPLACE(time, reused=True) for time in report.stages))
     assert "peak memory 800 MB, done before and reused" in html.page([again])
+
+
+def test_a_refusal_is_told_once_on_a_page_and_not_in_every_cell(report: Report) -> None:
+    """Once in the row of its target, once where the attempt itself is told in full."""
+    failed = Attempt(
+        recipe=Recipe(name="fp16", precision="float16", steps=()),
+        decision=Decision(accepted=False, reasons=()),
+        error="the converter died",
+    )
+    target = REPLACE(report.targets[3], attempts=(failed,), summary="")
+    page = html.page([REPLACE(report, targets=(target,))])
+    assert page.count("the converter died") == 2
+    written = terminal.text(REPLACE(report, targets=(target,)))
+    assert written.count("the converter died") == 1
+
+
+def test_the_terminal_repeats_no_sentence_for_each_recipe(report: Report) -> None:
+    same, other = "the runtime has no kernel for it", "nothing is gained: 9 bytes are not a tenth smaller"
+    attempts = tuple(
+        Attempt(
+            recipe=Recipe(name=name, precision="int8", steps=()),
+            decision=Decision(accepted=False, reasons=reasons),
+        )
+        for name, reasons in (("a", (same,)), ("b", (same, other)), ("c", (same, other)), ("d", (same,)))
+    )
+    target = REPLACE(report.targets[3], attempts=attempts, summary="")
+    written = " ".join(terminal.text(REPLACE(report, targets=(target,))).split())
+    assert f"refused tflite-int8: all 4 recipes refused; a, d: {same}" in written
+    assert f"refused tflite-int8 b, c: {same}; {other}" in written
+    assert written.count(same) == 2 and written.count(other) == 1

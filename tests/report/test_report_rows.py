@@ -57,13 +57,12 @@ def test_verdicts_and_reasons(report: Report) -> None:
     )
 
 
-def test_every_refused_recipe_has_its_reason(report: Report) -> None:
-    assert [(item.target, item.recipe, item.why) for item in refusals(report)] == [
-        ("x86-server", "ptq(minmax)", "metric fell by 0.0310, allowed is 0.0050"),
-        ("tflite-int8", "ptq(mse)", "metric fell by 0.4825, allowed is 0.0050"),
+def test_every_refused_recipe_has_its_reason_but_for_that_of_the_row(report: Report) -> None:
+    assert [(item.target, item.recipes, item.why) for item in refusals(report)] == [
+        ("x86-server", ("ptq(minmax)",), "metric fell by 0.0310, allowed is 0.0050"),
         (
             "tflite-int8",
-            "ptq(moving_average)",
+            ("ptq(moving_average)",),
             "the export failed; litert-torch cannot lower aten.roll from block.3",
         ),
     ]

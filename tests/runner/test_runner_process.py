@@ -119,6 +119,12 @@ def test_compare_sees_which_is_faster(tmp_path: Path) -> None:
         < 0.95
     )
     assert result["cpu_p10_ratio"] <= result["cpu_p50_ratio"] <= result["cpu_p90_ratio"]
+    for whose in ("artifact", "baseline"):
+        rounds_s = result[f"{whose}_wall_rounds_s"]
+        assert (
+            len(rounds_s) == 12
+            and sorted(rounds_s)[5] <= result[f"{whose}_wall_p50_s"] <= sorted(rounds_s)[6]
+        )
     assert found["artifact_memory"]["peak_bytes"] > 0 and found["baseline_memory"]["peak_bytes"] > 0
 
 

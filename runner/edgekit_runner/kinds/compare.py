@@ -173,6 +173,8 @@ def summarize(parts: Sequence[Mapping[str, Any]], spec: Spec) -> dict[str, Any]:
         "decided_by": clock,
         **ratio.figures("cpu", [part["rounds_cpu_s"] for part in parts], spec.seed),
         **ratio.figures("wall", [part["rounds_wall_s"] for part in parts], spec.seed),
+        "artifact_wall_rounds_s": [a for part in parts for a, _ in part["rounds_wall_s"]],
+        "baseline_wall_rounds_s": [b for part in parts for _, b in part["rounds_wall_s"]],
     }
     low, high = (out[f"{clock}_p50_ci95_{end}_ratio"] for end in ("low", "high"))
     return {**out, "verdict": ratio.verdict(low, high, spec.tolerance_ratio)}
