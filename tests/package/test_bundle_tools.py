@@ -16,6 +16,8 @@ import pytest
 from app_tools import PARTS, ed25519_keys, need, npm_modules, package, run
 from exported_net import write_export
 
+from edgekit.package.bundle import android
+
 pytestmark = pytest.mark.bundles
 MODEL = "assets/edgekit/tiny/onnx/model.onnx"
 
@@ -106,7 +108,10 @@ def _place(archive: Path, name: str) -> tuple[int, int]:
     return info.header_offset + 30 + names, info.file_size
 
 
-def test_an_app_bundle_keeps_the_model_in_an_asset_pack(dist: Path, tmp_path: Path) -> None:
+def test_an_app_bundle_takes_the_asset_pack(
+    dist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pack that `edgekit package` writes for a large model, here of any size, as a module of the bundle."""
     need("aapt2", "zipalign", "apksigner", "keytool", "zip", "unzip")
     framework = Path("/usr/share/android-framework-res/framework-res.apk")
     tools = Path(os.environ.get("EDGEKIT_BUNDLETOOL", ""))
@@ -114,9 +119,10 @@ def test_an_app_bundle_keeps_the_model_in_an_asset_pack(dist: Path, tmp_path: Pa
         pytest.skip(
             "android-framework-res is not installed, or EDGEKIT_BUNDLETOOL names no folder with bundletool and aapt2"
         )
-    (aar,) = dist.rglob("*.aar")
-    with zipfile.ZipFile(aar) as archive:
-        archive.extractall(tmp_path, [name for name in archive.namelist() if name.startswith("assets/")])
+    monkeypatch.setattr(android, "ASSET_PACK_BYTES", 0)
+    large = package(dist.parent / "export", tmp_path / "large", "android")
+    pack = large / "android" / "asset-pack" / "tiny_onnx"
+    shutil.copytree(pack / "src" / "main" / "assets", tmp_path / "assets")
     done = run("sh", PARTS / "aab.sh", framework, tools.resolve(), folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Verified using v2 scheme (APK Signature Scheme v2): true" in done.stdout

@@ -28,14 +28,21 @@ def write_export(
     target: str = "arm-mobile",
     seed: int = 0,
     scale: float = 1.0,
+    ballast_bytes: int = 0,
 ) -> Path:
-    """Writes place/<target>/ for a net of one product with random weights, times `scale`; returns it."""
+    """Writes place/<target>/ for a net of one product with random weights, times `scale`; returns it.
+
+    `ballast_bytes` of zeros lie in the file beside them.
+    """
     folder = place / target
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     weights = rng.normal(size=(3 * SIDE * SIDE, CLASSES)).astype(np.float32) / 8 * np.float32(scale)
     x = TensorSpec(name="photo", shape=(1, 3, SIDE, SIDE), dtype="float32")
     y = TensorSpec(name="scores", shape=(1, CLASSES), dtype="float32")
+    stored = [numpy_helper.from_array(weights, "w")]
+    if ballast_bytes:
+        stored.append(numpy_helper.from_array(np.zeros(ballast_bytes, np.uint8), "ballast"))
     graph = helper.make_graph(
         [
             helper.make_node("Flatten", ["photo"], ["flat"]),
@@ -43,7 +50,7 @@ def write_export(
         ],
         "tiny",
         *([helper.make_tensor_value_info(s.name, TensorProto.FLOAT, s.shape)] for s in (x, y)),
-        [numpy_helper.from_array(weights, "w")],
+        stored,
     )
     path = folder / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
