@@ -83,6 +83,7 @@ def _lines(found: "Difference") -> Iterator[str]:
         yield f"  metric {each.metric[0]:.4f} -> {each.metric[1]:.4f}: {change:+.4f}{margin}, n={each.samples[0]}, {each.samples[1]}"
         if each.precision[0] != each.precision[1]:
             yield f"  precision {each.precision[0]} -> {each.precision[1]}"
+        yield from (f"  layer {layer} {was} -> {now}" for layer, (was, now) in (each.layers or {}).items())
         yield from (f"  BREAKS: {text}" for text in each.breaks)
         yield from (f"  new: {text}" for text in each.adds)
         yield from (f"  {package} {was} -> {now}" for package, (was, now) in each.toolchain.items())

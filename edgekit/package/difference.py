@@ -34,6 +34,7 @@ class TargetDifference(Record):
         breaks: Why code written for the old file does not work with the new one; empty where it does.
         adds: What is new and breaks nothing.
         precision: What the file is called, old and new.
+        layers: Layer -> its precision, old and new, where one of both computes it in float; None where one does not tell.
         toolchain: Package -> its versions, where they differ.
     """
 
@@ -47,6 +48,7 @@ class TargetDifference(Record):
     breaks: tuple[str, ...]
     adds: tuple[str, ...]
     precision: tuple[str, str]
+    layers: dict[str, tuple[str, str]] | None
     toolchain: dict[str, tuple[str, str]]
 
 
@@ -103,6 +105,7 @@ def _of_target(name: str, old: tuple[Artifact, Manifest], new: tuple[Artifact, M
         breaks=tuple(_breaks(before, after)),
         adds=tuple(f"output {each.name}" for each in _added(before, after)),
         precision=(_called(before), _called(after)),
+        layers=_layers(before, after),
         toolchain={
             package: (before.toolchain.get(package, "none"), version)
             for package, version in after.toolchain.items()
@@ -113,6 +116,15 @@ def _of_target(name: str, old: tuple[Artifact, Manifest], new: tuple[Artifact, M
 
 def _called(manifest: Manifest) -> str:
     return manifest.compression.called or manifest.compression.precision
+
+
+def _layers(before: Manifest, after: Manifest) -> dict[str, tuple[str, str]] | None:
+    was, now = before.compression, after.compression
+    if was.float_layers is None or now.float_layers is None:
+        return None
+    names = dict.fromkeys((*was.float_layers, *now.float_layers))
+    found = {name: (was.precision_of(name), now.precision_of(name)) for name in names}
+    return {name: pair for name, pair in found.items() if pair[0] != pair[1]}
 
 
 def _margin(before: Manifest, after: Manifest) -> float | None:

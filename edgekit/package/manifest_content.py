@@ -7,7 +7,7 @@ import msgspec
 from edgekit_runner.artifact import sha256
 
 from edgekit.package.manifest_file import GOLDEN, SCHEMA_VERSION
-from edgekit.records import Artifact, Attempt, Preprocessing, Recipe, TargetReport, TensorSpec, Verdict
+from edgekit.records import Artifact, Attempt, Preprocessing, TargetReport, TensorSpec, Verdict
 from edgekit.records.manifest import (
     Accuracy,
     Called,
@@ -58,7 +58,7 @@ def build(
         signature=_signature(artifact, preprocessing),
         preprocessing=_as_in_the_file(preprocessing, artifact),
         golden=_golden(target, artifact, golden_atol, folder),
-        compression=_compression(artifact, verdict, attempt.recipe),
+        compression=_compression(artifact, verdict, attempt),
         accuracy=_accuracy(verdict),
         lint=verdict.lint,
         measurement=attempt.measurement,
@@ -108,7 +108,8 @@ def _as_in_the_file(preprocessing: Preprocessing | None, artifact: Artifact) -> 
     return msgspec.structs.replace(preprocessing, layout=artifact.layout)
 
 
-def _compression(artifact: Artifact, verdict: Verdict, recipe: Recipe) -> Compression:
+def _compression(artifact: Artifact, verdict: Verdict, attempt: Attempt) -> Compression:
+    made = attempt.candidate
     total = sum(row.macs for row in verdict.lint.work)
     work = [
         WorkShare(kind=row.kind, dtype=row.dtype, ratio=row.macs / total, in_precision=row.in_precision)
@@ -120,7 +121,8 @@ def _compression(artifact: Artifact, verdict: Verdict, recipe: Recipe) -> Compre
         share_of_work_in_precision=verdict.lint.share,
         share_of_weight_bytes_in_precision=verdict.lint.weight_share,
         work=tuple(work),
-        recipe=recipe,
+        recipe=attempt.recipe,
+        float_layers=None if made is None else tuple(layer.origin for layer in made.float_layers),
     )
 
 

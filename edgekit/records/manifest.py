@@ -159,6 +159,7 @@ class Compression(Record):
         called: In words: "int8", or "mixed, 38 % of the work in integers".
         share_of_work_in_precision: The share of the multiply-accumulates; None where nothing computes.
         share_of_weight_bytes_in_precision: The share of the stored bytes of weights.
+        float_layers: The layers that compute in float32, all others in the recipe's precision; null where that is not known.
     """
 
     precision: Called
@@ -167,6 +168,11 @@ class Compression(Record):
     share_of_work_in_precision: float | None = None
     share_of_weight_bytes_in_precision: float | None = None
     work: tuple[WorkShare, ...] = ()
+    float_layers: tuple[str, ...] | None = None
+
+    def precision_of(self, layer: str) -> str:
+        """The precision of one layer."""
+        return "float32" if layer in (self.float_layers or ()) else self.recipe.precision
 
 
 class Accuracy(Record):

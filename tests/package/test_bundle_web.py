@@ -1,7 +1,8 @@
 """A bundle in node, TypeScript and Chromium: `make test-bundles`. Each test skips with the reason where its tool is missing.
 
 EDGEKIT_NPM names a folder whose node_modules holds onnxruntime-web, typescript, react-native-fast-tflite,
-onnxruntime-react-native, playwright-core, @litertjs/core and @litertjs/wasm-utils.
+onnxruntime-react-native, playwright-core, @litertjs/core, @litertjs/wasm-utils, metro, react-native, react and
+@react-native/metro-config.
 """
 
 import json
@@ -50,6 +51,22 @@ def test_typescript_is_strict(npm: Path) -> None:
     shutil.copyfile(PARTS / "tsconfig.json", npm / "tsconfig.json")
     done = run(npm / "node_modules" / ".bin" / "tsc", "-p", "tsconfig.json", folder=npm)
     assert done.returncode == 0, done.stdout
+
+
+def test_metro_takes_the_packages_with_their_models(integers: Path, tmp_path: Path) -> None:
+    """Real React Native around them; its config names the two file types, as that of an app must."""
+    need("node")
+    modules = npm_modules("metro", "react-native", "@react-native/metro-config", "onnxruntime-react-native")
+    dist = package(integers, tmp_path / "dist", "react-native")
+    (tmp_path / "app").mkdir()
+    packages = dist / "react-native"
+    done = run("node", PARTS / "metro.cjs", modules, packages, "android", folder=tmp_path / "app")
+    assert done.returncode == 0, done.stderr
+    manifests = [json.loads(path.read_text()) for path in sorted(dist.glob("targets/*/manifest.json"))]
+    wanted = {each["artifacts"][0]["path"]: each["artifacts"][0]["sha256"] for each in manifests}
+    assert set(wanted) == {"model.onnx", "model.tflite"} and json.loads(done.stdout)["models"] == wanted
+    bundle = (tmp_path / "app" / "bundle.js").read_text()
+    assert all(digest in bundle for digest in wanted.values())  # what model.js knows of its file
 
 
 def in_node(place: Path) -> None:

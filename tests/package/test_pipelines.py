@@ -12,6 +12,8 @@ from builders import FAST
 from commands import edgekit
 from plain_export import IMAGE, X, Y
 
+from edgekit.records import Candidate, FloatLayer, Recipe
+
 Export = Callable[..., Path]
 
 
@@ -143,6 +145,24 @@ def test_the_metric_with_its_margin(export: Export) -> None:
     found = diff(export("one"), export("two", b"new"))[1]
     assert found["metric"] == [0.892, 0.892]
     assert found["metric_margin"] == pytest.approx(1.96 * (2 * 0.892 * 0.108 / 500) ** 0.5)
+
+
+def with_float(*layers: str) -> Candidate:
+    kept = tuple(FloatLayer(name=o, origin=o, macs_ratio=None, reason="loud") for o in layers)
+    return Candidate(program="", recipe=INT8, float_layers=kept)
+
+
+INT8 = Recipe(name="ptq", precision="int8", steps=())
+
+
+def test_the_precision_of_each_layer(export: Export) -> None:
+    old = export("one", recipe=INT8, candidate=with_float("stem (Conv2d)", "head (Linear)"))
+    new = export("two", b"new", recipe=INT8, candidate=with_float("head (Linear)", "body (Conv2d)"))
+    code, found = diff(old, new)
+    assert code == 0
+    assert found["layers"] == {"stem (Conv2d)": ["float32", "int8"], "body (Conv2d)": ["int8", "float32"]}
+    assert "  layer stem (Conv2d) float32 -> int8\n" in edgekit("diff", old, new).stdout
+    assert diff(old, export("three", b"new"))[1]["layers"] is None  # an attempt that does not tell
 
 
 WIDE = msgspec.structs.replace(Y, shape=(1, 3))
