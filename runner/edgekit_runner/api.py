@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # a caller of one kind loads no other
     from edgekit_runner.kinds.bench import Record as BenchRecord
     from edgekit_runner.kinds.check import Record as CheckRecord
     from edgekit_runner.kinds.compare import Record as CompareRecord
+    from edgekit_runner.kinds.instructions import Record as InstructionsRecord
     from edgekit_runner.kinds.loadgen import Record as LoadgenRecord
     from edgekit_runner.kinds.sustain import Record as SustainRecord
     from edgekit_runner.kinds.throughput import Record as ThroughputRecord
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # a caller of one kind loads no other
         BenchRecord
         | CheckRecord
         | CompareRecord
+        | InstructionsRecord
         | LoadgenRecord
         | SustainRecord
         | ThroughputRecord
@@ -105,6 +107,16 @@ def loadgen(spec: Mapping[str, Any]) -> "LoadgenRecord":
         UserError: The spec is malformed.
     """
     record: LoadgenRecord = _run("loadgen", spec)
+    return record
+
+
+def instructions(spec: Mapping[str, Any]) -> "InstructionsRecord":
+    """Proves one artifact and counts the instructions of each of `runs_count` inferences, on an emulated CPU.
+
+    Raises:
+        UserError: The spec is malformed.
+    """
+    record: InstructionsRecord = _run("instructions", spec)
     return record
 
 

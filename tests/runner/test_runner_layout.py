@@ -77,7 +77,7 @@ def test_its_keys_are_checked_and_named(site: Path, tmp_path: Path, onnx_model: 
     assert wrong.returncode == 2 and "times_count is 10; allowed: at most 9." in wrong.stderr
     unknown = run_spec(site, tmp_path, artifact=str(onnx_model), kind="thrice")
     assert (
-        "'thrice'; allowed: bench, check, compare, loadgen, sustain, throughput, turns, twice."
+        "'thrice'; allowed: bench, check, compare, instructions, loadgen, sustain, throughput, turns, twice."
         in unknown.stderr
     )
     foreign = run_spec(site, tmp_path, artifact=str(onnx_model), times_count=0)

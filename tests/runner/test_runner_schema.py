@@ -60,11 +60,12 @@ def found(onnx_model: Path, onnx_golden: Path, tflite_model: Path) -> dict[str, 
         "turns": api.turns(
             {**TIMED, "artifact": str(onnx_model), "others": [str(tflite_model)], "rounds_count": 3}
         ),
+        "uncounted": api.instructions({**TIMED, **one}),
         "loadgen": api.loadgen({**TIMED, **one, "duration_s": 0.2, "min_runs_count": 20}),
     }
     ended = {name: each["status"] for name, each in made.items()}
     assert ended.pop("loadgen") in ("ok", "failed")  # it needs an optional package
-    bad = dict.fromkeys(("fixed batch", "absent", "timeout"), "failed") | {"refused": "refused"}
+    bad = dict.fromkeys(("fixed batch", "absent", "timeout", "uncounted"), "failed") | {"refused": "refused"}
     assert ended == dict.fromkeys(ended, "ok") | bad
     return {name: json.loads(record.to_line(each)) for name, each in made.items()}
 

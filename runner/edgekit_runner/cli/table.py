@@ -182,6 +182,12 @@ def _memory(label: str, memory: dict[str, Any]) -> str:
     return f"{label:<18}peak {peak}{spread}, {over} above the empty process"
 
 
+def _instructions(found: dict[str, Any]) -> list[str]:
+    counts = found["per_run_count"]
+    spread = f"{min(counts)} to {max(counts)} in {len(counts)} inferences"
+    return [f"{'instructions':<18}{found['p50_count']:.0f} an inference ({spread}), which is no time"]
+
+
 def _golden(golden: dict[str, Any]) -> str:
     if golden["status"] == "absent":
         return "absent"
@@ -208,6 +214,7 @@ _SECTIONS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
     "sustained": _sustained,
     "throughput": _throughput,
     "loadgen": _loadgen,
+    "instructions": _instructions,
     "memory": lambda found: [_memory("memory", found)],
     "energy": _energy,
     "profile": _profile,

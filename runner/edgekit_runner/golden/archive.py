@@ -45,19 +45,7 @@ def load(path: str) -> Golden:
     Raises:
         UserError: It is none, or its keys do not count up from 0.
     """
-    zipfile = _zipfile()
-    try:
-        _check_sizes(path, zipfile)
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array")
-            arrays = {key: archive[key] for key in archive.files}
-    except Exception as error:  # a header that is no Python, a stream that ends, an unknown compression: numpy raises anything
-        try:
-            reason = first_line(error) if Path(path).exists() else "there is no such file"
-        except (OSError, ValueError):
-            reason = "no file can have this name"
-        raise UserError(f"{path} is not a golden .npz: {reason}.") from None
+    arrays = arrays_of(path)
     inputs, outputs, floats = (_numbered(arrays, name) for name in ("input", "output", "float"))
     limits = tuple(map(float, arrays.get(LIMITS, ())))
     known = len(inputs) + len(outputs) + len(floats) + (LIMITS in arrays)
@@ -72,6 +60,28 @@ def load(path: str) -> Golden:
             f"outputs, float_0.. with {LIMITS}."
         )
     return Golden(inputs=inputs, outputs=outputs, floats=floats, float_min_snr_db=limits)
+
+
+def arrays_of(path: str) -> dict[str, Array]:
+    """Reads every array of an .npz.
+
+    Raises:
+        UserError: It is none, or too large.
+    """
+    zipfile = _zipfile()
+    try:
+        _check_sizes(path, zipfile)
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("a single array")
+            arrays = {key: archive[key] for key in archive.files}
+    except Exception as error:  # a header that is no Python, a stream that ends, an unknown compression: numpy raises anything
+        try:
+            reason = first_line(error) if Path(path).exists() else "there is no such file"
+        except (OSError, ValueError):
+            reason = "no file can have this name"
+        raise UserError(f"{path} is not a golden .npz: {reason}.") from None
+    return arrays
 
 
 def _check_sizes(path: str, zipfile: ModuleType) -> None:

@@ -7,7 +7,7 @@ the file as the host did, and that the file is right.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class GoldenResult:
         atol: Its tolerance, in the same unit; `atol_source` says where it comes from.
         samples_count: How many batches of the artifact were compared.
         float_snr_db: The least that an output keeps to the float model's answer; None without error or answer.
+        equal_ratio: The share of values that are exactly those of the golden outputs.
+        top1_ratio: The share of samples whose largest value is in the same place, of the output that has it least often;
+            None where no output has several values a sample.
     """
 
     status: str
@@ -38,6 +41,8 @@ class GoldenResult:
     atol_source: str | None = None
     samples_count: int = 0
     float_snr_db: float | None = None
+    equal_ratio: float | None = None
+    top1_ratio: float | None = None
 
 
 ABSENT = GoldenResult(status="absent")
@@ -97,9 +102,30 @@ def check(session: Session, golden: Golden, atol: float | None) -> GoldenResult:
                 )
             if (part := error / tolerance if tolerance else 0.0) > margin:
                 worst, margin = (_passed(info.name, error, tolerance, source), part)
-    return GoldenResult(
-        **{**vars(worst), "samples_count": count, "float_snr_db": near_float(answers, golden)}
+    got = [np.concatenate([np.atleast_1d(row[i][1]) for row in answers]) for i in range(len(session.outputs))]
+    return replace(
+        worst,
+        samples_count=count,
+        float_snr_db=near_float(answers, golden),
+        equal_ratio=_equal_ratio(got, golden.outputs),
+        top1_ratio=_top1_ratio(got, golden.outputs),
     )
+
+
+def _equal_ratio(got: Sequence[Array], expected: Sequence[Array]) -> float | None:
+    size = sum(array.size for array in got)
+    same = sum(int((a.ravel() == b.ravel()).sum()) for a, b in zip(got, expected, strict=True))
+    return same / size if size else None
+
+
+def _top1_ratio(got: Sequence[Array], expected: Sequence[Array]) -> float | None:
+    rows = [
+        (a.reshape(len(a), -1), b.reshape(len(a), -1))
+        for a, b in zip(got, expected, strict=True)
+        if a.ndim > 1
+    ]
+    shares = [float((a.argmax(1) == b.argmax(1)).mean()) for a, b in rows if a.shape[1] > 1 and len(a)]
+    return min(shares, default=None)
 
 
 def near_float(answers: Sequence[Sequence[tuple[str, Array]]], golden: Golden) -> float | None:

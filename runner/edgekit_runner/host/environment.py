@@ -165,9 +165,9 @@ def _hypervisor(info: dict[str, str]) -> str:
 
 
 def _emulated(info: dict[str, str], machine: str) -> str:
-    """ "yes" when /proc/cpuinfo is of another architecture than the program, as under an older qemu-user."""
+    """ "yes" when /proc/cpuinfo names qemu, or is of another architecture than the program, as under an older qemu-user."""
     arm = machine.startswith(("aarch64", "arm"))
-    if arm and "vendor_id" in info and "features" not in info:
+    if "qemu" in info.get("hardware", "").lower() or (arm and "vendor_id" in info and "features" not in info):
         return "yes"
     return "no" if info else UNKNOWN
 
