@@ -7,8 +7,9 @@ import os
 import shutil
 import subprocess
 
-import debian_tools
 from device_world import USER_ID, Program, World, wait_for
+
+from edgekit.arm import debian
 
 SSH_PORT, ADBD_PORT, ADB_SERVER_PORT = 10222, 15555, 15037
 SERIAL = f"127.0.0.1:{ADBD_PORT}"
@@ -46,7 +47,7 @@ def start_sshd(world: World) -> Program:
 def start_adb_server(world: World) -> Program:
     """The adb server; `adb` on PATH below world.base/bin speaks to it."""
     place = "usr/lib/android-sdk/platform-tools/adb"
-    own = [*debian_tools.loader(world.tools), "adb", str(world.tools / place)]
+    own = [*debian.loader(world.tools), "adb", str(world.tools / place)]
     # with -H the client never starts a server of its own
     world.client("adb", [*own, "-H", "127.0.0.1", "-P", str(ADB_SERVER_PORT)])
     program = world.start([*world.tool(place), "-P", str(ADB_SERVER_PORT), "nodaemon", "server"], "adb.log")

@@ -25,6 +25,9 @@ from pathlib import Path
 
 import debian_tools
 
+from edgekit.arm import debian
+from edgekit.errors import MissingRuntime
+
 USER_ID = 64531
 USER = "edgekit-device"
 _PACKAGES = ("numpy", "numpy.libs", "onnxruntime")
@@ -111,7 +114,7 @@ class World:
         _require()
         try:
             self.tools = debian_tools.fetch()
-        except debian_tools.Unavailable as error:
+        except MissingRuntime as error:
             raise Unavailable(str(error)) from error
         self.base = Path(tempfile.mkdtemp(prefix="edgekit-world-"))
         self.base.chmod(0o755)
@@ -221,7 +224,7 @@ class World:
 
     def tool(self, path: str) -> list[str]:
         """How a fetched program is called inside the device."""
-        inside = [part.replace(str(self.tools), "/opt/tools") for part in debian_tools.loader(self.tools)]
+        inside = [part.replace(str(self.tools), "/opt/tools") for part in debian.loader(self.tools)]
         return [*inside, *[f"/opt/tools/{path}"] * 2]
 
     def client(self, name: str, argv: list[str]) -> None:
