@@ -1,10 +1,11 @@
-# make env | demo | test | test-bundles | test-faults | lint | docs | clean. Everything lives in .venv; an environment that is active is not used.
+# make env | demo | test | test-arm | test-bundles | test-faults | lint | docs | clean. Everything lives in .venv; an environment that is active is not used.
 # PYTHON=/path/to/python3.12 picks the interpreter, WORKERS=0 runs the tests in one process, FAST=1 leaves long tests out,
 # ARGS=... is given to pytest.
 
 WORKERS ?= 2
 SEED ?= $(shell date +%s)
 KILLS ?= 30
+QUICK := not (arm or bundles or data or long or slow)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.edgekit-installed
@@ -15,7 +16,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python3.12 python3.13,$(
 
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: env demo test test-bundles test-faults lint docs clean
+.PHONY: env demo test test-arm test-bundles test-faults lint docs clean
 
 env: $(STAMP)
 
@@ -32,6 +33,10 @@ demo: env
 # loadfile: tests of one file share their module's fixtures, so no net is exported twice; a failure is shown at once
 test: env
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --instafail $(if $(FAST),-m '$(QUICK)') $(ARGS)
+
+# files of both runtimes on emulated ARM CPUs; the emulator and its packages are set up on first use, in .cache/
+test-arm: env
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests/arm -m 'arm or not arm' -rs --durations=0 $(ARGS)
 
 # bundles in Gradle, aapt2, kotlinc, tsc, node and Chromium; what is not installed is skipped with the reason
 test-bundles: env

@@ -21,7 +21,7 @@ from edgekit.engine.specs import Inspected, Steps, TraceSpec
 from edgekit.engine.stage_times import StageTimes
 from edgekit.engine.task_source import TaskSource, pickle_task
 from edgekit.engine.workspace import invalidate_if_changed
-from edgekit.ladder import measuring, side_by_side
+from edgekit.ladder import emulation_gate, measuring, side_by_side
 from edgekit.ladder.context import RunRequest
 from edgekit.ladder.option_names import check_names
 from edgekit.ladder.recipe_parser import parse
@@ -51,6 +51,7 @@ def deploy(
     devices: Iterable[str] = (),
     records: str | Path | None = None,
     cluster: str | None = None,
+    arm: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> Report:
     """Exports `task` for every target and writes the folder `out`, whole or not at all.
@@ -76,6 +77,8 @@ def deploy(
         devices: Where files are timed, "ssh:user@host" or "adb:SERIAL", for the targets that admit such a machine.
         records: A folder of records that were measured elsewhere, in place of devices.
         cluster: The address of a Dask scheduler, "tcp://host:8786": its workers run the stages, in place of this machine.
+        arm: Whether files for ARM machines are run on emulated ones, too: what answers otherwise there, or takes more instructions
+            than float, is refused.
         on_event: Is told of stages that begin and end.
 
     Returns:
@@ -90,6 +93,8 @@ def deploy(
     texts = tuple(recipes)
     run = side_by_side.asked(targets, isa, texts, budget)
     named = measuring.named(devices, run.profiles)
+    if arm:
+        emulation_gate.check(run.profiles)
     _check(task, options, place, records, cluster)
     check_recipes(texts)
     log = EventLog(on_event)
@@ -105,7 +110,7 @@ def deploy(
     ) as here:
         request, time = _trace(task, options, here, seed)
         request = msgspec.structs.replace(
-            request, explore=explore, devices=known, records="" if records is None else str(records)
+            request, explore=explore, devices=known, records="" if records is None else str(records), arm=arm
         )
         results = _results(run, request, here, cache)
         return _placed(results, run, request, here, place, time)

@@ -3,10 +3,12 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekit.cli import emulation
+from edgekit.cli.emulation import arm_options
 from edgekit.cli.options import json_option
 from edgekit.cli.printing import print_json, print_table, put, put_columns
 
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
     "in_versions",
     multiple=True,
     metavar="PACKAGE==VERSIONS",
-    help="Prove it in these versions, too, installed beside: onnxruntime==1.18.1,1.20.1.",
+    help="Prove it in these versions, too, installed beside: onnxruntime==1.18.1,1.20.1; oldest: in those that the manifest names.",
 )
+@arm_options
 @json_option
-def verify(folder: Path, key: Path | None, in_versions: tuple[str, ...], as_json: bool) -> None:
+def verify(
+    folder: Path, key: Path | None, in_versions: tuple[str, ...], arm: bool, as_json: bool, **on_arm: Any
+) -> None:
     """Re-prove an exported folder or a bundle: checksums, signature, golden answers in the runtime, the precision lint.
 
     A folder of updates is held to its index as an app does.
@@ -34,6 +39,7 @@ def verify(folder: Path, key: Path | None, in_versions: tuple[str, ...], as_json
     from edgekit.package.bundle import update_index
     from edgekit.package.reverify import recheck
 
+    emulation.check(arm, on_arm)
     if update_index.is_index(folder):
         found = update_index.check_index(folder, key)
         signed = "signature and files match" if key else "files match, the signature was not checked (--key)"
@@ -44,6 +50,8 @@ def verify(folder: Path, key: Path | None, in_versions: tuple[str, ...], as_json
     results = recheck(folder, key)
     if in_versions:
         sys.exit(_prove_in(folder, in_versions, as_json))
+    if arm:
+        sys.exit(emulation.prove(folder, on_arm, as_json))
     if as_json:
         print_json(results)
         return
@@ -69,8 +77,8 @@ def _version_cells(row: "VersionProof") -> tuple[str, ...]:
         "-" if row.max_abs_error is None else f"off by {row.max_abs_error:.4g} of {row.golden_atol or 0:.4g}"
     )
     share = "-" if row.share is None else f"{100 * row.share:.1f} % ({sum(row.ops.values())} operators)"
-    verdict = "ok" if row.passed else f"failed: {row.reason}"
-    return row.target, f"{row.package} {row.version}", off, share, verdict
+    verdict = (row.reason or "ok") if row.passed else f"failed: {row.reason}"
+    return row.target, f"{row.package} {row.version}".strip(), off, share, verdict
 
 
 def _proof(result: "Recheck") -> str:

@@ -23,6 +23,7 @@ RUN = (
     "devices",
     "records",
     "cluster",
+    "arm",
 )  # the options of `run_options` that deploy takes under the same names
 
 
@@ -152,6 +153,11 @@ def run_options(command: F) -> F:
             "--cluster",
             metavar="ADDRESS",
             help="Run the stages on the workers of a Dask scheduler, such as tcp://host:8786, which share the folder of -o.",
+        ),
+        click.option(
+            "--arm",
+            is_flag=True,
+            help="Run files for ARM machines on emulated ones, too: right answers, instructions below float's.",
         ),
         click.option("--timings", is_flag=True, help="Print on stderr where the time went."),
         click.option("--quiet", "-q", is_flag=True, help="No progress on stderr."),

@@ -1,6 +1,7 @@
 """Other versions of a package, beside the environment: installed by pip into a folder of their own, and run from there alone.
 
-A program that runs beside sees the standard library, that folder and what it is given, and nothing of this environment.
+A program that runs beside sees the standard library, that folder and what it is given, and nothing of this environment. Packages of
+another platform are installed the same way, for an emulator to run.
 """
 
 import os
@@ -14,20 +15,26 @@ from edgekit.errors import MissingRuntime
 
 FOLDER = "beside"
 PIP_S = 900.0
+HERE = f"py{sys.version_info.major}{sys.version_info.minor}"
 _BOOT = "import sys; sys.path[:0] = sys.argv.pop(1).split('|'); exec(sys.argv.pop(1))"
 
 
-def cached(packages: Sequence[str]) -> Path:
+def cached(packages: Sequence[str], platform: str = HERE, options: Sequence[str] = ()) -> Path:
     """Returns the folder of packages in the user's cache, installed on first use: `name==version` each, without what they need.
 
+    Args:
+        packages: What is installed.
+        platform: What they are for, a part of the folder's name; this Python by default.
+        options: What tells pip so.
+
     Raises:
-        MissingRuntime: pip has none for this Python, or cannot be reached.
+        MissingRuntime: pip has none for that Python, or cannot be reached.
     """
-    name = "+".join([f"py{sys.version_info.major}{sys.version_info.minor}", *sorted(packages)])
+    name = "+".join([platform, *sorted(packages)])
     place = private_folder(FOLDER) / name.replace("==", "-")
     if not place.is_dir():
         partial = place.with_name(f"{place.name}.{os.getpid()}.part")
-        install(packages, partial)
+        install(packages, partial, options)
         try:
             partial.rename(place)
         except OSError:  # another run was faster
@@ -36,21 +43,25 @@ def cached(packages: Sequence[str]) -> Path:
     return place
 
 
-def install(packages: Sequence[str], place: Path) -> None:
+def install(packages: Sequence[str], place: Path, options: Sequence[str] = ()) -> None:
     """Installs wheels of packages into a folder, without what they need.
 
     Raises:
-        MissingRuntime: pip has none for this Python, or cannot be reached.
+        MissingRuntime: pip has none for that Python, or cannot be reached.
     """
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    command += ["--disable-pip-version-check", "--target", str(place), *packages]
+    command += ["--disable-pip-version-check", "--target", str(place), *options, *packages]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_S, check=False)
     except subprocess.TimeoutExpired:
         raise MissingRuntime(f"pip did not fetch {' '.join(packages)} within {PIP_S:g} s") from None
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-        raise MissingRuntime(f"pip cannot fetch {' '.join(packages)} for this Python: {why[-300:]}")
+        raise MissingRuntime(f"pip cannot fetch {' '.join(packages)} for {_named(options)}: {why[-300:]}")
+
+
+def _named(options: Sequence[str]) -> str:
+    return "that platform" if options else "this Python"
 
 
 def run(

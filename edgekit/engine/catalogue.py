@@ -17,6 +17,7 @@ from edgekit.records import (
     Artifact,
     Blame,
     Candidate,
+    EmulatedRuns,
     LayerTimes,
     Lint,
     Measurement,
@@ -114,6 +115,13 @@ INTERFACE = Stage(
     result=Artifact,
     family=lambda spec: spec.artifact.format,
 )
+ORT = Stage(
+    name="ort-format",
+    function="edgekit.export._ort_format:convert",
+    spec=specs.OrtSpec,
+    result=specs.OrtFiles,
+    family=lambda _spec: "onnx",
+)
 PROVE = Stage(
     name="verify",
     function="edgekit.verify.prove:prove",
@@ -132,6 +140,14 @@ LINT_SAVED = Stage(
     function="edgekit.verify.saved_graph:lint",
     spec=verify_specs.SavedGraphSpec,
     result=Lint,
+)
+EMULATE = Stage(
+    name="emulate",
+    function="edgekit.arm.proof:emulate",
+    spec=verify_specs.EmulateSpec,
+    result=EmulatedRuns,
+    limit_s=12 * HOUR_S,
+    ignores=lambda _spec: (QUESTIONS, METRIC, CALIBRATION, TRAINING, CODE),  # all in the files
 )
 ANSWER = Stage(
     name="answer",

@@ -79,6 +79,29 @@ class Recheck(Record):
     notes: tuple[str, ...] = ()
 
 
+class EmulateSpec(Record):
+    """The spec of edgekit.arm.proof:emulate.
+
+    Attributes:
+        golden: An .npz of inputs in the layout and the real values of the file, and of what it answered here.
+        baseline: The float file of the same runtime, to count its instructions beside; None for none.
+        target: The name of the target.
+        cpus: As qemu calls them.
+        runs: How many inferences are counted.
+        runtime_version: As of ProveSpec; another version is another result.
+    """
+
+    artifact: Artifact
+    runtime: str
+    golden: str
+    golden_atol: float
+    target: str
+    cpus: tuple[str, ...]
+    baseline: Artifact | None = None
+    runs: int = 5
+    runtime_version: str = ""
+
+
 class AnswerSpec(Record):
     """The spec of edgekit.verify.golden_check:answer.
 

@@ -25,6 +25,7 @@ from edgekit.ladder import gate, measuring, runtime_choice
 from edgekit.ladder.build import ArtifactBuilder
 from edgekit.ladder.comparable import by_content, has_no_reference, is_all_integers
 from edgekit.ladder.context import RecipeContext
+from edgekit.ladder.emulation_gate import with_emulated
 from edgekit.ladder.measuring import DEVICE_GOLDEN
 from edgekit.measure import comparison, lab
 from edgekit.records import (
@@ -121,6 +122,8 @@ class AttemptRunner:
         if runtime == self._target.runtime:
             self._verdict = verdict
         measurement = self._measure(artifact, baseline, str(verdict.golden), runtime, version)
+        if runtime == self._target.runtime:
+            measurement = with_emulated(self._context, artifact, baseline, str(verdict.golden), measurement)
         decision = gate.decide(self._context.plan.budget, artifact, baseline, verdict, measurement)
         return verdict, measurement, decision
 
@@ -193,7 +196,7 @@ class AttemptRunner:
                 precision_share=self._target.precision_share,
                 full_integer=self._target.full_integer,
                 promised_db=self._candidate.promised_db if self._candidate else (),
-                device_golden=str(folder / DEVICE_GOLDEN) if self._device else "",
+                device_golden=str(folder / DEVICE_GOLDEN) if self._device or self._request.arm else "",
             )
 
         content = msgspec.structs.replace(spec(UNNAMED), artifact=by_content(artifact))

@@ -26,6 +26,7 @@ class RunRequest(Record):
         explore: Whether every recipe is tried.
         devices: Those that the user named.
         records: A folder of records that were measured elsewhere, "" for none.
+        arm: Whether files for ARM machines are run on emulated ones.
     """
 
     source: TaskSource
@@ -35,6 +36,7 @@ class RunRequest(Record):
     explore: bool = False
     devices: tuple[DeviceFacts, ...] = ()
     records: str = ""
+    arm: bool = False
 
 
 class RecipeContext:

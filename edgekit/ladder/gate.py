@@ -7,7 +7,7 @@ as `not_measured` and the decision rests on accuracy, size and the precision lin
 import math
 from typing import NamedTuple
 
-from edgekit.ladder import floor
+from edgekit.ladder import emulation_gate, floor
 from edgekit.records import Artifact, Budget, Decision, Measurement, Shortfall, Verdict
 
 # A difference within this of the limit is not told apart from noise: the whole 95 % interval must lie beyond it.
@@ -63,6 +63,7 @@ def decide(
         *_promise(verdict),
         *_size(budget, artifact),
         *_gain(artifact, baseline, measurement),
+        *(Failure(why, shortfall) for why, shortfall in emulation_gate.broken(measurement)),
     ]
     speed_failures, not_measured = _speed(budget, measurement)
     failures += speed_failures

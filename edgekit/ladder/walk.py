@@ -9,6 +9,7 @@ from edgekit.engine.stages import Stages
 from edgekit.ladder import feasibility, pareto, selection
 from edgekit.ladder.attempt import AttemptRunner
 from edgekit.ladder.context import RecipeContext, RunRequest
+from edgekit.ladder.emulation_gate import COUNT
 from edgekit.ladder.gate import LITTLE_GAIN, PROMISE
 from edgekit.ladder.path import path_of
 from edgekit.ladder.planner import plan
@@ -16,7 +17,7 @@ from edgekit.records import Artifact, Attempt, Budget, Plan, Recipe, Skipped, Ta
 from edgekit.report import text
 from edgekit.target import Target
 
-TIME = {"min_speedup", "max_latency_s"}
+TIME = {"min_speedup", "max_latency_s", COUNT}
 SIZE = {"max_size_bytes", LITTLE_GAIN}
 UNCHANGED_BY_RANGES = TIME | {"max_size_bytes", "max_memory_bytes", LITTLE_GAIN}
 

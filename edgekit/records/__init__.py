@@ -20,6 +20,7 @@ from edgekit.records.artifacts import (
 )
 from edgekit.records.blame import Blame, ChannelDegradation, LayerDegradation
 from edgekit.records.device_facts import DeviceFacts
+from edgekit.records.emulated import EmulatedRun, EmulatedRuns
 from edgekit.records.flips import Flip, Flips
 from edgekit.records.inputs import (
     Budget,
@@ -65,6 +66,8 @@ __all__ = [
     "ChannelDegradation",
     "Decision",
     "DeviceFacts",
+    "EmulatedRun",
+    "EmulatedRuns",
     "Figure",
     "Flip",
     "Flips",

@@ -1,8 +1,10 @@
-"""The base of all records."""
+"""The base of all records, and the types of fields that several of them share."""
 
-from typing import Any, dataclass_transform
+from typing import Annotated, Any, dataclass_transform
 
 import msgspec
+
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class _KeywordOnly(msgspec.StructMeta):

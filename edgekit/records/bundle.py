@@ -7,11 +7,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edgekit.records._base import Record
+from edgekit.records._base import Record, Sha256
 from edgekit.records.results import Measurement
 from edgekit.records.runtimes import RuntimeChoice
 
-Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 FileBytes = Annotated[int, Meta(ge=0, le=2**50)]
 
 

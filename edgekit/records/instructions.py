@@ -9,8 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from edgekit.records._base import Record
-from edgekit.records.bundle import Sha256
+from edgekit.records._base import Record, Sha256
 
 SCHEMA_VERSION = 1
 Count = Annotated[int, Meta(ge=1, le=2**53 - 1)]

@@ -1,6 +1,7 @@
 """What executing and measuring an artifact found: verdict, layer blame, measurement."""
 
 from edgekit.records._base import Record
+from edgekit.records.emulated import EmulatedRun
 from edgekit.records.flips import Flips
 from edgekit.records.inputs import Precision
 
@@ -187,6 +188,7 @@ class Measurement(Record):
         rounds_wall_s: Wall seconds of one inference, the mean of each round, in their order.
         memory_phases_bytes: The highest resident memory in each phase of a fresh process: baseline, import, load,
             first_inference, warmup.
+        emulated: The file on emulated CPUs, where that was asked for; no time is among it.
     """
 
     cpu_ratio: float | None
@@ -208,3 +210,4 @@ class Measurement(Record):
     float_rounds_wall_s: tuple[float, ...] = ()
     memory_phases_bytes: dict[str, int] = {}
     float_memory_phases_bytes: dict[str, int] = {}
+    emulated: tuple[EmulatedRun, ...] = ()

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from edgekit.records._base import Record
-from edgekit.records.bundle import BundleFile, Sha256
+from edgekit.records._base import Record, Sha256
+from edgekit.records.bundle import BundleFile
 
 Release = Annotated[str, Meta(pattern=r"^(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})\.(0|[1-9]\d{0,4})$")]
 Seconds = Annotated[int, Meta(ge=0, le=2**40)]

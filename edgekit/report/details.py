@@ -11,6 +11,7 @@ from edgekit.records import (
 from edgekit.report import text
 from edgekit.report.attempt_figures import figures
 from edgekit.report.cells import MISSING
+from edgekit.report.emulated_facts import emulated
 from edgekit.report.fact_groups import Fact, Group
 from edgekit.report.layer_map import LayerMap, layer_map
 from edgekit.report.memory_phases import Phase, phases
@@ -58,6 +59,7 @@ def card(attempt: Attempt, target: TargetReport, report: Report) -> Card:
         _blame(attempt),
         figures(attempt, target),
         _runtimes(attempt),
+        emulated(attempt.measurement),
         *(proofs(attempt.verdict) if attempt.verdict else ()),
         *((_artifact(attempt.artifact),) if attempt.artifact else ()),
         stages(attempt.stages),
