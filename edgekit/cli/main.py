@@ -11,6 +11,7 @@ from edgekit.cli.devices import bench, compare
 from edgekit.cli.exports import demo, export, plan
 from edgekit.cli.folders import explain, report, schema, verify
 from edgekit.cli.kept_stages import cache
+from edgekit.cli.minimal_builds import ort
 from edgekit.cli.models import inspect, new
 from edgekit.cli.options import json_option
 from edgekit.cli.pipelines import check, compare_models, diff
@@ -77,6 +78,7 @@ for verb in (
     index,
     inspect,
     new,
+    ort,
     package,
     plan,
     report,

@@ -120,6 +120,23 @@ class InterfaceSpec(Record):
     numbers: Literal["", "float32", "uint8", "int8"] = ""
 
 
+class OrtSpec(Record):
+    """The spec of edgekit.export._ort_format:convert: an ONNX file, and the folder to write into."""
+
+    path: str
+    folder: str
+    runtime_version: str
+
+
+class OrtFiles(Record):
+    """A file in ONNX Runtime's own format, and the operators and types that it needs."""
+
+    path: str
+    operators: str
+    sha256: str
+    size_bytes: int
+
+
 class ExportSpec(Record):
     """The spec of edgekit.export._stage:export."""
 
