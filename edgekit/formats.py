@@ -41,6 +41,7 @@ class Runtime:
         proof: The doubt about proving a file on another system; empty where the runtime itself runs.
         optional: Whether edgekit's own installation leaves it out; `edgekit[openvino]` and the like bring it.
         numpy_2_since: The first version that takes NumPy 2; "" where all do that are asked for.
+        oldest: The oldest version that exported files of every kind were run in, as a manifest names it; "" where none was.
         fuses_integers: Whether its optimizer makes integer kernels of float operators between rounding ones, so that these
             are examined too.
     """
@@ -52,6 +53,7 @@ class Runtime:
     proof: str = ""
     optional: bool = False
     numpy_2_since: str = ""
+    oldest: str = ""
     fuses_integers: bool = False
 
 
@@ -78,10 +80,16 @@ RUNTIMES = MappingProxyType(
                 name="onnxruntime",
                 packages={"onnxruntime": "onnxruntime"},
                 numpy_2_since="1.19",
+                oldest="1.17",
                 fuses_integers=True,
             ),
             Runtime(name="openvino", packages={"openvino": "openvino"}, optional=True),
-            Runtime(name="litert", packages={"ai_edge_litert": "ai-edge-litert"}, numpy_2_since="1.1"),
+            Runtime(
+                name="litert",
+                packages={"ai_edge_litert": "ai-edge-litert"},
+                numpy_2_since="1.1",
+                oldest="1.0",
+            ),
             Runtime(
                 name="coreml",
                 packages={"coremltools": "coremltools"},

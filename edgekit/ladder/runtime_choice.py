@@ -6,6 +6,7 @@ and is surely faster: its whole 95 % interval below the other's, both against th
 
 from collections.abc import Sequence
 
+from edgekit.formats import RUNTIMES
 from edgekit.records import Decision, Measurement, RuntimeChoice, RuntimeTrial, Verdict
 from edgekit.report import text
 
@@ -29,6 +30,7 @@ def trial(
         cpu_ratio_high=timed.cpu_ratio_high if timed else None,
         cpu_s=timed.cpu_s if timed else None,
         measured_on=measurement.measured_on,
+        min_version=RUNTIMES[runtime].oldest,
     )
 
 
@@ -37,6 +39,7 @@ def untried(runtime: str, packages: Sequence[str]) -> RuntimeTrial:
     return RuntimeTrial(
         runtime=runtime,
         accepted=False,
+        min_version=RUNTIMES[runtime].oldest,
         reason=f"not tried: it is not installed; pip install {' '.join(packages)}",
     )
 

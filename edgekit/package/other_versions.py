@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import msgspec
 from edgekit_runner import record as records
 from edgekit_runner.errors import UserError as RunnerUserError
 from edgekit_runner.spec import SCHEMA_VERSION
@@ -57,6 +58,9 @@ class VersionProof(Record):
     ops: dict[str, int] = {}
 
 
+OLDEST = "oldest"
+
+
 def read_versions(text: str) -> tuple[str, tuple[str, ...]]:
     """Reads `onnxruntime==1.18.1,1.20.1` as a package and its versions.
 
@@ -68,7 +72,7 @@ def read_versions(text: str) -> tuple[str, tuple[str, ...]]:
     known = [name for row in RUNTIMES.values() if not row.systems for name in row.packages.values()]
     if not equals or not found or package not in known:
         raise UserError(
-            f"--runtime {text!r} is not PACKAGE==VERSION,VERSION; packages: {', '.join(known)}, as onnxruntime==1.18.1,1.20.1"
+            f"--runtime {text!r} is neither {OLDEST} nor PACKAGE==VERSION,VERSION; packages: {', '.join(known)}, as onnxruntime==1.18.1,1.20.1"
         )
     return package, found
 
@@ -76,18 +80,50 @@ def read_versions(text: str) -> tuple[str, tuple[str, ...]]:
 def prove(place: Path, texts: Iterable[str]) -> list[VersionProof]:
     """Proves every target of an exported folder that runs in the packages, in each of the versions.
 
+    Args:
+        place: The folder.
+        texts: `onnxruntime==1.18.1,1.20.1`, or "oldest": for each target what its manifest names as the oldest of its runtime,
+            and of the others that read the file.
+
     Raises:
         UserError: A text is wrong, or no target of the folder runs in that package.
     """
-    asked = [read_versions(text) for text in texts]
+    given = list(texts)
+    asked = [read_versions(text) for text in given if text != OLDEST]
     folders = manifest_file.target_folders(place)
-    rows: list[VersionProof] = []
+    rows = [row for folder in folders for row in _oldest(folder)] if OLDEST in given else []
     for package, versions in asked:
         fit = [folder for folder in folders if package in _packages(folder)]
         if not fit:
             raise UserError(f"no target in {place} runs in {package}")
         rows += [_prove_one(folder, package, version) for folder in fit for version in versions]
     return rows
+
+
+def _oldest(folder: Path) -> list[VersionProof]:
+    """A target in the oldest version of each runtime that its manifest names."""
+    data = manifest_file.artifact_of(folder)[1]
+    own, _, version = (data.target.min_runtime or "").partition(" ")
+    named = {own: version} if version else {}
+    named |= {
+        trial.runtime: trial.min_version
+        for trial in (data.runtimes.trials if data.runtimes else ())
+        if trial.min_version and trial.runtime != own
+    }
+    if not named:
+        row = VersionProof(target=folder.name, package=data.target.runtime, version="", passed=True)
+        why = RUNTIMES[data.target.runtime].elsewhere or "its manifest names no oldest version"
+        return [msgspec.structs.replace(row, reason=f"not run: {why}")]
+    return [
+        _prove_one(folder, package, _whole(version))
+        for runtime, version in named.items()
+        for package in RUNTIMES[runtime].packages.values()
+    ]
+
+
+def _whole(version: str) -> str:
+    """`1.17` as pip names it: 1.17.0."""
+    return ".".join([*version.split("."), "0", "0"][:3])
 
 
 def _packages(folder: Path) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ class RuntimeTrial(Record):
         agreement: The share of samples with float's answer, None where the output holds no class scores.
         snr_db: Signal to error against the float model; None without any error.
         share: The part of the work in the promised precision, by this runtime's own graph.
+        min_version: The oldest version that exported files were run in; "" where none was.
         cpu_ratio: CPU time / CPU time of the float file in the target's own runtime, in turns.
     """
 
@@ -30,6 +31,7 @@ class RuntimeTrial(Record):
     cpu_ratio_high: float | None = None
     cpu_s: float | None = None
     measured_on: str = ""
+    min_version: str = ""
 
 
 class RuntimeChoice(Record):

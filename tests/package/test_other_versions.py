@@ -9,8 +9,10 @@ import pytest
 
 from edgekit.engine import beside
 from edgekit.errors import MissingRuntime, UserError
+from edgekit.formats import RUNTIMES
 from edgekit.package import manifest_file, other_versions
 from edgekit.package.other_versions import VersionProof
+from edgekit.profile.reading import load_target
 
 
 @pytest.mark.parametrize(
@@ -18,7 +20,8 @@ from edgekit.package.other_versions import VersionProof
 )
 def test_what_is_not_a_package_and_versions(text: str) -> None:
     with pytest.raises(
-        UserError, match=r"is not PACKAGE==VERSION,VERSION; packages: onnxruntime, openvino, ai-edge-litert"
+        UserError,
+        match=r"is neither oldest nor PACKAGE==VERSION,VERSION; packages: onnxruntime, openvino, ai-edge-litert",
     ):
         other_versions.read_versions(text)
     assert other_versions.read_versions("onnxruntime==1.18.1, 1.20.1") == (
@@ -77,3 +80,24 @@ def test_a_real_old_version(tmp_path: Path) -> None:
         pytest.skip(row.reason)
     assert isinstance(row, VersionProof) and row.passed, row.reason
     assert row.max_abs_error is not None and row.share == 1.0 and row.ops
+
+
+def test_the_oldest_is_what_the_manifest_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = exported_net.write_export(tmp_path)
+    asked: list[object] = []
+
+    def refuse(packages: object) -> Path:
+        asked.append(packages)
+        raise MissingRuntime("pip cannot fetch it")
+
+    monkeypatch.setattr(beside, "cached", refuse)
+    named = manifest_file.read(folder).target.min_runtime
+    (row,) = other_versions.prove(folder, ["oldest"])
+    assert (named, row.package, row.version) == ("onnxruntime 1.17", "onnxruntime", "1.17.0")
+    assert asked == [("onnxruntime==1.17.0", "numpy==1.26.4")]
+
+
+def test_profiles_name_the_oldest_version_that_files_were_run_in() -> None:
+    for name in ("x86-server", "arm-mobile", "tflite-int8"):
+        target = load_target(name)
+        assert target.deployment.min_runtime == f"{target.runtime} {RUNTIMES[target.runtime].oldest}"
