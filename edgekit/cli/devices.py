@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from edgekit.cli.options import device_options, json_option, read_given, read_threads
-from edgekit.cli.printing import put, say
+from edgekit.cli.printing import print_json, put, say
 
 
 @click.command()
@@ -22,18 +22,27 @@ from edgekit.cli.printing import put, say
     help="local, ssh:user@host[:port] or adb:SERIAL; several run side by side.",
 )
 @click.option("--threads", default="1", show_default=True, help="Thread counts, e.g. 1,2.")
+@click.option(
+    "--native",
+    type=click.Path(path_type=Path),
+    metavar="PROGRAM",
+    help="By a program without Python, built for the device: benchmark_model, onnxruntime_perf_test or executor_runner.",
+)
 @device_options
 @json_option
 def bench(
     place: Path,
     devices: tuple[str, ...],
     threads: str,
+    native: Path | None,
     protocol: str,
     python: str | None,
     timeout_s: float,
     as_json: bool,
 ) -> None:
     """Measure latency and memory of an artifact, or of each one in an exported folder, here or on devices."""
+    if native is not None:
+        sys.exit(_bench_natively(place, devices, read_threads(threads), native, protocol, timeout_s, as_json))
     from edgekit.bench.figures import as_data, text
     from edgekit.bench.on_devices import bench_on, exit_code
 
@@ -43,6 +52,27 @@ def bench(
     else:
         put(text(found, shutil.get_terminal_size((140, 0)).columns), nl=False)
     sys.exit(exit_code(found))
+
+
+def _bench_natively(
+    place: Path,
+    devices: tuple[str, ...],
+    threads: list[int],
+    program: Path,
+    protocol: str,
+    timeout_s: float,
+    as_json: bool,
+) -> int:
+    from edgekit.bench import native_figures, native_programs
+
+    found = [
+        record
+        for device in devices
+        for count in threads
+        for record in native_programs.bench(device, place, program, count, protocol, timeout_s)
+    ]
+    print_json(found) if as_json else put(native_figures.text(found), nl=False)
+    return 0 if all(record.status == "ok" for record in found) else 1
 
 
 @click.command()

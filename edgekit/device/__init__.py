@@ -16,6 +16,7 @@ from typing import Protocol
 from edgekit.errors import UserError
 
 TIMEOUT_S = 1800.0  # of one measurement
+NO_PYTHON = ""  # in place of an interpreter, for a device that is only to run programs of its own
 QUICK_S = 60.0  # for what takes only a moment: a check, a rename, a removal
 
 
@@ -83,7 +84,7 @@ def open_device(text: str, python: str | None = None) -> Device:
 
     Args:
         text: The device as the user writes it.
-        python: Which interpreter to use there; without it, the first suitable one found.
+        python: Which interpreter to use there; without it, the first suitable one found; NO_PYTHON where none is needed.
 
     Raises:
         UserError: `text` names no device.

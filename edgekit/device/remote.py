@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from edgekit.device import QUICK_S, Completed
+from edgekit.device import NO_PYTHON, QUICK_S, Completed
 from edgekit.device.exchange import TooMuch, exchange
 from edgekit.errors import DeviceError, MissingRuntime
 
@@ -125,15 +125,22 @@ class Remote(ABC):
     def _find(self, python: str | None, root: str) -> None:
         """Sets `python` and `root`, in which {home} is the home folder there.
 
+        Args:
+            python: Which interpreter to take; None for the first suitable one, NO_PYTHON where none is needed.
+            root: Where files are kept.
+
         Raises:
             DeviceError: There is no Python.
             MissingRuntime: Every Python there is too old.
         """
-        candidates = PYTHONS if python is None else (python,)
+        candidates = PYTHONS if python is None else (python,) if python else ()
         said = self._script(_PROBE, *candidates).stdout
         self._reached = True
         home = re.search(r"edgekit-home=(.*?)\r?$", said, re.MULTILINE)
         found = re.findall(r"^edgekit-python=([0-9]{1,4})\.([0-9]{1,4})=(.*?)\r?$", said, re.MULTILINE)
+        if home is not None and python == NO_PYTHON:
+            self.root, self.python = root.format(home=home.group(1)), python
+            return
         if home is None or not found:
             tried = ", ".join(candidates)
             raise DeviceError(
