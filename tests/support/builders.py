@@ -147,13 +147,13 @@ def accepted(artifact: Artifact, **changes: Any) -> Attempt:
     return Attempt(**{**given, **changes})
 
 
-def target_report(*attempts: Attempt, target: str = "x86-server") -> TargetReport:
+def target_report(*attempts: Attempt, target: str = "x86-server", isa: str = "avx2") -> TargetReport:
     """The report of attempts whose last was accepted."""
     recipes = tuple(attempt.recipe for attempt in attempts)
-    plan = Plan(task="t", target=target, isa="avx2", budget=Budget(), recipes=recipes, skipped=())
+    plan = Plan(task="t", target=target, isa=isa, budget=Budget(), recipes=recipes, skipped=())
     return TargetReport(
         target=target,
-        isa="avx2",
+        isa=isa,
         runtime="onnxruntime",
         accepted=True,
         shipped=len(attempts) - 1,
@@ -170,9 +170,10 @@ def manifest_of(
     target: str = "x86-server",
     task: str = "t",
     atol: float = 0.125,
+    isa: str = "avx2",
 ) -> Manifest:
     """The manifest of an accepted attempt whose artifact and golden pair lie in `folder`."""
-    report = target_report(attempt, target=target)
+    report = target_report(attempt, target=target, isa=isa)
     return manifest_content.build(report, attempt, load_target(target), task, preprocessing, atol, folder)
 
 

@@ -29,10 +29,12 @@ def write_export(
     seed: int = 0,
     scale: float = 1.0,
     ballast_bytes: int = 0,
+    isa: str = "avx2",
+    more_layers: int = 0,
 ) -> Path:
     """Writes place/<target>/ for a net of one product with random weights, times `scale`; returns it.
 
-    `ballast_bytes` of zeros lie in the file beside them.
+    `ballast_bytes` of zeros lie in the file beside them. `more_layers` products come before it that change nothing but how much work there is.
     """
     folder = place / target
     folder.mkdir(parents=True)
@@ -43,10 +45,13 @@ def write_export(
     stored = [numpy_helper.from_array(weights, "w")]
     if ballast_bytes:
         stored.append(numpy_helper.from_array(np.zeros(ballast_bytes, np.uint8), "ballast"))
+    if more_layers:
+        stored.append(numpy_helper.from_array(np.eye(3 * SIDE * SIDE, dtype=np.float32), "same"))
     graph = helper.make_graph(
         [
-            helper.make_node("Flatten", ["photo"], ["flat"]),
-            helper.make_node("MatMul", ["flat", "w"], ["scores"]),
+            helper.make_node("Flatten", ["photo"], ["flat0"]),
+            *(helper.make_node("MatMul", [f"flat{i}", "same"], [f"flat{i + 1}"]) for i in range(more_layers)),
+            helper.make_node("MatMul", [f"flat{more_layers}", "w"], ["scores"]),
         ],
         "tiny",
         *([helper.make_tensor_value_info(s.name, TensorProto.FLOAT, s.shape)] for s in (x, y)),
@@ -60,7 +65,9 @@ def write_export(
         path=str(path), format="onnx", precision="float32", size_bytes=path.stat().st_size, sha256=sha256(path),
         inputs=(x,), outputs=(y,), layout="NCHW", toolchain={"onnx": "1.19.0"},
     )  # fmt: skip
-    content = manifest_of(accepted(artifact), folder, preprocessing, target=target, task="tiny", atol=1e-3)
+    content = manifest_of(
+        accepted(artifact), folder, preprocessing, target=target, task="tiny", atol=1e-3, isa=isa
+    )
     manifest_file.write(content, folder)
     sums.seal(folder)
     return folder
