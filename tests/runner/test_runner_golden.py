@@ -56,6 +56,13 @@ def test_feeds_convert_only_where_nothing_is_lost() -> None:
         as_feed(np.array([300]), INT8)
 
 
+def test_check_tells_how_many_values_are_equal_and_whose_largest_is_in_place() -> None:
+    found = proof.check(Doubling(), made([[1, 2], [3, 4], [6, 5]], [[2, 4], [6, 8], [10, 12]]), 10.0)
+    assert (found.equal_ratio, found.top1_ratio) == (4 / 6, 2 / 3)
+    single = proof.check(Doubling(), made([[1, 2]], [[2, 4]]), None)
+    assert (single.equal_ratio, single.top1_ratio) == (1.0, 1.0)
+
+
 def test_check_runs_every_slice_and_reports_the_worst() -> None:
     found = proof.check(Doubling(), made([[1, 2], [3, 4], [5, 6]], [[2, 4], [6, 8], [10, 12.001]]), None)
     assert found.status == "passed" and found.samples_count == 3

@@ -1,6 +1,6 @@
 """`instructions`: proves one artifact and counts the instructions of each of several inferences, on an emulated CPU.
 
-A number to hold a later artifact to, which hardly moves from run to run. It is no time (see `host.instructions`). The
+A number to hold a later artifact to, which hardly moves from run to run. It is no time (see `host.instruction_counter`). The
 warm-up is left out: the first inference executes a little more.
 """
 
@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, TextIO
 
 from edgekit_runner import spec as specs
 from edgekit_runner.errors import RunnerError
-from edgekit_runner.host.instructions import MOST_MARKS_COUNT, InstructionCounter
+from edgekit_runner.host.instruction_counter import MOST_MARKS_COUNT, InstructionCounter
 from edgekit_runner.record import Listener, OneArtifact, Table, quiet
 from edgekit_runner.value_rules import Rule
 
