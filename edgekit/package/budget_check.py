@@ -149,9 +149,8 @@ def _abi_rows(budget: BudgetFile, manifests: list[Manifest]) -> Iterator[Row]:
     for abi, limits in budget.abi.items():
         sizes = [manifest.file.bytes for manifest in manifests if abi in manifest.target.abi]
         if sizes:
-            yield at_most(
-                abi, "max_size_bytes", sum(sizes), limits.max_size_bytes, f"bytes of {len(sizes)} models"
-            )
+            unit = f"bytes of {len(sizes)} model{'' if len(sizes) == 1 else 's'}"
+            yield at_most(abi, "max_size_bytes", sum(sizes), limits.max_size_bytes, unit)
         else:
             yield Row(
                 place=abi, what="max_size_bytes", found="no model for it", allowed="one", verdict="broken"

@@ -35,5 +35,10 @@ def at_most(
 ) -> Row:
     """A limit from above; where there is no figure, `why` says why."""
     if found is None:
-        return Row(place=place, what=what, found=why, allowed=f"{limit:.6g}", verdict="not measured")
-    return row(place, what, f"{found:.6g} {unit}", f"{limit:.6g}", found <= limit)
+        return Row(place=place, what=what, found=why, allowed=plain(limit), verdict="not measured")
+    return row(place, what, f"{plain(found)} {unit}", plain(limit), found <= limit)
+
+
+def plain(value: float) -> str:
+    """Whole numbers with all their digits, `5160123`, others with six."""
+    return f"{value:.0f}" if value == round(value) else f"{value:.6g}"

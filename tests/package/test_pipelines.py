@@ -38,6 +38,12 @@ def test_every_limit_is_told_with_its_figure(export: Export, tmp_path: Path) -> 
     }
 
 
+def test_large_sizes_are_told_to_the_byte(export: Export, tmp_path: Path) -> None:
+    (tmp_path / "budget.toml").write_text("[abi.arm64-v8a]\nmax_size_bytes = 120_000_001\n")
+    done = edgekit("check", export("one", size_bytes=5_160_123), "--budget", tmp_path / "budget.toml")
+    assert "120000001  5160123 bytes of 1 model\n" in done.stdout
+
+
 def test_a_target_has_its_own_limits(export: Export, tmp_path: Path) -> None:
     budget = "[every]\nmax_size_bytes = 1\n[targets.arm-mobile]\nmax_size_bytes = 5000\n"
     assert check(tmp_path, export("one"), budget) == (0, {"max_size_bytes": ("kept", "4200 bytes")})
