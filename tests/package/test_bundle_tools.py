@@ -13,7 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from app_tools import PARTS, ed25519_keys, need, npm_modules, package, run
+from app_tools import PARTS, ed25519_keys, need, npm_modules, package, place_in, run
 from exported_net import write_export
 
 from edgekit.package.bundle import android
@@ -92,20 +92,11 @@ def test_the_jvm_answers_with_the_model_mapped_out_of_the_apk(dist: Path, apks: 
     assert done.returncode == 0, done.stderr
     golden = dist / "targets" / "arm-mobile" / "golden"
     image = json.loads((golden / "golden.json").read_text())["image"]
-    where = (apks / "one.apk", *_place(apks / "one.apk", MODEL), golden, image["height"], image["width"])
+    where = (apks / "one.apk", *place_in(apks / "one.apk", MODEL), golden, image["height"], image["width"])
     native = f"-Donnxruntime.native.path={runtime.resolve()}"
     command = ("java", native, "-cp", f"{path}{os.pathsep}{tmp_path}", "Golden", *where)
     done = run(*command, folder=tmp_path, LD_LIBRARY_PATH=runtime.resolve())
     assert done.returncode == 0 and "matches true" in done.stdout, done.stderr
-
-
-def _place(archive: Path, name: str) -> tuple[int, int]:
-    """Offset and length of a stored file in a zip."""
-    with zipfile.ZipFile(archive) as opened:
-        info = opened.getinfo(name)
-    head = archive.read_bytes()[info.header_offset : info.header_offset + 30]
-    names = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
-    return info.header_offset + 30 + names, info.file_size
 
 
 def test_an_app_bundle_takes_the_asset_pack(

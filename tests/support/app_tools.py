@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,13 @@ def package(export: Path, out: Path, ecosystems: str, *options: object) -> Path:
     done = edgekit("package", export, *named, *options, "-o", out)
     assert done.exit_code == 0, done.output
     return out
+
+
+def place_in(archive: Path, name: str) -> tuple[int, int]:
+    """Offset and length in bytes of a stored file in a zip."""
+    with zipfile.ZipFile(archive) as opened:
+        info = opened.getinfo(name)
+    assert info.compress_type == zipfile.ZIP_STORED
+    head = archive.read_bytes()[info.header_offset : info.header_offset + 30]
+    names = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+    return info.header_offset + 30 + names, info.file_size
