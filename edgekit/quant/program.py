@@ -40,9 +40,7 @@ def load(path: str | Path) -> ExportedProgram:
             f"no exported program at {path}; expected a file that edgekit.quant.program.save wrote"
         )
     try:
-        program_file.check(Path(path))
-        with program_file.tensors_only(), program_file.quick():
-            return torch.export.load(str(path))
+        return program_file.read(Path(path))
     except Exception as error:  # torch raises anything here: zip, JSON, version and operator errors
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"{path} is not a program that torch.export.save wrote: {reason}") from error

@@ -54,6 +54,18 @@ class CodeInside(ValueError):
     """A file holds something that could run code."""
 
 
+def read(path: Path) -> torch.export.ExportedProgram:
+    """Reads a program, whoever wrote it; nothing in the file is run.
+
+    Raises:
+        CodeInside: It holds what could run code.
+        Exception: The file is no program, or of a torch that this one does not read.
+    """
+    check(path)
+    with tensors_only(), quick():
+        return torch.export.load(str(path))
+
+
 def check(path: Path) -> None:
     """Looks for what could run code.
 

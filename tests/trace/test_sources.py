@@ -1,8 +1,10 @@
 """Where a model may come from: files of PyTorch, weights with their builder, names; and the sentence about each that is none."""
 
+import io
 import json
 import os
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,6 +155,34 @@ def test_no_pickle_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     torch.save({"weights": Evil()}, tmp_path / "net.pth")
     for model in (str(tmp_path / "net.pth"), Checkpoint(tmp_path / "net.pth", Net)):
         assert "is a pickle that would run code when it is read" in refused(model)
+    assert not (tmp_path / "was-run").exists()
+
+
+def replant(path: Path, member: str, change: Callable[[bytes], bytes]) -> None:
+    """Changes one member of a program's file."""
+    with zipfile.ZipFile(path) as archive:
+        found = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in found.items():
+            archive.writestr(name, change(data) if name.endswith(member) else data)
+
+
+def test_no_program_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of a stranger: torch itself unpickles its example inputs, and calls whatever its nodes name."""
+    monkeypatch.chdir(tmp_path)
+    evil = io.BytesIO()
+    torch.save(Evil(), evil)
+    torch.export.save(torch.export.export(net(), (torch.zeros(1, 3, 8, 8),)), tmp_path / "net.pt2")
+    for member, change, why in (
+        ("sample_inputs/model.pt", lambda _: evil.getvalue(), "cannot be read by torch"),
+        ("models/model.json", lambda data: data.replace(b"torch.ops.aten.relu.default", b"torch.os.mkdir"), "could run code when it is read: it calls 'torch.os.mkdir'"),
+        ("models/model.json", lambda data: data.replace(b"torch.ops.aten.relu.default", b"torch.ops.aten.save.default"), "it calls 'torch.ops.aten.save.default'"),
+    ):  # fmt: skip
+        planted = tmp_path / "planted.pt2"
+        planted.write_bytes((tmp_path / "net.pt2").read_bytes())
+        replant(planted, member, change)
+        assert planted.read_bytes() != (tmp_path / "net.pt2").read_bytes()
+        assert why in refused(str(planted))
     assert not (tmp_path / "was-run").exists()
 
 

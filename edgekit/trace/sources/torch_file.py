@@ -1,7 +1,7 @@
 """Models in files of PyTorch: exported programs (.pt2), TorchScript, and weights that a builder's module takes.
 
-Nothing that is read here can run code: exported programs and TorchScript are graphs, and weights are read with
-`weights_only` or as safetensors. A pickled module is refused.
+Nothing that is read here can run code: exported programs are checked before torch reads them (`edgekit.quant.program_file`),
+TorchScript is a graph, and weights are read with `weights_only` or as safetensors. A pickled module is refused.
 """
 
 import inspect
@@ -17,7 +17,7 @@ from torch import nn
 
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, TaskError
-from edgekit.quant import batching, first_states
+from edgekit.quant import batching, first_states, program_file
 from edgekit.task import Checkpoint
 
 ONE_SAMPLE = "edgekit_one_sample"  # an attribute of modules that take nothing but the batch of the example
@@ -38,7 +38,7 @@ def load(path: Path, examples: Sequence[Any]) -> nn.Module:
     if not path.is_file():
         raise TaskError(f"the model file {path} does not exist")
     if path.suffix == ".pt2":
-        return of_program(_read(path, torch.export.load))
+        return of_program(_read(path, lambda name: program_file.read(Path(name))))
     if _is_script(path):
         return of_script(_read(path, lambda name: torch.jit.load(name, map_location="cpu")), examples)
     weights(path)  # raises where it is a pickled module, or damaged
@@ -50,6 +50,11 @@ def _read(path: Path, reader: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return reader(str(path))
+    except program_file.CodeInside as error:
+        raise TaskError(
+            f"{path.name} could run code when it is read: {error}. edgekit reads programs that torch.export.save of torch "
+            f"{torch.__version__} writes, and runs nothing else in a file; give the module that it was made of"
+        ) from error
     except Exception as error:  # zip, JSON, versions and operators that this torch does not have
         raise TaskError(
             f"{path.name} cannot be read by torch {torch.__version__}, it is damaged or of a newer version: {describe(error)}"
