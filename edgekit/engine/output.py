@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,25 +17,46 @@ from edgekit.errors import DiskFull, UserError
 
 MARK = "report.json"
 WORK = "edgekit-work"
-# in the work folder: the new output, the whole former one, and the former one while its entries are moved one by one
-PARTIAL, OLD, MOVING = "out", "old", "moving"
+# in the work folder: the new output, the whole former one, the former one while its entries are moved one by one, and what of it
+# is still to be removed once the new one is in its place
+PARTIAL, OLD, MOVING, GONE = "out", "old", "moving", "gone"
 MOUNTS = Path("/proc/self/mountinfo")
 LONGEST_INSIDE = "x" * 200  # no name that a run makes in its folders is longer
 
 
 def check_output(out: Path) -> None:
-    """Checks that an output folder may be written.
+    """Checks that the output folder of an export may be written.
 
     Raises:
-        UserError: No folder can have this name, or `out` is neither free nor empty nor an edgekit folder that may be replaced.
+        UserError: As `check_place`, or `out` is neither free nor empty nor an export that may be replaced.
+    """
+    check_place(out)
+    if not (is_free(out) or _is_ours(out / MARK) or was_interrupted(out)):
+        raise UserError(
+            f"output folder {out} exists and was not written by edgekit; give another -o or empty it"
+        )
+
+
+def is_free(out: Path) -> bool:
+    """Whether nothing stands there but an empty folder, or one with edgekit's own work folder in it."""
+    return not out.is_dir() or not any(_entries(out))
+
+
+def was_interrupted(out: Path) -> bool:
+    """Whether a run was killed while it put its result at `out`; the next one puts back what stood there, before all else."""
+    work = work_place(absolute(out))
+    return any((work / name).is_dir() for name in (OLD, MOVING))
+
+
+def check_place(out: Path) -> None:
+    """Checks that a folder can be put at `out`, whatever stands there.
+
+    Raises:
+        UserError: No folder can have this name, something else than a folder stands there, or nobody but its owner can replace it.
     """
     _check_name(out)
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UserError(f"output {out} exists and is not a folder; give another -o")
-    if out.is_dir() and any(_entries(out)) and not _is_ours(out / MARK):
-        raise UserError(
-            f"output folder {out} exists and was not written by edgekit; give another -o or empty it"
-        )
     if out.is_dir() and _only_its_owner_moves(absolute(out)):
         raise UserError(
             f"output folder {out} belongs to another user, and only its owner can replace it there; give another -o"
@@ -107,18 +128,19 @@ def _is_mount(folder: Path) -> bool:
 
 
 @contextmanager
-def output_folder(out: Path, work: Path) -> Iterator[Path]:
+def output_folder(out: Path, work: Path, check: Callable[[Path], object] = check_output) -> Iterator[Path]:
     """Yields a folder in `work` to write into; on success it takes `out`'s place, on any error nothing is left.
 
     Args:
         out: The output folder.
         work: Its work folder (`work_place`), which belongs to this process alone: renaming needs the same file system, and
             what a killed process leaves there is found again.
+        check: Raises where something stands at `out` that may not be replaced.
 
     Raises:
         UserError: The disk runs full, or the result cannot be put into its place.
     """
-    check_output(out)
+    check(out)
     out = absolute(out)  # "." has no name to rename
     partial = work / PARTIAL
     try:
@@ -143,6 +165,8 @@ def _publish(partial: Path, out: Path, work: Path) -> None:
             partial.rename(out)
         else:
             partial.rename(out)
+        if (work / OLD).is_dir():
+            (work / OLD).rename(work / GONE)  # what is half removed is not put back
     except OSError as error:
         put_back(out, work)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -150,7 +174,7 @@ def _publish(partial: Path, out: Path, work: Path) -> None:
         raise UserError(
             f"the result cannot be put at {out}: {error.strerror}; what was there is unchanged, give another -o"
         ) from error
-    shutil.rmtree(work / OLD, ignore_errors=True)
+    shutil.rmtree(work / GONE, ignore_errors=True)
 
 
 def _replace_entries(partial: Path, out: Path, work: Path) -> None:

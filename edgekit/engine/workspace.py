@@ -19,7 +19,16 @@ from typing import IO, Any
 
 from edgekit.engine import private
 from edgekit.engine.child import RESULT
-from edgekit.engine.output import PARTIAL, absolute, put_back, work_place
+from edgekit.engine.output import (
+    GONE,
+    PARTIAL,
+    absolute,
+    check_place,
+    output_folder,
+    put_back,
+    was_interrupted,
+    work_place,
+)
 from edgekit.errors import DiskFull, UserError
 
 FINGERPRINT, LOCK, TRACE = "fingerprint.json", "lock", "trace"
@@ -62,6 +71,27 @@ def work_folder(out: Path, resume: bool, say: Say, keep: bool = False) -> Iterat
             shutil.rmtree(work, ignore_errors=True)
 
 
+@contextmanager
+def replacement(out: Path, check: Callable[[Path], object]) -> Iterator[Path]:
+    """Yields a folder to fill, which takes the place of `out` whole or not at all, as an export does; there is nothing to resume.
+
+    Args:
+        out: The output folder.
+        check: Raises where something stands there that may not be replaced.
+
+    Raises:
+        UserError: No folder can be put there, another run writes it, or the disk runs full.
+    """
+    check_place(out)
+    if not was_interrupted(out):
+        check(out)  # before a work folder is made, or what is in one removed
+    with (
+        work_folder(out, resume=False, say=lambda _: None) as work,
+        output_folder(out, work, check) as partial,
+    ):
+        yield partial
+
+
 def stages(work: Path) -> Iterator[Path]:
     """Yields the folders of finished stages that a later run may reuse: all but the trace, which is always run."""
     for result in work.glob(f"*/*/{RESULT}"):
@@ -90,7 +120,7 @@ def _read(place: Path) -> dict[str, Any]:
     """Reads a JSON object; returns an empty one where there is none that can be read."""
     try:
         found = json.loads(place.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -105,7 +135,7 @@ def _begin(work: Path, resume: bool, say: Say) -> None:
             f"removed {kept} finished stages of a run that was stopped; --resume would have continued with them"
         )
     for entry in list(work.iterdir()):
-        keep = entry.name == FINGERPRINT or (entry.is_dir() and entry.name != PARTIAL)
+        keep = entry.name == FINGERPRINT or (entry.is_dir() and entry.name not in (PARTIAL, GONE))
         if entry.name == LOCK or (resume and keep):
             continue
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

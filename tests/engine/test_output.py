@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from edgekit.engine import output
 from edgekit.engine.output import (
     MARK,
+    MOVING,
     OLD,
     PARTIAL,
     check_output,
@@ -285,6 +287,45 @@ def test_killed_at_each_rename_it_is_whole_at_the_next_start(
             shutil.rmtree(place)
     old = ("report.json", "x86/old") if former else ()
     assert endings == {old, ("new", "report.json")}
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_killed_while_the_former_one_is_removed_the_new_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: bool
+) -> None:
+    out = make_old(tmp_path)
+    work = out / ".edgekit-work" if inside else tmp_path / ".work"
+    (work / PARTIAL).mkdir(parents=True)
+    write_new(work / PARTIAL)
+
+    def half(folder: Path, ignore_errors: bool = False) -> None:
+        (folder / MARK).unlink()
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(shutil, "rmtree", half)
+        publish(work / PARTIAL, out, work)
+    put_back(out, work)
+    shutil.rmtree(work)
+    assert tree(out) == {"new": "new", MARK: OURS}
+
+
+@pytest.mark.parametrize("moved", [MARK, "x86"])
+def test_an_output_whose_entries_were_half_moved_may_be_written(tmp_path: Path, moved: str) -> None:
+    """The run that was killed would else never be resumed: without its report a folder is somebody else's."""
+    out = make_old(tmp_path)
+    work = out / ".edgekit-work"
+    (work / MOVING).mkdir(parents=True)
+    (out / moved).rename(work / MOVING / moved)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "_is_mount", lambda _: True)
+        check_output(out)
+        put_back(out, work)
+        shutil.rmtree(work)
+        assert tree(tmp_path) == OLD_TREE
+        (out / MARK).unlink()
+        with pytest.raises(UserError, match="was not written by edgekit"):
+            check_output(out)
 
 
 MOUNTED = """

@@ -2,12 +2,13 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
+from edgekit.engine.output import is_free
+from edgekit.engine.workspace import replacement
 from edgekit.errors import UserError
 from edgekit.package import manifest_file
 from edgekit.package.bundle import android, bundle_file, ios, javascript, listed, measured_file, signing
@@ -55,25 +56,17 @@ def assemble(
     if "android" in ecosystems:
         android.check_tools()
     before = bundle_file.read(previous) if previous else None
-    present = _present(out)
-    out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
-        partial = Path(place) / "new"
-        partial.mkdir()
+    with replacement(out, _present) as partial:
         trusted = signing.raw_public(signer) if signer else b""
         made, measured = _fill(partial, folders, names, ecosystems, trusted, wishes)
         made = msgspec.structs.replace(made, previous=before.version if before else "")
-        for other, where in ((before, previous), (present, out)):
+        for other, where in ((before, previous), (_present(out), out)):
             _refuse_two_contents(made, other, where)
         bundle_file.write(made, partial)
         beside = measured_file.write(measured, partial, partial / bundle_file.NAME)
         if signer is not None:
             for path in (partial / bundle_file.NAME, beside):
                 signing.sign(path, signer)
-        if out.exists():
-            out.rename(Path(place) / "old")
-        partial.rename(out)
     return made
 
 
@@ -101,11 +94,9 @@ def _fill(
 
 def _present(out: Path) -> Bundle | None:
     """The bundle that stands where the new one goes. Raises UserError where something else stands there."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UserError(f"output {out} exists and is not a folder; give another -o")
-    if not out.is_dir() or not any(out.iterdir()):
+    if is_free(out):
         return None
-    if not (out / bundle_file.NAME).is_file():
+    if not bundle_file.is_bundle(out):
         raise UserError(f"output folder {out} exists and is no bundle; give another -o or empty it")
     return bundle_file.read(out)
 

@@ -9,7 +9,6 @@ neither the serial nor the newest version ever goes down.
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgekit.engine.output import is_free
+from edgekit.engine.workspace import replacement
 from edgekit.errors import UserError, VerificationError
 from edgekit.package.bundle import bundle_file, listed, signing
 from edgekit.records.bundle import Bundle, BundleTarget
@@ -47,8 +48,21 @@ def publish(bundles: Sequence[Path], key: Path, days: int, out: Path) -> UpdateI
     """
     signer = signing.private_key(key)
     public = signer.public_key()
-    before = _present(out, public)
     taken = [_taken(folder, public) for folder in bundles]
+    with replacement(out, lambda place: _present(place, public)) as partial:
+        made = _index(taken, bundles, _present(out, public), days, out)
+        (partial / FILES).mkdir()
+        for folder, version in zip(bundles, taken, strict=True):
+            _copy_files(folder, version, partial / FILES)
+        listed.write_list(made, partial / NAME)
+        signing.sign(partial / NAME, signer)
+    return made
+
+
+def _index(
+    taken: Sequence[Bundle], folders: Sequence[Path], before: UpdateIndex | None, days: int, out: Path
+) -> UpdateIndex:
+    """What follows the index that is there. Raises UserError where the bundles do not belong together, or a version would go down."""
     now_s = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
     made = UpdateIndex(
         schema_version=SCHEMA_VERSION,
@@ -56,22 +70,10 @@ def publish(bundles: Sequence[Path], key: Path, days: int, out: Path) -> UpdateI
         serial=before.serial + 1 if before else 1,
         issued_s=now_s,
         expires_s=now_s + days * DAY_S,
-        versions=_versions(taken, bundles),
+        versions=_versions(taken, folders),
     )
     if before is not None:
         _refuse_going_down(made, before, out)
-    out = out.absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as place:
-        partial = Path(place) / "new"
-        (partial / FILES).mkdir(parents=True)
-        for folder, version in zip(bundles, taken, strict=True):
-            _copy_files(folder, version, partial / FILES)
-        listed.write_list(made, partial / NAME)
-        signing.sign(partial / NAME, signer)
-        if out.exists():
-            out.rename(Path(place) / "old")
-        partial.rename(out)
     return made
 
 
@@ -118,9 +120,7 @@ def check_index(folder: Path, key: Path | None) -> UpdateIndex:
 
 def _present(out: Path, public: "Ed25519PublicKey") -> UpdateIndex | None:
     """The index that stands where the new one goes. Raises where something else stands there."""
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UserError(f"output {out} exists and is not a folder; give another -o")
-    if not out.is_dir() or not any(out.iterdir()):
+    if is_free(out):
         return None
     if not is_index(out):
         raise UserError(f"output folder {out} exists and holds no updates; give another -o or empty it")
