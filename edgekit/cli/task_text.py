@@ -1,5 +1,6 @@
 """The text of a task file for a model that has none yet: everything but the user's data."""
 
+import json
 from pathlib import Path
 
 from edgekit.errors import UserError
@@ -70,12 +71,17 @@ def task_text(model: str, inputs: tuple[str, ...], file: str) -> str:
         )
     name = Path(model.partition(":")[2].partition("?")[0] or model).stem
     return _TEXT.format(
-        model=model.replace("\\", "\\\\"),
-        name=name,
-        file=file,
+        model=_quoted(model),
+        name=_quoted(name),
+        file=_quoted(file),
         names=f"{len(inputs)} input{'s' if len(inputs) > 1 else ''}",
         examples=", ".join(_example(text) for text in inputs),
     )
+
+
+def _quoted(text: str) -> str:
+    """What stands for a text between double quotes in Python; the name of a file may hold anything, code too."""
+    return json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def is_model(reference: str) -> bool:

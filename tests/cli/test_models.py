@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from commands import SMALL, edgekit, in_process  # noqa: F401  a fixture
 
+from edgekit.cli.task_text import task_text
 from edgekit.engine.task_reference import load_task
 from edgekit.errors import TaskError
 
@@ -81,3 +82,14 @@ def test_inspect_a_model_by_name() -> None:
     said = edgekit("inspect", NET, "--input", "1,3,64,64").stdout
     assert "mobilenet_v3_small: 2,542,856 parameters" in said
     assert "input input_0: float32 [1, 3, 64, 64]" in said and "x86-server: would try ptq(mse)" in said
+
+
+@pytest.mark.parametrize(
+    "name", ['hf:"+__import__("os").mkdir("was-run")+"', 'hf:\\"\\', "hf:a\nb", "hf:ä\udc80", "hf:{x}"]
+)
+def test_a_name_is_text_in_the_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "task.py").write_text(task_text(name, ("1,3",), 'a"b.py'), encoding="utf-8")
+    task = load_task("task.py:task", {})
+    assert task.model == name
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["task.py"]

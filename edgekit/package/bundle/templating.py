@@ -1,6 +1,8 @@
 """Fills the templates: data files beside this one, in the syntax of the language they become."""
 
 import json
+import re
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ def _environment() -> Any:
         loader=jinja2.FileSystemLoader(TEMPLATES), undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False,
     )  # fmt: skip
-    made.filters.update(text=json.dumps, swift=_swift, f32=lambda v: f"{float(v)!r}f")
+    made.filters.update(
+        text=json.dumps, swift=_swift, shell=shlex.quote, words=_words, f32=lambda v: f"{float(v)!r}f"
+    )
     return made
 
 
@@ -29,3 +33,8 @@ def _swift(text: str) -> str:
     """A Swift literal: JSON's, except that Swift writes escaped code points in braces."""
     escaped = "".join(f"\\u{{{ord(c):x}}}" if ord(c) < 32 else c for c in text.replace("\\", "\\\\"))
     return '"' + escaped.replace('"', '\\"') + '"'
+
+
+def _words(text: str) -> str:
+    """For a comment: nothing that could end it, or that Java would read as another character."""
+    return re.sub(r"[^\w .:+-]", "?", text)
