@@ -1,13 +1,11 @@
 """What can be measured: an artifact file, an exported folder, or the artifact of a runner's record."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from edgekit_runner import artifact
-from edgekit_runner import record as records
-from edgekit_runner.errors import UserError as RunnerUserError
 
+from edgekit.device import record_check
 from edgekit.errors import UserError, VerificationError
 from edgekit.package import manifest_file
 
@@ -57,7 +55,10 @@ def _of_target(folder: Path) -> Spec:
 
 def _of_record(path: Path) -> Spec:
     """Takes the artifact of a record, unchanged since, with the options it was run with; a record keeps no golden pair."""
-    record = _read_record(path)
+    try:
+        record = record_check.read(path)
+    except UserError as error:
+        raise UserError(f"{error}; {_TAKES}") from error
     about = record["artifact"]
     if record["kind"] == "compare" or not about:
         raise UserError(f"{path} is no record of one artifact (its kind is {record['kind']}); {_TAKES}")
@@ -68,15 +69,3 @@ def _of_record(path: Path) -> Spec:
         raise VerificationError(f"{place} is not the artifact that {path} is about: its sha256 is another")
     options = (record["protocol"] or {}).get("options") or {}
     return {"artifact": str(place), "format": about["format"], "options": options}
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    """Reads the record that a runner, or `edgekit bench --json` for one artifact on one device, wrote."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text)
-        if isinstance(data, list) and len(data) == 1 and isinstance(data[0], dict):
-            text = json.dumps(data[0].get("record"))
-        return records.read(text)
-    except (OSError, ValueError, RecursionError, RunnerUserError) as error:
-        raise UserError(f"{path} is not a runner's record: {str(error).rstrip('.')}; {_TAKES}") from error

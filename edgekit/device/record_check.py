@@ -3,18 +3,42 @@
 import functools
 import json
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgekit_runner import record as records
 from edgekit_runner.cli import table
+from edgekit_runner.errors import UserError as RunnerUserError
 from edgekit_runner.record import SCHEMA_VERSION
 
 from edgekit.errors import UserError
-from edgekit.records.foreign import parse_json, visible
+from edgekit.records.foreign import parse_json, read_bytes, visible
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
+MOST_BYTES = 16 << 20  # of a file with one record
 _MEASURED = {"bench": ("latency", "memory", "validity", "protocol")}  # what a record that is fine cannot lack
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads a file with one record: what a runner printed, or `edgekit bench --json` for one artifact on one device.
+
+    Raises:
+        UserError: It cannot be read, or is not what the runner writes.
+    """
+    try:
+        text = read_bytes(path, MOST_BYTES).decode("utf-8")
+        listed = json.loads(text)
+        if isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], dict):
+            text = json.dumps(listed[0].get("record"))
+        record = records.read(text)
+    except (OSError, ValueError, RecursionError, RunnerUserError) as error:
+        raise UserError(f"{path} is not a runner's record: {visible(str(error)).rstrip('.')}") from error
+    fault = fault_of(record)
+    if fault is not None:
+        raise UserError(f"{path} is not a runner's record: {fault} is not what its schema says")
+    return record
 
 
 @functools.cache

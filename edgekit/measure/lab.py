@@ -7,14 +7,9 @@ its golden answer before it was timed.
 from pathlib import Path
 from typing import Any
 
-from edgekit_runner import record as records
-from edgekit_runner.errors import UserError as RunnerUserError
-
-from edgekit.device.record_check import fault_of
+from edgekit.device import record_check
 from edgekit.errors import UserError
 from edgekit.records import Artifact
-
-MOST_BYTES = 16 << 20
 
 
 def check(folder: Path) -> None:
@@ -50,17 +45,4 @@ def _is_proven(record: dict[str, Any]) -> bool:
 
 
 def _read_all(folder: Path) -> list[dict[str, Any]]:
-    return [_read(path) for path in sorted(folder.glob("*.json"))]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{path} is larger than any record")
-        record = records.read(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RunnerUserError) as error:
-        raise UserError(f"{path} is not a runner's record: {error}") from error
-    fault = fault_of(record)
-    if fault is not None:
-        raise UserError(f"{path} is not a runner's record: {fault} is not what its schema says")
-    return record
+    return [record_check.read(path) for path in sorted(folder.glob("*.json"))]

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekit_runner import record as records
 from edgekit_runner.cli import regression
 from edgekit_runner.errors import RunnerError
 
-from edgekit.device.record_check import fault_of
+from edgekit.device import record_check
 from edgekit.errors import UserError
 from edgekit.package import instruction_check, manifest_file
 from edgekit.package.budget_file import BudgetFile, TargetLimits
@@ -129,19 +128,9 @@ def _against_baseline(name: str, manifest: Manifest, limits: TargetLimits, besid
 
 
 def _record(path: Path) -> dict[str, Any]:
-    try:
-        found = records.read(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror}; give a record of edgekit-runner bench"
-        ) from error
-    except (RunnerError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from error
+    found = record_check.read(path)
     if found["kind"] != "bench":
         raise UserError(f"{path} is a record of kind {found['kind']}; give one of edgekit-runner bench")
-    fault = fault_of(found)
-    if fault is not None:
-        raise UserError(f"{path}: {fault} is not what the schema of records says; measure again")
     return found
 
 

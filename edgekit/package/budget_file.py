@@ -12,7 +12,6 @@ from edgekit.records.foreign import read_toml
 
 Limit = Annotated[float, Meta(gt=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
-MAX_FILE_BYTES = 1 << 20
 
 
 class TargetLimits(Record):
@@ -96,8 +95,6 @@ def read(path: Path) -> BudgetFile:
         UserError: It cannot be read, is no TOML, or holds an unknown key or a value out of range.
     """
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UserError(f"{path} is larger than {MAX_FILE_BYTES} bytes; it is no budget file")
         data = read_toml(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; give a TOML file of limits") from error

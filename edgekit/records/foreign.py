@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import re
+import stat
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,25 @@ MOST_BYTES = 64 << 20
 MOST_TOML_BYTES = 64 << 10
 MOST_DEPTH = 64
 _DIGITS = 300  # of a number: as large as a float can be
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def read_bytes(path: Path, most_bytes: int) -> bytes:
+    """Reads a file of a stranger, or the first of its bytes that are too many; a pipe or a device would never end.
+
+    Raises:
+        OSError: It cannot be read.
+        UserError: It is too large, or no file.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise UserError(f"{path} is no file; edgekit reads plain files alone")
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        size = f"{most_bytes >> 20} MiB" if most_bytes >= 1 << 20 else f"{most_bytes >> 10} KiB"
+        raise UserError(f"{path} has more than {size}; edgekit reads none as large")
+    return data
 
 
 def read_json(path: Path) -> Any:
@@ -23,9 +43,7 @@ def read_json(path: Path) -> Any:
         OSError: It cannot be read.
         UserError: It is too large or too deep, or no JSON, or holds a number that is not finite.
     """
-    with path.open("rb") as file:
-        data = file.read(MOST_BYTES + 1)
-    return parse_json(data, str(path))
+    return parse_json(read_bytes(path, MOST_BYTES), str(path))
 
 
 def parse_json(data: bytes, what: str) -> Any:
@@ -81,7 +99,7 @@ def _is_deeper(value: Any, left: int) -> bool:
 def visible(text: str) -> str:
     """Shows control characters as such: a terminal obeys them, and text of a stranger must not command it.
 
-    Line feeds and tabs stay. What turns the direction of writing counts as one of them.
+    Line feeds and tabs stay. What turns the direction of writing counts as one of them, and half a character, which cannot be printed.
     """
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
@@ -107,11 +125,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         UserError: It is too large.
         ValueError: It is no TOML; the message says where, or that it is too deep.
     """
-    with path.open("rb") as file:
-        data = file.read(MOST_TOML_BYTES + 1)
-    if len(data) > MOST_TOML_BYTES:
-        raise UserError(f"{path} has more than {MOST_TOML_BYTES >> 10} KiB; edgekit reads none as large")
-    text = data.decode("utf-8")
+    text = read_bytes(path, MOST_TOML_BYTES).decode("utf-8")
     if any(line.split("=")[0].count(".") > MOST_DEPTH for line in text.splitlines()):
         raise ValueError(f"a key of more than {MOST_DEPTH} parts")
     try:
