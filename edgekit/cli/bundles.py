@@ -6,7 +6,7 @@ from typing import Literal
 import click
 
 from edgekit.cli.options import json_option
-from edgekit.cli.printing import print_json
+from edgekit.cli.printing import print_json, put
 
 
 @click.command()
@@ -57,14 +57,12 @@ def package(
         print_json(summary(made))
         return
     signed = ", signed" if key else ""
-    click.echo(
+    put(
         f"{out}: {made.name} {made.version} for {', '.join(made.ecosystems)}; {len(made.files)} files{signed}"
     )
     for target in made.targets:
         must = f"; {target.app_must}" if target.app_must else ""
-        click.echo(
-            f"  {target.name}: {target.format} for {target.runtime}, {target.content_version[:16]}{must}"
-        )
+        put(f"  {target.name}: {target.format} for {target.runtime}, {target.content_version[:16]}{must}")
 
 
 @click.command()
@@ -100,4 +98,4 @@ def index(bundles: tuple[Path, ...], key: Path, days: int, out: Path, as_json: b
         print_json(made)
         return
     versions = ", ".join(version.version for version in made.versions)
-    click.echo(f"{out}: index {made.serial} of {made.name} {versions}; apps accept it for {days} days")
+    put(f"{out}: index {made.serial} of {made.name} {versions}; apps accept it for {days} days")

@@ -14,7 +14,7 @@ from edgekit.cli.options import (
     run_options,
     task_options,
 )
-from edgekit.cli.printing import budget_text, print_json, say_timings, show
+from edgekit.cli.printing import budget_text, print_json, put, say_timings, show
 
 
 @click.command()
@@ -48,11 +48,11 @@ def plan(
         print_json(plans)
         return
     for made in plans:
-        click.echo(f"{made.target} ({made.isa}), budget: {budget_text(made.budget)}")
+        put(f"{made.target} ({made.isa}), budget: {budget_text(made.budget)}")
         for number, recipe in enumerate(made.recipes, 1):
-            click.echo(f"  {number}. {recipe.name} -> {recipe.precision}: {recipe.steps[-1].reason}")
+            put(f"  {number}. {recipe.name} -> {recipe.precision}: {recipe.steps[-1].reason}")
         for skipped in made.skipped:
-            click.echo(f"  -  {skipped.technique} left out: {skipped.reason}")
+            put(f"  -  {skipped.technique} left out: {skipped.reason}")
 
 
 @click.command()

@@ -45,7 +45,7 @@ def verify(
         signed = "signature and files match" if key else "files match, the signature was not checked (--key)"
         versions = ", ".join(version.version for version in found.versions)
         text = f"index {found.serial} of {found.name} {versions}: ok; {signed}"
-        print_json(found) if as_json else click.echo(text)
+        print_json(found) if as_json else put(text)
         return
     results = recheck(folder, key)
     if in_versions:
@@ -56,7 +56,7 @@ def verify(
         print_json(results)
         return
     for name, result in results.items():
-        click.echo(f"{name}: ok; {_proof(result)}")
+        put(f"{name}: ok; {_proof(result)}")
 
 
 def _prove_in(folder: Path, versions: tuple[str, ...], as_json: bool) -> int:
@@ -135,4 +135,4 @@ def schema(name: str) -> None:
     """Print the JSON Schema of bundle.json, index.json, instructions.json, manifest.json, measured.json or report.json."""
     from edgekit.package import schemas
 
-    click.echo(json.dumps(schemas.schema(name), indent=2, sort_keys=True))
+    put(json.dumps(schemas.schema(name), indent=2, sort_keys=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.options import json_option
-from edgekit.cli.printing import print_json
+from edgekit.cli.printing import print_json, put
 
 if TYPE_CHECKING:
     from edgekit.engine.stage_cache import StageCache
@@ -30,9 +30,9 @@ def list_(as_json: bool) -> None:
         return
     for entry in entries:
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used_unix_s))
-        click.echo(f"{used}  {entry.size_bytes / 1e6:9.1f} MB  {entry.stage}")
+        put(f"{used}  {entry.size_bytes / 1e6:9.1f} MB  {entry.stage}")
     total = sum(entry.size_bytes for entry in entries)
-    click.echo(
+    put(
         f"{len(entries)} stages, {total / 1e6:.1f} MB of at most {kept.limit_bytes / 1e6:.0f} MB in {kept.root}"
     )
 
@@ -50,7 +50,7 @@ def clear(as_json: bool) -> None:
     if as_json:
         print_json({"removed": len(gone), "freed_bytes": freed})
         return
-    click.echo(f"removed {len(gone)} stages, {freed / 1e6:.1f} MB")
+    put(f"removed {len(gone)} stages, {freed / 1e6:.1f} MB")
 
 
 def _stage_cache() -> "StageCache":

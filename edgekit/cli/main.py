@@ -15,7 +15,7 @@ from edgekit.cli.minimal_builds import ort
 from edgekit.cli.models import inspect, new
 from edgekit.cli.options import json_option
 from edgekit.cli.pipelines import check, compare_models, diff
-from edgekit.cli.printing import print_json
+from edgekit.cli.printing import print_json, put
 from edgekit.cli.techniques import techniques
 from edgekit.cli.verbs import Verbs
 
@@ -24,7 +24,7 @@ def _version(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
         from edgekit_runner import __version__
 
-        click.echo(__version__)
+        put(__version__)
         context.exit()
 
 
@@ -48,7 +48,7 @@ def targets(as_json: bool) -> None:
         return
     width = max(len(profile.name) for profile in profiles)
     for profile in profiles:
-        click.echo(f"{profile.name:<{width}}  {profile.summary}; {profile.default_isa} unless --isa")
+        put(f"{profile.name:<{width}}  {profile.summary}; {profile.default_isa} unless --isa")
 
 
 @main.command()
@@ -62,7 +62,7 @@ def doctor(as_json: bool) -> None:
         print_json(found)
         return
     for line in lines(found):
-        click.echo(line)
+        put(line)
 
 
 for verb in (

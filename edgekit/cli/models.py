@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgekit.cli.options import json_option, read_settings
-from edgekit.cli.printing import print_json
+from edgekit.cli.printing import print_json, put
 from edgekit.cli.task_text import is_model, task_text
 from edgekit.errors import UserError
 
@@ -46,7 +46,7 @@ def new(model: str, inputs: tuple[str, ...], out: Path) -> None:
         raise UserError(f"{out} exists; give another -o") from error
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror}") from error
-    click.echo(f"{out}: read your data in load(), then edgekit export {out}:task -t x86-server -o out")
+    put(f"{out}: read your data in load(), then edgekit export {out}:task -t x86-server -o out")
 
 
 @click.command()
@@ -75,7 +75,7 @@ def inspect(model: str, inputs: tuple[str, ...], settings: tuple[str, ...], as_j
         print_json({"model": found, "plans": plans})
         return
     for line in (*_model_lines(found), *_plan_lines(plans)):
-        click.echo(line)
+        put(line)
 
 
 def _model_lines(found: "Inspected") -> Iterator[str]:

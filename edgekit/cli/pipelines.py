@@ -28,7 +28,7 @@ def check(ctx: click.Context, folder: Path, budget: Path, as_json: bool) -> None
     else:
         cells = [(row.verdict, row.place, row.what, row.allowed, row.found) for row in found.rows]
         put_columns([("verdict", "where", "limit", "allowed", "found"), *cells])
-        click.echo("within the budget" if found.kept else "not within the budget")
+        put("within the budget" if found.kept else "not within the budget")
     ctx.exit(0 if found.kept else 1)
 
 
@@ -46,7 +46,7 @@ def diff(ctx: click.Context, old: Path, new: Path, as_json: bool) -> None:
         print_json(found)
     else:
         for line in _lines(found):
-            click.echo(line)
+            put(line)
     ctx.exit(0 if found.compatible else 1)
 
 

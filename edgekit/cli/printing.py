@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from edgekit.errors import UserError
-from edgekit.records.foreign import visible
+from edgekit.records.foreign import visible, visible_data
 
 
 def any_terminal() -> None:
@@ -61,7 +61,7 @@ def show(report: Any, out: Path, as_json: bool) -> None:
         print_json(report)
     else:
         print_table(report)
-        click.echo(f"\n{out / 'report.html'}")
+        put(f"\n{out / 'report.html'}")
     report.raise_for_budget()
 
 
@@ -95,7 +95,11 @@ def put_columns(lines: Sequence[Sequence[str]]) -> None:
 
 def print_json(value: Any) -> None:
     """Prints a record as indented JSON."""
-    put(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    try:
+        data = msgspec.json.encode(value)
+    except UnicodeEncodeError:  # the name of a file that is no text
+        data = msgspec.json.encode(visible_data(msgspec.to_builtins(value)))
+    put(msgspec.json.format(data, indent=2).decode())
 
 
 def budget_text(budget: Any) -> str:

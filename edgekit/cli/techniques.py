@@ -18,7 +18,7 @@ import click
 import msgspec
 
 from edgekit.cli.options import json_option
-from edgekit.cli.printing import print_json
+from edgekit.cli.printing import print_json, put
 from edgekit.errors import UserError
 from edgekit.records import Record
 from edgekit.records._options import Option, options_of
@@ -52,7 +52,7 @@ def techniques(name: str | None, as_json: bool) -> None:
         print_json(found)
         return
     for line in _page(found) if isinstance(found, Description) else _list(found):
-        click.echo(line)
+        put(line)
 
 
 def summaries() -> tuple[Summary, ...]:
