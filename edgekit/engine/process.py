@@ -7,14 +7,13 @@ What the stage prints goes to its log. A child dies with its parent, however tha
 The child is forked from a warm server where there is one (`edgekit.engine.warm`), else it is a fresh interpreter, as a stage that
 measures time always is. What it does is in `edgekit.engine.child`.
 
-The result is written last, beside its place and renamed into it, with the hash of every file of the stage: a folder
-that holds one is a finished stage, which `reuse` gives back as long as the files are still those.
+The result is written last, beside its place and renamed into it, with the hash of every file of the stage: a folder that holds one
+is a finished stage, which `edgekit.engine.answer.reuse` gives back as long as the files are still those.
 
 Which machine starts the process is the caller's choice: `execute` on this one, or whatever else takes a `Job` and leaves the
 same files (`edgekit.engine.cluster`).
 """
 
-import collections
 import contextlib
 import json
 import math
@@ -26,17 +25,16 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from edgekit import errors
-from edgekit.engine import families, warm
+from edgekit.engine import answer, families, warm
 from edgekit.engine.catalogue import Stage
-from edgekit.engine.child import DISK_FULL, LOG, NO_ROOM_BYTES, RESULT, SPEC, TEMPORARY, content
+from edgekit.engine.child import LOG, RESULT, SPEC, TEMPORARY
 from edgekit.engine.environment import environment
 from edgekit.engine.job import Execute, Job, Stop
-from edgekit.errors import ChildCrash, DiskFull, StageTimeout, Stopped
+from edgekit.errors import StageTimeout, Stopped
 from edgekit.records import Record, StageTime
 
 S = TypeVar("S", bound=Record)
@@ -89,13 +87,12 @@ def run(
     )
     started = time.perf_counter()
     code = (where or execute)(job, stop)
-    paths = _paths(folder)
     if code is None:
         raise StageTimeout(
-            f"{label} took longer than its limit of {job.limit_s:g} s and was ended; {last_words(paths[LOG])}; --stage-timeout "
-            f"SECONDS sets another limit, 0 none; {_debug(folder)}"
+            f"{label} took longer than its limit of {job.limit_s:g} s and was ended; {answer.last_words(folder / LOG)}; --stage-timeout "
+            f"SECONDS sets another limit, 0 none; {answer.how_to_debug(folder)}"
         )
-    return _collect(label, code, paths, stage.result, time.perf_counter() - started)
+    return answer.collect(label, code, folder, stage.result, time.perf_counter() - started)
 
 
 def execute(job: Job, stop: Stop | None, variables: Mapping[str, str] = os.environ) -> int | None:
@@ -182,71 +179,3 @@ def _end(process: Process) -> None:
     if isinstance(process, subprocess.Popen) and sys.platform != "win32":
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-
-
-def reuse(label: str, result: type[R], folder: Path) -> tuple[R, StageTime] | None:
-    """Returns what a finished stage left in `folder`.
-
-    None if there is no such stage, it failed, or a file of it has changed.
-    """
-    try:
-        answer = json.loads((folder / RESULT).read_bytes())
-        if answer["files"] != content(folder):
-            return None
-        return msgspec.convert(answer["result"], result), _time(label, answer, answer["wall_s"], reused=True)
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def _collect(
-    label: str, code: int, paths: dict[str, Path], result: type[R], wall_s: float
-) -> tuple[R, StageTime]:
-    crashed = not paths[RESULT].is_file()
-    if code == DISK_FULL or (crashed and shutil.disk_usage(paths[RESULT].parent).free < NO_ROOM_BYTES):
-        raise DiskFull(f"{label}: the disk is full. Free some space and run again")
-    if crashed:
-        raise ChildCrash(
-            f"{label}: {_describe_exit(code)}; {last_words(paths[LOG])}; {_debug(paths[LOG].parent)}"
-        )
-    answer = json.loads(paths[RESULT].read_bytes())
-    if "error" in answer:
-        kind, message = answer["error"]["kind"], answer["error"]["message"]
-        if kind == ChildCrash.__name__:
-            message = f"{label}: {message}; {_debug(paths[LOG].parent)}"
-        raise errors.by_name(kind)(message)
-    return msgspec.convert(answer["result"], result), _time(label, answer, wall_s)
-
-
-def _time(label: str, answer: dict[str, Any], wall_s: float, reused: bool = False) -> StageTime:
-    return StageTime(
-        stage=label,
-        wall_s=round(wall_s, 3),
-        peak_memory_bytes=answer["peak_memory_bytes"],
-        shared_memory_bytes=answer["shared_memory_bytes"],
-        reused=reused,
-        cpu_s=answer["cpu_s"],
-    )
-
-
-def _debug(folder: Path) -> str:
-    return f"to debug it: python -m edgekit.engine.replay {folder} (--keep-work keeps the folder)"
-
-
-def last_words(log: Path) -> str:
-    """Returns the end of a child's log on one line: its folder is gone when the user reads about the crash."""
-    if not log.exists():
-        return "it had not begun"
-    with log.open(encoding="utf-8", errors="replace") as lines:
-        told = (" ".join(line.split()) for line in lines if " edgekit environment: " not in line)
-        said = " | ".join(collections.deque(filter(None, told), maxlen=3))
-    return f"its log ends: {said[-400:]}" if said else "its log is empty"
-
-
-def _describe_exit(code: int) -> str:
-    if code in (-signal.SIGSEGV, 128 + signal.SIGSEGV):
-        return "the process crashed (segmentation fault; a framework imported before torch and torchvision does this)"
-    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        return "the process was killed (most likely out of memory)"
-    if code < 0:
-        return f"the process died of {signal.Signals(-code).name}"
-    return f"the process ended with exit code {code} and left no result"

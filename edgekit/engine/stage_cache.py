@@ -2,7 +2,7 @@
 
 An entry is a folder named by the identity of its stage (`edgekit.engine.identity`): the files that the stage wrote, its log
 and its result as JSON. It is written beside its place and renamed into it, and copied, not linked, in both directions, so
-that nobody who changes an output changes an entry; `process.reuse` compares every hash. The least recently used entries go
+that nobody who changes an output changes an entry; `answer.reuse` compares every hash. The least recently used entries go
 when the folder is above its limit. The folder is the user's alone, as a work folder is.
 """
 
@@ -84,6 +84,8 @@ class StageCache:
             ValueError,
             KeyError,
             TypeError,
+            AttributeError,
+            RecursionError,
         ):  # damaged, or removed by another run in the meantime
             return False
         return True
@@ -114,7 +116,7 @@ class StageCache:
         for path in self.root.iterdir():
             if path.name.startswith((PREFIX, NEW)):  # another run is writing it
                 continue
-            with suppress(OSError, ValueError, AttributeError):
+            with suppress(OSError, ValueError, AttributeError, RecursionError):
                 answer = json.loads((path / RESULT).read_bytes())
                 size_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
                 found.append(Entry(path, str(answer.get("stage", "")), size_bytes, path.stat().st_mtime))

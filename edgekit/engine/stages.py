@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgekit.engine import process
+from edgekit.engine import answer, process
 from edgekit.engine.catalogue import TRACE, Stage
 from edgekit.engine.child import LOG
 from edgekit.engine.events import Event
@@ -139,12 +139,12 @@ class Stages:
         self, stage: Stage[S, R], label: str, folder: Path, identity: str | None
     ) -> tuple[R, StageTime] | None:
         """Returns what the stage left, here or in the cache."""
-        found = process.reuse(label, stage.result, folder)
+        found = answer.reuse(label, stage.result, folder)
         if found is not None or self._cache is None or identity is None:
             return found
         if not self._cache.take(identity, folder, self._places):
             return None
-        return process.reuse(label, stage.result, folder)
+        return answer.reuse(label, stage.result, folder)
 
     def trace(self, spec: Callable[[Path], TraceSpec]) -> tuple[Traced, StageTime]:
         """Runs the first stage, always: it tells whether the model and the data are still the same."""
