@@ -24,6 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import debian_tools
+from waiting import WAIT_S
 
 from edgekit.arm import debian
 from edgekit.errors import MissingRuntime
@@ -83,7 +84,7 @@ def without_vsock() -> None:
             raise OSError(ctypes.get_errno(), "prctl")
 
 
-def wait_for(what: str, happened: Callable[[], bool], patience_s: float = 20.0) -> None:
+def wait_for(what: str, happened: Callable[[], bool], patience_s: float = WAIT_S) -> None:
     end = time.monotonic() + patience_s
     while not happened():
         if time.monotonic() > end:

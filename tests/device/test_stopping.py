@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from conftest import Fakes
+from waiting import WAIT_S, eventually
 
 from edgekit.device import scratch
 from edgekit.device.exchange import TooMuch, exchange
@@ -19,7 +19,6 @@ from edgekit.device.scratch import PREFIX, Scratch
 
 pytestmark = pytest.mark.long
 
-PATIENCE_S = 10.0
 BENCH = """
 import sys
 from edgekit.cli import main as cli
@@ -44,15 +43,6 @@ def measuring(mark: str) -> list[int]:
     return found
 
 
-def until(happened: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 @pytest.fixture
 def temporary(tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "t").mkdir()
@@ -75,10 +65,10 @@ def test_no_runner_goes_on_and_no_folder_stays(
         [sys.executable, "-c", BENCH, str(model), *devices], env=variables, stderr=subprocess.PIPE
     )
     workers = len(names) * 2  # a runner and its worker each
-    assert until(lambda: len(measuring(str(tmp_path))) >= workers), started.poll()
+    assert eventually(lambda: len(measuring(str(tmp_path))) >= workers), started.poll()
     started.send_signal(how)
-    said = started.communicate(timeout=PATIENCE_S)[1].decode()
-    assert until(lambda: not measuring(str(tmp_path))), measuring(str(tmp_path))
+    said = started.communicate(timeout=WAIT_S)[1].decode()
+    assert eventually(lambda: not measuring(str(tmp_path))), measuring(str(tmp_path))
     if how != signal.SIGKILL:
         assert started.returncode == 130
         assert said.splitlines()[-1] == "edgekit: stopped"
@@ -88,7 +78,7 @@ def test_no_runner_goes_on_and_no_folder_stays(
     with Scratch() as mine:
         assert list(temporary.iterdir()) == [mine]
     for place in ("ssh", "adb"):
-        assert until(lambda place=place: not list(fakes.cache(place).glob("run-*"))), place
+        assert eventually(lambda place=place: not list(fakes.cache(place).glob("run-*"))), place
 
 
 def test_the_folder_of_a_process_that_lives_is_left_alone(

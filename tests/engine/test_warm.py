@@ -5,12 +5,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from child_functions import Answer, Order
+from waiting import WAIT_S, eventually
 
 from edgekit.engine import families, process, warm
 from edgekit.engine.catalogue import STAGES, Stage
@@ -36,24 +36,21 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
 
 
-def gone(pid: int, within_s: float = 10.0) -> bool:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
+def gone(pid: int) -> bool:
+    """Whether a process ends, however long a busy machine takes for it."""
+
+    def ended() -> bool:
         try:
-            if "zombie" in Path(f"/proc/{pid}/status").read_text():
-                return True
+            return "zombie" in Path(f"/proc/{pid}/status").read_text()
         except (FileNotFoundError, ProcessLookupError):
             return True
-        time.sleep(0.05)
-    return False
+
+    return eventually(ended)
 
 
 def written(place: Path) -> int:
-    for _ in range(600):
-        if place.is_file():
-            return int(place.read_text())
-        time.sleep(0.05)
-    raise AssertionError(f"{place} never appeared")
+    assert eventually(lambda: place.is_file() and place.read_text() != ""), f"{place} never appeared"
+    return int(place.read_text())
 
 
 def test_forked_stage_shares_the_frameworks_and_says_so(tmp_path: Path) -> None:
@@ -96,6 +93,27 @@ def test_limit_and_stop_end_a_forked_stage(tmp_path: Path) -> None:
     assert gone(written(other / "process"))
 
 
+def test_stopping_does_not_wait_for_a_server_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that imports its framework ends the stage after that; who has pressed Ctrl-C does not wait for it."""
+    monkeypatch.setattr(process, "ENDING_S", 0.2)
+    stop, silent = threading.Event(), []
+
+    def silence() -> None:
+        silent.append(parent_of(written(tmp_path / "process")))
+        os.kill(silent[0], signal.SIGSTOP)
+        stop.set()
+
+    threading.Thread(target=silence).start()
+    try:
+        with pytest.raises(Stopped):
+            process.run(stage("sleep"), Order(folder=str(tmp_path)), tmp_path, stop=stop)
+    finally:
+        os.kill(silent[0], signal.SIGCONT)
+    assert gone(written(tmp_path / "process"))
+
+
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("how", ["", "in a session of its own"])
 def test_what_a_stage_left_running_ends_with_it(tmp_path: Path, alone: bool, how: str) -> None:
@@ -130,7 +148,7 @@ def test_servers_and_stages_die_with_the_host(tmp_path: Path, how: signal.Signal
     root = parent_of(family)
     assert parent_of(root) == host.pid
     host.send_signal(how)
-    host.wait(30)
+    host.wait(WAIT_S)
     assert all(gone(pid) for pid in (running, family, root))
 
 

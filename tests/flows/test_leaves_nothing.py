@@ -19,13 +19,24 @@ OUT = "out"
 VERBS = (
     ("targets",),
     ("techniques",),
+    ("schema", "manifest"),
     ("doctor",),
+    ("cache", "list"),
+    ("new", "torchvision:mobilenet_v3_small", "-o", "new.py"),
+    ("inspect", f"{SMALL}:task"),
     ("plan", f"{SMALL}:task", "-t", "x86-server"),
     ("export", f"{SMALL}:task", "-t", "x86-server", "-t", "tflite-int8", "-t", "coreml-fp16", "--recipe", "ptq", "--recipe", "fp16", "-o", OUT),
     ("verify", OUT),
     ("report", OUT, "-o", "page.html"),
+    ("explain", OUT),
+    ("check", OUT, "--budget", "budget.toml"),
+    ("compare-models", f"{OUT}/x86-server", "float"),
     ("bench", f"{OUT}/x86-server", "--protocol", "quick"),
-    ("package", OUT, "--name", "small-net", "--version", "1.0.0", "--license", "MIT", "--for", "web", "-o", "bundle"),
+    ("package", OUT, "--name", "small-net", "--version", "1.0.0", "--license", "MIT", "--for", "web", "--sign", "key.pem", "-o", "bundle"),
+    ("diff", "bundle", "bundle"),
+    ("index", "bundle", "--sign", "key.pem", "-o", "updates"),
+    ("verify", "bundle"),
+    ("verify", "updates"),
 )  # fmt: skip
 
 
@@ -69,7 +80,17 @@ for ask in (lambda: socket.getaddrinfo("example.org", 80), lambda: socket.create
     assert found["unrouted"] == 1
 
 
+def private_key() -> bytes:
+    serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return Ed25519PrivateKey.generate().private_bytes(*form)
+
+
 def test_no_verb_reaches_out_or_leaves_a_file(tmp_path: Path) -> None:
+    (tmp_path / "budget.toml").write_text("[every]\nmax_size_bytes = 1e9\n")
+    (tmp_path / "key.pem").write_bytes(private_key())
     for verb in VERBS:
         found = run_apart(tmp_path, sys.executable, "-m", "edgekit", *verb)
         assert (found["names"], found["unrouted"]) == ([], 0), verb
@@ -88,4 +109,8 @@ def test_no_verb_reaches_out_or_leaves_a_file(tmp_path: Path) -> None:
         OUT,
         "page.html",
         "bundle",
+        "updates",
+        "new.py",
+        "budget.toml",
+        "key.pem",
     }
