@@ -122,6 +122,15 @@ def said(command: Sequence[str], **how: object) -> "subprocess.CompletedProcess[
     )  # type: ignore[call-overload, no-any-return]
 
 
+def private_key() -> bytes:
+    """An ed25519 key in PEM, made now."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return Ed25519PrivateKey.generate().private_bytes(*form)
+
+
 def files(out: Path) -> list[Path]:
     """Every file of an export."""
     return sorted(path for path in out.rglob("*") if path.is_file())

@@ -1,8 +1,7 @@
 """Disks that run full: one sentence about the disk, and nothing left.
 
-An export needs so many bytes of disk; it is made again on disks of each size below that, in equal steps, so that it
-fails at each of its writes. The folder for temporary files and the cache get such disks, too: without a cache an export
-goes on.
+An export needs so many pages of disk; it is made again on disks of each size below that, so that it fails at each of its writes.
+The folder for temporary files and the cache get such disks, too: without a cache an export goes on.
 """
 
 import os
@@ -14,9 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fault import EDGEKIT, Bench, Outcome, fault_of, left_running, marked, said, skipped
+from fault import EDGEKIT, Bench, Outcome, fault_of, marked, said, served, skipped
 
 PAGE_BYTES = 4096  # tmpfs gives no less
+MOST_DISKS = 80
 
 
 def cannot_mount() -> str:
@@ -40,8 +40,7 @@ def outcomes(bench: Bench) -> Iterator[Outcome]:
     if why:
         yield skipped("exports onto disks that run full", why)
     else:
-        peak_bytes = _peak_bytes(bench)
-        yield _outputs(bench, peak_bytes)
+        yield _outputs(bench)
         yield _others(bench)
     yield _limited_files(bench)
 
@@ -57,7 +56,7 @@ def _peak_bytes(bench: Bench) -> int:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        done = said([*EDGEKIT, *bench.light(), "--no-cache", "-o", whole / "out"])
+        done = served.edgekit([*bench.light(), "--no-cache", "-o", whole / "out"])
         ended.set()
         watcher.join()
     if done.returncode:
@@ -65,25 +64,25 @@ def _peak_bytes(bench: Bench) -> int:
     return peak[0]
 
 
-def _outputs(bench: Bench, peak_bytes: int) -> Outcome:
+def _outputs(bench: Bench) -> Outcome:
+    """Disks of every size that is too small; of so many where an export needs more pages than that."""
     failures = []
-    for index in range(bench.exports):
-        share = (index + bench.chance.random()) / bench.exports
-        size_bytes = max(PAGE_BYTES, int(share * peak_bytes) // PAGE_BYTES * PAGE_BYTES)
-        variables = marked()
-        with disk(bench.place / f"output{index}", size_bytes) as small:
-            done = said([*EDGEKIT, *bench.light(), "--no-cache", "-o", small / "out"], env=variables)
-            left = sorted(path.name for path in small.iterdir())
-        fault = fault_of(done) or (
-            f"processes are left: {running}" if (running := left_running(variables)) else ""
-        )
-        if not fault and done.returncode == 0:
-            fault = "" if left == ["out"] else f"left {left}"
-        elif not fault and ("disk is full" not in done.stderr or left):
-            fault = f"{done.stderr[-300:]!r}, left {left}"
-        if fault:
-            failures.append(f"{size_bytes} of {peak_bytes} bytes: {fault}")
-    return Outcome(f"exports onto full disks, of 0 to {peak_bytes >> 10} KiB needed", bench.exports, failures)
+    with served.servers(bench.place / "tmp"):
+        peak_bytes = _peak_bytes(bench)
+        sizes = range(PAGE_BYTES, peak_bytes, max(1, peak_bytes // PAGE_BYTES // MOST_DISKS) * PAGE_BYTES)
+        for size_bytes in sizes:
+            with disk(bench.place / f"output{size_bytes}", size_bytes) as small:
+                done = served.edgekit([*bench.light(), "--no-cache", "-o", small / "out"])
+                left = sorted(path.name for path in small.iterdir())
+            fault = fault_of(done) or ", ".join(served.left_behind())
+            if not fault and done.returncode == 0:
+                fault = "" if left == ["out"] else f"left {left}"
+            elif not fault and ("disk is full" not in done.stderr or left):
+                fault = f"{done.stderr[-300:]!r}, left {left}"
+            if fault:
+                failures.append(f"{size_bytes} of {peak_bytes} bytes: {fault}")
+    what = f"exports onto full disks, of each size in steps of {sizes.step >> 10} KiB below the {peak_bytes >> 10} KiB needed"
+    return Outcome(what, len(sizes), failures)
 
 
 def _others(bench: Bench) -> Outcome:

@@ -6,6 +6,7 @@ forked where they would be started. Whatever a killed export leaves is handed to
 
 import contextlib
 import ctypes
+import faulthandler
 import os
 import signal
 import subprocess
@@ -64,12 +65,13 @@ class Forked:
             signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM)
         )  # not in the middle of a fork
         self.pid = os.fork()
-        signal.pthread_sigmask(signal.SIG_SETMASK, former)
         if self.pid == 0:
             try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, former)
                 body()
             finally:
                 os._exit(70)
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
     def poll(self) -> int | None:
         if self.returncode is None:
@@ -107,6 +109,7 @@ def edgekit(
         os.setsid()
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         _become((os.open(os.devnull, os.O_RDONLY), handle, handle), (), variables)
+        faulthandler.enable(2)  # a crash of what was loaded before the fork says where it was
         warm.subprocess = types.SimpleNamespace(**vars(subprocess) | {"Popen": _first_server})  # type: ignore[attr-defined]
         before()
         sys.argv = ["edgekit", *arguments]
