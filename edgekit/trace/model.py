@@ -18,7 +18,7 @@ from edgekit.trace import untraced
 from edgekit.trace.flat import FlatTask, flattened
 from edgekit.trace.forward import called, shapes_of
 from edgekit.trace.leaves import example_tensor
-from edgekit.trace.sources import keras, model_names, state, torch_file
+from edgekit.trace.sources import keras, model_names, state, torch_file, weights_file
 
 
 def model_of(task: Task) -> torch.nn.Module:
@@ -41,7 +41,7 @@ def _given(task: Task) -> object:
     """Returns what the task gives as its model: itself, read from a file, found by name, or built."""
     model = task.model
     if isinstance(model, Checkpoint):
-        return torch_file.built(model)
+        return weights_file.built(model)
     if isinstance(model, str | Path):
         if str(model).partition(":")[0] in MODEL_NAMES:
             return model_names.load(str(model))

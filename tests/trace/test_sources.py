@@ -186,6 +186,21 @@ def test_no_program_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not (tmp_path / "was-run").exists()
 
 
+class Writes(nn.Module):
+    """Writes a file where it is called."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch.save(x, "was-run")
+        return x
+
+
+def test_no_script_writes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.jit.script(Writes()).save(str(tmp_path / "net.pt"))
+    assert "net.pt calls 'save', which reads or writes files" in refused(str(tmp_path / "net.pt"))
+    assert not (tmp_path / "was-run").exists()
+
+
 def test_files_that_are_no_model(tmp_path: Path) -> None:
     torch.save(net().state_dict(), tmp_path / "net.pth")
     assert "net.pth holds weights and no model; give both: model=ek.Checkpoint" in refused(
@@ -269,7 +284,18 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
         f"hf:{tmp_path}"
     )
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["NoSuchNet"]}))
-    assert "has no class 'NoSuchNet'" in refused(f"hf:{tmp_path}")
+    assert "has no model 'NoSuchNet'" in refused(f"hf:{tmp_path}")
+    for odd in (
+        [],
+        {"architectures": 3},
+        {"architectures": [3]},
+        {"architectures": ["pipeline"]},
+        {"architectures": {"a": 1}},
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(odd))
+        assert "is no object" in refused(f"hf:{tmp_path}") or "has no model" in refused(f"hf:{tmp_path}")
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    assert "nested more than" in refused(f"hf:{tmp_path}")
     (tmp_path / "config.json").write_text(json.dumps({"architectures": ["BertModel"], "model_type": "bert"}))
     torch.save({}, tmp_path / "pytorch_model.bin")
     assert "Its weights must be .safetensors" in refused(f"hf:{tmp_path}")

@@ -4,7 +4,6 @@ Nothing is downloaded: weights that are not on this machine are asked for in one
 `?weights=none` numbers drawn at random, for a first look at sizes and times.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +15,9 @@ from torch import nn
 
 from edgekit.engine.user_code import describe
 from edgekit.errors import MissingRuntime, TaskError
+from edgekit.records.foreign import read_json
 from edgekit.task import MODEL_NAMES, Checkpoint
-from edgekit.trace.sources import torch_file
+from edgekit.trace.sources import weights_file
 
 ANY = "none"
 
@@ -45,7 +45,7 @@ def load(reference: str) -> nn.Module:
         torch.manual_seed(0)
         return make(False)
     if given:
-        return torch_file.built(Checkpoint(given, lambda: make(False)))
+        return weights_file.built(Checkpoint(given, lambda: make(False)))
     try:
         with _offline():
             return make(True)
@@ -129,10 +129,9 @@ def _folder(folder: Path) -> nn.Module:
         raise TaskError(
             f"{folder} holds no config.json; give a local folder that model.save_pretrained(folder) wrote"
         )
-    try:
-        held = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise TaskError(f"{config} is not JSON: {error}") from error
+    held = read_json(config)
+    if not isinstance(held, dict):
+        raise TaskError(f"{config} is no object; give a folder that model.save_pretrained(folder) wrote")
     if held.get("auto_map"):
         raise TaskError(
             f"{folder} brings code of its own (auto_map in config.json), which edgekit never runs; build the model in a task file"
@@ -141,11 +140,12 @@ def _folder(folder: Path) -> nn.Module:
         import transformers
     except ImportError as error:
         raise MissingRuntime.of("transformers", f"the model hf:{folder}") from error
-    name = next(iter(held.get("architectures") or ()), "")
+    named = held.get("architectures")
+    name = str(named[0]) if isinstance(named, list) and named else ""
     kind = getattr(transformers, name, None)
-    if kind is None:
+    if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
         raise TaskError(
-            f"transformers {transformers.__version__} has no class {name or 'for it'!r}, which {config} asks for"
+            f"transformers {transformers.__version__} has no model {name[:80] or 'for it'!r}, which {config} asks for"
         )
     try:
         with _offline():

@@ -1,11 +1,12 @@
 """Models in files of PyTorch: exported programs (.pt2), TorchScript, and weights that a builder's module takes.
 
 Nothing that is read here can run code: exported programs are checked before torch reads them (`edgekit.quant.program_file`),
-TorchScript is a graph, and weights are read with `weights_only` or as safetensors. A pickled module is refused.
+TorchScript computes alone, and weights are read with `weights_only` or as safetensors. A pickled module is refused.
 """
 
 import inspect
 import logging
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -18,10 +19,11 @@ from torch import nn
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, TaskError
 from edgekit.quant import batching, first_states, program_file
-from edgekit.task import Checkpoint
+from edgekit.trace.sources import weights_file
 
 ONE_SAMPLE = "edgekit_one_sample"  # an attribute of modules that take nothing but the batch of the example
 SUFFIXES = (".pt2", ".pt", ".pth", ".ts", ".torchscript", ".jit")
+_WRITES = re.compile(rf"\.\s*({'|'.join(program_file.TOUCHES_FILES)})\b")
 NEEDS_BUILDER = "holds weights and no model; give both: model=ek.Checkpoint(path, build), build being a function that returns the module"
 
 
@@ -38,27 +40,14 @@ def load(path: Path, examples: Sequence[Any]) -> nn.Module:
     if not path.is_file():
         raise TaskError(f"the model file {path} does not exist")
     if path.suffix == ".pt2":
-        return of_program(_read(path, lambda name: program_file.read(Path(name))))
+        return of_program(weights_file.read_by_torch(path, lambda name: program_file.read(Path(name))))
     if _is_script(path):
-        return of_script(_read(path, lambda name: torch.jit.load(name, map_location="cpu")), examples)
-    weights(path)  # raises where it is a pickled module, or damaged
+        _check_script(path)
+        return of_script(
+            weights_file.read_by_torch(path, lambda name: torch.jit.load(name, map_location="cpu")), examples
+        )
+    weights_file.weights(path)  # raises where it is a pickled module, or damaged
     raise TaskError(f"{path.name} {NEEDS_BUILDER}")
-
-
-def _read(path: Path, reader: Any) -> Any:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return reader(str(path))
-    except program_file.CodeInside as error:
-        raise TaskError(
-            f"{path.name} could run code when it is read: {error}. edgekit reads programs that torch.export.save of torch "
-            f"{torch.__version__} writes, and runs nothing else in a file; give the module that it was made of"
-        ) from error
-    except Exception as error:  # zip, JSON, versions and operators that this torch does not have
-        raise TaskError(
-            f"{path.name} cannot be read by torch {torch.__version__}, it is damaged or of a newer version: {describe(error)}"
-        ) from error
 
 
 def _is_script(path: Path) -> bool:
@@ -66,6 +55,25 @@ def _is_script(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in name for name in archive.namelist())
+
+
+def _check_script(path: Path) -> None:
+    """A script is run where it is read, too, and torch lets it write files.
+
+    Raises:
+        TaskError: It does.
+    """
+    with zipfile.ZipFile(path) as archive:
+        code = [
+            archive.read(name).decode("utf-8", "replace") for name in archive.namelist() if "/code/" in name
+        ]
+    for text in (each for whole in code for each in (whole, re.sub("#.*", "", whole))):
+        found = _WRITES.search(text)
+        if found:
+            raise TaskError(
+                f"{path.name} calls {found[1]!r}, which reads or writes files; edgekit runs scripts that compute: give the module "
+                "that it was made of"
+            )
 
 
 def of_program(program: torch.export.ExportedProgram) -> nn.Module:
@@ -165,71 +173,3 @@ def _same(script: Any, module: nn.Module, given: tuple[torch.Tensor, ...]) -> No
             raise ConversionError(
                 "torch's converter of TorchScript changed what the script computes; give the module that it was made of"
             )
-
-
-# ------------------------------------------------------------------------------------------------ weights
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    """Reads a state dict; nothing in the file is run.
-
-    Raises:
-        TaskError: There is no such file, it is damaged, or holds more than tensors.
-    """
-    if not path.is_file():
-        raise TaskError(f"the weights {path} do not exist")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return _read(path, load_file)  # type: ignore[no-any-return]
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise TaskError(
-            f"{path.name} is a pickle that would run code when it is read, or it is damaged: edgekit reads weights alone. Save "
-            "model.state_dict(), best as .safetensors"
-        ) from error
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(v, torch.Tensor) for v in found.values()):
-        raise TaskError(
-            f"{path.name} holds a {type(found).__name__} and no state dict; save model.state_dict()"
-        )
-    return {str(name).removeprefix("module."): value for name, value in found.items()}
-
-
-def built(checkpoint: Checkpoint) -> nn.Module:
-    """Builds the module and loads its weights.
-
-    Raises:
-        TaskError: The builder raises, or the weights are not those of its module.
-    """
-    try:
-        module = checkpoint.build()
-    except Exception as error:
-        raise TaskError(f"the builder of {Path(checkpoint.path).name} raised {describe(error)}") from error
-    if not isinstance(module, nn.Module):
-        raise TaskError(
-            f"the builder of {Path(checkpoint.path).name} returned a {type(module).__name__}; it must return an nn.Module"
-        )
-    found, wanted = weights(Path(checkpoint.path)), module.state_dict()
-    missing, foreign = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    if missing or foreign:
-        parts = [
-            f"{what} {', '.join(names[:3])}"
-            for what, names in (("it lacks", missing), ("it has also", foreign))
-            if names
-        ]
-        raise TaskError(
-            f"{Path(checkpoint.path).name} is of another model than its builder's: {'; '.join(parts)}"
-        )
-    shapes = [name for name in wanted if wanted[name].shape != found[name].shape]
-    if shapes:
-        name = shapes[0]
-        raise TaskError(
-            f"{Path(checkpoint.path).name} is of another model than its builder's: {name} is {list(found[name].shape)} there and "
-            f"{list(wanted[name].shape)} in the module"
-        )
-    module.load_state_dict(found)
-    return module
