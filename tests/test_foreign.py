@@ -1,18 +1,26 @@
 """Files of strangers: bounded before they are read, one sentence for each, and visible where they are shown."""
 
 import json
+import os
 import random
+import re
 import time
 from pathlib import Path
 
 import pytest
 from commands import edgekit
+from edgekit_runner.cli import bundle
+from edgekit_runner.errors import RunnerError
 
+from edgekit.cli import printing
+from edgekit.device import record_check
 from edgekit.errors import EdgekitError, UserError
 from edgekit.ladder.recipe_parser import parse
+from edgekit.package import budget_file, manifest_file, sums
 from edgekit.profile.reading import load_target, profile_dir
 from edgekit.records import foreign
 from edgekit.records.foreign import parse_json, read_toml, visible, visible_data
+from edgekit.report import load
 
 
 @pytest.mark.parametrize(
@@ -116,3 +124,42 @@ def test_a_setting_that_is_given_twice() -> None:
     done = edgekit("plan", "x.py:task", "-t", "x86-server", "--set", "width=10", "--set", "width=11")
     assert done.exit_code == 2
     assert "--set width is given twice, as '10' and '11'; give it once" in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@pytest.mark.parametrize("endless", ["a pipe", "a device"])
+def test_what_would_never_end_is_refused_at_once(tmp_path: Path, endless: str) -> None:
+    readers = {
+        "manifest.json": lambda path: manifest_file.read(path.parent),
+        "report.json": load.read,
+        "board.toml": lambda path: load_target(str(path)),
+        "budget.toml": budget_file.read,
+        "record.json": record_check.read,
+        "SHA256SUMS": lambda path: sums.check_whole(path.parent),
+    }
+    for name, reader in readers.items():
+        path = tmp_path / name
+        os.mkfifo(path) if endless == "a pipe" else path.symlink_to("/dev/zero")
+        with pytest.raises(EdgekitError) as caught:
+            reader(path)
+        assert "\n" not in str(caught.value)
+        path.unlink()
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(RunnerError, match="no readable manifest"):
+        bundle.run(tmp_path)
+
+
+def test_nothing_is_printed_but_by_what_shows_control_characters() -> None:
+    """`put`, `say` and those that stand on them; a name of a stranger's file may hold anything."""
+    folder = Path(printing.__file__).parent
+    found = {
+        path.name
+        for path in folder.glob("*.py")
+        if re.search(r"(?<!console\.)\bprint\(|\becho\(", path.read_text())
+    }
+    assert found == {"printing.py"}
+
+
+def test_json_with_the_name_of_a_file_that_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
+    printing.print_json({"folder": "a\udc80", "other": "ä\x9b"})
+    assert json.loads(capsys.readouterr().out) == {"folder": "a\\udc80", "other": "ä\\u009b"}

@@ -184,6 +184,7 @@ STRANGE = (
     True,
     "../../etc/passwd",
     "\ud800",
+    "[/red]",  # of a terminal's markup
     "x" * 5000,
 )
 

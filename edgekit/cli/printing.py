@@ -81,7 +81,8 @@ def print_table(report: Any) -> None:
 
     console = Console()
     if console.is_terminal:
-        console.print(terminal.render(report))
+        shown = msgspec.convert(visible_data(msgspec.to_builtins(report)), type(report))
+        console.print(terminal.render(shown))
     else:
         put(terminal.text(report, width=120))
 

@@ -5,6 +5,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from edgekit.cli.printing import say
 from edgekit.engine.events import Event
 from edgekit.records.foreign import visible
 
@@ -25,7 +26,7 @@ class Lines:
         """Prints the line of an event, if it has one."""
         line = describe(event)
         if line:
-            print(visible(line), file=sys.stderr, flush=True)
+            say(line)
 
 
 def describe(event: Event) -> str:
@@ -111,11 +112,15 @@ class Live:
     def _table(self) -> "Table":
         from rich.spinner import Spinner
         from rich.table import Table
+        from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
         for target, (stage, since) in sorted(self._running.items()):
             table.add_row(
-                Spinner("dots"), target or "all targets", stage, f"{time.monotonic() - since:.0f} s"
+                Spinner("dots"),
+                Text(visible(target or "all targets")),
+                Text(visible(stage)),
+                f"{time.monotonic() - since:.0f} s",
             )
         return table
 

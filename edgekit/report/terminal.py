@@ -78,7 +78,7 @@ def _tried(lines: tuple[tried.Tried, ...]) -> Table:
     for heading in tried.HEADINGS.values():
         table.add_column(heading, overflow="fold")
     for line in lines:
-        table.add_row(*line.cells, style="bold" if line.verdict == "shipped" else "")
+        table.add_row(*map(Text, line.cells), style="bold" if line.verdict == "shipped" else "")
     return table
 
 

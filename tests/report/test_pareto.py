@@ -107,6 +107,11 @@ def test_a_run_that_stopped_at_the_first_has_no_such_table(report: Report) -> No
     assert ON_FRONT not in terminal.text(report) + markdown.text(report) + html.page([report])
 
 
+def test_names_are_no_markup_of_a_terminal(explored: Report) -> None:
+    odd = REPLACE(explored.targets[0], target="[/red]")
+    assert "[/red]" in terminal.text(REPLACE(explored, targets=(odd,)))
+
+
 def test_terminal_and_pages_show_the_front(explored: Report) -> None:
     lines = [line.split() for line in terminal.text(explored).splitlines()]
     assert [ON_FRONT, "x86-server", "mixed", "1.10", "kB", "-0.0040", "0.50", "shipped"] in lines

@@ -48,6 +48,8 @@ def run(folder: str | Path, threads_count: int = 1) -> list[AnyRecord]:
 def _read(root: Path) -> dict[str, Any]:
     path = root / "manifest.json"
     try:
+        if path.exists() and not path.is_file():  # a pipe would never end
+            raise OSError
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError:
         raise UserError(f"{root} is no bundle: it holds no readable manifest.json.") from None

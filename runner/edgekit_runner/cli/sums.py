@@ -5,6 +5,7 @@ An export has one over all that it holds, and one in each target's folder, which
 
 import os
 import re
+import stat
 from pathlib import Path, PurePosixPath
 
 from edgekit_runner import artifact
@@ -59,8 +60,8 @@ def read(folder: Path) -> dict[str, str]:
     """
     path = folder / NAME
     try:
-        if path.is_symlink() or path.stat().st_size > MOST_BYTES:
-            raise UserError(f"{path} is a link or larger than any list of edgekit's; export again")
+        if path.is_symlink() or not stat.S_ISREG(path.stat().st_mode) or path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path} is a link, no file, or larger than any list of edgekit's; export again")
         text = path.read_text(encoding="utf-8")
     except OSError:
         raise UserError(f"{folder} holds no readable {NAME}; give what edgekit exported, whole.") from None
