@@ -6,14 +6,16 @@ whose weights lie beside it is read with them.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import numpy_helper, version_converter
 
 from edgekit.errors import ConversionError, TaskError
+
+if TYPE_CHECKING:
+    import onnxruntime  # starts a thread where it is imported: servers, which fork, have this module and not that one
 
 PER_CHANNEL_OPSET = 13  # the first whose QuantizeLinear has an axis
 TYPES = {
@@ -100,7 +102,7 @@ def fix_shapes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int | str]]
     model.graph.value_info.extend(inferred.graph.value_info)
 
 
-def session(model: onnx.ModelProto, path: Path | None = None) -> onnxruntime.InferenceSession:
+def session(model: onnx.ModelProto, path: Path | None = None) -> "onnxruntime.InferenceSession":
     """Opens the graph in ONNX Runtime.
 
     Args:
@@ -110,6 +112,8 @@ def session(model: onnx.ModelProto, path: Path | None = None) -> onnxruntime.Inf
     Raises:
         TaskError: It has an operator that ONNX Runtime does not know.
     """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     if path is not None:

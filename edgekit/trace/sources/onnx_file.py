@@ -7,10 +7,10 @@ the file leaves it free; other axes that it leaves free get the lengths of the e
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
 from edgekit.engine.user_code import describe
@@ -21,6 +21,9 @@ from edgekit.task import Task
 from edgekit.trace import structure
 from edgekit.trace.sources import state
 from edgekit.trace.sources.subject import Subject
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 BATCH = "batch"
 
@@ -80,7 +83,7 @@ def opened(given: Task, work: Path) -> tuple[Subject, tuple[torch.Tensor, ...]]:
 class _Ask:
     """The session, asked with arrays or tensors in the order of its inputs."""
 
-    def __init__(self, session: onnxruntime.InferenceSession, names: Sequence[str]) -> None:
+    def __init__(self, session: "onnxruntime.InferenceSession", names: Sequence[str]) -> None:
         self._session, self._names = session, names
 
     def arrays(self, *arrays: np.ndarray) -> list[np.ndarray]:
@@ -151,7 +154,7 @@ def _is_free(model: onnx.ModelProto, axes: Sequence[int | None], dynamic: object
 
 
 def _asked_twice(
-    session: onnxruntime.InferenceSession, examples: Mapping[str, np.ndarray], file: str
+    session: "onnxruntime.InferenceSession", examples: Mapping[str, np.ndarray], file: str
 ) -> tuple[list[np.ndarray], tuple[str, ...]]:
     ask = _Ask(session, list(examples))
     try:
@@ -166,7 +169,7 @@ def _asked_twice(
 
 
 def _of_two(
-    session: onnxruntime.InferenceSession, examples: Mapping[str, np.ndarray], axes: Sequence[int | None]
+    session: "onnxruntime.InferenceSession", examples: Mapping[str, np.ndarray], axes: Sequence[int | None]
 ) -> list[np.ndarray]:
     """Returns what is answered to two samples; nothing where the file takes only one, whatever it says."""
     twice = {
@@ -180,7 +183,7 @@ def _of_two(
 
 
 def _interface(
-    given: Task, session: onnxruntime.InferenceSession, inputs: Sequence[str], axes: Sequence[int | None],
+    given: Task, session: "onnxruntime.InferenceSession", inputs: Sequence[str], axes: Sequence[int | None],
     outputs: Sequence[np.ndarray], two: Sequence[np.ndarray],
 ) -> Interface:  # fmt: skip
     names = [output.name for output in session.get_outputs()]
