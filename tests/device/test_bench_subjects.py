@@ -10,6 +10,7 @@ import pytest
 from builders import write_manifest
 from edgekit_runner import record as records
 from edgekit_runner.artifact import sha256
+from runner_models import cli, last_record
 
 from edgekit.bench import subjects
 from edgekit.errors import UserError, VerificationError
@@ -25,9 +26,17 @@ def export(folder: Path, model: Path, atol: float = 0.25) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def protocol(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of a run with options, as the runner writes it."""
+    spec = {"schema_version": 2, "kind": "check", "artifact": str(model), "options": {"optimize": False}}
+    path = write(tmp_path_factory.mktemp("spec") / "spec.json", spec)
+    return dict(last_record(cli("run", path))["protocol"])
+
+
 def record_of(model: Path, kind: str = "bench", **changes: Any) -> dict[str, Any]:
     about = {"path": str(model), "format": "onnx", "size_bytes": 1, "sha256": sha256(model)}
-    return {**records.blank(kind), "artifact": about, "protocol": {"options": {"a": 1}}, **changes}
+    return {**records.blank(kind), "artifact": about, **changes}
 
 
 def write(path: Path, data: object) -> Path:
@@ -73,14 +82,18 @@ def test_a_pair_keeps_what_belongs_to_each(model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrapped", [False, True])
 @pytest.mark.parametrize("kind", ["bench", "check"])
 def test_a_record_stands_for_its_artifact_and_the_options_of_its_run(
-    model: Path, tmp_path: Path, kind: str, wrapped: bool
+    model: Path, protocol: dict[str, Any], tmp_path: Path, kind: str, wrapped: bool
 ) -> None:
     """Also as `edgekit bench --json` prints it."""
-    data: object = record_of(model, kind)
+    data: object = record_of(model, kind, protocol=protocol)
     if wrapped:
         data = [{"device": "local", "record": data, "error": None}]
     path = write(tmp_path / "record.json", data)
-    assert subjects.read_one(path) == {"artifact": str(model), "format": "onnx", "options": {"a": 1}}
+    assert subjects.read_one(path) == {
+        "artifact": str(model),
+        "format": "onnx",
+        "options": {"optimize": False},
+    }
 
 
 def test_an_artifact_that_is_not_what_the_record_is_about(model: Path, tmp_path: Path) -> None:
