@@ -76,7 +76,7 @@ class Life:
         self._steps_left = 3  # kills while the result is put into its place
 
     def kill(self) -> Kill | None:
-        """Starts it and kills it; None where it came to its end before."""
+        """Starts it and kills it; None where it came to its end before. It has not to fail by itself."""
         chance, how = self._chance, self._chance.choice([*HOW])
         name, stages = chance.choice(MOMENTS)
         more_s = chance.uniform(0, 5 if self._fresh and not stages else 2)
@@ -88,7 +88,8 @@ class Life:
         if process.poll() == 0:
             return None
         if process.poll() is not None and process.returncode != -signal.SIGKILL:
-            raise SystemExit(f"the export failed: {self._log.read_text()[-600:]}")
+            fault = f"it failed by itself, exit code {process.returncode}: {self._said()}"
+            return Kill("nothing", during, round(time.time() - started, 1), fault)
         if process.poll() is None:
             self._hit(process, how)
         else:
@@ -100,7 +101,7 @@ class Life:
         """Lets it come to its end; returns what did not hold."""
         process = self._start(None)
         if process.wait():
-            return f"resumed: exit code {process.returncode}, {self._log.read_text()[-300:]!r}"
+            return f"resumed: exit code {process.returncode}, {self._said()}"
         beside = {path.name for path in self._out.parent.iterdir()} - {OUT}
         half = {path.name for path in (self._cache / "edgekit" / "stages").glob("*edgekit-*")}
         inside = {path.name for path in self._out.iterdir() if path.name.startswith(".")}
@@ -111,6 +112,12 @@ class Life:
             if same(self._out)
             else "other bytes"
         )
+
+    def _said(self) -> str:
+        """The end of its log; of a crash where it was, as faulthandler wrote it."""
+        whole = self._log.read_text(errors="replace")
+        crash = whole.find("Fatal Python error")
+        return repr(whole[-600:] if crash < 0 else whole[crash : crash + 3000])
 
     def _start(self, step: int | None) -> Process:
         """Starts it; with a step it dies there while its result is put into its place."""
