@@ -8,6 +8,7 @@ import click
 
 from edgekit.cli.options import json_option
 from edgekit.cli.printing import print_json, put
+from edgekit.errors import UserError
 
 if TYPE_CHECKING:
     from edgekit.engine.stage_cache import StageCache
@@ -57,4 +58,7 @@ def _stage_cache() -> "StageCache":
     from edgekit.engine.stage_cache import STAGES, StageCache
     from edgekit.engine.user_cache import private_folder
 
-    return StageCache(private_folder(STAGES))
+    try:
+        return StageCache(private_folder(STAGES))
+    except OSError as error:
+        raise UserError(f"there is no cache: {error}; XDG_CACHE_HOME names a folder for it") from error

@@ -16,7 +16,18 @@ from edgekit.records.foreign import visible, visible_data
 
 
 def any_terminal() -> None:
-    """Lets stdout and stderr take every text: what an old code page lacks (latin-1, cp1252) becomes a question mark."""
+    """Lets stdout and stderr take every text: what an old code page lacks (latin-1, cp1252) becomes a question mark.
+
+    A stream that was closed (`>&-`) leads nowhere: the next file that is opened would else take its number, and what a library
+    prints.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             with suppress(OSError, ValueError):

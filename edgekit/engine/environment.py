@@ -3,11 +3,10 @@
 import os
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 from edgekit_runner.host.telemetry import NO_TELEMETRY
 
-from edgekit.engine.user_cache import private_folder
+from edgekit.engine.user_cache import home, private_folder
 
 # Page faults are expensive on virtual machines: keeping big blocks on glibc's heap made torch CPU work up to 3x faster.
 GLIBC_ENV = {
@@ -54,8 +53,9 @@ def _caches() -> dict[str, str]:
     Keras writes ~/.keras/keras.json when it is imported; where the user has no such folder, it gets one.
     """
     wanted = {"TORCHINDUCTOR_CACHE_DIR": "torchinductor"}
-    if not (Path.home() / ".keras").is_dir():
-        wanted["KERAS_HOME"] = "keras"
+    with suppress(OSError):
+        if not (home() / ".keras").is_dir():
+            wanted["KERAS_HOME"] = "keras"
     found = {}
     for variable, name in wanted.items():
         with suppress(OSError):  # a home that cannot be written

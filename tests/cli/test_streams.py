@@ -36,6 +36,21 @@ def test_an_output_without_room() -> None:
     assert (done.returncode, done.stderr.decode()) == (2, f"edgekit: {sentence}\n")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="a POSIX shell closes streams")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed(closed: str, tmp_path: Path) -> None:
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    command = f"'{sys.executable}' -P -m edgekit targets {closed}"
+    done = subprocess.run(["sh", "-c", command], env={**os.environ, "PYTHONPATH": path}, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_cache_that_cannot_be_made_is_one_sentence() -> None:
+    done = edgekit("cache", "list", variables={"XDG_CACHE_HOME": "/dev/null"})
+    assert done.returncode == 2 and done.stderr.startswith(b"edgekit: there is no cache: ")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_a_reader_that_leaves() -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -58,6 +58,16 @@ def publish(place: Path, out: Path, *bundles: str, key: str = "ours") -> Any:
     return edgekit("index", *(place / b for b in bundles), "--sign", place / f"key-{key}.pem", "-o", out)
 
 
+@pytest.mark.parametrize("epoch", ["soon", "-1", "1e9", "9" * 5000, "\u0661"])
+def test_a_time_that_is_none(
+    place: Path, tmp_path: Path, epoch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    done = publish(place, tmp_path / "ota", "1.0.0")
+    assert done.exit_code == 2 and "it must be a time in seconds since 1970" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def hashes(bundle: Path) -> list[str]:
     return [path.name for path in (bundle / "files").iterdir()]
 

@@ -48,8 +48,8 @@ def publish(bundles: Sequence[Path], key: Path, days: int, out: Path) -> UpdateI
     """
     signer = signing.private_key(key)
     public = signer.public_key()
-    taken = [_taken(folder, public) for folder in bundles]
     with replacement(out, lambda place: _present(place, public)) as partial:
+        taken = [_taken(folder, public) for folder in bundles]
         made = _index(taken, bundles, _present(out, public), days, out)
         (partial / FILES).mkdir()
         for folder, version in zip(bundles, taken, strict=True):
@@ -63,7 +63,7 @@ def _index(
     taken: Sequence[Bundle], folders: Sequence[Path], before: UpdateIndex | None, days: int, out: Path
 ) -> UpdateIndex:
     """What follows the index that is there. Raises UserError where the bundles do not belong together, or a version would go down."""
-    now_s = int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+    now_s = _now_s()
     made = UpdateIndex(
         schema_version=SCHEMA_VERSION,
         name=taken[0].name,
@@ -75,6 +75,16 @@ def _index(
     if before is not None:
         _refuse_going_down(made, before, out)
     return made
+
+
+def _now_s() -> int:
+    """The time, or what stands for it where builds are to be the same: https://reproducible-builds.org/specs/source-date-epoch/."""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    if given and not (given.isascii() and given.isdigit() and len(given) < 12):
+        raise UserError(
+            f"SOURCE_DATE_EPOCH is {given[:40]!r}; it must be a time in seconds since 1970, or not set"
+        )
+    return int(given or time.time())
 
 
 def is_index(folder: Path) -> bool:

@@ -8,12 +8,13 @@ its name is refused.
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
-from edgekit.engine.user_cache import cache_folder
+from edgekit.engine.user_cache import private_folder
 from edgekit.errors import UserError
 from edgekit.records import Record, WidthRow
 
@@ -44,7 +45,7 @@ class Store:
         self.conditions = dict(conditions)
         text = json.dumps(self.conditions, sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.path = (folder or cache_folder(TABLES)) / f"{digest}.json"
+        self.path = (folder or _own_folder()) / f"{digest}.json"
         self._rows = {row.micro: row for row in read(self.path, conditions)}
 
     def row(self, micro: str, widths: list[int]) -> WidthRow | None:
@@ -61,6 +62,14 @@ class Store:
         partial = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         partial.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1))
         partial.replace(self.path)
+
+
+def _own_folder() -> Path:
+    """The user's alone; without a cache the temporary folder, which is a stage's own."""
+    try:
+        return private_folder(TABLES)
+    except OSError:
+        return Path(tempfile.gettempdir())
 
 
 def read(path: Path, conditions: Mapping[str, str]) -> tuple[WidthRow, ...]:

@@ -149,7 +149,7 @@ def _folder(folder: Path) -> nn.Module:
         )
     try:
         with _offline():
-            model = kind.from_pretrained(
+            model = kind.from_pretrained(  # type: ignore[attr-defined]
                 str(folder), local_files_only=True, trust_remote_code=False, use_safetensors=True
             )
     except Exception as error:
