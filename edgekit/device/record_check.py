@@ -33,7 +33,9 @@ def read(path: Path) -> dict[str, Any]:
         if isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], dict):
             text = json.dumps(listed[0].get("record"))
         record = records.read(text)
-    except (OSError, ValueError, RecursionError, RunnerUserError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; give a record of edgekit-runner") from error
+    except (ValueError, RecursionError, RunnerUserError) as error:
         raise UserError(f"{path} is not a runner's record: {visible(str(error)).rstrip('.')}") from error
     fault = fault_of(record)
     if fault is not None:
