@@ -73,7 +73,8 @@ def deploy(
         stage_timeout_s: Wall time, in seconds, after which a stage counts as hung and is ended, in place of each stage's
             own limit of hours; 0 is none.
         keep_work: Keeps the folder of the stages, `.<out>.edgekit-work`, for `python -m edgekit.engine.replay`.
-        cache: Whether finished stages are kept in the user's cache, and taken from there; time is always measured.
+        cache: Whether finished stages are kept in the user's cache, and taken from there; a time as long as it was
+            measured undisturbed, here, and since this machine started.
         devices: Where files are timed, "ssh:user@host" or "adb:SERIAL", for the targets that admit such a machine.
         records: A folder of records that were measured elsewhere, in place of devices.
         cluster: The address of a Dask scheduler, "tcp://host:8786": its workers run the stages, in place of this machine.
@@ -108,7 +109,7 @@ def deploy(
         stage_timeout_s=stage_timeout_s,
         cluster=cluster,
     ) as here:
-        request, time = _trace(task, options, here, seed)
+        request, time = _trace(task, options, here, seed, cache)
         request = msgspec.structs.replace(
             request, explore=explore, devices=known, records="" if records is None else str(records), arm=arm
         )
@@ -202,12 +203,17 @@ def inspect(task: str, settings: dict[str, str]) -> Inspected:
         return process.run(INSPECT, TraceSpec(source=source, work=folder), Path(folder))[0]
 
 
-def _trace(task: Task | str, settings: dict[str, str], here: Room, seed: int) -> tuple[RunRequest, StageTime]:
+def _trace(
+    task: Task | str, settings: dict[str, str], here: Room, seed: int, cache: bool
+) -> tuple[RunRequest, StageTime]:
     if isinstance(task, Task):
         source = pickle_task(task, here.work / "task.pkl")
     else:
         source = TaskSource(name=task, reference=task, settings=settings)
-    traced, time = here.stages.trace(lambda folder: TraceSpec(source=source, work=str(folder), seed=seed))
+    kept = here.cache if cache else ""
+    traced, time = here.stages.trace(
+        lambda folder: TraceSpec(source=source, work=str(folder), seed=seed, cache=kept)
+    )
     return RunRequest(source=source, traced=traced, host_isa=local_isa(), seed=seed), time
 
 

@@ -57,6 +57,8 @@ class Stage(Generic[S, R]):
         family: Which frameworks it needs, see `edgekit.engine.families`.
         usual_s: Seconds of wall time that it takes of a usual network, where none were kept.
         ignores: The parts of the run's fingerprint that its result does not depend on.
+        lasts: Of a stage that is alone: whether later runs may take over what it found, until the machine starts again.
+        worth_keeping: Whether a result is good enough for later runs.
     """
 
     name: str
@@ -68,6 +70,8 @@ class Stage(Generic[S, R]):
     usual_s: float = 5.0
     family: Callable[[S], str] = lambda _spec: TORCH
     ignores: Callable[[S], tuple[str, ...]] = lambda _spec: ()
+    lasts: Callable[[S], bool] = lambda _spec: False
+    worth_keeping: Callable[[R], bool] = lambda _result: True
 
 
 TRACE = Stage(
@@ -164,6 +168,8 @@ MEASURE = Stage(
     spec=measure_specs.MeasureSpec,
     result=Measurement,
     alone=True,
+    lasts=lambda spec: not spec.device,
+    worth_keeping=lambda found: found.calm,
 )
 LAYER_TIMES = Stage(
     name="layer-times",

@@ -96,9 +96,15 @@ def of_folder(folder: Path) -> str:
     return of_text(*(f"{p.relative_to(folder).as_posix()} {of_text(p.read_text('utf-8'))}" for p in files))
 
 
-def _of_code(functions: Iterable[Any]) -> str:
-    """Hashes the files in which functions were written."""
-    files = sorted({name for name in map(_source_file, functions) if name})
+def of_classes(classes: Iterable[type]) -> str:
+    """Hashes the files in which classes are written; "" where one is in none, and its code could have changed unseen."""
+    known = set(classes)
+    return _of_code(known) if all(map(_source_file, known)) else ""
+
+
+def _of_code(written: Iterable[Any]) -> str:
+    """Hashes the files in which functions or classes are written."""
+    files = sorted({name for name in map(_source_file, written) if name})
     return of_text(*(Path(name).read_text("utf-8") for name in files if Path(name).is_file()))
 
 

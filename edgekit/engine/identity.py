@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from edgekit.engine.catalogue import Stage
+from edgekit.engine.machine import boot
 from edgekit.engine.parts import UNSTABLE
 from edgekit.records import Record
 
@@ -92,9 +93,11 @@ def of_stage(
         machine: The facts of the host.
 
     Returns:
-        None for a stage that is run each time: it measures time, or depends on data that is not the same twice.
+        None for a stage that is run each time: it measures what may have changed, or depends on data that is not the same
+        twice.
     """
-    if stage.alone:
+    started = {"boot": boot()} if stage.alone else {}
+    if stage.alone and not (stage.lasts(spec) and all(started.values())):
         return None
     ignored = stage.ignores(spec)
     content = {name: value for name, value in parts.items() if name not in ignored}
@@ -104,7 +107,7 @@ def of_stage(
         plain = places.without(_essential(msgspec.to_builtins(spec)))
     except KeyError:
         return None
-    whole = json.dumps([stage.function, plain, content, dict(machine)], sort_keys=True)
+    whole = json.dumps([stage.function, plain, content, {**machine, **started}], sort_keys=True)
     return "@" + hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 

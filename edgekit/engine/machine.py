@@ -4,6 +4,7 @@ from pathlib import Path
 
 from edgekit_runner.host import capacity, environment
 
+BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux's
 STAGE_BYTES = 2 << 30  # what a stage of a usual network takes of its own
 
 
@@ -23,3 +24,11 @@ def jobs_at_once(root: Path = Path("/")) -> int:
     cores = int(environment.describe()["cpu_usable_count"])
     free_bytes = capacity.available_bytes(root)
     return cores if free_bytes is None else max(1, min(cores, free_bytes // STAGE_BYTES))
+
+
+def boot() -> str:
+    """Returns what tells one start of this machine from another: what was timed holds until then; "" where it cannot be told."""
+    try:
+        return BOOT.read_text().strip()
+    except OSError:
+        return ""

@@ -38,6 +38,14 @@ class Room:
     stages: Stages
     log: EventLog
 
+    @property
+    def cache(self) -> str:
+        """The folder of what earlier runs left, for stages on this machine; "" where there is none."""
+        try:
+            return "" if self.stages.are_elsewhere else str(private_folder(STAGES))
+        except OSError:
+            return ""
+
     def use_cache(self, parts: Mapping[str, str]) -> StageTimes:
         """Takes the stages of earlier runs, and what they took; returns where the times of this one go."""
         times = StageTimes()

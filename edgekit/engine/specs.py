@@ -20,11 +20,16 @@ from edgekit.target import Target
 
 
 class TraceSpec(Record):
-    """The spec of edgekit.trace.stage:trace."""
+    """The spec of edgekit.trace.stage:trace.
+
+    Attributes:
+        cache: The folder of what earlier runs kept; "" is none.
+    """
 
     source: TaskSource
     work: str
     seed: int = 0
+    cache: str = ""
 
 
 class Inspected(Record):

@@ -102,6 +102,11 @@ class StageCache:
             self._write(place, folder, answer)
             self.shrink(self.limit_bytes)
 
+    def replace(self, identity: str, folder: Path, places: Places, label: str) -> None:
+        """Keeps it in place of an entry of the same identity, which this one has outgrown."""
+        shutil.rmtree(self._place(identity), ignore_errors=True)
+        self.keep(identity, folder, places, label)
+
     def _write(self, place: Path, folder: Path, answer: dict[str, Any]) -> None:
         with Scratch(self.root) as partial:
             for name in [*answer["files"], LOG]:

@@ -101,9 +101,14 @@ class Stages:
             self._tell(target, label, "reused", found[1].wall_s)
             return found
         made = self._fresh(stage, spec(folder), folder, target, label, asker or target)
-        if self._cache is not None and identity is not None:
+        if self._cache is not None and identity is not None and stage.worth_keeping(made[0]):
             self._cache.keep(identity, folder, self._places, label)
         return made
+
+    @property
+    def are_elsewhere(self) -> bool:
+        """Whether other machines execute them."""
+        return self._elsewhere is not None
 
     def use(self, cache: StageCache, parts: Mapping[str, str]) -> None:
         """Takes finished stages from a cache from now on, and keeps them there.
@@ -128,7 +133,7 @@ class Stages:
         self._expected.path(target, path)
 
     def _identity(self, stage: Stage[S, R], spec: S, folder: Path) -> str | None:
-        if self._cache is None:
+        if self._cache is None or (stage.alone and self._elsewhere is not None):
             return None
         identity = of_stage(stage, spec, self._parts, self._places, self._machine)
         if identity is not None:

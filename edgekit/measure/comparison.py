@@ -21,6 +21,10 @@ from edgekit.target import Target
 ROUNDS = 40
 # more processes make the interval honest, and each costs 2 s; the runner doubts an interval from fewer than 3
 PROCESSES = 4
+ASIDE_ROUNDS, ASIDE_PROCESSES = (
+    24,
+    3,
+)  # where the machine is none of the target's, and the figure decides nothing
 
 
 def machine_name() -> str:
@@ -60,6 +64,8 @@ def compare(
     row = RUNTIMES[runtime]
     if not device and row.systems and platform.system() not in row.systems:
         return unmeasured(f"not measured on the target: {row.elsewhere}")
+    decides = bool(device) or target.admits(platform.machine(), local_isa())
+    rounds, processes = (ROUNDS, PROCESSES) if decides else (ASIDE_ROUNDS, ASIDE_PROCESSES)
     record = _ask(
         device,
         artifact,
@@ -74,8 +80,8 @@ def compare(
             "baseline_runtime": target.runtime,
             "baseline_golden": reference.path,
             "baseline_golden_atol": reference.atol,
-            "rounds_count": ROUNDS,
-            "processes_min_count": PROCESSES,
+            "rounds_count": rounds,
+            "processes_min_count": processes,
         },
     )
     if record["error_kind"] == "missing_runtime":
@@ -150,6 +156,7 @@ def of_record(record: AnyRecord, artifact: Artifact, target: Target, isa: str, w
         measured_on=here,
         on_target=decides,
         faster_than_serving_isa=stronger,
+        calm=record["validity"]["verdict"] == "ok",
         reason=f"measured on {here}"
         if decides
         else f"not measured on the target: {here} is not one of its machines",

@@ -3,7 +3,10 @@
 It is a process of its own, so that it can be ended with its run, and its figures be kept for --resume.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
+
+import msgspec
 
 from edgekit.engine.measure_specs import MeasureSpec
 from edgekit.golden import Golden, golden_atol, of_float
@@ -16,6 +19,7 @@ def measure(spec: MeasureSpec) -> Measurement:
     golden = Golden(path=spec.golden, atol=golden_atol(Path(spec.golden), spec.artifact.precision))
     reference = of_float(spec.traced, spec.baseline, Path(spec.work) / "float.npz")
     runtime = spec.runtime or spec.target.runtime
-    return comparison.compare(
+    found = comparison.compare(
         spec.artifact, golden, spec.baseline, reference, spec.target, spec.isa, runtime, spec.device
     )
+    return msgspec.structs.replace(found, measured=datetime.now(UTC).isoformat(timespec="minutes"))

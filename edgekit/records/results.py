@@ -189,6 +189,8 @@ class Measurement(Record):
         memory_phases_bytes: The highest resident memory in each phase of a fresh process: baseline, import, load,
             first_inference, warmup.
         emulated: The file on emulated CPUs, where that was asked for; no time is among it.
+        measured: When, in UTC: a later run may take it over.
+        calm: Whether the runner saw nothing that disturbed it.
     """
 
     cpu_ratio: float | None
@@ -205,6 +207,8 @@ class Measurement(Record):
     faster_than_serving_isa: bool = False
     model_memory_bytes: int | None = None
     float_model_memory_bytes: int | None = None
+    measured: str = ""
+    calm: bool = False
     doubts: tuple[str, ...] = ()
     rounds_wall_s: tuple[float, ...] = ()
     float_rounds_wall_s: tuple[float, ...] = ()

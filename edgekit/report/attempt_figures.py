@@ -34,6 +34,7 @@ def _taken(attempt: Attempt) -> tuple[Fact, ...]:
     if took is None:
         return ()
     where = f"on {took.measured_on or 'an unnamed machine'}" + ("" if took.on_target else ", not the target")
+    where += f", {took.measured}" if took.measured else ""
     times = (("CPU time per inference", took.cpu_s), ("the same of float", took.float_cpu_s))
     memory = (
         ("memory without the process", took.model_memory_bytes),

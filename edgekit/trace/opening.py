@@ -90,6 +90,7 @@ def _subject(
             parts.GRAPH: fingerprint.of_text(exported.graph_module.code),
             parts.WEIGHTS: fingerprint.of_tensors({**exported.state_dict, **exported.constants}),
         },
+        code=fingerprint.of_classes({type(module) for module in model.modules()}),
         macs=graph_macs.count(exported),
         layers=graph_macs.layers(exported),
         doubts=(*undone, *doubts),

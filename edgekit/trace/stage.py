@@ -5,7 +5,7 @@ other weights. The float model's predictions are kept by the hash of their input
 compared with it on the very samples the metric asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from edgekit.quant import calibrate
 from edgekit.records import TaskFacts, TensorSpec, Traced
 from edgekit.task import Task
 from edgekit.trace import axes, calibration_check, metric_check, output_measures, structure
+from edgekit.trace.kept_answers import KeptAnswers
 from edgekit.trace.metric import score, seed_everything
 from edgekit.trace.opening import facts_of, opened
 from edgekit.trace.recorder import Recorder
@@ -43,8 +44,12 @@ def trace(spec: TraceSpec) -> Traced:
     seed_everything(spec.seed)
     given, work = spec.source.load(), Path(spec.work)
     task, subject, examples = opened(given, work)
-    recorder = Recorder(lambda *arrays: _call(subject, arrays), _row_shapes(subject))
+    kept = KeptAnswers.of(spec.cache, subject, work / "answers")
+    call = kept.before(subject.call) if kept else subject.call
+    recorder = Recorder(lambda *arrays: _call(call, subject, arrays), _row_shapes(subject))
     metric = score(task, recorder)
+    if kept:
+        kept.keep(recorder.predictions)
     samples = recorder.kept()
     replayed = metric_check.replay(task.name, recorder, lambda predict: score(task, predict), metric)
     read = _read_calibration(task, examples, subject.inputs)
@@ -147,10 +152,12 @@ def _read_calibration(task: Task, examples: tuple[torch.Tensor, ...], inputs: Se
     return Read(fingerprint.of_text(*hashes), statistics)
 
 
-def _call(subject: Subject, arrays: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+def _call(
+    call: Callable[..., list[np.ndarray]], subject: Subject, arrays: tuple[np.ndarray, ...]
+) -> list[np.ndarray]:
     """Runs the user's own model on a whole batch of arrays, samples first."""
     check_shapes(arrays, structure.shapes(subject.inputs))
-    return subject.call(*(np.ascontiguousarray(a) for a in arrays))
+    return call(*(np.ascontiguousarray(a) for a in arrays))
 
 
 def _row_shapes(subject: Subject) -> list[tuple[int, ...]]:

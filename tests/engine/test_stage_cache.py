@@ -4,12 +4,14 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from child_functions import Answer, Order
 from commands import edgekit
 
+from edgekit.engine import identity
 from edgekit.engine.catalogue import COMPRESS, EXPORT, PROVE, Stage
 from edgekit.engine.child import RESULT
 from edgekit.engine.events import Event
@@ -57,6 +59,29 @@ def test_another_run_in_another_folder_takes_them_over(run: Run, tmp_path: Path)
     assert (states, again) == (["done", "done"], ["reused", "reused"])
     assert Path(taken.text).is_relative_to(tmp_path / "two") and Path(taken.text).read_text() == "a!!"
     assert taken.process == made.process, "nothing was run"
+
+
+def test_a_time_is_taken_over_if_nothing_disturbed_it_and_the_machine_was_not_started_anew(
+    tmp_path: Path, cache: StageCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def states(work: str, lasts: bool = True, calm: bool = True) -> list[str]:
+        events: list[Event] = []
+        stages = Stages(tmp_path / work, 2, events.append)
+        stages.use(cache, PARTS)
+        stage = replace(PLACES, alone=True, lasts=lambda _: lasts, worth_keeping=lambda _: calm)
+        stages.run(stage, lambda folder: Order(text="a", folder=str(folder)))
+        return [event.state for event in events if event.state != "started"]
+
+    assert [states("never", lasts=False), states("never again", lasts=False)] == [["done"]] * 2
+    assert [states("disturbed", calm=False), states("calm"), states("later")] == [
+        ["done"],
+        ["done"],
+        ["reused"],
+    ]
+    monkeypatch.setattr(identity, "boot", lambda: "another start")
+    assert states("started anew") == ["done"]
+    monkeypatch.setattr(identity, "boot", lambda: "")
+    assert [states("unknown"), states("unknown again")] == [["done"]] * 2
 
 
 def test_what_differs_is_run(run: Run) -> None:

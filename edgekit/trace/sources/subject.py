@@ -28,6 +28,7 @@ class Subject(NamedTuple):
         doubts: Sentences about the model.
         interface: The names and structures of its arguments and results; None where they are plain.
         free: The axes that are free; None where none are asked for.
+        code: The files that the model's classes are written in, as a hash; "" where they are not known.
         ask: Maps tensors, in the shapes that the model takes, to its answers; None where only arrays can be asked.
     """
 
@@ -47,3 +48,4 @@ class Subject(NamedTuple):
     interface: Interface | None = None
     free: FreeAxes | None = None
     ask: Callable[..., Sequence[torch.Tensor]] | None = None
+    code: str = ""
