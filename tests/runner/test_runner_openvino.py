@@ -1,7 +1,9 @@
 """The OpenVINO backend on tiny files: the same answers as numpy, in float32, and its telemetry never imported."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,19 @@ def test_round_trip(onnx_model: Path, onnx_golden: Path) -> None:
     assert np.array_equal(first, kept)  # not overwritten by the next run
     assert np.allclose(kept, expected.outputs[0], atol=1e-5)
     assert session.placement()["nodes"]["CPU"] > 0 and session.runtime_version[0].isdigit()
+
+
+def test_what_was_fed_lives_as_long_as_it_is_read(onnx_model: Path) -> None:
+    session = openvino.open(str(onnx_model), 1, {})
+    array = np.ones((1, 64), np.float32)
+    alive = weakref.ref(array)
+    session.feed({"x": array})
+    del array
+    gc.collect()
+    assert alive() is not None, "the runtime reads memory that was given back"
+    session.feed({"x": np.zeros((1, 64), np.float32)})
+    gc.collect()
+    assert alive() is None
 
 
 def test_a_free_dimension_is_minus_one_and_runs(tmp_path: Path) -> None:

@@ -131,11 +131,12 @@ class OpenVinoSession(Session):
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self.runtime_version = version
+        self._fed: Arrays = {}
         self.inputs = tuple(_info(port) for port in compiled.inputs)
         self.outputs = tuple(_info(port) for port in compiled.outputs)
 
     def feed(self, feeds: Feeds) -> None:
-        """Hands the arrays over; the runtime reads them in place.
+        """Hands the arrays over, and keeps them: the runtime reads them in place, and holds no reference to them.
 
         Raises:
             RunnerError: The runtime does not take one.
@@ -144,7 +145,7 @@ class OpenVinoSession(Session):
         import openvino
 
         for port, info in zip(self._compiled.inputs, self.inputs, strict=True):
-            array = numpy.asarray(feeds[info.name], order="C")
+            array = self._fed[info.name] = numpy.asarray(feeds[info.name], order="C")
             try:
                 self._request.set_tensor(port, openvino.Tensor(array, shared_memory=True))
             except RuntimeError as error:
