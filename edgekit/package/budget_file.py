@@ -27,7 +27,7 @@ class TargetLimits(Record):
         record: A record of `edgekit-runner bench` of this artifact, relative to the budget file.
         baseline: The record that it is compared with.
         max_slowdown: The share by which a figure of the record may be worse; 0.05 where it is not given.
-        instructions: The counts of `edgekit verify --arm` of this artifact, relative to the budget file.
+        instructions: The counts of `edgekit verify --arm --counts` of this artifact, relative to the budget file.
         instructions_baseline: The counts that they are compared with.
         max_more_instructions: The share by which they may be more; 0.03 where it is not given.
         max_instruction_ratio: Instructions / the float file's, on the same CPU.

@@ -12,7 +12,7 @@ from edgekit.records.foreign import read_json
 from edgekit.records.instructions import SCHEMA_VERSION, InstructionCount, Instructions
 from edgekit.records.manifest import Manifest
 
-MAKES = "`edgekit verify DIR --arm` counts them"
+MAKES = "`edgekit verify DIR --arm --counts FILE` writes them"
 NO_TIME = "emulated, no time"
 MAX_MORE = 0.03  # of the baseline's: ONNX Runtime's counts differ by one or two percent from run to run
 
