@@ -104,7 +104,10 @@ def test_against_float(folder: Path, tmp_path: Path, float_runs: tuple[int, ...]
 def test_a_limit_without_counts(folder: Path) -> None:
     code, rows = check(folder, "[every]\nmax_instruction_ratio = 1.0\n")
     verdict, said = rows["max_instruction_ratio"]
-    assert (code, verdict) == (1, "not measured") and "`edgekit verify DIR --arm --counts FILE` writes them" in said
+    assert (code, verdict) == (
+        1,
+        "not measured",
+    ) and "`edgekit verify DIR --arm --counts FILE` writes them" in said
 
 
 def test_counts_of_other_targets_alone(folder: Path, tmp_path: Path) -> None:
