@@ -41,7 +41,7 @@ test-arm: env
 # bundles in Gradle, aapt2, kotlinc, tsc, node and Chromium; what is not installed is skipped with the reason
 test-bundles: env
 	-$(BIN)/python -m pip install --quiet -c constraints.txt --group bundles
-	$(BIN)/python -m pytest tests/package tests/report -m bundles -rs --durations=0 $(ARGS)
+	$(BIN)/python -m pytest tests/package tests/report tests/device -m bundles -rs --durations=0 $(ARGS)
 
 # damage, hostile text and tasks, full disks, little memory, other users, the network, kills, as tables; the seed is printed
 FAULTS := tests/task_files/small.py:task -t x86-server -t arm-mobile -t tflite-int8 -t coreml-fp16 --seed $(SEED)

@@ -28,6 +28,18 @@ from edgekit.cli.printing import print_json, put, say
     metavar="PROGRAM",
     help="By a program without Python, built for the device: benchmark_model, onnxruntime_perf_test or executor_runner.",
 )
+@click.option(
+    "--apk",
+    is_flag=True,
+    help="By an app made from a bundle (edgekit package --for android): PLACE is the bundle.",
+)
+@click.option(
+    "--runtime-aar",
+    "runtime",
+    type=click.Path(path_type=Path),
+    metavar="AAR",
+    help="With --apk: ONNX Runtime's, in place of the one in Maven's or Gradle's cache.",
+)
 @device_options
 @json_option
 def bench(
@@ -35,12 +47,16 @@ def bench(
     devices: tuple[str, ...],
     threads: str,
     native: Path | None,
+    apk: bool,
+    runtime: Path | None,
     protocol: str,
     python: str | None,
     timeout_s: float,
     as_json: bool,
 ) -> None:
     """Measure latency and memory of an artifact, or of each one in an exported folder, here or on devices."""
+    if apk:
+        sys.exit(_bench_as_app(place, devices, read_threads(threads), runtime, protocol, timeout_s, as_json))
     if native is not None:
         sys.exit(_bench_natively(place, devices, read_threads(threads), native, protocol, timeout_s, as_json))
     from edgekit.bench.figures import as_data, text
@@ -73,6 +89,30 @@ def _bench_natively(
     ]
     print_json(found) if as_json else put(native_figures.text(found), nl=False)
     return 0 if all(record.status == "ok" for record in found) else 1
+
+
+def _bench_as_app(
+    place: Path,
+    devices: tuple[str, ...],
+    threads: list[int],
+    runtime: Path | None,
+    protocol: str,
+    timeout_s: float,
+    as_json: bool,
+) -> int:
+    from edgekit_runner import record as records
+    from edgekit_runner.cli import table
+
+    from edgekit.bench import phone_app
+
+    found = [
+        phone_app.run(device, place, runtime, count, protocol, say, timeout_s)
+        for device in devices
+        for count in threads
+    ]
+    for record in found:
+        put(records.to_line(record) if as_json else table.render(record))
+    return max(records.exit_code(record) for record in found)
 
 
 @click.command()

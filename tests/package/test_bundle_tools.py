@@ -179,6 +179,6 @@ def test_swift_parses(image: dict[str, object], dist: Path, tmp_path: Path) -> N
         "bgr": False,
         **image,
     }
-    for template in ("Model.swift", "Package.swift"):
+    for template in ("Model.swift", "ModelTests.swift", "Package.swift"):
         tree = Parser(Language(swift.language())).parse(fill(template, **values).encode())
         assert not tree.root_node.has_error, tree.root_node

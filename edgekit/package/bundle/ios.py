@@ -33,6 +33,9 @@ def write(members: Sequence[Member], names: Names, out: Path) -> None:
     (root / "Package.swift").write_text(fill("Package.swift", **values), encoding="utf-8")
     wrapper = sources / f"{names.class_name}.swift"
     wrapper.write_text(fill("Model.swift", **values), encoding="utf-8")
+    tests = root / "Tests" / f"{names.class_name}Tests" / f"{names.class_name}Tests.swift"
+    tests.parent.mkdir(parents=True)
+    tests.write_text(fill("ModelTests.swift", **values), encoding="utf-8")
     files = sorted(p for p in root.rglob("*") if p.is_file())
     sums = [(p.relative_to(root).as_posix(), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]
     script = root / "verify.sh"
