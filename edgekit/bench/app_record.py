@@ -15,7 +15,7 @@ from edgekit_runner.kinds import _timing, bench
 from edgekit_runner.record import Table
 from edgekit_runner.stats import doubts, quantiles
 
-from edgekit.native._phone import Phone, energy_j
+from edgekit.device.phone import Phone, energy_j
 from edgekit.records import Artifact
 
 UNKNOWN = "unknown"

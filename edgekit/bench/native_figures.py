@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from edgekit_runner.cli.table import mib, ms
 
 from edgekit.bench.native_programs import NativeRecord
-from edgekit.native._phone import Phone
+from edgekit.device.phone import Phone
 
 
 def text(records: Sequence[NativeRecord]) -> str:

@@ -17,12 +17,13 @@ from msgspec.structs import replace
 from edgekit import native
 from edgekit.bench.subjects import read_all
 from edgekit.device import NO_PYTHON, TIMEOUT_S, Completed, Device, open_device
+from edgekit.device import phone as phones
+from edgekit.device.phone import Phone
 from edgekit.device.remote import last_line
 from edgekit.device.run import stage
 from edgekit.engine.user_cache import private_folder
 from edgekit.errors import DeviceError, UserError
-from edgekit.native import Output, Unknown, _phone
-from edgekit.native._phone import Phone
+from edgekit.native import Output, Unknown
 from edgekit.records import Record
 from edgekit.records.foreign import visible
 
@@ -133,7 +134,7 @@ def _measure(
     there = stage(device, program, f"{digest}-{program.name}"), stage(device, file, f"{model}{file.suffix}")
     device.execute(["chmod", "755", there[0]])
     command = module.command(*there, threads, runs)
-    before = _phone.ask(device)
+    before = phones.ask(device)
     outputs: list[Output] = []
     for _ in range(count):
         try:
@@ -141,7 +142,7 @@ def _measure(
         except (Unknown, DeviceError) as error:
             changes = {"reason": str(error), "processes": tuple(outputs), "before": before}
             return replace(record, status="refused" if isinstance(error, Unknown) else "failed", **changes)
-    return _judged(record, outputs, before, _phone.ask(device))
+    return _judged(record, outputs, before, phones.ask(device))
 
 
 def _run(device: Device, module: ModuleType, command: list[str], timeout_s: float) -> Output:
@@ -176,7 +177,7 @@ def _told(name: str, done: Completed, why: str) -> str:
 def _judged(record: NativeRecord, outputs: list[Output], before: Phone, after: Phone) -> NativeRecord:
     typical = [output.typical_s for output in outputs]
     interval = quantiles.median_interval(typical)
-    causes, energy = _causes(typical, before, after), _phone.energy_j(before, after)
+    causes, energy = _causes(typical, before, after), phones.energy_j(before, after)
     blind = before.thermal is None or after.thermal is None
     means = all(output.median_s is None for output in outputs)
     doubts = [NO_PROOF, *(["the program tells means alone, which every disturbance raises"] if means else [])]

@@ -13,10 +13,10 @@ from edgekit_runner.spec import SCHEMA_VERSION, from_dict
 from edgekit.bench import app_record
 from edgekit.bench.app_record import Malformed
 from edgekit.device import NO_PYTHON, TIMEOUT_S, Completed, Device, open_device
+from edgekit.device import phone as phones
 from edgekit.device.run import stage
 from edgekit.device.scratch import Scratch
 from edgekit.errors import DeviceError, UserError
-from edgekit.native import _phone
 from edgekit.package import manifest_file
 from edgekit.package.bundle import phone_apk
 from edgekit.records import Artifact
@@ -95,14 +95,14 @@ def _measured(
     device: Device, app: phone_apk.PhoneApk, spec: bench.Spec, file: Artifact, timeout_s: float
 ) -> dict[str, Any]:
     cpuinfo = device.execute(["cat", "/proc/cpuinfo"]).stdout
-    single = bench._repetition(spec)
+    single = bench.repetition(spec)
     parts: list[Any] = []
     for _ in range(spec.processes_min_count):
-        before = _phone.ask(device)
+        before = phones.ask(device)
         done = device.execute(command(app, single), timeout_s=timeout_s)
         try:
             answer = app_record.read(_answer(done))
-            part = app_record.of_process(answer, single, file, cpuinfo, before, _phone.ask(device))
+            part = app_record.of_process(answer, single, file, cpuinfo, before, phones.ask(device))
         except Malformed as error:
             return _failed(
                 f"the answer of the app is not understood ({visible(str(error))[:QUOTED]})", "internal"

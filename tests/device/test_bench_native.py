@@ -132,7 +132,7 @@ def test_a_program_that_crashes_is_a_failure_with_its_last_words(
 
 
 def test_processes_that_slow_down_are_seen() -> None:
-    from edgekit.native._phone import Phone
+    from edgekit.device.phone import Phone
 
     cool = Phone(thermal="none")
     assert native_programs._causes([1.0, 1.0, 1.0], cool, cool) == []

@@ -6,8 +6,9 @@ import native_outputs as said
 import pytest
 
 from edgekit import native
+from edgekit.device import phone
 from edgekit.errors import UserError
-from edgekit.native import Unknown, _phone, benchmark_model, executor_runner, onnxruntime_perf_test
+from edgekit.native import Unknown, benchmark_model, executor_runner, onnxruntime_perf_test
 
 
 def test_litert_with_percentiles_and_a_delegate() -> None:
@@ -54,26 +55,26 @@ def test_a_program_is_known_by_its_name() -> None:
 
 
 def test_a_phone_tells_its_heat_and_its_battery() -> None:
-    phone = _phone.read(said.THERMAL.format(status=0), said.BATTERY.format(usb="false", charge=3_456_000))
-    assert (phone.thermal, phone.skin_celsius) == (
+    found = phone.read(said.THERMAL.format(status=0), said.BATTERY.format(usb="false", charge=3_456_000))
+    assert (found.thermal, found.skin_celsius) == (
         "none",
         35.3,
     )  # neither the cached reading nor a sensor that is absent
-    assert (phone.battery_percent, phone.battery_celsius, phone.plugged) == (87, 25.1, False)
-    assert _phone.read(said.THERMAL.format(status=3), "").thermal == "severe"
-    assert _phone.read("", "") == _phone.Phone()
+    assert (found.battery_percent, found.battery_celsius, found.plugged) == (87, 25.1, False)
+    assert phone.read(said.THERMAL.format(status=3), "").thermal == "severe"
+    assert phone.read("", "") == phone.Phone()
 
 
 def test_energy_is_the_batterys_own_counter_or_no_figure() -> None:
     before, after, plugged = (
-        _phone.read("", said.BATTERY.format(usb=usb, charge=charge))
+        phone.read("", said.BATTERY.format(usb=usb, charge=charge))
         for usb, charge in (("false", 3_456_000), ("false", 3_455_000), ("true", 3_455_000))
     )
-    joules, why = _phone.energy_j(before, after)
+    joules, why = phone.energy_j(before, after)
     assert joules == pytest.approx(14.4) and why == ""  # 1 mAh at 4 V
-    assert _phone.energy_j(before, plugged) == (
+    assert phone.energy_j(before, plugged) == (
         None,
         "the phone is being charged; unplug it and use adb over the network",
     )
-    assert "did not move" in _phone.energy_j(before, before)[1]
-    assert "no charge counter" in _phone.energy_j(_phone.Phone(), after)[1]
+    assert "did not move" in phone.energy_j(before, before)[1]
+    assert "no charge counter" in phone.energy_j(phone.Phone(), after)[1]

@@ -197,7 +197,7 @@ def test_every_spec_within_the_rules_is_read_and_can_be_divided_among_processes(
         assert made.swapped().swapped() == made
         assert compare._share(made).rounds_count * made.processes_min_count >= made.rounds_count
     if isinstance(made, bench.Spec):
-        part = bench._repetition(made)
+        part = bench.repetition(made)
         assert part.min_runs_count * made.processes_min_count >= made.min_runs_count
         assert part.min_duration_s <= part.max_duration_s
 

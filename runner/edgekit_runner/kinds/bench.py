@@ -69,7 +69,7 @@ def run(spec: Spec, listener: Listener = quiet) -> Record:
     """
     from edgekit_runner import spawn
 
-    single = _repetition(spec)
+    single = repetition(spec)
     parts: list[Record] = []
     begin = time.perf_counter()
     stopped_by = None
@@ -115,8 +115,12 @@ def combine(parts: Sequence[Mapping[str, Any]], spec: Spec, stopped_by: str) -> 
     return record
 
 
-def _repetition(spec: Spec) -> Spec:
-    """What one process is asked for: its share of the runs and of the seconds."""
+def repetition(spec: Spec) -> Spec:
+    """What one process is asked for: its share of the runs and of the seconds.
+
+    Args:
+        spec: What all processes together are asked for.
+    """
     count = spec.processes_min_count
     return replace(
         spec,
