@@ -17,6 +17,7 @@ from edgekit.device import record_check
 from edgekit.errors import EdgekitError, UserError
 from edgekit.ladder.recipe_parser import parse
 from edgekit.package import budget_file, manifest_file, sums
+from edgekit.package.bundle import signing
 from edgekit.profile.reading import load_target, profile_dir
 from edgekit.records import foreign
 from edgekit.records.foreign import parse_json, read_toml, visible, visible_data
@@ -135,6 +136,7 @@ def test_what_would_never_end_is_refused_at_once(tmp_path: Path, endless: str) -
         "board.toml": lambda path: load_target(str(path)),
         "budget.toml": budget_file.read,
         "record.json": record_check.read,
+        "key.pem": signing.private_key,
         "SHA256SUMS": lambda path: sums.check_whole(path.parent),
     }
     for name, reader in readers.items():

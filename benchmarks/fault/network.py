@@ -34,6 +34,7 @@ def verbs(bench: Bench, out: Path) -> dict[str, list[str]]:
         "verify": ["verify", str(out)],
         "report": ["report", str(out), "-o", str(place / "page.html")],
         "explain": ["explain", str(out)],
+        "ort": ["ort", str(out), "-o", str(place / "ort")],
         "check": ["check", str(out), "--budget", str(budget)],
         "compare-models": ["compare-models", str(Path(model).parent), "float"],
         "bench": ["bench", model, "--protocol", "quick"],

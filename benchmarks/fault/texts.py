@@ -51,6 +51,8 @@ def outcomes(bench: Bench) -> Iterator[Outcome]:
         place.write_bytes(text.wholes[0])
     for place, text in found.items():
         failures = []
+        if text.apart:
+            onnx_graph()  # before the forks
         for _ in range(bench.texts):
             place.write_bytes(mutated(bench.chance, bench.chance.choice(text.wholes), place.name))
             fault = _in_a_fork(text.reader, place) if text.apart else _fault(text.reader, place)

@@ -12,7 +12,9 @@ from edgekit.arm import guest, userland
 from edgekit.arm.cpus import CPUS
 from edgekit.engine import process
 from edgekit.engine.catalogue import ORT
+from edgekit.engine.output import check_place, is_free
 from edgekit.engine.specs import OrtSpec
+from edgekit.engine.workspace import replacement
 from edgekit.errors import UserError, VerificationError
 from edgekit.package import manifest_file
 from edgekit.package.bundle import bundle_file
@@ -59,8 +61,7 @@ def convert(place: Path, out: Path, arm: bool, note: Callable[[str], None]) -> l
         ConversionError: ONNX Runtime's tool refuses a file.
         VerificationError: A converted file does not answer as the golden pair says.
     """
-    if out.exists():
-        raise UserError(f"{out} exists; give the name of a new folder")
+    _check_free(out)
     place = place / "targets" if bundle_file.is_bundle(place) else place
     folders = [
         folder for folder in manifest_file.target_folders(place) if _is_fit(manifest_file.read(folder))
@@ -69,15 +70,16 @@ def convert(place: Path, out: Path, arm: bool, note: Callable[[str], None]) -> l
         raise UserError(
             f"no target in {place} is an ONNX file for ARM machines; give an export for arm-mobile"
         )
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.absolute().parent) as work:
-        partial = Path(work) / "new"
-        partial.mkdir()
-        found = [
+    with replacement(out, _check_free) as partial:
+        return [
             _convert_one(folder, partial / folder.name, out / folder.name, arm, note) for folder in folders
         ]
-        partial.rename(out)
-    return found
+
+
+def _check_free(out: Path) -> None:
+    check_place(out)
+    if not is_free(out):
+        raise UserError(f"{out} exists; give the name of a new folder")
 
 
 def _is_fit(data: Manifest) -> bool:

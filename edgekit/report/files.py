@@ -11,9 +11,16 @@ from edgekit.errors import UserError
 def write_whole(path: Path, text: str) -> None:
     """Writes beside `path` and renames: a reader sees the old file or the new one, never half of one.
 
+    A device or a pipe, such as /dev/stdout, is written into and not replaced.
+
     Raises:
         UserError: The place cannot be written (no folder, no permission, disk full).
     """
+    if not path.name:
+        raise UserError(f"cannot write {str(path)!r}: it is a folder; give the name of a file")
+    if path.exists() and not path.is_file() and not path.is_dir():
+        _write_into(path, text)
+        return
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")  # with the rights that umask leaves
     try:
         with beside.open("x", encoding="utf-8", newline="\n") as stream:
@@ -24,6 +31,17 @@ def write_whole(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; name a folder that exists and has room"
-        ) from error
+        raise _cannot_write(path, error) from error
+
+
+def _write_into(path: Path, text: str) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: Exception) -> UserError:
+    why = getattr(error, "strerror", None) or error
+    return UserError(f"cannot write {path}: {why}; name a folder that exists and has room")

@@ -1,5 +1,6 @@
 """The pages: terminal, Markdown and HTML of one report."""
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from edgekit.errors import UserError
 from edgekit.records import Attempt, Decision, Recipe, Report
 from edgekit.report import html, markdown, terminal
+from edgekit.report.files import write_whole
 from edgekit.report.plot import plot
 
 REPLACE = msgspec.structs.replace
@@ -206,3 +208,24 @@ def test_the_terminal_repeats_no_sentence_for_each_recipe(report: Report) -> Non
     assert f"refused tflite-int8: all 4 recipes refused; a, d: {same}" in written
     assert f"refused tflite-int8 b, c: {same}; {other}" in written
     assert written.count(same) == 2 and written.count(other) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_or_a_device_is_written_into_and_stays(tmp_path: Path) -> None:
+    """`-o /dev/stdout`; as root a rename would put a file in the place of the device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, "a page")
+    assert os.read(reader, 100) == b"a page" and pipe.is_fifo()
+    os.close(reader)
+    (tmp_path / "link").symlink_to("page.html")
+    write_whole(tmp_path / "link", "a page")
+    assert not (tmp_path / "link").is_symlink() and not (tmp_path / "page.html").exists()
+    if Path("/dev/full").is_char_device():
+        with pytest.raises(UserError, match="cannot write /dev/full: No space left on device"):
+            write_whole(Path("/dev/full"), "a page")
+        assert Path("/dev/full").is_char_device()
+    for name in (".", ""):
+        with pytest.raises(UserError, match="it is a folder"):
+            write_whole(Path(name), "a page")

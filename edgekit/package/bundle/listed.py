@@ -49,7 +49,7 @@ def read_list(path: Path, kind: type[R], schema_version: int, verb: str) -> R:
         )
     try:
         return msgspec.convert(data, kind)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # half a character in a text is none of its validation errors
         raise UserError(f"{path} is incomplete: {error}; {verb} again") from error
 
 

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.errors import MissingRuntime, UserError, VerificationError
+from edgekit.records.foreign import read_bytes
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 SUFFIX = ".sig"
+MOST_BYTES = 1 << 16  # of a key, and of a signature
 
 
 def private_key(path: Path) -> "Ed25519PrivateKey":
@@ -68,7 +70,7 @@ def check_signature(path: Path, key: "Ed25519PublicKey") -> None:
             f"{path} is not signed: {signature.name} is missing; package it with --sign KEY"
         )
     try:
-        key.verify(signature.read_bytes(), path.read_bytes())
+        key.verify(read_bytes(signature, MOST_BYTES), path.read_bytes())
     except InvalidSignature:
         raise VerificationError(f"{signature} is not the signature of {path.name} by this key") from None
 
@@ -84,7 +86,7 @@ def _library() -> tuple[Any, Any]:
 
 def _read(path: Path, kind: str, load: Any) -> Any:
     try:
-        return load(path.read_bytes())
+        return load(read_bytes(path, MOST_BYTES))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}; give a {kind} key in PEM") from error
     except (ValueError, TypeError) as error:
