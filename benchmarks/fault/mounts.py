@@ -8,7 +8,7 @@ from pathlib import Path
 from edgekit.api import deploy
 from edgekit.engine.output import WORK
 from edgekit.errors import UserError
-from fault import EDGEKIT, Bench, Outcome, fault_of, said, skipped
+from fault import EDGEKIT, Bench, Outcome, fault_of, private_key, said, skipped
 from fault.disk import cannot_mount
 
 KINDS = {
@@ -30,7 +30,11 @@ REFUSED = (
 
 def outcomes(bench: Bench) -> Iterator[Outcome]:
     why = cannot_mount()
-    yield skipped("a mounted folder as output", why) if why else _mounted(bench)
+    if why:
+        yield skipped("a mounted folder as output", why)
+    else:
+        yield _mounted(bench)
+        yield _others(bench)
     failures = [f"{ascii(out)[:60]}: {fault}" for out in REFUSED if (fault := _refused(bench, out))]
     yield Outcome("outputs that can be no folder, refused before the work", len(REFUSED), failures)
 
@@ -48,6 +52,32 @@ def _mounted(bench: Bench) -> Outcome:
     return Outcome(
         "a mounted folder as output: filled, verified, replaced; read-only: refused", tried, failures
     )
+
+
+def _others(bench: Bench) -> Outcome:
+    """What else writes a folder: bundles, indexes of updates and files of ONNX Runtime's own format."""
+    bundle, key = bench.place / "bundle", bench.place / "key.pem"
+    key.write_bytes(private_key())
+    named = ("--name", "net", "--version", "1.0.0", "--license", "MIT", "--for", "web", "--sign", key)
+    said([*EDGEKIT, "package", bench.out, *named, "-o", bundle])
+    verbs = {"package": (bench.out, *named), "index": (bundle, "--sign", key), "ort": (bench.out,)}
+    failures, tried = [], 0
+    for verb, given in verbs.items():
+        with mounted(bench.place / verb / "out", KINDS["tmpfs"]) as out:
+            for again in (False, True) if verb != "ort" else (False,):
+                tried += 1
+                done = said([*EDGEKIT, verb, *given, "-o", out])
+                fault = fault_of(done, [0]) or _not_whole(verb, out)
+                if fault:
+                    failures.append(f"{verb}, {'again' if again else 'empty'}: {fault}")
+    return Outcome("a mounted folder as output of package, index and ort", tried, failures)
+
+
+def _not_whole(verb: str, out: Path) -> str:
+    left = [path.name for path in (*out.iterdir(), *out.parent.iterdir()) if WORK in path.name]
+    if left:
+        return f"left {left}"
+    return "" if verb == "ort" else fault_of(said([*EDGEKIT, "verify", out]), [0])
 
 
 @contextmanager
