@@ -98,6 +98,12 @@ _IN_THE_METRIC = {
     "removes the temporary folder": "__import__('shutil').rmtree(os.environ['TMPDIR'], ignore_errors=True)",
     "clears the environment": "os.environ.clear()",
     "changes the mask": "os.umask(0o777)",
+    # what it leaves in the folder of its stage
+    "leaves half a result": "Path(os.environ['TMPDIR']).parent.joinpath('result.json').write_text('{\"result\": '); os._exit(0)",
+    "leaves a result of its own": 'Path(os.environ[\'TMPDIR\']).parent.joinpath(\'result.json\').write_text(\'{"result": {"metric": "x"}, "files": {}}\'); os._exit(0)',
+    "leaves a folder for a result": "Path(os.environ['TMPDIR']).parent.joinpath('result.json').mkdir(); os._exit(0)",
+    "leaves a log without an end": "log = Path(os.environ['TMPDIR']).parent / 'log.txt'; log.unlink(); log.symlink_to('/dev/zero'); os._exit(1)",
+    "removes its folder and goes on": "__import__('shutil').rmtree(Path(os.environ['TMPDIR']).parent)",
     # what it does to the answers
     "writes into its answer": "a = predict(IMAGES); a[:] = np.nan",
     "writes into its data": "IMAGES[...] = IMAGES * 1.01",

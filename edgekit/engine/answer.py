@@ -1,8 +1,6 @@
 """What the process of a stage left: its result, its error, or its last words. Nothing that stands there is trusted to be whole."""
 
-import collections
 import json
-import shutil
 import signal
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,11 +8,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgekit import errors
-from edgekit.engine.child import DISK_FULL, LOG, NO_ROOM_BYTES, RESULT, content
+from edgekit.engine.child import DISK_FULL, LOG, RESULT, content, is_full
 from edgekit.errors import ChildCrash, DiskFull
 from edgekit.records import Record, StageTime
 
 R = TypeVar("R", bound=Record)
+LAST_BYTES = 1 << 16  # of a log, in which its last words stand
 NO_RESULT = (
     ValueError,
     KeyError,
@@ -54,7 +53,7 @@ def collect(label: str, code: int, folder: Path, result: type[R], wall_s: float)
         ChildCrash: There is no answer, or it is none.
     """
     crashed = not (folder / RESULT).is_file()
-    if code == DISK_FULL or (crashed and shutil.disk_usage(folder).free < NO_ROOM_BYTES):
+    if code == DISK_FULL or (crashed and is_full(folder)):
         raise DiskFull(f"{label}: the disk is full. Free some space and run again")
     if crashed:
         raise ChildCrash(
@@ -90,11 +89,13 @@ def how_to_debug(folder: Path) -> str:
 
 def last_words(log: Path) -> str:
     """Returns the end of a child's log on one line: its folder is gone when the user reads about the crash."""
-    if not log.exists():
+    if not log.is_file():
         return "it had not begun"
-    with log.open(encoding="utf-8", errors="replace") as lines:
-        told = (" ".join(line.split()) for line in lines if " edgekit environment: " not in line)
-        said = " | ".join(collections.deque(filter(None, told), maxlen=3))
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - LAST_BYTES))
+        lines = file.read(LAST_BYTES).decode("utf-8", "replace").splitlines()
+    told = (" ".join(line.split()) for line in lines if " edgekit environment: " not in line)
+    said = " | ".join([each for each in told if each][-3:])
     return f"its log ends: {said[-400:]}" if said else "its log is empty"
 
 

@@ -156,12 +156,20 @@ def full_disk_named(folder: Path) -> Any:
     except UserError:
         raise
     except Exception as error:
-        if shutil.disk_usage(folder).free >= NO_ROOM_BYTES:
+        if not is_full(folder):
             raise
         said = " ".join(str(error).split())[:200]
         raise DiskFull(
             f"the disk is full ({type(error).__name__}: {said}). Free some space and run again"
         ) from error
+
+
+def is_full(folder: Path) -> bool:
+    """Whether there is hardly any room left where a folder is; not where the user's code removed it."""
+    try:
+        return shutil.disk_usage(folder).free < NO_ROOM_BYTES
+    except FileNotFoundError:
+        return False
 
 
 def _leave(answer: dict[str, Any], result_path: Path) -> None:
