@@ -292,6 +292,13 @@ def test_what_is_no_record_exits_2(saved: Callable[..., Path], tmp_path: Path, t
         assert done.returncode == 2 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
+def test_what_never_ends_exits_2() -> None:
+    for given in (("check", "/dev/zero", "--against", "/dev/zero"), ("run", "/dev/zero")):
+        done = cli(*given)
+        assert done.returncode == 2 and "it has more than 16 " in done.stderr
+
+
 def test_a_record_of_another_kind_exits_2(saved: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(record.to_line(record.blank("compare")))
     done = cli("check", tmp_path / "other.json", "--against", saved("base.json"))

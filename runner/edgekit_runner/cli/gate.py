@@ -8,6 +8,7 @@ from edgekit_runner.cli.table import mib, ms
 from edgekit_runner.errors import UserError
 from edgekit_runner.record import AnyRecord
 
+MOST_BYTES = 16 << 20  # of a file with one record
 EXIT_CODES = {"better": 0, "equal": 0, "regression": 1, "inconclusive": 4}
 
 
@@ -18,7 +19,11 @@ def read(path: str) -> AnyRecord:
         UserError: It holds none.
     """
     try:
-        found = records.read(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise UserError(f"it has more than {MOST_BYTES >> 20} MiB")
+        found = records.read(data.decode("utf-8"))
     except (OSError, UnicodeDecodeError, UserError) as error:
         raise UserError(f"{path} is not what `bench --json` printed: {error}") from None
     if found["kind"] != "bench":

@@ -18,6 +18,8 @@ from edgekit_runner.cli.arguments import Parser, Verb, add_threads
 from edgekit_runner.cli.output import csv_text, progress, show
 from edgekit_runner.errors import UserError
 
+MOST_CHARACTERS = 16 << 20  # of a spec
+
 
 def selftest(arguments: argparse.Namespace) -> int:
     """Checksums and golden output of an exported folder."""
@@ -81,7 +83,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read(spec: str) -> str:
-    return sys.stdin.read() if spec == "-" else Path(spec).read_text("utf-8")
+    if spec == "-":
+        text = sys.stdin.read(MOST_CHARACTERS + 1)
+    else:
+        with Path(spec).open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"it has more than {MOST_CHARACTERS >> 20} million characters")
+    return text
 
 
 def _given() -> str:
