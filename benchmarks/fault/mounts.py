@@ -8,7 +8,7 @@ from pathlib import Path
 from edgekit.api import deploy
 from edgekit.engine.output import WORK
 from edgekit.errors import UserError
-from fault import EDGEKIT, Bench, Outcome, fault_of, private_key, said, skipped
+from fault import Bench, Outcome, fault_of, private_key, served, skipped
 from fault.disk import cannot_mount
 
 KINDS = {
@@ -33,8 +33,9 @@ def outcomes(bench: Bench) -> Iterator[Outcome]:
     if why:
         yield skipped("a mounted folder as output", why)
     else:
-        yield _mounted(bench)
-        yield _others(bench)
+        with served.servers(bench.place / "tmp"):
+            yield _mounted(bench)
+            yield _others(bench)
     failures = [f"{ascii(out)[:60]}: {fault}" for out in REFUSED if (fault := _refused(bench, out))]
     yield Outcome("outputs that can be no folder, refused before the work", len(REFUSED), failures)
 
@@ -59,14 +60,14 @@ def _others(bench: Bench) -> Outcome:
     bundle, key = bench.place / "bundle", bench.place / "key.pem"
     key.write_bytes(private_key())
     named = ("--name", "net", "--version", "1.0.0", "--license", "MIT", "--for", "web", "--sign", key)
-    said([*EDGEKIT, "package", bench.out, *named, "-o", bundle])
+    served.edgekit(["package", bench.out, *named, "-o", bundle])
     verbs = {"package": (bench.out, *named), "index": (bundle, "--sign", key), "ort": (bench.out,)}
     failures, tried = [], 0
     for verb, given in verbs.items():
         with mounted(bench.place / verb / "out", KINDS["tmpfs"]) as out:
             for again in (False, True) if verb != "ort" else (False,):
                 tried += 1
-                done = said([*EDGEKIT, verb, *given, "-o", out])
+                done = served.edgekit([verb, *given, "-o", out])
                 fault = fault_of(done, [0]) or _not_whole(verb, out)
                 if fault:
                     failures.append(f"{verb}, {'again' if again else 'empty'}: {fault}")
@@ -77,7 +78,7 @@ def _not_whole(verb: str, out: Path) -> str:
     left = [path.name for path in (*out.iterdir(), *out.parent.iterdir()) if WORK in path.name]
     if left:
         return f"left {left}"
-    return "" if verb == "ort" else fault_of(said([*EDGEKIT, "verify", out]), [0])
+    return "" if verb == "ort" else fault_of(served.edgekit(["verify", out]), [0])
 
 
 @contextmanager
@@ -92,12 +93,12 @@ def mounted(out: Path, how: list[str]) -> Iterator[Path]:
 
 
 def _export_and_verify(bench: Bench, out: Path, wanted: bool) -> str:
-    done = said([*EDGEKIT, *bench.light(), "-o", out])
+    done = served.edgekit([*bench.light(), "-o", out])
     if fault := fault_of(done):
         return fault
     if not wanted:
         return "" if done.returncode == 2 else f"exit code {done.returncode}: {done.stderr[-200:]!r}"
-    verified = said([*EDGEKIT, "verify", out])
+    verified = served.edgekit(["verify", out])
     left = [path.name for path in (*out.iterdir(), *out.parent.iterdir()) if WORK in path.name]
     if done.returncode or verified.returncode or left:
         return f"{done.stderr[-200:]!r} {verified.stderr[-200:]!r} left {left}"

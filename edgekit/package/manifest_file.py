@@ -71,6 +71,8 @@ def artifact_of(folder: Path) -> tuple[Artifact, Manifest]:
         (manifest.golden.path, manifest.golden.sha256),
     ):
         check_file(folder, name, expected)
+    if not (folder / manifest.golden.path).is_file():
+        raise UserError(f"{folder / manifest.golden.path} is a folder; a golden pair is a file: export again")
     return _artifact(manifest, folder), manifest
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from commands import SMALL, TASKS, edgekit, in_process  # noqa: F401  a fixture
+from edgekit_runner.artifact import sha256
 
 from edgekit.package import sums
 
@@ -476,6 +477,13 @@ def test_manifest_that_points_outside(exported: Path) -> None:
     assert (
         sentence(edgekit("verify", exported), 1) == f"edgekit: {path} points outside its folder: ../../secret"
     )
+
+
+def test_golden_pair_that_is_a_folder(exported: Path) -> None:
+    digest = sha256(exported / "float-only" / "logs")
+    edit_manifest(exported, golden={"path": "logs", "sha256": digest, "atol": 1})
+    for verb in (["bench"], ["package", "--name", "n", "--version", "1.0.0", "--license", "MIT", "--for", "web", "-o", exported.parent / "b"]):  # fmt: skip
+        assert "logs is a folder; a golden pair is a file" in sentence(edgekit(verb[0], exported, *verb[1:]))
 
 
 def test_manifest_of_another_version(exported: Path) -> None:

@@ -294,8 +294,8 @@ def test_what_is_no_record_exits_2(saved: Callable[..., Path], tmp_path: Path, t
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="no /dev/zero here")
 def test_what_never_ends_exits_2() -> None:
-    for given in (("check", "/dev/zero", "--against", "/dev/zero"), ("run", "/dev/zero")):
-        done = cli(*given)
+    for arguments in (("check", "/dev/zero", "--against", "/dev/zero"), ("run", "/dev/zero")):
+        done = cli(*arguments)
         assert done.returncode == 2 and "it has more than 16 " in done.stderr
 
 
