@@ -83,7 +83,13 @@ RUNTIMES = MappingProxyType(
                 oldest="1.17",
                 fuses_integers=True,
             ),
-            Runtime(name="openvino", packages={"openvino": "openvino"}, optional=True),
+            Runtime(
+                name="openvino",
+                packages={"openvino": "openvino"},
+                optional=True,
+                numpy_2_since="2024.6",
+                oldest="2024.0",
+            ),
             Runtime(
                 name="litert",
                 packages={"ai_edge_litert": "ai-edge-litert"},
