@@ -17,7 +17,7 @@ DIGITS = Path(__file__).parents[2] / "examples" / "digits.py"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, here: Userland) -> Path:
-    return write_export(tmp_path_factory.mktemp("export"), isa="arm-neon").parent
+    return write_export(tmp_path_factory.mktemp("export"), isa="arm-neon")
 
 
 def test_an_export_is_run_on_both_cpus_and_its_counts_are_written(folder: Path, tmp_path: Path) -> None:
@@ -30,9 +30,7 @@ def test_an_export_is_run_on_both_cpus_and_its_counts_are_written(folder: Path, 
     data = json.loads(counts.read_text())
     assert data["kind"] == "instructions" and data["emulator"].startswith("qemu-aarch64 7.2")
     assert [each["cpu"] for each in data["counts"]] == ["cortex-a72", "cortex-a76"]
-    assert {each["artifact_sha256"] for each in data["counts"]} == {
-        manifest_file.read(folder / "arm-mobile").file.sha256
-    }
+    assert {each["artifact_sha256"] for each in data["counts"]} == {manifest_file.read(folder).file.sha256}
 
 
 def test_more_inputs_than_the_golden_one(folder: Path, tmp_path: Path) -> None:
@@ -45,7 +43,7 @@ def test_more_inputs_than_the_golden_one(folder: Path, tmp_path: Path) -> None:
 
 def test_a_slower_net_is_caught_by_check(folder: Path, tmp_path: Path) -> None:
     base, now = tmp_path / "base.json", tmp_path / "now.json"
-    slow = write_export(tmp_path / "slow", isa="arm-neon", more_layers=60).parent
+    slow = write_export(tmp_path / "slow", isa="arm-neon", more_layers=60)
     for place, counts in ((folder, base), (slow, now)):
         done = edgekit("verify", place, "--arm", "--cpu", "cortex-a72", "--counts", counts)
         assert done.exit_code == 0, done.stderr
