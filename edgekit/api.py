@@ -24,11 +24,11 @@ from edgekit.engine.workspace import invalidate_if_changed
 from edgekit.ladder import emulation_gate, measuring, side_by_side
 from edgekit.ladder.context import RunRequest
 from edgekit.ladder.option_names import check_names
-from edgekit.ladder.recipe_parser import parse
 from edgekit.measure import lab
 from edgekit.package import folder as folders
 from edgekit.package.anonymous import Anonymous
 from edgekit.records import SCHEMA_VERSION, Budget, Report, StageTime, Step, TargetReport, TaskFacts
+from edgekit.target import Target
 from edgekit.task import Task
 
 
@@ -97,7 +97,8 @@ def deploy(
     if arm:
         emulation_gate.check(run.profiles)
     _check(task, options, place, records, cluster)
-    check_recipes(texts)
+    if texts:
+        check_recipes(run.profiles)
     log = EventLog(on_event)
     known = measuring.ask(named, run.profiles, log.note)
     with room(
@@ -167,13 +168,13 @@ def _fingerprint(request: RunRequest) -> dict[str, str]:
     return {**request.traced.fingerprint, **fingerprint.of_tools(), "the seed": str(request.seed)}
 
 
-def check_recipes(texts: Iterable[str]) -> None:
-    """Checks the options of recipes: their names here, their values in a child process, which knows all techniques.
+def check_recipes(profiles: Iterable[Target]) -> None:
+    """Checks the options in ladders: their names here, their values in a child process, which knows all techniques.
 
     Raises:
         UserError: A recipe has an option that its technique does not have or allow.
     """
-    rungs = [parse(text) for text in texts]
+    rungs = [rung for target in profiles for rung in target.ladder]
     steps = [Step(technique=step.technique, options=step.options) for rung in rungs for step in rung.steps]
     for step in steps:
         check_names(step)

@@ -41,6 +41,16 @@ class LadderStep(Record):
     reason: str
     options: dict[str, Scalar] = {}
 
+    @property
+    def name(self) -> str:
+        """What a table calls it; a number says nothing without its option's name, unless it is the only option."""
+        bare = len(self.options) == 1
+        told = (
+            str(value) if bare or isinstance(value, str) else f"{key}={value}"
+            for key, value in self.options.items()
+        )
+        return f"{self.technique}({', '.join(told)})" if self.options else self.technique
+
 
 class Rung(Record):
     """One entry of the ladder: a technique and its options, after the steps of `before`.
@@ -65,6 +75,11 @@ class Rung(Record):
             raise ValueError(
                 f"{self.technique}: networks and unfit go together: which networks, and what becomes of the others"
             )
+
+    @property
+    def name(self) -> str:
+        """What a table calls it: `ptq(mse)` or `prune(0.5) > distill > qat`."""
+        return " > ".join(step.name for step in self.steps)
 
     @property
     def precision(self) -> Precision:

@@ -38,7 +38,8 @@ def plan(
 
     profiles = [with_recipes(target, recipes) for target in load_targets(targets)]
     levels = [choose_isa(target, isa, profiles) for target in profiles]
-    check_recipes(recipes)
+    if recipes:
+        check_recipes(profiles)
     facts = look(task, read_settings(settings))
     plans = [
         make_plan(facts, target, read_given(budget), level)

@@ -54,7 +54,7 @@ def plan(
     for rung in target.ladder:
         reason = _reason_to_skip(rung, facts, target)
         if reason:
-            skipped.append(Skipped(technique=_label(rung), reason=reason))
+            skipped.append(Skipped(technique=rung.name, reason=reason))
         else:
             recipes.append(_recipe(rung, target, level))
     named = {step.technique for rung in target.ladder for step in rung.steps}
@@ -150,7 +150,7 @@ def _recipe(rung: Rung, target: Target, isa: str) -> Recipe:
         for step in rung.before
     ]
     last = Step(technique=rung.technique, options=rung.options, reason=reason)
-    return Recipe(name=_label(rung), precision=rung.precision, steps=(*before, last))
+    return Recipe(name=rung.name, precision=rung.precision, steps=(*before, last))
 
 
 def _for_target(step: LadderStep, target: Target) -> dict[str, Scalar]:
@@ -158,18 +158,3 @@ def _for_target(step: LadderStep, target: Target) -> dict[str, Scalar]:
     if not of(step.technique).of_modules:
         return step.options
     return {"multiple": target.channel_multiple, **step.options}
-
-
-def _label(rung: Rung) -> str:
-    """Names a rung as `ptq(mse)` or `prune(0.5) > distill > qat`: short enough for a table."""
-    return " > ".join(_step_label(step) for step in rung.steps)
-
-
-def _step_label(step: LadderStep) -> str:
-    """Names a step; a number says nothing without its option's name, unless it is the only option."""
-    bare = len(step.options) == 1
-    told = (
-        str(value) if bare or isinstance(value, str) else f"{key}={value}"
-        for key, value in step.options.items()
-    )
-    return f"{step.technique}({', '.join(told)})" if step.options else step.technique

@@ -1,7 +1,8 @@
 """Recipes as a user writes them: `prune(macs=0.4, criterion=taylor) > distill(images=60000) > qat`.
 
 Steps are techniques in order, `>` between them, options in brackets as key=value; a value with a comma or a bracket in it goes in
-quotes. The last step tells the precision. Such recipes take the place of a profile's ladder, in the order given.
+quotes. The last step tells the precision. Such recipes take the place of a profile's ladder, in the order given. The name that a
+plan or a report has for a rung of that ladder, `ptq(mse, gptq)`, stands for this rung.
 """
 
 import difflib
@@ -30,8 +31,13 @@ def with_recipes(target: Target, texts: Iterable[str]) -> Target:
     Raises:
         UserError: A text is not a recipe.
     """
-    rungs = tuple(parse(text) for text in texts)
+    named = {_bare(rung.name): rung for rung in target.ladder}
+    rungs = tuple(named.get(_bare(text)) or parse(text) for text in texts)
     return msgspec.structs.replace(target, ladder=rungs) if rungs else target
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split())
 
 
 def parse(text: str) -> Rung:
@@ -78,7 +84,7 @@ def _options(inside: str, text: str) -> dict[str, Scalar]:
         match = _OPTION.match(inside, place)
         if match is None:
             raise UserError(
-                f"recipe {text!r}: options {inside[place:]!r} are not key=value, ...; write it like {EXAMPLE}"
+                f"recipe {text!r}: options {inside[place:]!r} are not key=value, ...; write it like {EXAMPLE}, or as edgekit plan names it"
             )
         key, value, _ = match.groups()
         found[key] = _scalar(value)

@@ -97,6 +97,16 @@ def test_recipes_take_the_place_of_the_ladder_and_the_profile_still_decides() ->
     assert with_recipes(load_target("x86-server"), ()) == load_target("x86-server")
 
 
+def test_a_name_of_the_plan_is_the_rung_that_it_names() -> None:
+    ladder = load_target("x86-server").ladder
+    names = [rung.name for rung in ladder]
+    assert "ptq(mse, gptq)" in names and "prune(0.25) > distill > qat" in names
+    asked = with_recipes(load_target("x86-server"), [name.replace(" ", "") for name in names])
+    assert asked.ladder == ladder
+    with pytest.raises(UserError, match=r"'gptq' are not key=value, .* or as edgekit plan names it"):
+        with_recipes(load_target("coreml-fp16"), ["ptq(gptq)"])
+
+
 def test_names_of_asked_recipes_and_what_they_leave_out() -> None:
     text = "prune(macs=0.5) > distill(images=2000, optimizer=sgd) > ptq"
     facts = TaskFacts(name="t", calibration=True, training=True)
