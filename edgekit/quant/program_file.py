@@ -80,6 +80,11 @@ def check(path: Path) -> None:
     """
     with zipfile.ZipFile(path) as archive:
         roots = {name.split("/")[0] for name in archive.namelist()}
+        packed = any(each.compress_type != zipfile.ZIP_STORED for each in archive.infolist())
+    if packed:
+        raise ValueError(
+            "it is compressed; torch stores numbers as they are, and a small file could fill the memory"
+        )
     if len(roots) != 1:
         raise CodeInside("it holds more than one archive")
     reader = torch._C.PyTorchFileReader(str(path))  # the one that torch reads it with

@@ -116,6 +116,17 @@ def test_a_second_archive_in_the_file_is_refused(saved: Path, tmp_path: Path) ->
         programs.load(tmp_path / "two.pt2")
 
 
+def test_a_compressed_file_is_refused(saved: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(saved) as archive, zipfile.ZipFile(tmp_path / "bomb.pt2", "w") as bomb:
+        for name in archive.namelist():
+            bomb.writestr(name, archive.read(name))
+        bomb.writestr(
+            f"{archive.namelist()[0].split('/')[0]}/extra/zeros", bytes(10**8), zipfile.ZIP_DEFLATED
+        )
+    with pytest.raises(UserError, match="it is compressed"):
+        programs.load(tmp_path / "bomb.pt2")
+
+
 def test_symbolic_sizes_are_data(tmp_path: Path) -> None:
     class Net(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from edgekit.trace.sources import weights_file
 
 ONE_SAMPLE = "edgekit_one_sample"  # an attribute of modules that take nothing but the batch of the example
 SUFFIXES = (".pt2", ".pt", ".pth", ".ts", ".torchscript", ".jit")
+MOST_CODE_BYTES = 64 << 20
 _WRITES = re.compile(rf"\.\s*({'|'.join(program_file.TOUCHES_FILES)})\b")
 NEEDS_BUILDER = "holds weights and no model; give both: model=ek.Checkpoint(path, build), build being a function that returns the module"
 
@@ -68,10 +69,10 @@ def _check_script(path: Path) -> None:
             archive.read(name).decode("utf-8", "replace") for name in archive.namelist() if "/code/" in name
         ]
     for text in (each for whole in code for each in (whole, re.sub("#.*", "", whole))):
-        found = _WRITES.search(text)
-        if found:
+        call = _WRITES.search(text)
+        if call:
             raise TaskError(
-                f"{path.name} calls {found[1]!r}, which reads or writes files; edgekit runs scripts that compute: give the module "
+                f"{path.name} calls {call[1]!r}, which reads or writes files; edgekit runs scripts that compute: give the module "
                 "that it was made of"
             )
 
