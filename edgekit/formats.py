@@ -67,7 +67,12 @@ FORMATS = MappingProxyType(
                 packages={"litert_torch": "litert-torch", "ai_edge_litert": "ai-edge-litert"},
                 takes_saved_model=True,
             ),
-            Format(name="coreml", packages={"coremltools": "coremltools"}, computes_in_half=True),
+            Format(
+                name="coreml",
+                packages={"coremltools": "coremltools"},
+                computes_in_half=True,
+                free_axes=True,
+            ),
         )
     }
 )

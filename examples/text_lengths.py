@@ -2,9 +2,9 @@
 
     edgekit export examples/text_lengths.py:task -t x86-server -t arm-mobile -o out
 
-`Task(dynamic=...)` names the two axes, one name one length wherever it stands; ONNX files have them as symbols, and each file is
-executed at the shortest, the longest and two lengths between. TFLite and Core ML files have fixed shapes: for them leave the
-length as it is, `--set free=false`, and pad.
+`Task(dynamic=...)` names the two axes, one name one length wherever it stands; ONNX files have them as symbols, Core ML packages as
+ranges, and each is executed at the shortest, the longest and two lengths between. TFLite files have fixed shapes: for them leave
+the length as it is, `--set free=false`, and pad.
 
 A BERT of two layers (transformers' own class, built from a configuration and trained here: nothing is downloaded) tells four topics of
 the texts that `text.py` makes. The metric asks with batches padded to their own longest text.

@@ -67,6 +67,6 @@ def _fixed(free: FreeAxes | None, interface: Interface | None, format_name: str)
     if others:
         raise ConversionError(
             f"the axis {others[0]} is free in the task, and a {format_name} file of edgekit has fixed shapes: export it with "
-            "dynamic={} at one length, or choose a target of ONNX"
+            "dynamic={} at one length, or choose a target of ONNX or Core ML"
         )
     return (f"the file takes one sample at a time: {format_name} files have fixed shapes",)

@@ -12,6 +12,7 @@ import logging
 import shutil
 import tempfile
 import warnings
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,9 +30,13 @@ from edgekit_runner.artifact import describe
 from edgekit.errors import ConversionError
 from edgekit.export._coreml_bytes import normalize
 from edgekit.export._coreml_ops import conversion_error, decompose, register_missing, wide_inputs
+from edgekit.export._coreml_passes import without_failing_passes
 from edgekit.export._coreml_weights import compact
+from edgekit.export._free import loosened
 from edgekit.quant import program as programs
-from edgekit.records import Artifact, Candidate, Precision, TensorSpec
+from edgekit.quant.free_axes import limited, named
+from edgekit.quant.size_texts import identifier
+from edgekit.records import Artifact, Candidate, FreeAxes, FreeAxis, Precision, TensorSpec
 
 if TYPE_CHECKING:
     from edgekit.target import Target
@@ -57,9 +62,14 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     if precision == "int8":
         program = programs.fold_weights(program)
     inputs, outputs = (tuple(map(_narrow, group)) for group in _named(program, candidate))
+    loose, doubts = loosened(program, candidate.free)
+    free = () if loose is None or candidate.free is None else limited(candidate.free, inputs)
+    if free:
+        inputs, outputs = named(inputs, outputs, candidate.free)
     computing = _arithmetic(precision, frozenset(layer.name for layer in candidate.float_layers))
     ios = target.deployment.min_ios or DEFAULT_IOS
-    model = compact(_convert(program, inputs, outputs, computing, ios), candidate, ios)
+    converted = _convert(loose or program, inputs, outputs, free, computing, ios)
+    model = compact(converted, candidate, ios)
     model.user_defined_metadata.update({"edgekit.version": __version__, "edgekit.precision": precision})
     _save(model, out)
     info = describe(out, "coreml")
@@ -73,7 +83,8 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         outputs=outputs,
         layout=programs.layout(program),
         toolchain={name: version(name) for name in PACKAGES},
-        doubts=_infinite_constants(model),
+        free=free,
+        doubts=(*doubts, *_unlimited(candidate.free, free), *_infinite_constants(model)),
     )
 
 
@@ -119,6 +130,7 @@ def _convert(
     program: torch.export.ExportedProgram,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
+    free: tuple[FreeAxis, ...],
     computing: Any,
     ios: int,
 ) -> Any:
@@ -132,17 +144,17 @@ def _convert(
     log = logging.getLogger("coremltools")
     level = log.level
     log.setLevel(logging.ERROR)
+    asked = {
+        "inputs": _types(inputs, free),
+        "outputs": [ct.TensorType(name=s.name, dtype=_TYPES[s.dtype]) for s in outputs],
+        "compute_precision": computing,
+        "minimum_deployment_target": _ios(ios),
+    }
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return ct.convert(
-                program,
-                convert_to="mlprogram",
-                inputs=[ct.TensorType(name=s.name, shape=s.shape, dtype=_TYPES[s.dtype]) for s in inputs],
-                outputs=[ct.TensorType(name=s.name, dtype=_TYPES[s.dtype]) for s in outputs],
-                compute_precision=computing,
-                minimum_deployment_target=_ios(ios),
-                skip_model_load=True,
+            return without_failing_passes(
+                partial(ct.convert, program, convert_to="mlprogram", skip_model_load=True, **asked)
             )
     except (OSError, MemoryError, ConversionError):
         raise
@@ -150,6 +162,35 @@ def _convert(
         raise conversion_error(program, error) from error
     finally:
         log.setLevel(level)
+
+
+def _types(inputs: tuple[TensorSpec, ...], free: tuple[FreeAxis, ...]) -> list[Any]:
+    """Returns the inputs as coremltools takes them; one range an axis, wherever it stands."""
+    ranges = {
+        axis.name: ct.RangeDim(axis.least, axis.most or -1, axis.example, identifier(axis.name))
+        for axis in free
+    }
+    return [
+        ct.TensorType(
+            name=spec.name,
+            shape=tuple(
+                ranges[spec.free[str(i)]] if str(i) in spec.free else n for i, n in enumerate(spec.shape)
+            ),
+            dtype=_TYPES[spec.dtype],
+        )
+        for spec in inputs
+    ]
+
+
+def _unlimited(asked: FreeAxes | None, free: tuple[FreeAxis, ...]) -> tuple[str, ...]:
+    """Says how far axes go that the user gave no largest: a Core ML program must have one."""
+    open_ended = {axis.name for axis in asked.axes if axis.most is None} if asked else set()
+    return tuple(
+        f"the axis {axis.name} goes to {axis.most}, as Core ML wants a largest length: "
+        f"ek.Dim({axis.name!r}, max=...) in Task(dynamic=...) sets another"
+        for axis in free
+        if axis.name in open_ended
+    )
 
 
 def _ios(number: int) -> Any:

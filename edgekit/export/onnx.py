@@ -23,16 +23,15 @@ import torch
 from edgekit_runner import __version__
 from edgekit_runner.artifact import describe
 
-from edgekit.errors import ConversionError
 from edgekit.export import _onnx_biases as biases
 from edgekit.export import _onnx_dynamic as dynamic
 from edgekit.export import _onnx_integers as integers
 from edgekit.export import _onnx_passes as passes
 from edgekit.export import _onnx_tables as tables
+from edgekit.export._free import loosened
 from edgekit.export._onnx_errors import conversion_error
 from edgekit.quant import program as programs
 from edgekit.quant.free_axes import named
-from edgekit.quant.freeing import freed
 from edgekit.records import Artifact, Candidate, FreeAxes, Precision, TensorSpec
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     dynamic_quant = candidate.quant if candidate.scheme == "dynamic" else None
     inputs, outputs = programs.named(program, candidate.interface)
     folded = programs.fold_weights(program) if programs.is_quantized(program) else program
-    loose, doubts = _freed(folded, candidate.free)
+    loose, doubts = loosened(folded, candidate.free)
     if loose is not None:
         inputs, outputs = named(inputs, outputs, candidate.free)
     names = [spec.name for spec in inputs], [spec.name for spec in outputs]
@@ -105,29 +104,6 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         free=() if loose is None or candidate.free is None else candidate.free.axes,
         doubts=doubts,
     )
-
-
-def _freed(
-    program: torch.export.ExportedProgram, free: FreeAxes | None
-) -> tuple[torch.export.ExportedProgram | None, tuple[str, ...]]:
-    """Frees the axes.
-
-    Returns:
-        The program, None where all axes stay fixed; and a sentence that says why, where nobody asked for free ones.
-
-    Raises:
-        ConversionError: The task asks for an axis that cannot be free.
-    """
-    if free is None:
-        return None, ()
-    try:
-        if free.reason:
-            raise ConversionError(free.reason)
-        return freed(program, free), ()
-    except ConversionError as error:
-        if not all(axis.default for axis in free.axes):
-            raise
-        return None, (f"the file takes one sample at a time: {error}",)
 
 
 def _lengths(free: FreeAxes | None) -> str:

@@ -5,13 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 import torch
 from torch.export import Dim
 
 from edgekit.quant.size_texts import identifier
-from edgekit.records import FreeAxes, TensorSpec
+from edgekit.records import FreeAxes, FreeAxis, TensorSpec
 
 MOST = 1 << 20  # of an axis without a limit of its own, as torch wants one
+BATCH = "batch"
+MOST_BATCH = 32  # proven, where the user names no largest
+MOST_BYTES = 1 << 26  # of the inputs of one proof
+STRETCH = 4  # times the example, where the user names no longest
 
 
 def dims_of(free: FreeAxes) -> tuple[dict[int, Any] | None, ...]:
@@ -39,6 +44,29 @@ def stretched(
 def tracing_lengths(free: FreeAxes) -> dict[str, int]:
     """Returns lengths that torch takes for free ones: it takes 0 and 1 for constants."""
     return {axis.name: min(max(2, axis.example), axis.most or MOST) for axis in free.axes}
+
+
+def proven_lengths(free: FreeAxes, inputs: Sequence[TensorSpec]) -> list[dict[str, int]]:
+    """Returns the lengths to prove: the shortest of all axes, the longest, and two between."""
+    ranges = [(axis.name, axis.least, longest(axis, inputs)) for axis in free.axes]
+    steps = (0.0, 0.15, 0.5, 1.0)
+    found = [{name: round(least + share * (most - least)) for name, least, most in ranges} for share in steps]
+    return [each for i, each in enumerate(found) if each not in found[:i]]
+
+
+def longest(axis: FreeAxis, inputs: Sequence[TensorSpec]) -> int:
+    """Returns the longest that is proven of an axis: what the user names, else a few times the example."""
+    if axis.most is not None:
+        return axis.most
+    if axis.name != BATCH and axis.example > 1:
+        return STRETCH * axis.example
+    size = sum(int(np.prod(spec.shape)) * 4 for spec in inputs)
+    return max(2, min(MOST_BATCH, MOST_BYTES // max(1, size)))
+
+
+def limited(free: FreeAxes, inputs: Sequence[TensorSpec]) -> tuple[FreeAxis, ...]:
+    """Returns the axes, each with a longest: what is proven."""
+    return tuple(msgspec.structs.replace(axis, most=longest(axis, inputs)) for axis in free.axes)
 
 
 def named(

@@ -17,11 +17,6 @@ from edgekit.records import FreeAxes, FreeAxis, TensorSpec
 from edgekit.task import Dim, Task
 from edgekit.trace.sources import keras
 
-BATCH = "batch"
-MOST_BATCH = 32  # proven, where the user names no largest
-MOST_BYTES = 1 << 26  # of the inputs of one proof
-STRETCH = 4  # times the example, where the user names no longest
-
 
 def find(
     task: Task, inputs: Sequence[TensorSpec], model: torch.nn.Module, examples: tuple[torch.Tensor, ...]
@@ -50,8 +45,10 @@ def find(
 
 
 def _samples(inputs: Sequence[TensorSpec]) -> FreeAxes:
-    axes = tuple({} if spec.batch_axis is None else {str(spec.batch_axis): BATCH} for spec in inputs)
-    return FreeAxes(axes=(FreeAxis(name=BATCH, default=True),) if any(axes) else (), inputs=axes)
+    axes = tuple(
+        {} if spec.batch_axis is None else {str(spec.batch_axis): free_axes.BATCH} for spec in inputs
+    )
+    return FreeAxes(axes=(FreeAxis(name=free_axes.BATCH, default=True),) if any(axes) else (), inputs=axes)
 
 
 def _said(dynamic: Mapping[str, Mapping[int, Any]], inputs: Sequence[TensorSpec]) -> FreeAxes:
@@ -116,23 +113,6 @@ def _looked_at(model: torch.nn.Module, examples: tuple[torch.Tensor, ...], asked
 # ------------------------------------------------------------------------------------------------ what is to be proven
 
 
-def lengths(free: FreeAxes, inputs: Sequence[TensorSpec]) -> list[dict[str, int]]:
-    """Returns the lengths to prove: the shortest of all axes, the longest, and two between."""
-    ranges = [(axis.name, axis.least, _longest(axis, inputs)) for axis in free.axes]
-    steps = (0.0, 0.15, 0.5, 1.0)
-    found = [{name: round(least + share * (most - least)) for name, least, most in ranges} for share in steps]
-    return [each for i, each in enumerate(found) if each not in found[:i]]
-
-
-def _longest(axis: FreeAxis, inputs: Sequence[TensorSpec]) -> int:
-    if axis.most is not None:
-        return axis.most
-    if axis.name != BATCH and axis.example > 1:
-        return STRETCH * axis.example
-    size = sum(int(np.prod(spec.shape)) * 4 for spec in inputs)
-    return max(2, min(MOST_BATCH, MOST_BYTES // max(1, size)))
-
-
 def proofs(
     free: FreeAxes,
     inputs: Sequence[TensorSpec],
@@ -151,7 +131,7 @@ def proofs(
         `input_<i>_<k>` and `output_<i>_<k>` of the k-th length.
     """
     found: dict[str, np.ndarray] = {}
-    for number, each in enumerate(lengths(free, inputs)):
+    for number, each in enumerate(free_axes.proven_lengths(free, inputs)):
         given = free_axes.stretched(samples, free, each)
         with torch.no_grad():
             answers = call(*(x.clone() for x in given))

@@ -170,9 +170,9 @@ def _shapes(subject: Subject, samples: Mapping[str, np.ndarray], work: Path) -> 
     """Writes the float model's answers at several lengths of its free axes; "" where none is free."""
     if subject.free is None or subject.free.reason or subject.ask is None:
         return ""
-    given = [
-        torch.from_numpy(np.asarray(to_model(samples[f"input_{i}"], spec.batch_axis), order="C"))
-        for i, spec in enumerate(subject.inputs)
-    ]
+    given = []
+    for i, (spec, places) in enumerate(zip(subject.inputs, subject.free.inputs, strict=True)):
+        rows = samples[f"input_{i}"] if str(spec.batch_axis) in places else samples[f"input_{i}"][:1]
+        given.append(torch.from_numpy(np.asarray(to_model(rows, spec.batch_axis), order="C")))
     save_arrays(work / "shapes.npz", axes.proofs(subject.free, subject.inputs, given, subject.ask))
     return str(work / "shapes.npz")

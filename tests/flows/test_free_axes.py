@@ -96,6 +96,25 @@ def test_batch_and_length_of_an_encoder(
     assert [spec.free for spec in artifact.outputs] == [{"0": "batch"}, {"0": "batch", "1": "length"}]
 
 
+@pytest.mark.parametrize("technique", ["", "ptq"])
+def test_a_core_ml_package_has_ranges(
+    technique: str, encoder: tuple[TaskSource, Traced], tmp_path: Path
+) -> None:
+    artifact, verdict = made(*encoder, load_target("coreml-int8"), tmp_path, technique)
+    assert [(axis.least, axis.most) for axis in artifact.free] == [(1, 32), (2, 64)]
+    assert artifact.doubts[0].startswith("the axis batch goes to 32, as Core ML wants a largest length")
+    assert [proof.lengths["length"] for proof in verdict.lengths] == [2, 11, 33, 64]
+    assert min(db or 0 for proof in verdict.lengths for db in proof.snr_db) > (10 if technique else 80)
+    assert 0.8 < (verdict.lint.share or 0) <= 1
+
+
+def test_a_free_length_alone_is_proven_with_one_sample(tmp_path: Path) -> None:
+    source, traced = traced_of("encoder", tmp_path, batch="false")
+    _, verdict = made(source, traced, load_target("arm-mobile"), tmp_path)
+    assert [proof.lengths for proof in verdict.lengths] == [{"length": n} for n in (2, 11, 33, 64)]
+    assert min(db or 0 for proof in verdict.lengths for db in proof.snr_db) > 100
+
+
 def test_a_quantized_encoder_stays_free(encoder: tuple[TaskSource, Traced], tmp_path: Path) -> None:
     artifact, verdict = made(*encoder, load_target("x86-server"), tmp_path, "ptq")
     assert artifact.precision == "int8" and len(artifact.free) == 2
@@ -172,9 +191,8 @@ def _float32() -> Artifact:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("target", ["tflite-int8", "coreml-fp16"])
-def test_formats_of_fixed_shapes_refuse_a_free_length(
-    target: str, encoder: tuple[TaskSource, Traced], tmp_path: Path
+def test_a_format_of_fixed_shapes_refuses_a_free_length(
+    encoder: tuple[TaskSource, Traced], tmp_path: Path
 ) -> None:
     with pytest.raises(ConversionError, match="the axis length is free in the task"):
-        made(*encoder, load_target(target), tmp_path)
+        made(*encoder, load_target("tflite-int8"), tmp_path)

@@ -216,9 +216,9 @@ def _ids(g: torch.Generator, n: int, length: int) -> Batch:
     }
 
 
-def encoder(least: int = 2) -> ek.Task:
+def encoder(least: int = 2, batch: bool = True) -> ek.Task:
     g = _generator()
-    axes = {0: "batch", 1: ek.Dim("length", min=least, max=64)}
+    axes = {**({0: "batch"} if batch else {}), 1: ek.Dim("length", min=least, max=64)}
     task = _task(Encoder, lambda n: _ids(g, n, 9), dynamic={"ids": axes, "mask": axes})
     more = Fidelity(task.model, [_ids(g, 3, 9), _ids(g, 2, 30), _ids(g, 1, 5)])
     return dataclasses.replace(task, metric=more)

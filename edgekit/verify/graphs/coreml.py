@@ -8,6 +8,9 @@ chips that multiply int8 (A17 Pro, M4 and later) fuse the conversions into it. O
 from collections.abc import Callable
 from math import prod
 
+import numpy as np
+
+from edgekit.verify.mil.interpreter import Interpreter
 from edgekit.verify.mil.package import Operation, Package
 from edgekit.verify.work import ExecutedGraph, Operator, bytes_by_dtype, product
 
@@ -22,8 +25,7 @@ def read(path: str) -> ExecutedGraph:
     Constants are left out; what depends on constants alone (constexpr_*) is a stored weight.
     """
     package = Package(path)
-    shapes = {spec.name: spec.shape for spec in package.inputs}
-    shapes |= {spec.name: spec.shape for op in package.operations for spec in op.outputs}
+    shapes = _shapes(package)
     makers = {spec.name: op for op in package.operations for spec in op.outputs}
     integers = {op.name: weight for op in package.operations if (weight := _integer_weight(op, makers))}
     operators = tuple(
@@ -44,6 +46,24 @@ def read(path: str) -> ExecutedGraph:
     )
     sized = ((dtype, shape, prod(shape) * _ITEM_BYTES.get(dtype, 1)) for dtype, shape in constants)
     return ExecutedGraph(operators, bytes_by_dtype(sized))
+
+
+def _shapes(package: Package) -> dict[str, Shape]:
+    """The shapes of all values; where axes are flexible, those that a run at the lengths of the example has."""
+    shapes = {spec.name: spec.shape for spec in package.inputs}
+    shapes |= {spec.name: spec.shape for op in package.operations for spec in op.outputs}
+    if not any(-1 in spec.shape for spec in package.inputs):
+        return shapes
+    given = {spec.name: package.examples[spec.name] for spec in package.inputs}
+    feeds = {
+        spec.name: np.zeros(given[spec.name], "float32" if spec.dtype.startswith("float") else spec.dtype)
+        for spec in package.inputs
+    }
+    run: dict[str, Shape] = {}
+    Interpreter(package, hook=lambda result: run.update({result.spec.name: tuple(result.exact.shape)})).run(
+        feeds
+    )
+    return shapes | given | run
 
 
 def _integer_weight(op: Operation, makers: dict[str, Operation]) -> str:
@@ -67,7 +87,7 @@ def _macs(op: Operation, shapes: dict[str, Shape]) -> int:
     def of(name: str) -> Shape:
         return shapes.get(_name(op, name), ())
 
-    return counter(of, op.outputs[0].shape)
+    return counter(of, shapes[op.outputs[0].name])
 
 
 Of = Callable[[str], Shape]

@@ -82,6 +82,7 @@ class Package:
 
     Attributes:
         inputs: The inputs of the program, as TensorSpec.
+        examples: Input -> the shape that its description gives where axes are flexible.
         outputs: Its outputs, as TensorSpec.
         operations: The operations of the main function in execution order, `const` included.
         spec_version: The Core ML specification version (8 is iOS17).
@@ -103,6 +104,10 @@ class Package:
         self.opset = str(function.opset)
         self.operations = tuple(_operation(message) for message in block.operations)
         self.inputs = tuple(_spec(message) for message in function.inputs)
+        self.examples = {
+            str(feature.name): tuple(map(int, feature.type.multiArrayType.shape))
+            for feature in model.description.input
+        }
         self.outputs = self._find_outputs([str(name) for name in block.outputs])
         self._constants = {op.name: op for op in self.operations if op.type == "const"}
         self.weight_bytes = self._check_blobs()

@@ -40,10 +40,12 @@ def _binary(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tenso
 
 
 def _real_div(x: Tensor, y: Tensor) -> Tensor:
-    """Floating operands only: for integers the documentation leaves the rounding open."""
-    if not (x.is_floating_point() and y.is_floating_point()):
-        raise VerificationError("real_div of integers is not supported")
-    return x / y
+    """Floating operands, or integers that leave no remainder: for others the documentation leaves the rounding open."""
+    if x.is_floating_point() and y.is_floating_point():
+        return x / y
+    if (x % y).any():
+        raise VerificationError("real_div of integers with a remainder is not supported")
+    return x // y
 
 
 def log(x: Tensor, epsilon: float = 1e-45) -> Tensor:

@@ -114,6 +114,11 @@ def one_hot(
     return torch.where(hot, on, off)
 
 
+def range_1d(end: Tensor, start: Tensor, step: Tensor) -> Tensor:
+    """Counts from `start` by `step` to below `end`."""
+    return torch.arange(start.item(), end.item(), step.item(), dtype=start.dtype)
+
+
 def classify(probabilities: Tensor, classes: list[str]) -> tuple[Tensor, Tensor]:
     """The label, here as its number, and the probabilities in the order of the labels."""
     row = probabilities.reshape(-1)
@@ -129,6 +134,7 @@ OPS: dict[str, Callable[..., Any]] = {
     "gather_nd": gather_nd,
     "non_zero": non_zero,
     "one_hot": one_hot,
+    "range_1d": range_1d,
     "scatter": scatter,
     "scatter_along_axis": scatter_along_axis,
     "scatter_nd": scatter_nd,

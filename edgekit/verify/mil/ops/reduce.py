@@ -10,6 +10,8 @@ from torch import Tensor
 
 from edgekit.errors import VerificationError
 
+_LARGEST = {"int32": 2**31 - 1, "uint16": 2**16 - 1, "int16": 2**15 - 1}
+
 
 def _reduction(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Makes an operation of `function(x, axes, keepdim=...)`; without axes it reduces them all."""
@@ -39,19 +41,23 @@ def _prod(x: Tensor, axes: list[int], keepdim: bool) -> Tensor:
     return x
 
 
-def _require_int32(output_dtype: str) -> None:
-    if output_dtype != "int32":
-        raise VerificationError(f"output_dtype {output_dtype!r} is not supported; known: int32")
+def _places(found: Tensor, output_dtype: str) -> Tensor:
+    """Indices as the program types them: float16 programs hold those of short axes in 16 bits. Held as int32 here."""
+    if output_dtype not in _LARGEST:
+        raise VerificationError(
+            f"output_dtype {output_dtype!r} is not supported; known: {', '.join(_LARGEST)}"
+        )
+    if found.numel() and int(found.max()) > _LARGEST[output_dtype]:
+        raise VerificationError(f"the index {int(found.max())} does not fit into {output_dtype}")
+    return found.int()
 
 
 def reduce_argmax(x: Tensor, axis: int = -1, keep_dims: bool = True, output_dtype: str = "int32") -> Tensor:
-    _require_int32(output_dtype)
-    return x.argmax(axis, keep_dims).int()
+    return _places(x.argmax(axis, keep_dims), output_dtype)
 
 
 def reduce_argmin(x: Tensor, axis: int = -1, keep_dims: bool = True, output_dtype: str = "int32") -> Tensor:
-    _require_int32(output_dtype)
-    return x.argmin(axis, keep_dims).int()
+    return _places(x.argmin(axis, keep_dims), output_dtype)
 
 
 def topk(
@@ -64,11 +70,10 @@ def topk(
     output_indices_dtype: str = "int32",
 ) -> tuple[Tensor, ...]:
     """Returns the k largest (ascending: smallest) values along `axis`, and their indices."""
-    _require_int32(output_indices_dtype)
     if not sort:
         raise VerificationError("topk with sort=False is not supported: its order is not defined")
     values, indices = torch.topk(x, k, axis, not ascending)
-    return (values, indices.int()) if return_indices else (values,)
+    return (values, _places(indices, output_indices_dtype)) if return_indices else (values,)
 
 
 def argsort(x: Tensor, axis: int = -1, ascending: bool = False) -> Tensor:
