@@ -37,6 +37,7 @@ def write_golden(
     outputs: Sequence[np.ndarray],
     layout: str,
     floats: Sequence[np.ndarray] = (),
+    steps: int = 0,
 ) -> None:
     """Writes a golden pair as the file takes and gives it: its layout, real values.
 
@@ -49,6 +50,7 @@ def write_golden(
         outputs: What the artifact answered.
         layout: The layout of the file.
         floats: What the float model answered, if that is to be kept too.
+        steps: How many steps of a stream lie behind each other along the first axis; 0 is no stream.
     """
     sides = {"input": inputs, "output": outputs, "float": floats}
     named = {
@@ -59,6 +61,8 @@ def write_golden(
     if floats:
         limits = [_least_db(a, b) for a, b in zip(floats, outputs, strict=True)]
         named["float_min_snr_db"] = np.array(limits, np.float64)
+    if steps:
+        named["steps"] = np.array(steps)
     save_arrays(path, named)
 
 

@@ -7,6 +7,7 @@ from edgekit_runner import artifact
 
 from edgekit.device import record_check
 from edgekit.errors import UserError, VerificationError
+from edgekit.golden import golden_atol
 from edgekit.package import manifest_file
 
 Spec = dict[str, Any]
@@ -39,7 +40,7 @@ def read_one(place: Path) -> Spec:
 def pair(a: Path, b: Path) -> Spec:
     """Makes the spec that compares the artifact of `a` with that of `b`."""
     other = read_one(b)
-    baseline = {f"baseline_{key}": value for key, value in other.items() if key != "artifact"}
+    baseline = {f"baseline_{key}": value for key, value in other.items() if key not in ("artifact", "state")}
     return {**read_one(a), "baseline": other["artifact"], **baseline}
 
 
@@ -49,8 +50,12 @@ def _is_artifact(place: Path) -> bool:
 
 def _of_target(folder: Path) -> Spec:
     found, data = manifest_file.artifact_of(folder)
-    golden = {"golden": str(folder / data.golden.path), "golden_atol": data.golden.atol}
-    return {"artifact": found.path, "format": found.format, **golden}
+    about = {"artifact": found.path, "format": found.format}
+    steps = folder / manifest_file.STREAM
+    if found.state and steps.is_file():
+        atol = golden_atol(steps, found.precision)
+        return {**about, "golden": str(steps), "golden_atol": atol, "state": dict(found.state)}
+    return {**about, "golden": str(folder / data.golden.path), "golden_atol": data.golden.atol}
 
 
 def _of_record(path: Path) -> Spec:

@@ -80,6 +80,7 @@ def compare(
             "baseline_runtime": target.runtime,
             "baseline_golden": reference.path,
             "baseline_golden_atol": reference.atol,
+            "state": dict(artifact.state),
             "rounds_count": rounds,
             "processes_min_count": processes,
         },

@@ -64,7 +64,10 @@ def _place_accepted(
     assert chosen.artifact is not None and chosen.verdict is not None
     source = Path(chosen.artifact.path)
     copy_content(source, folder / source.name)
-    shutil.copyfile(str(chosen.verdict.golden), folder / manifest_file.GOLDEN)
+    golden = Path(str(chosen.verdict.golden))
+    shutil.copyfile(golden, folder / manifest_file.GOLDEN)
+    if chosen.artifact.state:
+        shutil.copyfile(golden.with_name(manifest_file.STREAM), folder / manifest_file.STREAM)
     artifact = msgspec.structs.replace(chosen.artifact, path=str(folder / source.name))
     placed = msgspec.structs.replace(chosen, artifact=artifact)
     atol = golden_atol(folder / manifest_file.GOLDEN, artifact.precision)

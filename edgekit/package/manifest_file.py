@@ -21,6 +21,7 @@ from edgekit.records.manifest import Input, Manifest, Output
 SCHEMA_VERSION = 2
 NAME = "manifest.json"
 GOLDEN = "golden.npz"
+STREAM = "stream.npz"  # several steps of a model with a state
 
 
 def write(manifest: Manifest, folder: Path) -> None:

@@ -17,7 +17,7 @@ from edgekit.records import Artifact, Parity, Saturation, Traced, Verdict
 from edgekit.trace import flip_search, promise
 from edgekit.trace.flat import flat_task
 from edgekit.trace.metric import score, seed_everything
-from edgekit.verify import lengths
+from edgekit.verify import lengths, stream
 from edgekit.verify.backends import check_content, load_backend
 from edgekit.verify.lint import demand_integers
 from edgekit.verify.parity import ComparingPredictor, Comparison
@@ -46,6 +46,9 @@ def prove(spec: ProveSpec) -> Verdict:
     _write_golden(spec, predictor, inputs, answers, 1, spec.golden)
     if spec.device_golden:
         _write_golden(spec, predictor, inputs, answers, DEVICE_SAMPLES, spec.device_golden)
+    if spec.artifact.state:
+        place = Path(spec.golden).with_name(stream.NAME)
+        stream.write(place, spec.artifact, spec.traced, predictor, inputs)
     predictions = np.load(spec.traced.predictions, allow_pickle=False)
     comparing = ComparingPredictor(predictor, predictions, spec.traced.measures)
     metric = score(task, comparing)

@@ -82,6 +82,44 @@ def with_batch(inputs: tuple[TensorInfo, ...], feeds: Feeds, batch_count: int) -
     return {name: np.resize(array, (batch_count, *array.shape[1:])) for name, array in feeds.items()}
 
 
+def with_length(inputs: tuple[TensorInfo, ...], feeds: Feeds, length_count: int) -> Arrays:
+    """The feeds repeated, or cut, along every free axis behind axis 0.
+
+    Args:
+        inputs: The inputs of the artifact.
+        feeds: Arrays by the name of the input.
+        length_count: The length to come to.
+
+    Raises:
+        UserError: No input has such an axis.
+    """
+    free = {info.name: [axis for axis, size in enumerate(info.shape) if axis and size < 0] for info in inputs}
+    if not any(free.values()):
+        shapes = ", ".join(f"{info.name} {list(info.shape)}" for info in inputs)
+        raise UserError(
+            f"no input has a free axis behind the first ({shapes}), asked was a length of {length_count}; "
+            "leave the length out, or export the model with a free one."
+        )
+    found = dict(feeds)
+    for name, axes in free.items():
+        for axis in axes:
+            places = np.arange(length_count) % found[name].shape[axis]
+            found[name] = np.take(found[name], places, axis)
+    return found
+
+
+def resized(
+    inputs: tuple[TensorInfo, ...], feeds: Feeds, batch_count: int | None, length_count: int | None
+) -> Arrays:
+    """The feeds with the batch and the length that are asked for; None leaves them as they are.
+
+    Raises:
+        UserError: The artifact fixes one of them.
+    """
+    found = dict(feeds) if batch_count is None else with_batch(inputs, feeds, batch_count)
+    return found if length_count is None else with_length(inputs, found, length_count)
+
+
 def random_inputs(inputs: tuple[TensorInfo, ...], seed: int) -> Arrays:
     """Seeded inputs in the artifact's dtype.
 

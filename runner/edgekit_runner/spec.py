@@ -46,6 +46,8 @@ class Spec:
         runtime: The module name of the backend; None for the first one that opens the format.
         affinity: CPUs as "0,2-3", "big" or "little"; None for where the system puts the process.
         batch_count: The batch to run; None for the artifact's own.
+        state: Output -> the input that it feeds at the next step; then a run is a step of a stream.
+        length_count: The length of every free axis behind the first; None for that of the golden input, else 1.
     """
 
     kind: ClassVar[str]
@@ -60,6 +62,8 @@ class Spec:
     threads_count: Annotated[int, Rule("count", 1, THREADS_MOST_COUNT)] = 1
     affinity: OptionalText = None
     batch_count: OptionalCount = None
+    length_count: OptionalCount = None
+    state: Options = field(default_factory=dict)
     seed: Whole = 0
     warmup_count: Whole = 3
     warmup_s: Seconds = 0.5
@@ -96,7 +100,7 @@ class Spec:
 
 
 _ALWAYS_STATED = (
-    "threads_count", "affinity", "batch_count", "seed", "warmup_count", "warmup_s", "options", "golden_atol",
+    "threads_count", "affinity", "batch_count", "length_count", "state", "seed", "warmup_count", "warmup_s", "options", "golden_atol",
     "timeout_s",
 )  # fmt: skip
 

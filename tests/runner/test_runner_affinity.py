@@ -85,6 +85,21 @@ def test_a_fixed_batch_is_said(shape: tuple[int, ...]) -> None:
         feeds.with_batch((info(*shape),), {"x": np.zeros(shape, np.float32)}, 4)
 
 
+def test_free_axes_behind_the_first_get_the_length() -> None:
+    given = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.ones((2, 4), np.float32)}
+    inputs = (info(-1, -1), TensorInfo(name="y", shape=(-1, 4), dtype="float32"))
+    found = feeds.resized(inputs, given, 1, 5)
+    assert np.array_equal(found["x"], [[0, 1, 2, 0, 1]]) and found["y"].shape == (1, 4)
+    assert feeds.resized(inputs, given, None, 2)["x"].shape == (2, 2)
+
+
+def test_a_fixed_length_is_said() -> None:
+    with pytest.raises(
+        UserError, match=r"no input has a free axis behind the first \(x \[-1, 3\]\), asked was a length of 8"
+    ):
+        feeds.with_length((info(-1, 3),), {"x": np.zeros((1, 3), np.float32)}, 8)
+
+
 def test_a_larger_batch_takes_longer(tmp_path: Path) -> None:
     write_onnx(tmp_path / "free.onnx", width=128, batch="n", repeat=4)
     quick = ("--protocol", "quick", "--seconds", "0.05", "--json")

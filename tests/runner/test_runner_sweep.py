@@ -56,7 +56,7 @@ def test_the_table_has_a_row_each_and_a_failure_keeps_its_own(tflite_model: Path
     assert done.returncode == 2, done.stdout
     about, header, *lines = done.stdout.splitlines()
     assert "LiteRT" in about and "sha256" in about
-    assert header.split()[:3] == ["batch", "xnnpack", "median"] and "interval" in header
+    assert header.split()[:4] == ["batch", "xnnpack", "samples", "a"] and "interval" in header
     assert lines[0].startswith("1      True") and "MiB" in lines[0] and " in 2 " in lines[0]
     assert lines[1].startswith("1      False")
     for line, option in zip(lines[2:4], ("True", "False"), strict=True):

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
+from edgekit_runner import api
 from edgekit_runner.artifact import sha256
 from onnx import TensorProto, helper, numpy_helper
 
@@ -57,10 +59,10 @@ def write(path: Path, leak: float) -> Artifact:
     )
 
 
-def proven(traced: Traced, folder: Path, leak: float) -> Verdict:
+def proven(traced: Traced, folder: Path, leak: float, state: dict[str, str] | None = None) -> Verdict:
     return prove(
         ProveSpec(
-            artifact=write(folder / "model.onnx", leak),
+            artifact=msgspec.structs.replace(write(folder / "model.onnx", leak), state=state or {}),
             traced=traced,
             source=SOURCE,
             runtime="onnxruntime",
@@ -104,3 +106,39 @@ def test_the_right_file_asks_nothing_else(traced: Traced, tmp_path: Path) -> Non
     verdict = proven(traced, tmp_path, 0.9)
     assert verdict.samples == 100
     assert verdict.parity.max_abs_error < 1e-5
+
+
+def test_a_stream_is_proven_step_by_step_with_its_own_state(traced: Traced, tmp_path: Path) -> None:
+    proven(traced, tmp_path, 0.9, {"next": "state"})
+    steps = np.load(tmp_path / "stream.npz")
+    assert steps["steps"] == 8 and steps["input_0"].shape == (8, 3) == steps["float_1"].shape
+    assert np.array_equal(steps["input_1"][1:], steps["output_1"][:-1]), (
+        "each step has the state of the one before"
+    )
+    assert np.abs(steps["float_0"] - steps["output_0"]).max() < 1e-5
+    asked = {
+        "artifact": str(tmp_path / "model.onnx"),
+        "golden": str(tmp_path / "stream.npz"),
+        "warmup_s": 0.0,
+    }
+    found = api.check({**asked, "state": {"next": "state"}})
+    assert (found["status"], found["golden"]["status"], found["golden"]["samples_count"]) == (
+        "ok",
+        "passed",
+        8,
+    )
+    assert found["protocol"]["state"] == {"next": "state"}
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other" / "model.onnx", 0.8)
+    other = api.check(
+        {**asked, "artifact": str(tmp_path / "other" / "model.onnx"), "state": {"next": "state"}}
+    )
+    assert other["status"] == "refused" and "differs from golden" in other["reason"]
+
+
+def test_a_state_that_the_artifact_lacks(traced: Traced, tmp_path: Path) -> None:
+    write(tmp_path / "model.onnx", 0.9)
+    found = api.check({"artifact": str(tmp_path / "model.onnx"), "state": {"next": "h"}})
+    assert found["reason"].startswith(
+        "the state 'next' -> 'h' is not of this artifact: its outputs are answer, next"
+    )

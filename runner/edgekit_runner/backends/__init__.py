@@ -120,6 +120,10 @@ class Session(ABC):
         """
         raise NotReported("this runtime does not tell which node runs where.")
 
+    def continued(self, feeds: Feeds) -> Feeds:
+        """The inputs of a further run; those of a stream hold the state that the run before has left."""
+        return feeds
+
     def run(self, feeds: Feeds) -> Arrays:
         """feed, invoke, fetch."""
         self.feed(feeds)

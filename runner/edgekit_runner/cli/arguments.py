@@ -71,6 +71,13 @@ def add_golden(verb: Parser) -> None:
     """Adds what proves the outputs."""
     verb.add_argument("--golden", metavar="NPZ", help="input_0.. and expected output_0..")
     verb.add_argument("--atol", type=float, metavar="X", help="largest allowed difference of an output")
+    verb.add_argument(
+        "--state",
+        action="append",
+        default=[],
+        metavar="OUT=IN",
+        help="an output that feeds an input: a stream",
+    )
 
 
 def add_threads(verb: Parser) -> None:
@@ -90,6 +97,9 @@ def add_one(verb: Parser) -> None:
     add_golden(verb)
     add_place(verb)
     verb.add_argument("--batch", type=int, metavar="N", help="batch size, where the artifact leaves it free")
+    verb.add_argument(
+        "--length", type=int, metavar="N", help="length of every other axis that it leaves free"
+    )
 
 
 def given(arguments: argparse.Namespace, **names: str) -> dict[str, Any]:
@@ -103,8 +113,8 @@ def given(arguments: argparse.Namespace, **names: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Reads NAME=VALUE as options of a backend; VALUE is JSON where it parses as such, else text.
+def options(pairs: Sequence[str], option: str = "--option") -> dict[str, Any]:
+    """Reads NAME=VALUE; VALUE is JSON where it parses as such, else text.
 
     Raises:
         UserError: One is not of this form.
@@ -113,7 +123,7 @@ def options(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise UserError(f"--option takes NAME=VALUE, not {pair!r}.")
+            raise UserError(f"{option} takes NAME=VALUE, not {pair!r}.")
         try:
             found[name] = json.loads(value)
         except ValueError:

@@ -24,14 +24,14 @@ from edgekit_runner.errors import UserError
 
 
 def bench(arguments: argparse.Namespace) -> int:
-    """Proves, times and weighs one artifact, in several fresh processes. Several values of --threads, --batch or
-    --affinity, and --sweep, give a row for each combination; the exit code is then the worst.
+    """Proves, times and weighs one artifact, in several fresh processes. Several values of --threads, --batch,
+    --length or --affinity, and --sweep, give a row for each combination; the exit code is then the worst.
     """
     from edgekit_runner.cli import sweep
 
     spec = _one(arguments) | given(arguments, min_runs_count="runs", min_duration_s="seconds")
     spec |= given(arguments, protocol="protocol") | {"profile": arguments.profile}
-    axes = given(arguments, threads_count="threads", batch_count="batch")
+    axes = given(arguments, threads_count="threads", batch_count="batch", length_count="length")
     if arguments.affinity:
         axes["affinity"] = affinities(arguments.affinity)
     combinations = sweep.product(spec, axes, sweep.choices(spec, arguments.sweep))
@@ -50,6 +50,9 @@ def _bench_options(verb: Parser) -> None:
     verb.add_argument("--threads", type=whole_numbers, metavar="N,N", help="threads of the runtime (1)")
     verb.add_argument(
         "--batch", type=whole_numbers, metavar="N,N", help="batch size, where the artifact leaves it free"
+    )
+    verb.add_argument(
+        "--length", type=whole_numbers, metavar="N,N", help="length of every other axis that it leaves free"
     )
     verb.add_argument(
         "--affinity", action="append", metavar="CPUS", help="0,2-3 or big or little; several by ; or again"
@@ -159,12 +162,18 @@ def _loadgen_options(verb: Parser) -> None:
 
 def _shared(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every measuring verb takes."""
-    return given(arguments, golden="golden", golden_atol="atol")
+    state = options(arguments.state, "--state")
+    return given(arguments, golden="golden", golden_atol="atol") | ({"state": state} if state else {})
 
 
 def _placed(arguments: argparse.Namespace) -> dict[str, Any]:
     """What every measuring verb takes once; `bench` takes several of each, `compare` no batch."""
-    names = {"threads_count": "threads", "affinity": "affinity", "batch_count": "batch"}
+    names = {
+        "threads_count": "threads",
+        "affinity": "affinity",
+        "batch_count": "batch",
+        "length_count": "length",
+    }
     return given(arguments, **{key: name for key, name in names.items() if name in arguments})
 
 

@@ -20,7 +20,7 @@ _COLUMNS = (
     "started_utc", "status", "error_kind", "reason", "artifact.path", "artifact.format",
     "artifact.size_bytes", "artifact.sha256", "runtime.name", "runtime.version", "environment.machine",
     "environment.cpu_model", "environment.isa", "protocol.protocol", "protocol.threads_count",
-    "protocol.batch_count", "protocol.affinity", "protocol.options", "golden.status", "validity.verdict",
+    "protocol.batch_count", "protocol.length_count", "protocol.affinity", "protocol.options", "golden.status", "validity.verdict",
     "validity.converged", "latency.processes_count", "latency.runs_count", "latency.p50_s",
     "latency.p50_ci95_low_s", "latency.p50_ci95_high_s", "latency.p90_s", "latency.p95_s", "latency.p99_s",
     "latency.mean_s", "latency.min_s", "latency.cpu_p50_s", "latency.cpu_p50_ci95_low_s",

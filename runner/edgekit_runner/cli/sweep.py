@@ -16,7 +16,7 @@ from edgekit_runner.record import AnyRecord, Listener, quiet
 from edgekit_runner.spec import SCHEMA_VERSION, from_dict
 
 Axes = Mapping[str, Sequence[Any]]
-_NAMES = {"threads_count": "threads", "batch_count": "batch"}
+_NAMES = {"threads_count": "threads", "batch_count": "batch", "length_count": "length"}
 _HEADINGS = (
     "median (95 % interval)", "CPU median (95 % interval)", "peak memory", "runs in processes", "validity",
     "doubts",
@@ -105,9 +105,11 @@ def _labelled(label: str, listener: Listener) -> Listener:
 def render(combinations: Sequence[Combination], found: Sequence[AnyRecord]) -> str:
     """The table: a row each; below, every doubt once, with the rows that it is about where not all are."""
     axes = [_NAMES.get(name, name) for name in combinations[0].values]
-    rows = [[*axes, *_HEADINGS]]
+    batched = "batch_count" in combinations[0].values
+    rows = [[*axes, *(("samples a second",) if batched else ()), *_HEADINGS]]
     for one, record in zip(combinations, found, strict=True):
-        rows.append([*map(str, one.values.values()), *_figures(record)])
+        rate = (_rate(record),) if batched and record["status"] == "ok" else ()
+        rows.append([*map(str, one.values.values()), *rate, *_figures(record)])
     full = [row for row in rows if len(row) == len(rows[0])]  # a reason is as long as it likes
     widths = [max(len(row[i]) for row in (rows if i < len(axes) else full)) for i in range(len(rows[0]))]
     lines = [_about(found), *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
@@ -129,6 +131,14 @@ def _about(found: Sequence[AnyRecord]) -> str:
     art, run, env = (first[key] for key in ("artifact", "runtime", "environment"))
     digest = art["sha256"][:12]
     return f"{art['path']} (sha256 {digest}) in {run['name']} {run['version']} on {env['cpu_model']}, isa {env['isa']}"
+
+
+def _rate(record: AnyRecord) -> str:
+    """The samples of a batch by the median time of one run."""
+    latency, samples = record["latency"], record["protocol"]["batch_count"] or 1
+    if latency["p50_valid"]:
+        return f"{samples / latency['p50_s']:.4g}"
+    return f"at most {samples / latency['min_s']:.4g}"
 
 
 def _figures(record: AnyRecord) -> list[str]:

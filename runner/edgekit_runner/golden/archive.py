@@ -1,7 +1,7 @@
 """The golden file: an .npz with `input_0`, `input_1`, ... and `output_0`, ... in the artifact's order, outputs as real values.
 
 With `float_0`, ..., the float model's answers, and `float_min_snr_db`, what each output must keep to them in decibels (NaN: not
-asked).
+asked). With `steps` the arrays hold so many steps of a stream, one behind the other along their first axis.
 """
 
 import importlib
@@ -18,6 +18,7 @@ from edgekit_runner.errors import UserError, first_line
 
 Array = NDArray[Any]
 LIMITS = "float_min_snr_db"
+STEPS = "steps"
 MOST_MEMBERS = 1 << 12
 MOST_BYTES = 1 << 32
 
@@ -31,12 +32,14 @@ class Golden:
         outputs: Real values.
         floats: The float model's answers, as many as outputs, or none.
         float_min_snr_db: What each output must keep to them; NaN where that was not asked.
+        steps_count: How many steps of a stream the arrays hold; 0 is no stream.
     """
 
     inputs: tuple[Array, ...]
     outputs: tuple[Array, ...]
     floats: tuple[Array, ...] = ()
     float_min_snr_db: tuple[float, ...] = ()
+    steps_count: int = 0
 
 
 def load(path: str) -> Golden:
@@ -48,18 +51,24 @@ def load(path: str) -> Golden:
     arrays = arrays_of(path)
     inputs, outputs, floats = (_numbered(arrays, name) for name in ("input", "output", "float"))
     limits = tuple(map(float, arrays.get(LIMITS, ())))
-    known = len(inputs) + len(outputs) + len(floats) + (LIMITS in arrays)
+    steps = arrays.get(STEPS, np.array(0))
+    known = len(inputs) + len(outputs) + len(floats) + (LIMITS in arrays) + (STEPS in arrays)
     if (
         not inputs
         or not outputs
         or known != len(arrays)
+        or steps.ndim
+        or steps.dtype.kind not in "iu"
+        or (STEPS in arrays and steps < 1)
         or not len(floats) == len(limits) in (0, len(outputs))
     ):
         raise UserError(
             f"{path} holds {', '.join(sorted(arrays)) or 'nothing'}; allowed: input_0.., output_0.. and, as many as "
             f"outputs, float_0.. with {LIMITS}."
         )
-    return Golden(inputs=inputs, outputs=outputs, floats=floats, float_min_snr_db=limits)
+    return Golden(
+        inputs=inputs, outputs=outputs, floats=floats, float_min_snr_db=limits, steps_count=int(steps)
+    )
 
 
 def arrays_of(path: str) -> dict[str, Array]:

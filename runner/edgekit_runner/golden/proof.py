@@ -1,7 +1,7 @@
 """Golden input and output: proof before timing that the artifact computes what it should.
 
 The golden file may hold several samples: where every leading dimension is the same multiple of the artifact's fixed
-one, the artifact is run once per slice. With the float model's answers it proves two things: that this device computes
+one, the artifact is run once per slice; those of a stream are its steps, the state from step to step is the artifact's own. With the float model's answers it proves two things: that this device computes
 the file as the host did, and that the file is right.
 """
 
@@ -58,8 +58,11 @@ def slices(golden: Golden, session: Session) -> Iterator[tuple[Arrays, tuple[Arr
         VerificationError: Number or shapes do not fit the artifact.
     """
     _fit_counts(golden, session)
-    parts = {_parts(array, info) for array, info in zip(golden.inputs, session.inputs, strict=True)}
-    if len(parts) != 1 or any(o.ndim and len(o) % max(parts) for o in golden.outputs if max(parts) > 1):
+    parts = {golden.steps_count} - {0} or {
+        _parts(array, info) for array, info in zip(golden.inputs, session.inputs, strict=True)
+    }
+    whole = (*golden.outputs, *(golden.inputs if golden.steps_count else ()))
+    if len(parts) != 1 or any(a.ndim and len(a) % max(parts) for a in whole if max(parts) > 1):
         raise VerificationError("the golden arrays do not split into one number of batches of the artifact.")
     count = parts.pop()
     for i in range(count):
@@ -86,7 +89,7 @@ def check(session: Session, golden: Golden, atol: float | None) -> GoldenResult:
     worst, margin, count = ABSENT, -1.0, 0
     answers: list[list[tuple[str, Array]]] = []
     for feeds, expected in slices(golden, session):
-        results = session.run(feeds)
+        results = session.run(session.continued(feeds) if count else feeds)
         count += 1
         answers.append([(info.name, dequantize(results[info.name], info)) for info in session.outputs])
         for info, reference in zip(session.outputs, expected, strict=True):
@@ -188,7 +191,7 @@ def _parts(array: Array, info: TensorInfo) -> int:
 
 
 def _slice(array: Array, index: int, count: int) -> Array:
-    if count == 1:
+    if count == 1 or not array.ndim:
         return array
     size = len(array) // count
     return array[index * size : (index + 1) * size]

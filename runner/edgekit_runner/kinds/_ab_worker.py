@@ -10,7 +10,7 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from edgekit_runner import artifact, backends, feeds
+from edgekit_runner import artifact, backends, feeds, stream
 from edgekit_runner.backends import Session
 from edgekit_runner.golden import archive
 from edgekit_runner.host import capacity
@@ -46,15 +46,14 @@ def ready(spec: Spec, record: Any, whose: str) -> Session:
     capacity.memory_guard(described.size_bytes)
     expected = None if spec.golden is None else archive.load(spec.golden)
     version = backend.load_runtime()
-    session: Session = backend.open(spec.artifact, spec.threads_count, spec.options)
+    session = stream.opened(backend.open(spec.artifact, spec.threads_count, spec.options), spec.state)
     given = first_feeds(session, expected, spec.seed)
     outputs = session.run(given)
     placement = session.placement()
     record[f"{whose}_runtime"] = {"name": backend.RUNTIME, "version": version, "placement": placement}
     record[f"{whose}_golden"] = asdict(prove(session, outputs, expected, spec.golden_atol))
     record["doubts"] += doubts.of_golden(spec.golden, whose, spec.seed)
-    if spec.batch_count is not None:
-        given = feeds.with_batch(session.inputs, given, spec.batch_count)
+    given = feeds.resized(session.inputs, given, spec.batch_count, spec.length_count)
     warm_up(session, given, spec)
     return session
 

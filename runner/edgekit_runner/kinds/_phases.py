@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from edgekit_runner import artifact, backends, feeds
+from edgekit_runner import artifact, backends, feeds, stream
 from edgekit_runner.backends import Arrays, Session
 from edgekit_runner.golden import archive, proof
 from edgekit_runner.host import affinity, capacity, environment, memory
@@ -110,7 +110,7 @@ def _warmed(
         version = backend.load_runtime()
     runtime = record["runtime"] = {"name": backend.RUNTIME, "version": version, "placement": None}
     with probe.phase("load"):
-        session = backend.open(spec.artifact, spec.threads_count, spec.options)
+        session = stream.opened(backend.open(spec.artifact, spec.threads_count, spec.options), spec.state)
     record["inputs"] = [asdict(info) for info in session.inputs]
     record["outputs"] = [asdict(info) for info in session.outputs]
     given = first_feeds(session, expected, spec.seed)
@@ -118,8 +118,7 @@ def _warmed(
         outputs = session.run(given)
     runtime["placement"] = session.placement()
     record["golden"] = asdict(prove(session, outputs, expected, spec.golden_atol))
-    if spec.batch_count is not None:
-        given = feeds.with_batch(session.inputs, given, spec.batch_count)
+    given = feeds.resized(session.inputs, given, spec.batch_count, spec.length_count)
     with probe.phase("warmup"):
         warmed = warm_up(session, given, spec)
     probe.times["warmup_runs_count"] = warmed
