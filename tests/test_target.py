@@ -87,7 +87,11 @@ def test_x86_weights_are_7_bits_wherever_products_saturate(isa: str, bits: int) 
 
     quant = load_target("x86-server").quant_for(isa)
     assert quant == Quant(
-        activation_dtype="uint8", weight_bits=bits, granularity="per_channel", symmetric_activations=False
+        activation_dtype="uint8",
+        weight_bits=bits,
+        granularity="per_channel",
+        symmetric_activations=False,
+        products=True,
     )
     assert int8_saturates(isa) == (bits == 7)
 
@@ -157,7 +161,7 @@ TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multipl
         ('colour = "red"\n' + COMPLETE, f"unknown key 'colour'; allowed: {TOP}"),
         (
             changed("weight_bits = 8", "weight_bits = 8\nbits = 4"),
-            "unknown key 'bits' in [quant]; allowed: activation_dtype, weight_bits, granularity, symmetric_activations, integer_io",
+            "unknown key 'bits' in [quant]; allowed: activation_dtype, weight_bits, granularity, symmetric_activations, integer_io, products",
         ),
         (
             changed('arch = ["riscv64"]', 'arch = ["riscv64"]\nvendor = "x"'),
@@ -179,7 +183,7 @@ TOP = "summary, runtime, format, precisions, isa, ladder, quant, channel_multipl
         (
             changed("rvv = { weight_bits = 7 }", "rvv = { weigth_bits = 7 }"),
             "unknown key 'weigth_bits' in [isa.levels.rvv]; allowed: activation_dtype, weight_bits, granularity, "
-            "symmetric_activations, integer_io - at `$.isa`",
+            "symmetric_activations, integer_io, products - at `$.isa`",
         ),
     ],
     ids=["top", "quant", "isa", "ladder", "budget", "deployment", "level"],

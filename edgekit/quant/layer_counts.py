@@ -35,4 +35,6 @@ def _is_between_integers(node: Node) -> bool:
     user = rules.only_user(node)
     last = user if user is not None and user.target in rules.FUSED else node
     rounded = all(source.target is DEQUANTIZE for source in read)
+    if node.target in rules.PRODUCTS:  # a kernel of integers that answers in float is one, too
+        return len(read) == 2 and rounded
     return bool(read) and rounded and all(reader.target is QUANTIZE for reader in last.users)

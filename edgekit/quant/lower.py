@@ -10,26 +10,28 @@ from functools import partial
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.quant import activations, concat, proven, rules
+from edgekit.quant import activations, attention_products, concat, proven, rules
 from edgekit.quant.rewriting import call, calls, constant, replace, stored_value
 from edgekit.quant.transposed import transposed_to_convolution
 
 ATEN = torch.ops.aten
 
 
-def lower_for_integers(graph_module: GraphModule, full: bool = False) -> GraphModule:
+def lower_for_integers(graph_module: GraphModule, full: bool = False, products: bool = False) -> GraphModule:
     """Runs every pass, in order; one that would change what the graph computes is undone, and logged.
 
     Args:
         graph_module: The traced graph, rewritten in place.
         full: Whether the target is a runtime that computes whole networks in integers.
+        products: Whether products of two activations become integers.
 
     Returns:
         The same graph.
     """
     before = proven.of_graph(graph_module)
     transposed = partial(transposed_to_convolution, native=full)
-    proven.rewrite(graph_module, [*PASSES, transposed, *(FULL if full else [])], before)
+    apart = attention_products.PASSES if products else []
+    proven.rewrite(graph_module, [*apart, *PASSES, transposed, *(FULL if full else [])], before)
     return graph_module
 
 

@@ -14,10 +14,12 @@ Rules, in the order of the graph (`rules.py` has the operators):
 5. Unary activations, pools and reshapes: only behind something quantized; pools and reshapes share its range.
 6. With `integer_io`, an input is quantized where nothing but layers and outputs lies behind it, and so is what has
    integer kernels in runtimes of whole networks in integers: softmax, log_softmax, sub, L2 normalization.
-7. What reads a fixed grid (that of a sigmoid or tanh), through pools and reshapes too, reads it as it is; a mean over
+7. With `products`, both operands of a product of two activations, attention's, where they are integers or a softmax; scores
+   stay float behind it, for the softmax.
+8. What reads a fixed grid (that of a sigmoid or tanh), through pools and reshapes too, reads it as it is; a mean over
    many values, which is small, gets a range of its own.
 
-Anything else stays float, by design: matmul, attention and layer_norm lose accuracy and gain little, and
+Anything else stays float, by design: softmax and layer_norm lose accuracy and gain little, and
 so a residual stream that a transformer keeps in float stays there.
 """
 
@@ -74,13 +76,13 @@ class ProfileQuantizer(Quantizer):
         grid = _grid.weight_grid(quant)
         self.activation = found.training_activation(self.integers) if qat else found.activation(self.integers)
         self.weight = found.training_weight(grid) if qat else estimators.weight(weights, grid)
-        self.skip, self.samples, self.full = skip, samples, quant.integer_io
+        self.skip, self.samples, self.full, self.products = skip, samples, quant.integer_io, quant.products
         self.fixed = rules.FIXED | (rules.FIXED_FULL if self.full else {})
         self.pairs = rules.BINARY_FULL if self.full else rules.BINARY
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
         """Returns the model as it is: passes ran before."""
-        return lower_for_integers(model, self.full)
+        return lower_for_integers(model, self.full, self.products)
 
     def validate(self, model: GraphModule) -> None:
         """Refuses nothing: what the rules do not know stays float."""
@@ -98,6 +100,8 @@ class ProfileQuantizer(Quantizer):
                 self._binary(node, model)
             elif node.target is concat.CAT:
                 self._cat(node, ranges)
+            elif self.products and node.target in rules.PRODUCTS:
+                self._product(node)
             elif self.full and (found := rules.normalized(node)):
                 self._normalize(node, *found)
             elif (node.args and self._quantized(node.args[0])) or (
@@ -140,6 +144,23 @@ class ProfileQuantizer(Quantizer):
         _annotate(last, {}, None)
         _annotate(node, {operand: self._grid(operand) for operand in operands}, None)
         last.meta[KEY].output_qspec = self.activation
+
+    def _product(self, node: Node) -> None:
+        """Rounds what a product of two activations reads; its result only where nothing but layers reads it."""
+        operands = list(node.args[:2])
+        shares = [rules.is_share(operand) for operand in operands]
+        if operands[0] is operands[1] or not all(
+            rules.is_float(o) and (share or self._quantized(o))
+            for o, share in zip(operands, shares, strict=True)
+        ):
+            return
+        fixed = _grid.fixed(self.integers, *rules.FIXED_FULL[rules.ATEN.softmax.int])
+        grids = [fixed if share else self._grid(o) for o, share in zip(operands, shares, strict=True)]
+        _annotate(
+            node,
+            dict(zip(operands, grids, strict=True)),
+            self.activation if rules.ends_in_layers(node) else None,
+        )
 
     def _cat(self, node: Node, ranges: concat.Ranges) -> None:
         if not all(self._quantized(operand) for operand in node.args[0]):

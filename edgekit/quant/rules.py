@@ -28,6 +28,8 @@ FLOAT_MAC = known(
 )  # fmt: skip
 #: from this width on a GRU by integers is faster in ONNX Runtime: 0.71 of float at 320, 1.14 at 256 (one thread, AVX2, 50 steps)
 INTEGER_GRU_HIDDEN = 320
+#: products of two activations
+PRODUCTS = known("matmul.default", "bmm.default")
 NORM = known("batch_norm.default")
 #: an activation that every runtime merges into the layer before it
 FUSED = known("relu.default", "relu6.default", "hardtanh.default")
@@ -103,6 +105,24 @@ def pad_value(node: Node) -> float | None:
 def is_zero_pad(value: object) -> bool:
     """Whether `value` is a node that pads with zeros."""
     return isinstance(value, Node) and value.target in PADS and pad_value(value) == 0
+
+
+def is_share(value: object) -> bool:
+    """Whether `value` is a softmax, or one whose left out places are zero: numbers from 0 to 1."""
+    while isinstance(value, Node) and value.target in (ATEN.masked_fill.Scalar, ATEN.dropout.default):
+        if value.target is ATEN.masked_fill.Scalar and value.args[2] != 0:
+            return False
+        value = value.args[0]
+    return isinstance(value, Node) and value.target is ATEN.softmax.int
+
+
+def ends_in_layers(node: Node) -> bool:
+    """Whether all that reads `node`, through reshapes, is the input of a layer."""
+    readers = list(node.users)
+    return bool(readers) and all(
+        reader.args[0] is node if reader.target in MAC else keeps_grid(reader) and ends_in_layers(reader)
+        for reader in readers
+    )
 
 
 def averages(node: Node) -> bool:

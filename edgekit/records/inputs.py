@@ -89,6 +89,7 @@ class Quant(Record):
         integer_io: Whether inputs and outputs are to be integers too. What stands at them is then quantized, with the
             integer kernels that a runtime of whole networks in integers has: softmax, log_softmax, L2 normalization, sub,
             clamp, resize.
+        products: Whether products of two activations, as attention's, are integers, too: their softmax stays float.
     """
 
     activation_dtype: Literal["int8", "uint8"]
@@ -96,6 +97,7 @@ class Quant(Record):
     granularity: Literal["per_channel", "per_tensor"]
     symmetric_activations: bool
     integer_io: bool = False
+    products: bool = False
 
     def __post_init__(self) -> None:
         if not 2 <= self.weight_bits <= 8:

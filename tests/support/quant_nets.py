@@ -82,6 +82,7 @@ def quant(
     granularity: str = "per_channel",
     symmetric: bool = False,
     integer_io: bool = False,
+    products: bool = False,
 ) -> Quant:
     return Quant(
         activation_dtype=activation,
@@ -89,6 +90,7 @@ def quant(
         granularity=granularity,
         symmetric_activations=symmetric,
         integer_io=integer_io,
+        products=products,
     )
 
 
