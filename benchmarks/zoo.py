@@ -201,8 +201,8 @@ def encoder(kind: str = "bert") -> ek.Task:
 # ------------------------------------------------------------------------------------------------ running
 
 
-def run(net: Net, target: str, out: Path) -> Cell:
-    """Exports one net for one target."""
+def run(net: Net, target: str, out: Path, limit_s: float = LIMIT_S) -> Cell:
+    """Exports one net for one target; what takes longer than the limit is stopped."""
     place = out / "exports" / f"{net.name}__{target}".replace(" ", "-")
     command = [
         sys.executable,
@@ -220,10 +220,10 @@ def run(net: Net, target: str, out: Path) -> Cell:
     command += ["--max-drop", str(BUDGET[net.weights]), "--min-speedup", "0"]
     start = time.perf_counter()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
         answer, said = done.stdout, done.stderr
     except subprocess.TimeoutExpired:
-        answer, said = "", f"stopped after {LIMIT_S:.0f} s"
+        answer, said = "", f"stopped after {limit_s:.0f} s"
     seconds = time.perf_counter() - start
     try:
         report = json.loads(answer)["targets"][0]
@@ -305,6 +305,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="nets whose name holds this")
     parser.add_argument("--target", choices=TARGETS, help="one target only")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="start no cell after so long")
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds of one cell at most")
     parser.add_argument("--table", action="store_true", help="print the table of what was run")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
@@ -317,7 +318,7 @@ def main() -> None:
             path = asked.out / f"{net.name.replace(' ', '-')}__{target}.json"
             if asked.only not in net.name or path.exists() or time.perf_counter() - start > asked.seconds:
                 continue
-            cell = run(net, target, asked.out)
+            cell = run(net, target, asked.out, asked.limit)
             path.write_bytes(msgspec.json.encode(cell))
             print(f"{net.name}, {target}: {_text(cell)} {cell.sentence}", flush=True)
 

@@ -74,10 +74,10 @@ _ROWS = (
     Technique(name="distill", scores=True, shared=True, needs=("training",)),
     Technique(name="sparsify", scores=True, shared=True, makes_zeros=True),
     Technique(name="lottery", scores=True, shared=True, needs=("training",), makes_zeros=True),
-    Technique(name="palettize", shared=True, mends="size"),
-    Technique(name="weight_only", shared=True, mends="size"),
+    Technique(name="palettize", scores=True, shared=True, mends="size"),
+    Technique(name="weight_only", scores=True, shared=True, mends="size"),
     Technique(name="binarize", scores=True, shared=True, needs=("training",)),
-    Technique(name="lowrank", shared=True),
+    Technique(name="lowrank", scores=True, shared=True),
     # integers
     Technique(
         name="ptq",

@@ -1,5 +1,6 @@
 """The one table of techniques: equal to the files of the folder, and fit for what parser, planner and builder ask of it."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from edgekit.profile.reading import load_target, target_names
 from edgekit.records import Step
 
 FOLDER = Path(edgekit.__file__).with_name("techniques")
+ASKS = re.compile(r"\b(metric_of|score)\(task")
 
 
 def test_the_table_is_equal_to_the_files_of_the_folder() -> None:
@@ -49,3 +51,11 @@ def test_float_steps_may_follow_each_other_in_any_order() -> None:
     technique.check_chain(["distill", "prune", "sparsify", "prune", "ptq"])
     with pytest.raises(UserError, match="prune needs a float program; put it before qat"):
         technique.check_chain(["qat", "prune"])
+
+
+@pytest.mark.parametrize("name", sorted(technique.TECHNIQUES))
+def test_what_asks_the_metric_says_so(name: str) -> None:
+    helpers = [path.stem for path in FOLDER.glob("_*.py") if ASKS.search(path.read_text())]
+    text = (FOLDER / f"{name}.py").read_text()
+    asks = bool(ASKS.search(text)) or any(f"techniques.{helper} import" in text for helper in helpers)
+    assert technique.of(name).scores >= asks

@@ -30,6 +30,7 @@ def quantize(model: onnx.ModelProto, quant: Quant) -> None:
     """Rewrites the model in place."""
     fold_constants(model, input_size_limit=MAX_NUMBERS, output_size_limit=MAX_NUMBERS)
     drop_unused(model)
+    _weights_of_their_own(model)
     log = logging.getLogger()
     level = log.level
     log.setLevel(
@@ -51,7 +52,34 @@ def quantize(model: onnx.ModelProto, quant: Quant) -> None:
         log.setLevel(level)
     _widest_cells(model, 127 if quant.weight_bits == 8 else 63)
     _store_cells(model)
+    _store_once(model)
     drop_unused(model)
+
+
+def _weights_of_their_own(model: onnx.ModelProto) -> None:
+    """Gives each LSTM a copy of weights that several read: the quantizer cannot take a second one, and leaves a broken file."""
+    stored, seen = {tensor.name: tensor for tensor in model.graph.initializer}, set[str]()
+    for node in model.graph.node:
+        for place in (1, 2) if node.op_type == "LSTM" else ():
+            name = node.input[place]
+            if name in seen and name in stored:
+                copied = model.graph.initializer.add()
+                copied.CopyFrom(stored[name])
+                node.input[place] = copied.name = f"{name}_{len(model.graph.initializer)}"
+            seen.add(name)
+
+
+def _store_once(model: onnx.ModelProto) -> None:
+    """Lets all nodes read one of several stored tensors that are equal."""
+    first, same = dict[bytes, str](), dict[str, str]()
+    for tensor in model.graph.initializer:
+        unnamed = onnx.TensorProto()
+        unnamed.CopyFrom(tensor)
+        unnamed.name = ""
+        same[tensor.name] = first.setdefault(unnamed.SerializeToString(deterministic=True), tensor.name)
+    for node in model.graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = same.get(name, name)
 
 
 def _widest_cells(model: onnx.ModelProto, top: int) -> None:

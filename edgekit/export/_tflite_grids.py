@@ -7,6 +7,7 @@ dequantize(a) -> quantize(b) -> dequantize(b) before such an operator. An operat
 
     joined in integers, the operand of another grid     RELU, or MUL by one, both from int8 of grid a to int8 of grid b
     joined in float                                     RELU, or ADD of TINY, in float behind the dequantize
+    padded in float, not with zero      ADD of TINY behind the dequantize; else the number is written on the grid of what is padded
     softmax of what has no grid (masked scores)         ADD of TINY behind it; else it reads them on a grid of its own
     outputs of a recurrent layer                        ADD of TINY behind them; else the last state of each layer, joined out of
                                                         the same steps, is stored on the grid of the outputs
@@ -18,6 +19,8 @@ import operator
 
 import torch
 from torch.fx import GraphModule, Node
+
+from edgekit.quant import rules
 
 ATEN = torch.ops.aten
 QUANT = torch.ops.quantized_decomposed
@@ -41,12 +44,22 @@ def keep_grids(module: GraphModule) -> GraphModule:
             elif (source := _of_another_grid(operand)) is not None:
                 rounding: Node = operand.args[0]
                 rounding.args = (_same(module, rounding, source, None), *rounding.args[1:])
+    for pad in [node for node in module.graph.nodes if _writes_a_float(node)]:
+        pad.replace_input_with(pad.args[0], _same(module, pad, pad.args[0], TINY))
     for made in [node for node in module.graph.nodes if _is_float_inside(node)]:
         for rounding in [user for user in made.users if user.target is QUANTIZE]:
             rounding.replace_input_with(made, _same(module, rounding, made, TINY))
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
+
+
+def _writes_a_float(node: Node) -> bool:
+    """Whether `node` pads what has a grid with a number that need not be on it, and something reads the result in float."""
+    pads = node.target in rules.PADS and rules.pad_value(node) not in (0, None)
+    return (
+        pads and node.args[0].target is DEQUANTIZE and any(user.target is not QUANTIZE for user in node.users)
+    )
 
 
 def _is_float_inside(node: Node) -> bool:

@@ -33,8 +33,12 @@ class ChannelMean(torch.nn.Module):
         if rows.is_contiguous():  # channels last
             rows = rows.reshape(-1, rows.shape[-1])
             rows = rows[part(len(rows), POSITIONS, self.count)]
-        self.total = self.total + rows.mean(tuple(range(rows.dim() - 1))).double()
-        self.count += 1
+        means = rows.mean(tuple(range(rows.dim() - 1))).double()
+        if not means.isfinite().all():
+            rows = rows.reshape(-1, rows.shape[-1])
+            means = rows[rows.isfinite().all(1)].mean(0).double()
+        if means.isfinite().all():
+            self.total, self.count = self.total + means, self.count + 1
         return x
 
     @property

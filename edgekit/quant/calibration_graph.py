@@ -36,7 +36,7 @@ def observing(prepared: GraphModule) -> GraphModule:
     for rewrite in (_observe_constants, _observe_once, _overwrite, _channels_last):
         rewrite(module)
     module.graph.eliminate_dead_code()
-    alone = any(getattr(observer, "one_by_one", False) for observer in _observed(module).values())
+    alone = any(getattr(observer, "one_by_one", False) for observer in observers(module).values())
     module.meta[TOGETHER] = 1 if alone else batching.widen(module)
     module.recompile()
     return module
@@ -44,7 +44,7 @@ def observing(prepared: GraphModule) -> GraphModule:
 
 def constant_observers(module: GraphModule) -> dict[Node, torch.nn.Module]:
     """Maps calls to the observers that look at one stored tensor and at nothing else."""
-    observed = _observed(module)
+    observed = observers(module)
     seen = [*observed.values()]
     return {
         node: observer
@@ -69,7 +69,7 @@ def _observe_constants(module: GraphModule) -> None:
 
 def _observe_once(module: GraphModule) -> None:
     """Takes out the observers that have already seen these values before they were moved."""
-    observed = _observed(module)
+    observed = observers(module)
     for node, observer in observed.items():
         moved = node.args[0]
         if moved.target is ATEN.cat.default:
@@ -114,7 +114,7 @@ def _channels_last(module: GraphModule) -> None:
             last.kwargs, last.meta = {"memory_format": torch.channels_last}, dict(node.meta)
 
 
-def _observed(module: GraphModule) -> dict[Node, torch.nn.Module]:
+def observers(module: GraphModule) -> dict[Node, torch.nn.Module]:
     """Maps the calls of observers to the observers; pt2e may know one observer by several names."""
     called = {n: module.get_submodule(n.target) for n in module.graph.nodes if n.op == "call_module"}
     return {node: called[node] for node in called if hasattr(called[node], "calculate_qparams")}

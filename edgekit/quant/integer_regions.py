@@ -118,8 +118,8 @@ def _layer(node: Node) -> Layer:
         origin=origin(node) or node.name,
         weight=str(weight.target),
         bias=_bias(node),
-        macs=prod(node.meta["val"].shape) * prod(shape[1:]),
-        weights=prod(shape),
+        macs=int(prod(node.meta["val"].shape) * prod(shape[1:])),
+        weights=int(prod(shape)),
     )
 
 

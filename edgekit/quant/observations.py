@@ -21,7 +21,15 @@ from edgekit.quant.bias import ChannelMean
 from edgekit.quant.calibration_graph import constant_observers, observe_constants
 
 COUNTS = ("batches", "runs")
-RUNNING = ("limit", "low", "high", "seen", "averaging_constant", "count")  # numbers beside the buffers
+RUNNING = (
+    "limit",
+    "low",
+    "high",
+    "seen",
+    "averaging_constant",
+    "count",
+    "ignored",
+)  # numbers beside the buffers
 
 
 def observed_once(

@@ -20,7 +20,10 @@ class Moments:
         self.sum_x = self.sum_y = self.sum_yy = self.sum_ey = torch.zeros(())
 
     def add(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Adds the patches of a few samples, [G, D, n] each."""
+        """Adds the patches of a few samples, [G, D, n] each; those that hold NaN are left out."""
+        if not (x.sum() + y.sum()).isfinite():
+            whole = (x.isfinite() & y.isfinite()).all(1).all(0)
+            x, y = x[:, :, whole], y[:, :, whole]
         self.count += x.shape[2]
         self.sum_x, self.sum_y = self.sum_x + x.sum(2), self.sum_y + y.sum(2)
         self.sum_yy = self.sum_yy + y @ y.transpose(1, 2)

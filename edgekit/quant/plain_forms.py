@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.quant import plain_pads
 from edgekit.quant.constants import FREE
 from edgekit.quant.rewriting import call, calls, constant, replace, shaped
 from edgekit.quant.rules import known
@@ -194,4 +195,5 @@ PASSES: list[Callable[[GraphModule], None]] = [
     clamp_to_limits,
     one_hot_to_comparison,
     adaptive_to_max_pool,
+    *plain_pads.PASSES,
 ]

@@ -8,7 +8,6 @@ from edgekit.quant.batched import widened
 from edgekit.quant.integer_regions import IntegerRegions
 from edgekit.quant.knapsack import Choice
 from edgekit.techniques._ptq_trials import Trial
-from edgekit.techniques._score import predictor
 
 
 class Judge:
@@ -17,14 +16,14 @@ class Judge:
     Args:
         trial: The calibrated graph.
         net: Its layers and tensors.
-        metric: Returns the task's metric of a predict function.
+        metric: Returns the task's metric of what runs as the graph does, so many samples at a time.
     """
 
     def __init__(
         self,
         trial: Trial,
         net: IntegerRegions,
-        metric: Callable[[Callable[..., Any]], float],
+        metric: Callable[[Callable[..., Any], int], float],
     ) -> None:
         module, self._size = widened(trial.model)
         self._run, self._floats = simulate.Simulation(module), trial.floats
@@ -39,5 +38,5 @@ class Judge:
             biases = {layer.bias for layer in self._net.layers if layer.name in choice.float_layers}
             self._run.stored = {path: value for path, value in self._floats.items() if path in biases}
             self._run.roundings = {n: None if n in off else rounding for n, rounding in self._all.items()}
-            self._known[choice.float_layers] = self._metric(predictor(self._run.run, self._size))
+            self._known[choice.float_layers] = self._metric(self._run.run, self._size)
         return self._known[choice.float_layers]

@@ -26,6 +26,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -39,7 +40,7 @@ from edgekit.quant.layer_sensitivity import Sensitivity, db
 from edgekit.records import Candidate, Figure, LayerTimes, Settings
 from edgekit.techniques import _mixed_reasons, ptq
 from edgekit.techniques._mixed_judge import Judge
-from edgekit.trace.metric import score
+from edgekit.techniques._score import scored
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -87,7 +88,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     sensitivity = layer_sensitivity.measure(model, net, samples, trial.floats)
     costs = costs_of(net, context.times)
     floor = context.traced.metric - context.budget.max_drop * options.share
-    judge = Judge(trial, net, lambda predict: score(task, predict))
+    judge = Judge(trial, net, partial(scored, task))
     choice, metric = choose(net, sensitivity, costs, judge, floor)
     done = ptq.apply(candidate, task, _skipping(settings, choice), context)
     reasons = {row.name: row for row in _mixed_reasons.reasons(net, sensitivity, choice, context.times)}

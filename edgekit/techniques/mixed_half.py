@@ -25,8 +25,7 @@ from edgekit.quant.calibrate import Batch
 from edgekit.quant.half import HalfSimulation
 from edgekit.quant.program import calls, origin
 from edgekit.records import Candidate, Figure, FloatLayer, Settings
-from edgekit.techniques._score import predictor
-from edgekit.trace.metric import score
+from edgekit.techniques._score import scored
 
 if TYPE_CHECKING:
     from edgekit.engine.specs import Context
@@ -133,7 +132,7 @@ def _by_sensitivity(module: GraphModule, rows: Rows, samples: list[Batch]) -> li
 
 
 def _metric(module: GraphModule, keep: Iterable[str], task: "Task") -> float:
-    return score(task, predictor(HalfSimulation(module, keep).run))
+    return scored(task, HalfSimulation(module, keep).run)
 
 
 def _float_layers(module: GraphModule, rows: Rows) -> tuple[FloatLayer, ...]:

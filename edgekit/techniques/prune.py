@@ -46,8 +46,7 @@ from edgekit.techniques._pruned_module import batches_of, joined, sizes_of
 from edgekit.techniques._pruned_module import inputs_of as inputs_of
 from edgekit.techniques._pruned_module import loaded as loaded
 from edgekit.techniques._pruned_module import module_of as module_of
-from edgekit.techniques._score import predictor
-from edgekit.trace.metric import score
+from edgekit.techniques._score import scored
 from edgekit.trace.model import examples_of, export
 
 if TYPE_CHECKING:
@@ -174,9 +173,9 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     net = shrunk.module
     if options.rewind:
         net = rewind.rewound(rewind.read(fresh, Path(options.rewind)), examples, kept, dropped)
-    raw = score(task, predictor(net, AT_ONCE))
+    raw = scored(task, net, AT_ONCE)
     images = settle(net)
-    after = score(task, predictor(net, AT_ONCE)) if images else raw
+    after = scored(task, net, AT_ONCE) if images else raw
     programs.save(export(net.requires_grad_(False), examples), work / "program.pt2")
     done = msgspec.structs.replace(
         candidate,

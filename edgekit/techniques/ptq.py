@@ -32,7 +32,7 @@ from edgekit.errors import UserError
 from edgekit.quant import bias, proven
 from edgekit.quant import program as programs
 from edgekit.quant.calibrate import a_few, calibrate
-from edgekit.quant.calibration_graph import observing
+from edgekit.quant.calibration_graph import observers, observing
 from edgekit.quant.equalize import Equalized, equalize
 from edgekit.quant.fold import observed
 from edgekit.quant.observations import observed_once
@@ -136,7 +136,7 @@ def _place(candidate: Candidate, options: Options, context: "Context | None", gr
     quant = candidate.quant
     if context is None or not context.observed or quant is None:
         return None
-    grid = (quant.activation_dtype, quant.symmetric_activations, quant.integer_io)
+    grid = (quant.activation_dtype, quant.symmetric_activations, quant.integer_io, quant.products)
     asked = (options.estimator, options.batches, options.bias_correction, options.skip)
     name = hashlib.sha256(repr((candidate.program, graph, grid, asked)).encode()).hexdigest()[:16]
     return Path(context.observed) / f"{name}.safetensors"
@@ -176,6 +176,20 @@ def decided(
     return found, choose(found, task.calibration or (), other, options.rounding == "gptq")
 
 
+def _ignored(model: GraphModule) -> tuple[str, ...]:
+    """Says where calibration met numbers that are none."""
+    met = [node for node, observer in observers(model).items() if getattr(observer, "ignored", 0)]
+    if not met:
+        return ()
+    source = met[0].args[0]
+    name = f"{source.target}".removeprefix("aten.").partition(".")[0]
+    more = f" and {len(met) - 1} other tensors" if len(met) > 1 else ""
+    return (
+        f"calibration met NaN or infinite numbers in what {name} of {programs.origin(source)} gives{more}: they are left out of the "
+        "ranges, and integers hold other numbers there; right where the model masks them later",
+    )
+
+
 def _tries_equalizing(candidate: Candidate, options: Options) -> bool:
     """It costs a second calibration.
 
@@ -205,7 +219,9 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "calibration runs": (found.runs, "count"),
         **trial.figures,
     }
+    odd = _ignored(trial.model)
     done = written(candidate, converted(trial.model), found.like, Path(context.work), "ptq", options.skip)
+    done = msgspec.structs.replace(done, doubts=(*done.doubts, *odd))
     if trial.figures.get(MOVED, (0, ""))[0] and is_sparse(candidate):
         done = msgspec.structs.replace(done, doubts=(*done.doubts, FILLED))
     return noted(done, "ptq", {**figures, "seconds": (time.perf_counter() - start, "s")})

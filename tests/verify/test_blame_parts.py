@@ -130,6 +130,12 @@ def test_a_difference_without_error_without_signal_and_with_nan(
     assert difference.snr_db == snr
 
 
+def test_the_lowest_float_is_a_number_whose_square_float32_does_not_hold() -> None:
+    difference, lowest = Difference(axis=1), torch.full((1, 2, 3), torch.finfo(torch.float32).min)
+    difference.add(lowest, lowest * 0.99)
+    assert difference.snr_db == pytest.approx(40.0, abs=0.1) == difference.channel_snr_db
+
+
 def test_one_loud_channel_does_not_hide_the_others() -> None:
     right = torch.ones(1, 5, 100)
     right[:, 2] = 1000.0

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torchao.quantization.pt2e.observer import UniformQuantizationObserverBase
 
+from edgekit.quant.estimators._finite import Sees
 from edgekit.quant.estimators._flat import flat, part
 
 BINS = 4096  # half of them below zero
@@ -22,7 +23,7 @@ SAMPLES = 1 << 14  # values counted of one tensor, each time
 ROUNDS = ((0.75, 31), (0.05, 11), (0.05, 11))
 
 
-class StreamingHistogram(UniformQuantizationObserverBase):
+class StreamingHistogram(Sees, UniformQuantizationObserverBase):
     """Counts values in BINS equal bins over [-limit, limit].
 
     `limit` only ever doubles; `low` and `high` are the smallest and the largest value seen.
@@ -42,7 +43,9 @@ class StreamingHistogram(UniformQuantizationObserverBase):
             return x
         self.seen += 1
         values = flat(x)
-        sample = values[part(len(values), SAMPLES, self.seen)].float().contiguous()
+        sample = self.kept(values[part(len(values), SAMPLES, self.seen)].float().contiguous())
+        if not sample.numel():
+            return x
         low, high = (float(end) for end in torch.aminmax(sample))
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._grow(max(-low, high))

@@ -7,18 +7,19 @@ import torch
 from torchao.quantization.pt2e.observer import MinMaxObserver
 from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
+from edgekit.quant.estimators._finite import Sees
 from edgekit.quant.estimators._flat import flat
 from edgekit.quant.estimators._grid import Grid, spec
 
 fake_quantize = False
 
 
-class FullRange(MinMaxObserver):
+class FullRange(Sees, MinMaxObserver):
     """torchao's MinMaxObserver, for tensors in any layout."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Widens the range by the values of `x` and returns `x` unchanged."""
-        super().forward(flat(x))
+        super().forward(self.kept(flat(x)))
         return x
 
 

@@ -14,13 +14,14 @@ from torchao.quantization.pt2e.observer import (
 )
 from torchao.quantization.pt2e.quantizer import QuantizationSpec
 
+from edgekit.quant.estimators._finite import Sees
 from edgekit.quant.estimators._flat import flat
 from edgekit.quant.estimators._grid import Grid, spec
 
 fake_quantize = True
 
 
-class MeanRange(MovingAverageMinMaxObserver):
+class MeanRange(Sees, MovingAverageMinMaxObserver):
     """Keeps the mean over all batches: the n-th batch counts 1 / n."""
 
     one_by_one = True  # what counts as a batch changes the mean
@@ -28,10 +29,11 @@ class MeanRange(MovingAverageMinMaxObserver):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the range of `x` to the mean and returns `x` unchanged."""
-        if x.numel():
+        values = self.kept(flat(x))
+        if values.numel():
             self.seen += 1
             self.averaging_constant = 1 / self.seen
-        super().forward(flat(x))
+        super().forward(values)
         return x
 
 

@@ -100,6 +100,12 @@ class _Walk(Interpreter):
         return self._rounding if isinstance(self._rounding, bool) else node.name in self._rounding
 
 
+def _squares(values: torch.Tensor, axes: list[int]) -> torch.Tensor:
+    """The sum of squares over axes; in float64 where float32 cannot hold it, as that of a mask of the lowest float32."""
+    found = torch.sum(values * values, axes).double()
+    return found if bool(found.isfinite().all()) else torch.sum(values.double().square(), axes)
+
+
 class Difference:
     """The error of one tensor, summed over samples: as a whole, and by channel.
 
@@ -121,7 +127,7 @@ class Difference:
         self.max_abs = max(self.max_abs, largest if math.isfinite(largest) else math.inf)
         self.elements += error.numel()
         rest = [i for i in range(right.dim()) if i != self._axis]
-        errors, signals = (torch.sum(t * t, rest).double() for t in (error, right))
+        errors, signals = (_squares(t, rest) for t in (error, right))
         self._error += float(errors.sum())
         self._signal += float(signals.sum())
         if self._axis is not None:
@@ -135,7 +141,7 @@ class Difference:
             return -SNR_LIMIT_DB
         if self._error == 0:
             return None
-        return max(ratio_db(self._signal, self._error), -SNR_LIMIT_DB)
+        return min(max(ratio_db(self._signal, self._error), -SNR_LIMIT_DB), SNR_LIMIT_DB)
 
     @property
     def channel_snr_db(self) -> float | None:
