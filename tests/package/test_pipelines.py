@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from builders import FAST
+from builders import FAST, GOOD
 from commands import edgekit
 from plain_export import IMAGE, X, Y
 
@@ -150,7 +150,14 @@ def test_an_update_takes_what_changed(export: Export) -> None:
 def test_the_metric_with_its_margin(export: Export) -> None:
     found = diff(export("one"), export("two", b"new"))[1]
     assert found["metric"] == [0.892, 0.892]
-    assert found["metric_margin"] == pytest.approx(1.96 * (2 * 0.892 * 0.108 / 500) ** 0.5)
+    share = (0.892 * 500 + 1) / 502
+    assert found["metric_margin"] == pytest.approx(1.96 * (2 * share * (1 - share) / 502) ** 0.5)
+
+
+def test_the_margin_of_samples_that_are_all_right_is_not_nothing(export: Export) -> None:
+    perfect = msgspec.structs.replace(GOOD, metric=1.0, float_metric=1.0)
+    found = diff(export("one", verdict=perfect), export("two", b"new", verdict=perfect))[1]
+    assert found["metric"] == [1.0, 1.0] and 0.005 < found["metric_margin"] < 0.006  # of 500
 
 
 def with_float(*layers: str) -> Candidate:
