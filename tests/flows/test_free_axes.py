@@ -108,6 +108,24 @@ def test_a_core_ml_package_has_ranges(
     assert 0.8 < (verdict.lint.share or 0) <= 1
 
 
+def test_every_batch_and_length_answers_as_torch(tmp_path: Path) -> None:
+    source, traced = traced_of("encoder", tmp_path, least="8", most="512")
+    artifact, verdict = made(source, traced, load_target("x86-server"), tmp_path)
+    assert verdict.lengths[-1].lengths == {"batch": 32, "length": 512}
+    session, model = onnxruntime.InferenceSession(artifact.path), source.load().model().eval()
+    random = torch.Generator().manual_seed(2)
+    for batch in (1, 4, 32):
+        for length in (8, 100, 512):
+            ids = torch.randint(0, 30, (batch, length), generator=random)
+            mask = torch.ones_like(ids)
+            mask[0, length // 2 :] = 0
+            got = session.run(None, {"ids": ids.numpy(), "mask": mask.numpy()})
+            with torch.no_grad():
+                right = model(ids, mask)
+            for answer, expected in zip(got, right.values(), strict=True):
+                assert np.abs(answer - expected.numpy()).max() < 1e-4, (batch, length)
+
+
 def test_a_free_length_alone_is_proven_with_one_sample(tmp_path: Path) -> None:
     source, traced = traced_of("encoder", tmp_path, batch="false")
     _, verdict = made(source, traced, load_target("arm-mobile"), tmp_path)

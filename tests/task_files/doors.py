@@ -179,9 +179,11 @@ def whole_numbers() -> ek.Task:
 class Encoder(nn.Module):
     """A transformer layer over token ids with a mask: batch and length are free, and positions follow the length."""
 
+    longest = 64
+
     def __init__(self) -> None:
         super().__init__()
-        self.table, self.places = nn.Embedding(30, 16), nn.Embedding(64, 16)
+        self.table, self.places = nn.Embedding(30, 16), nn.Embedding(self.longest, 16)
         self.layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
         self.head = nn.Linear(16, 4)
 
@@ -189,6 +191,12 @@ class Encoder(nn.Module):
         x = self.table(ids) + self.places(torch.arange(ids.shape[1]))
         x = self.layer(x, src_key_padding_mask=mask == 0)
         return {"logits": self.head(x.mean(1)), "hidden": x}
+
+
+class LongEncoder(Encoder):
+    """The same, for long texts."""
+
+    longest = 512
 
 
 class Pixels(nn.Module):
@@ -216,10 +224,11 @@ def _ids(g: torch.Generator, n: int, length: int) -> Batch:
     }
 
 
-def encoder(least: int = 2, batch: bool = True) -> ek.Task:
+def encoder(least: int = 2, batch: bool = True, most: int = 64) -> ek.Task:
     g = _generator()
-    axes = {**({0: "batch"} if batch else {}), 1: ek.Dim("length", min=least, max=64)}
-    task = _task(Encoder, lambda n: _ids(g, n, 9), dynamic={"ids": axes, "mask": axes})
+    axes = {**({0: "batch"} if batch else {}), 1: ek.Dim("length", min=least, max=most)}
+    kind = Encoder if most <= Encoder.longest else LongEncoder
+    task = _task(kind, lambda n: _ids(g, n, 9), dynamic={"ids": axes, "mask": axes})
     more = Fidelity(task.model, [_ids(g, 3, 9), _ids(g, 2, 30), _ids(g, 1, 5)])
     return dataclasses.replace(task, metric=more)
 
