@@ -112,6 +112,7 @@ _ROWS = (
     ),
     Technique(
         name="dynamic",
+        takes=("float program", "ONNX file"),
         gives="quantized program",
         precision="int8",
         keeps_weights=True,

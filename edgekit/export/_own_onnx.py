@@ -1,7 +1,8 @@
 """Writes an ONNX file of the task's own ONNX graph: as it is, with weights in half precision, or quantized in place.
 
 Integers: QuantizeLinear and DequantizeLinear around the operators that have integer kernels, by ONNX Runtime's quantizer, with the
-ranges that `ptq` found (`edgekit.techniques._onnx_ranges`). Recurrent cells stay float.
+ranges that `ptq` found (`edgekit.techniques._onnx_ranges`); recurrent cells stay float there. A dynamic candidate is rewritten as the
+file of a torch program is (`_onnx_dynamic`).
 """
 
 import json
@@ -19,6 +20,7 @@ from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgekit.errors import ConversionError
+from edgekit.export import _onnx_dynamic as dynamic
 from edgekit.export import _onnx_passes as passes
 from edgekit.quant import onnx_graph
 from edgekit.quant import program as programs
@@ -47,7 +49,10 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     free = candidate.free if candidate.free is not None and not candidate.free.reason else None
     if free is None:
         _one_sample(model)
-    if precision == "int8":
+    if precision == "int8" and candidate.scheme == "dynamic":
+        assert candidate.quant is not None
+        dynamic.quantize(model, candidate.quant)
+    elif precision == "int8":
         _quantize(model, candidate)
     elif precision == "float16":
         passes.half_weights(model)

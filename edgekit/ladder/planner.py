@@ -107,6 +107,8 @@ def _reason_to_skip(rung: Rung, facts: TaskFacts, target: Target) -> str:
     missing = [need for need in rung.needs if not brought[need]]
     if missing:
         return f"no {' and no '.join(missing)} data in the task"
+    if facts.onnx and of(rung.steps[0].technique).ranges_at_run_time:
+        return rung.unfit if "Conv" in facts.operators else ""
     return _unfit(rung, facts.macs)
 
 

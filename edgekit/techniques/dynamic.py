@@ -25,6 +25,7 @@ models"; ai-edge-quantizer, `recipe.py`. Cost: none here, seconds during the exp
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from edgekit.task import Task
 
 WEIGHT_BITS = (7, 8)
+ONNX_LAYERS = ("MatMul", "Gemm", "LSTM", "GRU", "RNN")
 NO_ONNX_KERNEL = ("gru", "rnn_tanh", "rnn_relu")
 
 
@@ -56,6 +58,8 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         NotApplicable: The model has no layer that it could quantize.
     """
     _check(candidate, context)
+    if candidate.onnx:
+        return _of_graph(candidate)
     nodes = list(graph_macs.counted(programs.load(candidate.program)))
     total = sum(count for _, _, count in nodes)
     left = [(node, count, reason) for node, kind, count in nodes if (reason := _left(node, kind, context))]
@@ -80,6 +84,25 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         float_layers=tuple(_float_layers(left, total)),
         figures=(*candidate.figures, *figures),
     )
+
+
+def _of_graph(candidate: Candidate) -> Candidate:
+    """The same of the task's own ONNX graph, whose layers have names of their own.
+
+    Raises:
+        NotApplicable: No product and no cell of it has stored weights.
+    """
+    from edgekit.quant import onnx_graph
+
+    graph = onnx_graph.read(Path(candidate.onnx)).graph
+    stored = {tensor.name for tensor in graph.initializer}
+    layers = [n for n in graph.node if n.op_type in ONNX_LAYERS and stored & set(n.input[1:3])]
+    if not layers:
+        raise NotApplicable(
+            f"dynamic: no {', '.join(ONNX_LAYERS)} of the ONNX graph has stored weights; there is nothing that this runtime quantizes"
+        )
+    figure = Figure(step="dynamic", name="layers quantized", value=float(len(layers)), unit="count")
+    return msgspec.structs.replace(candidate, scheme="dynamic", figures=(*candidate.figures, figure))
 
 
 def _check(candidate: Candidate, context: "Context") -> None:

@@ -90,6 +90,43 @@ def test_int8_is_smaller_and_in_integers(given: tuple[TaskSource, Traced], tmp_p
     assert onnxruntime.InferenceSession(artifact.path).get_inputs()[0].shape == [1, 3, 16, 16]
 
 
+def test_a_recurrent_graph_is_ranged_at_run_time(tmp_path: Path) -> None:
+    class Cells(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cells, self.last = torch.nn.LSTM(16, 64, batch_first=True), torch.nn.Linear(64, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.cells(x)[0])
+
+    torch.manual_seed(0)
+    path = tmp_path / "cells.onnx"
+    example = torch.zeros(1, 6, 16)
+    torch.onnx.export(
+        Cells().eval(), (example,), path, dynamo=True, verbose=False, input_names=["x"], external_data=False
+    )
+    source = TaskSource(name="cells", reference=f"{FILE}:cells", settings={"path": str(path)})
+    traced = trace(TraceSpec(source=source, work=str(tmp_path)))
+    target = load_target("arm-mobile")
+    assert plan(traced.facts, target).recipes[1].name == "dynamic"
+    candidate = Candidate(
+        program="", recipe=Recipe(name="r", precision="int8", steps=(Step(technique="dynamic"),)),
+        quant=target.quant_for(target.default_isa), interface=traced.interface, onnx=traced.onnx,
+    )  # fmt: skip
+    context = Context(work=str(tmp_path), target=target, traced=traced)
+    done = compress(
+        CompressSpec(candidate=candidate, step=Step(technique="dynamic"), source=source, context=context)
+    )
+    artifact = export(ExportSpec(candidate=done, target=target, folder=str(tmp_path)))
+    spec = ProveSpec(
+        artifact=artifact, traced=traced, source=source, runtime=target.runtime, isa="any", host_isa="any",
+        golden=str(tmp_path / "golden.npz"),
+    )  # fmt: skip
+    verdict = prove(spec)
+    assert verdict.metric > 0.97 and verdict.lint.ops["DynamicQuantizeLSTM:uint8"] == 1
+    assert artifact.size_bytes < 0.35 * path.stat().st_size
+
+
 def test_its_ladder_and_the_targets_that_it_cannot_reach(given: tuple[TaskSource, Traced]) -> None:
     facts = given[1].facts
     names = [recipe.name for recipe in plan(facts, load_target("arm-mobile")).recipes]

@@ -49,14 +49,14 @@ def write(path: Path, opset: int = 12, batch: str | int = "N", constants: bool =
     return path
 
 
-def fidelity(path: str) -> Any:
+def fidelity(path: str, inputs: np.ndarray = IMAGES, name: str = "image") -> Any:
     """One less the relative error of the artifact, beside the file itself."""
     import onnxruntime
 
     def metric(predict: Any) -> float:
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        right = np.concatenate([session.run(None, {"image": x[None]})[0] for x in IMAGES])
-        got = np.asarray(predict(IMAGES))
+        right = np.concatenate([session.run(None, {name: x[None]})[0] for x in inputs])
+        got = np.asarray(predict(inputs))
         return float(1 - np.linalg.norm(got - right) / np.linalg.norm(right))
 
     return metric
@@ -69,4 +69,16 @@ def task(path: str = "net.onnx") -> ek.Task:
         example_inputs=(torch.zeros(1, *SHAPE),),
         calibration=[torch.from_numpy(IMAGES[:16]), torch.from_numpy(IMAGES[16:32])],
         metric=fidelity(path),
+    )
+
+
+def cells(path: str = "cells.onnx") -> ek.Task:
+    """A graph that reads series [6, 16] as x."""
+    series = np.random.default_rng(2).standard_normal((24, 6, 16)).astype(np.float32)
+    return ek.Task(
+        name="own-cells",
+        model=path,
+        example_inputs=(torch.zeros(1, 6, 16),),
+        calibration=[torch.from_numpy(series[:8])],
+        metric=fidelity(path, series, "x"),
     )
