@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edgekit.errors import TargetError
+from edgekit.errors import TargetError, UserError
+from edgekit.ladder.profiles import load_targets
 from edgekit.profile.reading import load_target, profile_dir, target_names
 from edgekit.records import Budget, Quant
 from edgekit.target import Target
@@ -288,3 +289,31 @@ def test_other_runtimes_are_other_known_ones(tmp_path: Path) -> None:
         path.write_text(text.replace('["openvino"]', given))
         with pytest.raises(TargetError, match=said):
             load_target(str(path))
+
+
+@pytest.mark.parametrize(
+    "name", [".", "a\nb", "\x1b[31m", "report.json", "report.html", "baselines", "SHA256SUMS", "-x", " x", "a*b", "n" * 101]
+)  # fmt: skip
+def test_a_name_that_cannot_be_a_folder_of_an_export(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.toml"
+    path.write_text(COMPLETE)
+    with pytest.raises(TargetError, match="the file's stem names the target and its folder"):
+        load_target(str(path))
+
+
+@pytest.mark.parametrize("name", ["my-board", "board 2", "Kärtchen_1.5+x"])
+def test_a_name_of_letters_and_a_few_signs(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.toml").write_text(COMPLETE)
+    assert load_target(str(tmp_path / f"{name}.toml")).name == name
+
+
+def test_two_that_differ_have_two_names(tmp_path: Path) -> None:
+    for folder, text in (("a", COMPLETE), ("b", COMPLETE.replace("a board", "another board")), ("c", COMPLETE)):  # fmt: skip
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.toml").write_text(text)
+    a, b, c = (str(tmp_path / folder / "x.toml") for folder in "abc")
+    assert [target.name for target in load_targets([a, c])] == ["x"]
+    with pytest.raises(
+        UserError, match=r"two targets that differ are called x, the second one by .*/b/x\.toml"
+    ):
+        load_targets([a, b])

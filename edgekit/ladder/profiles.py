@@ -16,12 +16,19 @@ def _of_all() -> list[str]:
 
 
 def load_targets(names: Iterable[str]) -> list[Target]:
-    """Loads the profiles of `names`, each once, in the order given; "all" is every built-in one."""
+    """Loads the profiles of `names`, each once, in the order given; "all" is every built-in one.
+
+    Raises:
+        UserError: There is none, or two that differ have one name.
+    """
     found: dict[str, Target] = {}
     for name in [names] if isinstance(names, str) else names:
         for single in _of_all() if name == "all" else [name]:
             target = load_target(single)
-            found.setdefault(target.name, target)
+            if found.setdefault(target.name, target) != target:
+                raise UserError(
+                    f"two targets that differ are called {target.name}, the second one by {single}; rename its file"
+                )
     if not found:
         raise UserError(
             f"no target given; allowed: {', '.join(target_names())}, all, or the path of a .toml file"

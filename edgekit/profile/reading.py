@@ -4,6 +4,7 @@
 """
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +18,8 @@ from edgekit.target import Target
 from edgekit.technique import TECHNIQUES, check_chain
 
 RUNGS = "_rungs.toml"  # those that ladders share
+MOST_NAME = 100
+NOT_NAMES = ("baselines", "report.html", "report.json", "SHA256SUMS")  # what else an export holds
 
 
 def profile_dir() -> Path:
@@ -45,6 +48,7 @@ def load_target(name_or_path: str) -> Target:
         raise TargetError(f"{path}: not a TOML file: {error}") from error
     except OSError as error:
         raise TargetError(f"{path}: cannot be read: {error.strerror}") from error
+    _check_name(path)
     if "name" in data:
         raise TargetError(f"{path}: unknown key 'name'; the file's stem is the target's name")
     expand(data, path, profile_dir() / RUNGS)
@@ -56,6 +60,15 @@ def load_target(name_or_path: str) -> Target:
         raise TargetError(f"{path}: {error}") from error
     _check_techniques(target, path)
     return target
+
+
+def _check_name(path: Path) -> None:
+    name = path.stem
+    if not re.fullmatch(r"\w[\w.+ -]*", name) or len(name) > MOST_NAME or name in NOT_NAMES:
+        raise TargetError(
+            f"{path}: the file's stem names the target and its folder, and {name[:MOST_NAME]!r} cannot; give it letters, digits, "
+            f"spaces, '.', '_', '+' and '-', {MOST_NAME} at most, and none of {', '.join(NOT_NAMES)}"
+        )
 
 
 def _check_techniques(target: Target, path: Path) -> None:
