@@ -11,6 +11,7 @@ import click
 from edgekit_runner.host import telemetry
 
 from edgekit.errors import EdgekitError, MissingRuntime, UserError
+from edgekit.records.foreign import visible
 
 ENDINGS = {".onnx": ".xml", ".pt2": ".safetensors"}
 
@@ -22,9 +23,9 @@ def main(source: Path, out: Path) -> None:
     """Runs the command line; its help is the head of the module."""
     telemetry.switch_off()
     try:
-        click.echo(convert(source, out))
+        click.echo(visible(convert(source, out)))
     except EdgekitError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(visible(f"error: {error}"), err=True)
         sys.exit(error.exit_code)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from edgekit.engine import child, private
 from edgekit.engine.environment import environment
 from edgekit.errors import EdgekitError, UserError
+from edgekit.records.foreign import visible
 
 
 def replay(folder: Path, work: Path) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(json.dumps(replay(asked.folder, work), indent=1))
     except UserError as error:
-        print(f"edgekit: {error}", file=sys.stderr)
+        print(visible(f"edgekit: {error}"), file=sys.stderr)
         return error.exit_code
     except Exception as error:
         if not asked.pdb:

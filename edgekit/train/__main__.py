@@ -32,6 +32,7 @@ from edgekit.engine.task_reference import attribute, load_task
 from edgekit.errors import EdgekitError, TaskError, UserError
 from edgekit.records import Settings
 from edgekit.records._options import read
+from edgekit.records.foreign import visible
 from edgekit.task import Task, Training
 from edgekit.train import checkpoint, distributed
 from edgekit.train.data import seed_step
@@ -73,12 +74,11 @@ def main(
         taught = Taught(teacher=teacher, alpha=alpha, temperature=temperature) if teacher else None
         trained = run(task, out, read_options(options), pairs("--set", settings), resume, taught)
     except EdgekitError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(visible(f"error: {error}"), err=True)
         _leave(error.exit_code)
     if _rank() == 0:
-        click.echo(
-            f"{trained.steps} steps, {trained.images} images, loss {trained.losses[-1]:.4f}: {out / WEIGHTS}"
-        )
+        done = f"{trained.steps} steps, {trained.images} images, loss {trained.losses[-1]:.4f}"
+        click.echo(visible(f"{done}: {out / WEIGHTS}"))
     _leave(0)
 
 
