@@ -43,11 +43,11 @@ test-bundles: env
 	-$(BIN)/python -m pip install --quiet -c constraints.txt --group bundles
 	$(BIN)/python -m pytest tests/package tests/report tests/device -m bundles -rs --durations=0 $(ARGS)
 
-# damage, hostile text and tasks, full disks, little memory, other users, the network, kills, as tables; the seed is printed
+# damage, hostile text and tasks, full disks, little memory, other users, the network, and beside it kills, as tables; the seed is printed
 FAULTS := tests/task_files/small.py:task -t x86-server -t arm-mobile -t tflite-int8 -t coreml-fp16 --seed $(SEED)
 test-faults: env
-	$(BIN)/python benchmarks/faults.py $(FAULTS)
-	$(BIN)/python benchmarks/resume.py $(FAULTS) --kills $(KILLS)
+	$(BIN)/python benchmarks/resume.py $(FAULTS) --kills $(KILLS) & kills=$$!; \
+	$(BIN)/python benchmarks/faults.py $(FAULTS); found=$$?; wait $$kills && exit $$found
 
 lint: env
 	$(BIN)/lint-imports --no-logo
