@@ -157,7 +157,7 @@ def of_record(record: AnyRecord, artifact: Artifact, target: Target, isa: str, w
         measured_on=here,
         on_target=decides,
         faster_than_serving_isa=stronger,
-        calm=record["validity"]["verdict"] == "ok",
+        calm=(record["validity"] or {}).get("verdict") == "ok",
         reason=f"measured on {here}"
         if decides
         else f"not measured on the target: {here} is not one of its machines",

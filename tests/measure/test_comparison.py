@@ -47,6 +47,7 @@ def record(machine: str, isa: str, **changes: Any) -> dict[str, Any]:
         "error_kind": None,
         "environment": {"machine": machine, "isa": isa, "emulated": "no"},
         "doubts": ["the clock wandered"],
+        "validity": {"verdict": "disturbed"},
         "comparison": {
             "cpu_p50_ratio": 0.6,
             "cpu_p50_ci95_low_ratio": 0.55,
@@ -104,6 +105,13 @@ def test_the_figures_of_a_machine_that_the_target_admits(measure: Any) -> None:
         memory_phases_bytes={"baseline": 30, "load": 50},
         float_memory_phases_bytes={"baseline": 30, "load": 90},
     )
+
+
+@pytest.mark.parametrize(
+    ("validity", "calm"), [({"verdict": "ok"}, True), ({"verdict": "unknown"}, False), (None, False)]
+)
+def test_later_runs_take_over_what_nothing_disturbed(measure: Any, validity: Any, calm: bool) -> None:
+    assert measure(record("x86_64", "avx2", validity=validity)).calm is calm
 
 
 def test_a_record_of_an_older_runner_has_no_rounds(measure: Any) -> None:
