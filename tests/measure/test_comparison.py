@@ -136,6 +136,7 @@ def test_both_files_are_proven_each_against_its_own_golden_pair(measure: Any) ->
         "baseline_golden_atol": 0.001,
         "rounds_count": comparison.ROUNDS,
         "processes_min_count": comparison.PROCESSES,
+        "state": {},
     }
 
 
