@@ -14,12 +14,13 @@ from edgekit_runner.errors import RunnerError
 
 from edgekit.cli import printing
 from edgekit.device import record_check
-from edgekit.errors import EdgekitError, UserError
+from edgekit.errors import EdgekitError, UserError, VerificationError
 from edgekit.ladder.recipe_parser import parse
 from edgekit.package import budget_file, manifest_file, sums
-from edgekit.package.bundle import signing
+from edgekit.package.bundle import listed, signing
 from edgekit.profile.reading import load_target, profile_dir
 from edgekit.records import foreign
+from edgekit.records.bundle import BundleFile
 from edgekit.records.foreign import parse_json, read_toml, visible, visible_data
 from edgekit.report import load
 
@@ -165,3 +166,16 @@ def test_nothing_is_printed_but_by_what_shows_control_characters() -> None:
 def test_json_with_the_name_of_a_file_that_is_no_text(capsys: pytest.CaptureFixture[str]) -> None:
     printing.print_json({"folder": "a\udc80", "other": "ä\x9b"})
     assert json.loads(capsys.readouterr().out) == {"folder": "a\\udc80", "other": "ä\\u009b"}
+
+
+def test_half_a_character_where_a_number_stands(tmp_path: Path) -> None:
+    """msgspec raises no validation error of its own there."""
+    (tmp_path / "report.json").write_text('{"schema_version": "\\ud800"}')
+    with pytest.raises(UserError, match="is not an edgekit report"):
+        load.read(tmp_path)
+
+
+def test_the_name_of_a_file_in_a_list_that_no_file_can_have(tmp_path: Path) -> None:
+    file = BundleFile(path="x" * 300, bytes=1, sha256="0" * 64)
+    with pytest.raises(VerificationError, match=r"is missing \(File name too long\)"):
+        listed.check_file(tmp_path, file, "bundle.json")

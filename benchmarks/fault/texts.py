@@ -49,12 +49,15 @@ def outcomes(bench: Bench) -> Iterator[Outcome]:
     for place, text in found.items():
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(text.wholes[0])
+    chances = {
+        place: random.Random(bench.chance.random()) for place in found
+    }  # of a row, whatever the others draw
     for place, text in found.items():
-        failures = []
+        failures, chance = [], chances[place]
         if text.apart:
             onnx_graph()  # before the forks
         for _ in range(bench.texts):
-            place.write_bytes(mutated(bench.chance, bench.chance.choice(text.wholes), place.name))
+            place.write_bytes(mutated(chance, chance.choice(text.wholes), place.name))
             fault = _in_a_fork(text.reader, place) if text.apart else _fault(text.reader, place)
             if fault:
                 failures.append(fault)

@@ -1,11 +1,12 @@
 """Writing a report whole or not at all."""
 
+import errno
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from edgekit.errors import UserError
+from edgekit.errors import DiskFull, UserError
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -42,6 +43,9 @@ def _write_into(path: Path, text: str) -> None:
         raise _cannot_write(path, error) from error
 
 
-def _cannot_write(path: Path, error: Exception) -> UserError:
-    why = getattr(error, "strerror", None) or error
-    return UserError(f"cannot write {path}: {why}; name a folder that exists and has room")
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(f"the disk is full while writing {path}; free some space, or name another place")
+    return UserError(
+        f"cannot write {path}: {error.strerror or error}; name a folder that exists and has room"
+    )

@@ -49,7 +49,7 @@ def read(path: Path) -> Report:
 def _check_version(file: Path, data: object) -> None:
     try:
         head = msgspec.convert(data, _Head)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # half a character in a text is none of its validation errors
         raise UserError(
             f"{file} is not an edgekit report: {error}; give a {NAME} of `edgekit export`"
         ) from error

@@ -79,6 +79,12 @@ def check_file(folder: Path, file: BundleFile, name: str) -> None:
     if not is_inside(file.path):
         raise VerificationError(f"{folder / name} points outside its folder: {visible(file.path[:200])}")
     path = folder / file.path
+    try:
+        path.lstat()
+    except OSError as error:  # a name that no file can have, too
+        raise VerificationError(
+            f"{visible(str(path)[:300])} is missing ({error.strerror}); package again"
+        ) from error
     parents = list(path.parents)[: len(PurePosixPath(file.path).parts) - 1]
     if any(part.is_symlink() for part in (path, *parents)):
         raise VerificationError(f"{path} is a link; a bundle holds files alone: package again")
