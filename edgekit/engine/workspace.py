@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgekit.engine import private
-from edgekit.engine.child import RESULT
+from edgekit.engine.child import FULL, RESULT
 from edgekit.engine.output import (
     GONE,
     PARTIAL,
@@ -168,12 +168,23 @@ def _open_lock(work: Path, out: Path) -> IO[str]:
                 f"another run (process {owner}) is writing {out}; wait until it ends, or give another -o"
             )
         if _is_there(file, work / LOCK):
-            file.seek(0)
-            file.truncate()
-            file.write(str(os.getpid()))
-            file.flush()
+            _sign(file, work, out)
             return file
         file.close()
+
+
+def _sign(file: IO[str], work: Path, out: Path) -> None:
+    """Writes who holds the lock."""
+    try:
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+    except OSError as error:
+        if not any(stages(work)):
+            shutil.rmtree(work, ignore_errors=True)
+        kind = DiskFull if error.errno in FULL else UserError
+        raise kind(f"cannot write beside {out}: {error.strerror}; give another -o, or make room") from error
 
 
 def _lock(file: IO[str]) -> bool:

@@ -301,3 +301,22 @@ def test_waiting_for_nothing(tmp_path: Path) -> None:
         with suppress(UserError), work_folder(tmp_path / "out", False, print):
             pass
         assert time.monotonic() - started < 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of files there")
+def test_a_lock_that_cannot_be_signed_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    """As under `ulimit -f 0`, or on a disk that has room for a name and no more."""
+    code = (
+        "import resource, sys\nfrom pathlib import Path\nfrom edgekit.errors import UserError\n"
+        "from edgekit.engine.workspace import work_folder\nresource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "try:\n    work_folder(Path(sys.argv[1]), False, print).__enter__()\nexcept UserError as error:\n    print(error)"
+    )
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out")], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    assert (
+        done.stdout
+        == f"cannot write beside {tmp_path / 'out'}: File too large; give another -o, or make room\n"
+    ), done.stderr
+    assert list(tmp_path.iterdir()) == []
