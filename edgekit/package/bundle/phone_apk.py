@@ -4,6 +4,7 @@ No Gradle: javac, d8, aapt2, zipalign, apksigner and keytool, as Debian and Andr
 ONNX Runtime's AAR is the user's: of the Maven cache, or a path. LiteRT's Java API was never had here, so its files are not taken.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from edgekit.errors import MissingRuntime, UserError
 from edgekit.package.bundle import bundle_file
 from edgekit.package.bundle.android import JAVAC
 from edgekit.package.bundle.templating import TEMPLATES, fill
+from edgekit.records.bundle import Bundle
 
 TOOLS = ("javac", "aapt2", "zipalign", "apksigner", "keytool")
 RUNTIME = "onnxruntime-android"
@@ -67,6 +69,7 @@ def build(bundle: Path, runtime: Path | None, out: Path) -> PhoneApk:
     """
     content = bundle_file.check_bundle(bundle)
     sources = _sources(bundle)
+    target = _target(content, sources.aar)
     aar = runtime or next(_cached(), None)
     if aar is None or not aar.is_file():
         given = f"{runtime} does not exist" if runtime else "the caches of Maven and Gradle hold none"
@@ -81,7 +84,6 @@ def build(bundle: Path, runtime: Path | None, out: Path) -> PhoneApk:
         _compile(sources, content.name, work)
         _dex(dexer, framework, work)
         path = _link(sources, framework, work, out / f"{content.name}-bench.apk")
-    target = next(each.name for each in content.targets if each.runtime == "onnxruntime")
     package = f"{sources.package}.bench"
     component = f"{package}/{sources.package}.{RUNNER}"
     return PhoneApk(path=path, package=package, component=component, target=target, aar=aar)
@@ -106,6 +108,18 @@ def _sources(bundle: Path) -> _Sources:
     root = next(parent for parent in found[0].parents if parent.name == "java")
     package = ".".join(found[0].parent.relative_to(root).parts)
     return _Sources(java=root, package=package, cls=found[0].stem.removesuffix("Android"), aar=aars[0])
+
+
+def _target(content: Bundle, aar: Path) -> str:
+    """The target whose model the AAR holds: a bundle may have several for one runtime."""
+    with zipfile.ZipFile(aar) as archive:
+        models = [archive.read(name) for name in archive.namelist() if name.endswith(".onnx")]
+    if not models:
+        raise UserError(
+            f"{aar.name} holds no model, which lies in an asset pack: it is too large for a test APK"
+        )
+    digest = hashlib.sha256(models[0]).hexdigest()
+    return next(each.name for each in content.targets if each.content_version == digest)
 
 
 def _cached() -> Iterator[Path]:
