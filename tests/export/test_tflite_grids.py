@@ -66,6 +66,12 @@ def test_boxes_and_scores_are_joined_in_float_and_that_is_said(found: dict[str, 
     assert case["scores"] < 0.01
 
 
+def test_a_pad_that_is_read_in_float_keeps_its_number(found: dict[str, Any]) -> None:
+    assert found["padded"]["steps"] < 0.02, (
+        "in parts of 2.5; on the grid of the relu it would be zero, 0.84 off"
+    )
+
+
 def test_masked_scores_keep_their_mask(found: dict[str, Any]) -> None:
     """On an integer grid -1e9 is the smallest score, and what is masked would count."""
     assert found["masked"]["ops"]["SELECT_V2:bool->float32"] == 1
@@ -175,6 +181,16 @@ def networks() -> dict[str, tuple[Any, tuple[int, ...]]]:
             y, (state, _) = self.cells(x * 4)
             return state.transpose(0, 1), self.head(y)
 
+    class Padded(nn.Module):
+        """A number that no relu gives, read in float."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(3, 8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sin(F.pad(self.a(x).relu(), (1, 1, 0, 2), value=-1.0))
+
     decoder = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
         nn.ReLU(),
@@ -184,6 +200,7 @@ def networks() -> dict[str, tuple[Any, tuple[int, ...]]]:
     )
     return {
         "masked": (Masked(), (9, 9)),
+        "padded": (Padded(), (3, 6, 6)),
         "state": (State(), (5, 6)),
         "decoder": (decoder, (3, 4, 4)),
         "squeezed": (Squeezed(), (16,)),
