@@ -24,26 +24,19 @@ so a residual stream that a transformer keeps in float stays there.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 from torch.fx import GraphModule, Node
-from torchao.quantization.pt2e.quantizer import (
-    FixedQParamsQuantizationSpec,
-    QuantizationAnnotation,
-    QuantizationSpecBase,
-    Quantizer,
-    SharedQuantizationSpec,
-)
+from torchao.quantization.pt2e.quantizer import QuantizationSpecBase, Quantizer, SharedQuantizationSpec
 
 from edgekit.errors import UserError
 from edgekit.quant import concat, estimators, rules
+from edgekit.quant._marks import KEY, annotate, is_fixed, is_quantized_input
 from edgekit.quant.calibrate import Batch
 from edgekit.quant.estimators import _grid
 from edgekit.quant.lower import lower_for_integers
 from edgekit.quant.program import calls, module_path
 from edgekit.records import Quant
-
-KEY = "quantization_annotation"  # the meta key that pt2e reads
 
 
 class ProfileQuantizer(Quantizer):
@@ -120,11 +113,11 @@ class ProfileQuantizer(Quantizer):
             return
         chain = self._chain(node)
         for link in chain:
-            _annotate(link, {}, None)
+            annotate(link, {}, None)
         inputs: dict[Node, QuantizationSpecBase | None] = {source: self._grid(source), weight: self.weight}
         if rules.is_zero_pad(source) and rules.only_user(source) is node and KEY not in source.meta:
             inputs[source] = None
-            _annotate(source, {source.args[0]: self._grid(source.args[0])}, None)
+            annotate(source, {source.args[0]: self._grid(source.args[0])}, None)
         if len(node.args) > 2 and node.args[2] is not None:
             inputs[node.args[2]] = None
         node.meta[KEY].input_qspec_map = inputs
@@ -136,13 +129,13 @@ class ProfileQuantizer(Quantizer):
             return
         if not any(self._quantized(o) for o in operands):
             return
-        if not all(self._quantized(o) or rules.is_constant(o) or _is_quantized_input(o) for o in operands):
+        if not all(self._quantized(o) or rules.is_constant(o) or is_quantized_input(o) for o in operands):
             return
         if any(rules.is_constant(o) and concat.scales_apart(model, node, o) for o in operands):
             return
         last = self._fused_activation(node) or node
-        _annotate(last, {}, None)
-        _annotate(node, {operand: self._grid(operand) for operand in operands}, None)
+        annotate(last, {}, None)
+        annotate(node, {operand: self._grid(operand) for operand in operands}, None)
         last.meta[KEY].output_qspec = self.activation
 
     def _product(self, node: Node) -> None:
@@ -156,7 +149,7 @@ class ProfileQuantizer(Quantizer):
             return
         fixed = _grid.fixed(self.integers, *rules.FIXED_FULL[rules.ATEN.softmax.int])
         grids = [fixed if share else self._grid(o) for o, share in zip(operands, shares, strict=True)]
-        _annotate(
+        annotate(
             node,
             dict(zip(operands, grids, strict=True)),
             self.activation if rules.ends_in_layers(node) else None,
@@ -174,7 +167,7 @@ class ProfileQuantizer(Quantizer):
         grids = [self._grid(operand) for operand in node.args[0]]
         common = grids[0] if all(grid == grids[0] for grid in grids) else self.activation
         shared = SharedQuantizationSpec((first, node))
-        _annotate(node, {**dict.fromkeys(others, shared), first: common}, shared)
+        annotate(node, {**dict.fromkeys(others, shared), first: common}, shared)
 
     def _round_anew(self, operand: Node, reader: Node) -> None:
         """Puts a copy between the two, so that each has a grid of its own."""
@@ -182,7 +175,7 @@ class ProfileQuantizer(Quantizer):
             copy = reader.graph.call_function(rules.ATEN.clone.default, (operand,))
         copy.meta = {key: value for key, value in operand.meta.items() if key != KEY}
         reader.replace_input_with(operand, copy)
-        _annotate(copy, {operand: self._grid(operand)}, self.activation)
+        annotate(copy, {operand: self._grid(operand)}, self.activation)
 
     def _follow(self, node: Node) -> None:
         source: Node = node.args[0]
@@ -190,16 +183,16 @@ class ProfileQuantizer(Quantizer):
         if not self.full and node.target in rules.FLOAT_ENDS and concat.only_becomes_output(node):
             return
         if node.target in self.fixed:
-            _annotate(node, read, _grid.fixed(self.integers, *self.fixed[node.target]))
-        elif node.target in rules.UNARY or (rules.averages(node) and _is_fixed(read[source])):
-            _annotate(node, read, self.activation)
+            annotate(node, read, _grid.fixed(self.integers, *self.fixed[node.target]))
+        elif node.target in rules.UNARY or (rules.averages(node) and is_fixed(read[source])):
+            annotate(node, read, self.activation)
         elif rules.keeps_grid(node) and not rules.pad_of_layer(node):
-            _annotate(node, read, SharedQuantizationSpec((source, node)))
+            annotate(node, read, SharedQuantizationSpec((source, node)))
 
     def _normalize(self, node: Node, source: Node, norm: Node) -> None:
         if self._quantized(source):
-            _annotate(norm, {source: self._grid(source)}, None)
-            _annotate(node, {source: self._grid(source)}, _grid.fixed(self.integers, *rules.L2_GRID))
+            annotate(norm, {source: self._grid(source)}, None)
+            annotate(node, {source: self._grid(source)}, _grid.fixed(self.integers, *rules.L2_GRID))
 
     def _chain(self, node: Node) -> list[Node]:
         """Returns the unit that starts at a layer: [layer, batch norm?, activation?]."""
@@ -224,7 +217,7 @@ class ProfileQuantizer(Quantizer):
             found = reader.meta[KEY].input_qspec_map[origin]
         if found is None and source.target in self.fixed:  # made in float, and rounded for its reader
             return _grid.fixed(self.integers, *self.fixed[source.target])
-        return found if _is_fixed(found) else self.activation
+        return found if is_fixed(found) else self.activation
 
     def _quantized(self, value: Any) -> bool:
         if not isinstance(value, Node):
@@ -246,17 +239,3 @@ class ProfileQuantizer(Quantizer):
         return (passes or rules.keeps_grid(reader)) and all(
             self._becomes_integers(reader, user) for user in reader.users
         )
-
-
-def _annotate(node: Node, inputs: dict[Node, Any], output: QuantizationSpecBase | None) -> None:
-    node.meta[KEY] = QuantizationAnnotation(input_qspec_map=inputs, output_qspec=output, _annotated=True)
-
-
-def _is_fixed(grid: QuantizationSpecBase | None) -> TypeGuard[FixedQParamsQuantizationSpec]:
-    return isinstance(grid, FixedQParamsQuantizationSpec)
-
-
-def _is_quantized_input(node: Node) -> bool:
-    """Whether `node` is an input of the model that a layer before it already reads as integers."""
-    readers = (user.meta[KEY].input_qspec_map.get(node) for user in node.users if KEY in user.meta)
-    return node.op == "placeholder" and any(reader is not None for reader in readers)
