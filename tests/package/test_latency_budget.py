@@ -80,7 +80,7 @@ def test_a_record_of_another_machine_decides_nothing(export: Path, measured: Rec
         ({"artifact": {"path": "x", "format": "onnx", "sha256": "0" * 64, "size_bytes": 1}}, "is of another artifact (sha256 00000"),
         ({"kind": "compare"}, "the record is incomplete"),
         ({"schema_version": 1}, "record schema_version is 1; this one reads 2"),
-        ({"doubts": [1]}, "is not what the schema of records says; measure again"),
+        ({"doubts": [1]}, "is not what its schema says; measure again"),
     ],
 )  # fmt: skip
 def test_a_record_that_is_none_of_it(

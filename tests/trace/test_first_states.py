@@ -58,12 +58,12 @@ def test_nobody_asked_for_free_samples(tmp_path: Path) -> None:
     subject = opened(task(Bare(), None), tmp_path)[1]
     assert subject.free is not None and "first state of" in subject.free.reason
     with pytest.raises(ConversionError, match=r"1 sample and its input of 3.*batch_axes="):
-        _call(subject, (torch.zeros(3, 6, 4).numpy(), torch.zeros(3, 1, 1, 8).numpy()))
+        _call(subject.call, subject, (torch.zeros(3, 6, 4).numpy(), torch.zeros(3, 1, 1, 8).numpy()))
 
 
 @pytest.mark.parametrize("model", [Bare(), Checked()])
 def test_a_state_that_is_freed_with_its_input(model: nn.Module, tmp_path: Path) -> None:
     subject = opened(task(model, 1, {"x": {1: "batch"}, "h": {1: "batch"}}), tmp_path)[1]
     assert subject.free is not None and not subject.free.reason
-    answers = _call(subject, (torch.zeros(3, 6, 4).numpy(), torch.zeros(3, 1, 8).numpy()))
+    answers = _call(subject.call, subject, (torch.zeros(3, 6, 4).numpy(), torch.zeros(3, 1, 8).numpy()))
     assert [a.shape for a in answers] == [(3, 6, 8), (3, 1, 8)]
