@@ -39,7 +39,9 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is not a runner's record: {visible(str(error)).rstrip('.')}") from error
     fault = fault_of(record)
     if fault is not None:
-        raise UserError(f"{path} is not a runner's record: {fault} is not what its schema says; measure again")
+        raise UserError(
+            f"{path} is not a runner's record: {fault} is not what its schema says; measure again"
+        )
     return record
 
 
