@@ -4,6 +4,7 @@ A task says them by input: `dynamic={"ids": {0: "batch", 1: ek.Dim("length", min
 stands. Where it says nothing, the samples of every input are tried, for the targets that serve (`free_batch` in their profile).
 """
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -97,7 +98,7 @@ def _looked_at(model: torch.nn.Module, examples: tuple[torch.Tensor, ...], asked
     given = free_axes.stretched(examples, asked, free_axes.tracing_lengths(asked))
     try:
         with keras.layers_named(model):
-            program = torch.export.export(model, given, dynamic_shapes=free_axes.dims_of(asked))
+            program = torch.export.export(model, given, dynamic_shapes=_by_parameter(model, asked))
     except (TaskError, ConversionError):
         raise
     except Exception as error:  # torch raises many kinds
@@ -108,6 +109,12 @@ def _looked_at(model: torch.nn.Module, examples: tuple[torch.Tensor, ...], asked
         arguments=free_arguments.written_down(program, asked),
         outputs=free_arguments.outputs_of(program, asked),
     )
+
+
+def _by_parameter(model: torch.nn.Module, asked: FreeAxes) -> tuple[Any, ...]:
+    """Returns the axes as forward takes its inputs: those of `*inputs`, as a Keras model has them, are one tuple."""
+    bound = inspect.signature(model.forward).bind(*free_axes.dims_of(asked))
+    return tuple(bound.arguments.values())
 
 
 # ------------------------------------------------------------------------------------------------ what is to be proven

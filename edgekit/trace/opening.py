@@ -16,7 +16,7 @@ from edgekit.trace import axes, structure
 from edgekit.trace.door import look as look_at
 from edgekit.trace.flat import flat_task, flattened
 from edgekit.trace.model import checked, count_weights, examples_of, export_with_doubts, model_of
-from edgekit.trace.sources import keras, onnx_file, torch_file
+from edgekit.trace.sources import keras, keras_policy, onnx_file, torch_file
 from edgekit.trace.sources.subject import Subject
 
 Named = tuple[tuple[str, ...], tuple[int | None, ...]]
@@ -55,7 +55,7 @@ def opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, 
             interface=interface,
             free=free,
             ask=_asked(model),
-            doubts=(*kept, *subject.doubts),
+            doubts=(*keras_policy.doubts(model), *kept, *subject.doubts),
         ),
         examples,
     )

@@ -41,13 +41,17 @@ def is_layer(module: object) -> bool:
     return keras is not None and isinstance(module, keras.layers.Layer)
 
 
+def layers_of(model: torch.nn.Module) -> list[Any]:
+    """Returns the Keras layers in `model`, a Keras model among them, each once; imports nothing."""
+    tops = [module for module in model.modules() if is_layer(module)] if has_layers(model) else []
+    return list(dict.fromkeys(layer for top in tops for layer in top._flatten_layers()))
+
+
 def variables(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Returns what the Keras layers of `model` hold, by Keras path; seeds of random layers and states are included."""
-    tops = [module for module in model.modules() if is_layer(module)] if has_layers(model) else []
-    layers = dict.fromkeys(layer for top in tops for layer in top._flatten_layers())
     held = [
         variable
-        for layer in layers
+        for layer in layers_of(model)
         for variable in (*layer.variables, *(getattr(layer, "states", None) or ()))
     ]
     found: dict[str, torch.Tensor] = {}
