@@ -24,6 +24,7 @@ _MLIR_OPERATION = re.compile(
     r"'((?:tfl|stablehlo|mhlo|chlo|func|tf)\.[\w.]+)' op|failed to legalize operation '([\w.]+)'|\b(tf\.\w+)(?= |\()"
 )
 _MLIR_SOURCE = re.compile(r"([^\s<>:]+\.py):(\d+):\d+: error")
+_MLIR_HALF = re.compile(r"[x<](b?f16)>")
 _NO_KERNEL = re.compile(
     r"Didn't find op for builtin opcode '(\w+)'|Node number \d+ \((\w+)\) failed to prepare"
 )
@@ -71,6 +72,12 @@ def _reason(error: Exception, text: str) -> str:
         or "Failed to run converter passes" in first
         or "flatbuffer" in first
     ):
+        half = _MLIR_HALF.search(text.partition("note: see current")[0])
+        if half is not None:
+            kind = half[1].replace("f", "float")
+            return (
+                f"TFLite has no operator for it in {kind}: compute in float32 there, without half() or a cast"
+            )
         return "TFLite has no operator for it in this form"
     return first
 

@@ -26,6 +26,11 @@ def test_the_converters_own_program_is_not_quoted() -> None:
     assert not any(sign in said for sign in ("%", "tensor<", "batch_group_count"))
 
 
+def test_an_operator_in_half_precision_is_told_by_its_type() -> None:
+    said = str(explain(ValueError(MLIR.replace("1x4x4xf32", "1x4x4xf16")), PROGRAM))
+    assert "mhlo.convolution: TFLite has no operator for it in float16: compute in float32 there" in said
+
+
 def test_an_empty_message_is_a_sentence() -> None:
     said = str(explain(ValueError("Failed to export flatbuffer: "), PROGRAM))
     assert said.startswith(
