@@ -56,6 +56,7 @@ def test_two_peers_end_to_end_and_the_pip_line_of_a_third(first: Run) -> None:
         check_figures(row, results)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_with_the_rows_that_are_not_done(
     first: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

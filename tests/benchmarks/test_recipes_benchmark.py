@@ -36,6 +36,7 @@ def test_a_file_of_recipes(tmp_path: Path) -> None:
         recipes.read_file(tmp_path / "none.txt")
 
 
+@pytest.mark.slow
 def test_a_whole_run_and_the_same_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = [
         f"{COARSE}:task",

@@ -306,7 +306,10 @@ def test_a_budget_that_nothing_meets_names_the_best_found_and_what_limits_it(
 # -- the converters
 
 
-@pytest.mark.parametrize("target", ["x86-server", "tflite-int8", "coreml-fp16"])
+@pytest.mark.parametrize(
+    "target",
+    ["x86-server", *(pytest.param(t, marks=pytest.mark.slow) for t in ("tflite-int8", "coreml-fp16"))],
+)
 def test_operator_that_no_converter_knows(target: str, out: Path) -> None:
     result = shell("export", TASKS / "unknown_operator.py:task", "-t", target, "-q", "-o", out)
     said = sentence(result)
@@ -394,7 +397,7 @@ def tiny_disk(request: pytest.FixtureRequest) -> Iterator[Path]:
         place.rmdir()
 
 
-@pytest.mark.parametrize("tiny_disk", [16, 64], indirect=True)
+@pytest.mark.parametrize("tiny_disk", [16, pytest.param(64, marks=pytest.mark.slow)], indirect=True)
 def test_disk_runs_full(tiny_disk: Path, float_only: str) -> None:
     result = shell("export", f"{SMALL}:task", "-t", float_only, "-q", "-o", tiny_disk / "out")
     assert "disk is full" in sentence(result)
@@ -402,6 +405,7 @@ def test_disk_runs_full(tiny_disk: Path, float_only: str) -> None:
 
 
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.slow
 def test_disk_runs_full_while_the_results_are_placed(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the right to mount: the copy into the output folder answers as a full disk does."""
 

@@ -209,6 +209,7 @@ def again(place: Path, out: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return second
 
 
+@pytest.mark.slow
 def test_a_second_export_replaces_the_first(again: Path) -> None:
     assert sorted(p.name for p in again.iterdir()) == [
         "SHA256SUMS", "baselines", "report.html", "report.json", "tflite-int8", "x86-server",
@@ -217,6 +218,7 @@ def test_a_second_export_replaces_the_first(again: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["x86-server", "tflite-int8"])
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes(name: str, again: Path, report: Report) -> None:
     def hashes(found: Report) -> tuple[str, str]:
         target = next(t for t in found.targets if t.target == name)

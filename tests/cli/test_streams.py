@@ -20,7 +20,9 @@ def edgekit(*arguments: str, **how: object) -> "subprocess.CompletedProcess[byte
     return subprocess.run([sys.executable, "-P", "-m", "edgekit", *arguments], env=variables, **given)  # type: ignore[call-overload,no-any-return]
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "ascii"])
+@pytest.mark.parametrize(
+    "encoding", ["ascii", *(pytest.param(name, marks=pytest.mark.slow) for name in ("latin-1", "cp1252"))]
+)
 def test_a_terminal_of_an_old_code_page(encoding: str) -> None:
     done = edgekit("techniques", "qat", variables={"PYTHONIOENCODING": encoding})
     assert (done.returncode, done.stderr) == (0, b"")

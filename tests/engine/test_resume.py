@@ -92,6 +92,7 @@ def test_killed_twice_and_resumed(package: Path, undisturbed: dict[str, str], tm
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_two_whole_runs_with_one_seed_give_the_same_bytes(
     package: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def walked(out: Path, *recipes: str, **budget: float) -> TargetReport:
     return report.targets[0]
 
 
+@pytest.mark.slow
 def test_a_network_is_cut_to_the_time_that_is_asked_for(tmp_path: Path, own_cache: Path) -> None:
     found = walked(tmp_path / "out", "prune(scope=latency, speedup=1.5, multiple=32)")
     (attempt,) = found.attempts

@@ -42,6 +42,7 @@ def profile(tmp_path: Path) -> str:
 
 
 @pytest.mark.usefixtures("in_process")
+@pytest.mark.slow
 def test_the_first_accepted_is_shipped_and_exploring_the_best(profile: str, tmp_path: Path) -> None:
     first, best = tmp_path / "first", tmp_path / "best"
     for out, more in ((first, []), (best, ["--explore"])):

@@ -104,6 +104,7 @@ def test_what_was_trained_is_what_is_written(candidate, tmp_path, monkeypatch) -
     torch.testing.assert_close(written, kept[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_program_and_a_killed_stage_goes_on(
     candidate, tmp_path, monkeypatch
 ) -> None:

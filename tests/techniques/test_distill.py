@@ -119,6 +119,7 @@ def test_a_killed_stage_goes_on(candidate, nets, tmp_path, mode: str) -> None:
     assert not equal(whole, apply(candidate, tmp_path / "c", data(), seed=1, **options))
 
 
+@pytest.mark.slow
 def test_killed_in_the_guards_own_training_it_goes_on(candidate, tmp_path) -> None:
     whole = apply(candidate, tmp_path / "a", guard=True)
     with pytest.raises(KeyboardInterrupt):

@@ -74,6 +74,7 @@ def test_weights_go_back_and_masks_stay(candidate, early, tmp_path, monkeypatch)
     assert all(not (after & ~before).any() for before, after in zip(*masks, strict=True)), "nothing returns"
 
 
+@pytest.mark.slow
 def test_the_control_keeps_as_much_of_every_layer_elsewhere(candidate, tmp_path) -> None:
     ticket, control = (apply(candidate, tmp_path / str(c), control=c) for c in (False, True))
     pairs = list(zip(weights(ticket).values(), weights(control).values(), strict=True))
@@ -81,6 +82,7 @@ def test_the_control_keeps_as_much_of_every_layer_elsewhere(candidate, tmp_path)
     assert not all(torch.equal(a == 0, b == 0) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on(candidate, tmp_path, monkeypatch) -> None:
     whole = apply(candidate, tmp_path / "a")
     original, calls = lottery.fit, 0

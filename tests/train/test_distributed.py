@@ -181,7 +181,9 @@ def test_blocks_are_what_lists_hold() -> None:
     assert distributed.blocks(model) == [model[3][0]]
 
 
-@pytest.mark.parametrize(("processes", "strategy"), [(1, "ddp"), (2, "ddp"), (2, "fsdp")])
+@pytest.mark.parametrize(
+    ("processes", "strategy"), [(1, "ddp"), pytest.param(2, "ddp", marks=pytest.mark.slow), (2, "fsdp")]
+)
 def test_states_are_taken_whole_and_put_back(processes: int, strategy: str) -> None:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"] if processes > 1 else []
     worker = str(Path(__file__).with_name("states.py"))
@@ -217,7 +219,11 @@ def taught_alone(
 
 @pytest.mark.parametrize(
     ("form", "strategy"),
-    [pytest.param("program", "ddp", marks=pytest.mark.slow), ("program", "fsdp"), ("function", "fsdp")],
+    [
+        pytest.param("program", "ddp", marks=pytest.mark.slow),
+        ("program", "fsdp"),
+        pytest.param("function", "fsdp", marks=pytest.mark.slow),
+    ],
 )
 def test_two_processes_learn_of_a_teacher_as_one_does(
     taught_alone, teacher: str, tmp_path: Path, form: str, strategy: str
