@@ -94,5 +94,11 @@ def fixed_sentence(error: Exception, free: FreeAxes) -> str:
     )
     if constant:
         return f"the axis {constant[1]} cannot be free: the model fixes it at {constant[2]}"
+    mixed = re.search(r"same reduction dim, but got \[[^]]*?\b(\d+)\*s\d+", text)
+    if mixed:
+        return (
+            f"the axis {', '.join(a.name for a in free.axes)} cannot be free: the model mixes it with the features, {mixed[1]} "
+            "of each sample, as flatten without start_dim does; write torch.flatten(x, 1)"
+        )
     names = [axis.name for axis in free.axes if identifier(axis.name) in text] or [a.name for a in free.axes]
     return f"the axis {', '.join(names)} cannot be free: {text[:300]}"
