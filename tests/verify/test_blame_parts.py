@@ -130,6 +130,14 @@ def test_a_difference_without_error_without_signal_and_with_nan(
     assert difference.snr_db == snr
 
 
+def test_the_infinity_of_a_mask_is_no_error_and_another_one_is() -> None:
+    mask, difference = torch.tensor([[1.0, -math.inf, math.nan]]), Difference()
+    difference.add(mask, mask + 0.5)
+    assert (difference.max_abs, difference.snr_db) == (0.5, pytest.approx(6.02, abs=0.01))
+    difference.add(mask, torch.zeros(1, 3))
+    assert _reason(difference, 0.0) == "it answers NaN or infinity"
+
+
 def test_the_lowest_float_is_a_number_whose_square_float32_does_not_hold() -> None:
     difference, lowest = Difference(axis=1), torch.full((1, 2, 3), torch.finfo(torch.float32).min)
     difference.add(lowest, lowest * 0.99)

@@ -121,8 +121,12 @@ class Difference:
         self._errors, self._signals, self._largest = (torch.zeros(1, dtype=torch.float64) for _ in range(3))
 
     def add(self, reference: torch.Tensor, got: torch.Tensor) -> None:
-        """Adds one sample; its sums are float32, those over samples float64."""
-        right, error = reference.float(), got.float() - reference.float()
+        """Adds one sample; its sums are float32, those over samples float64. The same infinity, or NaN in both, is no error."""
+        right, got = reference.float(), got.float()
+        if not bool(right.isfinite().all()):
+            same = ~right.isfinite() & ((got == right) | (got.isnan() & right.isnan()))
+            right, got = right.masked_fill(same, 0), got.masked_fill(same, 0)
+        error = got - right
         largest = float(error.abs().max()) if error.numel() else 0.0
         self.max_abs = max(self.max_abs, largest if math.isfinite(largest) else math.inf)
         self.elements += error.numel()
