@@ -31,6 +31,13 @@ def _flexible(mb: Any, x: Any) -> Any:
     return mb.reshape(x=x, shape=mb.concat(values=[batch, np.int32(-1)], axis=0))
 
 
+def _counted(mb: Any, x: Any) -> Any:
+    """What an index by a free length becomes: a range up to a size that is read from a shape."""
+    end = mb.add(x=mb.gather(x=mb.shape(x=x), indices=np.int32(1), axis=0), y=np.int32(3))
+    counted = mb.range_1d(end=end, start=np.int32(1), step=np.int32(2))
+    return mb.add(x=x, y=mb.reshape(x=mb.cast(x=counted, dtype="fp32"), shape=[3]))
+
+
 SHAPE = {
     "band_part": unary("band_part", lambda x: x.triu(-1).tril(2), lower=1, upper=2),
     "crop": unary("crop", lambda x: x[..., 1:3, :4], crop_height=[1, 1], crop_width=[0, 1]),
@@ -111,6 +118,7 @@ INDEXING = {
         lambda x, y: x.scatter_add(1, torch.tensor([[2, 0], [1, 1]]), y),
         ((2, 3), (2, 2)),
     ),
+    "range_1d": Case(_counted, lambda x: x + torch.arange(1, 6, 2), ((2, 3),)),
     "gather": unary("gather", lambda x: x[:, :, INDICES], indices=INDICES, axis=2),
     "gather_along_axis": Case(
         lambda mb, x: mb.gather_along_axis(x=x, indices=np.array([[2, 0], [-1, 1]], np.int32), axis=1),
