@@ -62,7 +62,7 @@ def cells(outcome: Outcome) -> tuple[str, ...]:
     head = (outcome.device, artifact, threads)
     if record["status"] != "ok":
         return (*head, *("-",) * 4, f"{record['status']}: {record['reason']}")
-    latency, verdict = record["latency"], record["validity"]["verdict"]
+    latency, verdict = record["latency"], (record["validity"] or {}).get("verdict", "unknown")
     n = f"{latency['runs_count']} runs, {latency['processes_count']} processes"
     peak = record["memory"]["peak_bytes"]
     memory = "unknown" if peak is None else f"{peak / _MIB:.1f} MiB"
@@ -74,7 +74,7 @@ def _median(latency: dict[str, Any]) -> str:
     if not latency["p50_valid"]:
         return f"at least {_ms(latency['min_s'])}"
     low, high = latency["p50_ci95_low_s"], latency["p50_ci95_high_s"]
-    spread = "no interval" if low is None else f"{_ms(low)} to {_ms(high)}"
+    spread = "no interval" if low is None or high is None else f"{_ms(low)} to {_ms(high)}"
     return f"{_ms(latency['p50_s'])} [{spread}]"
 
 
@@ -82,8 +82,8 @@ def _cpu(latency: dict[str, Any]) -> str:
     return ("" if latency["p50_valid"] else "at least ") + _ms(latency["cpu_p50_s"])
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.4g} ms"
+def _ms(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{seconds * 1e3:.4g} ms"
 
 
 def _machines(outcomes: Sequence[Outcome]) -> list[str]:

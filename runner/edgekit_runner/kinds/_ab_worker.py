@@ -10,10 +10,11 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-from edgekit_runner import artifact, backends, feeds, stream
+from edgekit_runner import artifact, backends, feeds
 from edgekit_runner.backends import Session
 from edgekit_runner.golden import archive
 from edgekit_runner.host import capacity
+from edgekit_runner.kinds import _stream
 from edgekit_runner.kinds._phases import first_feeds, prove, warm_up
 from edgekit_runner.kinds._timing import thirds
 from edgekit_runner.spec import Spec
@@ -46,7 +47,7 @@ def ready(spec: Spec, record: Any, whose: str) -> Session:
     capacity.memory_guard(described.size_bytes)
     expected = None if spec.golden is None else archive.load(spec.golden)
     version = backend.load_runtime()
-    session = stream.opened(backend.open(spec.artifact, spec.threads_count, spec.options), spec.state)
+    session = _stream.opened(backend.open(spec.artifact, spec.threads_count, spec.options), spec.state)
     given = first_feeds(session, expected, spec.seed)
     outputs = session.run(given)
     placement = session.placement()

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from edgekit_runner import artifact, backends, feeds, stream
+from edgekit_runner import artifact, backends, feeds
 from edgekit_runner.backends import Arrays, Session
 from edgekit_runner.golden import archive, proof
 from edgekit_runner.host import affinity, capacity, environment, memory
+from edgekit_runner.kinds import _stream
 from edgekit_runner.record import Head, OneArtifact
 from edgekit_runner.spec import Spec
 from edgekit_runner.stats import doubts
@@ -110,7 +111,7 @@ def _warmed(
         version = backend.load_runtime()
     runtime = record["runtime"] = {"name": backend.RUNTIME, "version": version, "placement": None}
     with probe.phase("load"):
-        session = stream.opened(backend.open(spec.artifact, spec.threads_count, spec.options), spec.state)
+        session = _stream.opened(backend.open(spec.artifact, spec.threads_count, spec.options), spec.state)
     record["inputs"] = [asdict(info) for info in session.inputs]
     record["outputs"] = [asdict(info) for info in session.outputs]
     given = first_feeds(session, expected, spec.seed)
