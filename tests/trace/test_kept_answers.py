@@ -49,7 +49,7 @@ class Project:
         self.runs += 1
         counted = self.folder / f"counted{self.runs}"
         text = TASK.replace("COUNTED", repr(str(counted))) + textwrap.dedent(more)
-        file = self.folder / "net.py"
+        file = self.folder / f"net{self.runs}.py"  # one name would find the byte code of the same second
         file.write_text(text.replace("FACTOR", factor).replace("SEED", str(seed)))
         work = self.folder / f"work{self.runs}"
         work.mkdir()
