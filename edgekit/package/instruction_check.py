@@ -62,7 +62,7 @@ def read(path: Path) -> Instructions:
         )
     try:
         return msgspec.convert(data, Instructions)
-    except msgspec.ValidationError as error:
+    except ValueError as error:  # half a character in a text is none of its validation errors
         raise UserError(f"{path} does not hold instruction counts: {error}; {MAKES}") from error
 
 

@@ -125,6 +125,7 @@ BAD = {
     "version": (lambda _: {"schema_version": 2}, "has schema_version 2; this edgekit reads 1; count again"),
     "median": (lambda sha: {"counts": [count(sha, instructions_per_inference=1)]}, "is not the median of runs"),
     "twice": (lambda sha: {"counts": [count(sha), count(sha)]}, "two counts are of the same target, CPU and runtime"),
+    "half a character": (lambda sha: {"kind": "\ud800", "counts": [count(sha)]}, "does not hold instruction counts"),
     "none": (lambda _: {"counts": []}, "does not hold instruction counts"),
     "negative": (lambda sha: {"counts": [count(sha, (-5,))]}, "does not hold instruction counts"),
     "unknown key": (lambda sha: {"counts": [count(sha, seconds=1)]}, "does not hold instruction counts"),
