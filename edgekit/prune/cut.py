@@ -15,8 +15,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from edgekit.errors import ConversionError, UserError
-from edgekit.prune.graph import Graph, is_depthwise
-from edgekit.prune.groups import Group, Part
+from edgekit.prune.graph import Graph
+from edgekit.prune.groups import Group, Part, is_depthwise
 from edgekit.prune.width_attributes import follow
 from edgekit.prune.widths import Scores
 from edgekit.quant.proven import sample_of
@@ -79,13 +79,14 @@ def least(group: Group, width: int, scores: torch.Tensor) -> list[int]:
     Raises:
         UserError: The group cannot have that width.
     """
-    if not 0 < width <= group.width or width % group.blocks:
-        multiples = f", in multiples of {group.blocks}" if group.blocks > 1 else ""
+    least = group.blocks * group.run
+    if not 0 < width <= group.width or width % least:
+        multiples = f", in multiples of {least}" if least > 1 else ""
         raise UserError(f"{group.root} cannot keep {width} channels; it has {group.width}{multiples}")
-    size = group.width // group.blocks
-    order = scores.reshape(group.blocks, size).mean(0).argsort(stable=True)
-    gone = order[: size - width // group.blocks].tolist()
-    return sorted(block * size + channel for block in range(group.blocks) for channel in gone)
+    channels = torch.arange(group.width).reshape(group.blocks, -1, group.run)
+    order = scores.reshape(channels.shape).mean((0, 2)).argsort(stable=True)
+    gone = order[: (group.width - width) // least]
+    return sorted(channels[:, gone].flatten().tolist())
 
 
 def _group(graph: Graph, root: str) -> Group:

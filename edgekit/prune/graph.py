@@ -24,7 +24,8 @@ from edgekit.errors import ConversionError
 from edgekit.prune._lost_channels import tolerant
 from edgekit.prune._time_limit import TimeUp, time_limit
 from edgekit.prune._untraceable import opaque
-from edgekit.prune.groups import Group, Part, Side
+from edgekit.prune.grouped_transposed import GroupedTransposed, grouped_transposed, is_grouped_transposed
+from edgekit.prune.groups import Group, Part, Side, is_depthwise
 
 LIMIT_S = 60.0
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
@@ -95,15 +96,19 @@ class Graph:
 
     def remove(self, root: str, channels: Sequence[int]) -> None:
         """Removes channels, as the group numbers them, from every layer of the group."""
-        layer = self.module.get_submodule(root)
         with tolerant():
-            self._found.get_pruning_group(layer, self._maker(layer), sorted(channels)).prune()
+            self._of(root, channels).prune()
 
     def parts(self, root: str, channels: Sequence[int]) -> tuple[Part, ...]:
         """Returns what `remove` would remove, layer by layer."""
-        layer = self.module.get_submodule(root)
         with tolerant():
-            return self._parts(self._found.get_pruning_group(layer, self._maker(layer), sorted(channels)))
+            return self._parts(self._of(root, channels))
+
+    def _of(self, root: str, channels: Sequence[int]) -> Any:
+        """The channels as Torch-Pruning groups them: it finds the rest of a run from its first one, and given all counts them twice."""
+        layer, run = self.module.get_submodule(root), self.groups[root].run
+        first = [channel for channel in sorted(channels) if channel % run == 0]
+        return self._found.get_pruning_group(layer, self._maker(layer), first)
 
     def _maker(self, layer: nn.Module) -> Any:
         return self._found.get_pruner_of_module(layer).prune_out_channels
@@ -127,21 +132,30 @@ class Graph:
             return None
         full = self._from_the_first(full)
         width, blocks = len(full[0][1]), math.lcm(*map(_blocks, targets))
-        if width % blocks:
+        first = full[0][0].target.module
+        root, parts, run = self._found._module2name[first], self._parts(full), self._run(first)
+        if width % (blocks * run):
             return None
-        root, parts = self._found._module2name[full[0][0].target.module], self._parts(full)
         if not all(self._fits(part) for part in parts):
             self.strange.append(root)
             return None
-        return Group(root=root, width=width, blocks=blocks, parts=parts, full=full)
+        return Group(root=root, width=width, blocks=blocks, run=run, parts=parts, full=full)
+
+    def _run(self, layer: nn.Module) -> int:
+        """How many channels, one behind the other, are one channel of a reader: 16 where a view makes [C, 4, 4] of them."""
+        alone = self._found.get_pruning_group(layer, self._maker(layer), [0])
+        together = sorted(alone[0].idxs)
+        return len(together) if together == list(range(len(together))) else 1
 
     def _fits(self, part: Part) -> bool:
         """Whether the layer has channels with these numbers, and is not depthwise with a multiplier."""
         layer = self.module.get_submodule(part.layer)
         if isinstance(layer, nn.modules.conv._ConvNd) and layer.groups > 1:
             multiplied = layer.groups == layer.in_channels < layer.out_channels
-            if multiplied or (layer.transposed and not is_depthwise(layer)):
-                return False  # the weight of a transposed one is [in, out / groups]: it has no such channels
+            if multiplied or (
+                is_grouped_transposed(layer) and type(layer) not in self._found.CUSTOMIZED_PRUNERS
+            ):
+                return False
         count = self._found.get_out_channels if part.side == "out" else self._found.get_in_channels
         return count(layer) is None or max(part.indices) < count(layer)
 
@@ -174,18 +188,14 @@ class Graph:
         return tuple(found)
 
 
-def is_depthwise(layer: nn.Module) -> bool:
-    """Whether a layer convolves each channel on its own, with as many outputs as inputs."""
-    return isinstance(layer, nn.modules.conv._ConvNd) and 1 < layer.groups == layer.out_channels
-
-
 def _dependencies(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> Any:
     with opaque(module):
         return tp.DependencyGraph().build_dependency(
             module,
             list(examples),
             output_transform=_total,
-            customized_pruners={kind: _Wall() for kind in (nn.LSTM, nn.GRU, nn.RNN)},
+            customized_pruners={kind: _Wall() for kind in (nn.LSTM, nn.GRU, nn.RNN)}
+            | {kind: GroupedTransposed() for kind in grouped_transposed(module)},
             verbose=False,
         )
 

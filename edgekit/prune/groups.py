@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torch import nn
+
 Side = Literal["in", "out"]
 
 
@@ -32,6 +34,7 @@ class Group:
         width: How many there are.
         blocks: Equal parts that must keep the same channels, from grouped convolutions, group norms and
             attention heads.
+        run: How many channels, one behind the other, only go together: what a view makes one channel of.
         parts: What the channels are in each layer.
         full: The whole group as Torch-Pruning represents it, for its criteria.
     """
@@ -41,8 +44,14 @@ class Group:
     blocks: int
     parts: tuple[Part, ...]
     full: Any
+    run: int = 1
 
     @property
     def members(self) -> tuple[str, ...]:
         """The names of the layers in the group, each once."""
         return tuple(dict.fromkeys(part.layer for part in self.parts))
+
+
+def is_depthwise(layer: nn.Module) -> bool:
+    """Whether a layer convolves each channel on its own, with as many outputs as inputs."""
+    return isinstance(layer, nn.modules.conv._ConvNd) and 1 < layer.groups == layer.out_channels

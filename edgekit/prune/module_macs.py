@@ -16,8 +16,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgekit.prune.graph import is_depthwise
-from edgekit.prune.groups import Group
+from edgekit.prune.groups import Group, is_depthwise
 
 
 def count(module: nn.Module, examples: tuple[torch.Tensor, ...]) -> int:

@@ -30,10 +30,11 @@ STEPS = 20  # of the bisection, which is then exact to a millionth
 def unit(group: Group, multiple: int) -> int:
     """Returns the number that the width of a group must be a multiple of.
 
-    A group that is narrower than the multiple only has to keep its blocks equal.
+    A group that is narrower than the multiple only has to keep its blocks equal. Where a reader sees each run of channels as one,
+    the multiple is of these.
     """
-    both = math.lcm(multiple, group.blocks)
-    return both if both <= group.width else group.blocks
+    both = math.lcm(multiple, group.blocks) * group.run
+    return both if both <= group.width else group.blocks * group.run
 
 
 def nearest(group: Group, wanted: float, multiple: int) -> int:
@@ -41,7 +42,7 @@ def nearest(group: Group, wanted: float, multiple: int) -> int:
 
     The whole width is always allowed.
     """
-    if group.width < multiple:
+    if group.width < multiple * group.run:
         return group.width
     step = unit(group, multiple)
     allowed = [*range(step, group.width, step), group.width]

@@ -308,3 +308,13 @@ def test_a_search_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
         ConversionError, match=r"searched Transformer for 0\.2 s .* found no end\. .*reshape|view"
     ):
         shrunk(nets.made(nets.Transformer), limit_s=0.2)
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_view_and_grouped_transposed_layers_are_pruned_exactly(groups: int) -> None:
+    """Sixteen channels of the linear layer are one of the transposed one, and each of its groups loses the same."""
+    net, example = nets.Generator(groups).eval(), (torch.zeros(1, 32),)
+    done = shrink(net, example, Request(macs=0.5, multiple=8), Evidence())
+    assert done.widths["first"][1] % (8 * 16) == 0 and done.widths["first"][1] < 768 and not done.doubts
+    assert done.macs == pytest.approx(0.5 * done.macs_before, rel=0.1)
+    assert done.module.two.weight.shape == (24, 8 // groups, 4, 4) and done.module.two.groups == groups

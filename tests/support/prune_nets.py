@@ -157,3 +157,17 @@ def made(kind: type[nn.Module], **given: object) -> nn.Module:
             nn.init.normal_(module.running_mean, 0, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
     return net.eval()
+
+
+class Generator(nn.Module):
+    """A linear layer whose outputs a view makes maps of, for transposed convolutions (Torch-Pruning#125)."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.first, self.one = nn.Linear(32, 48 * 16), nn.ConvTranspose2d(48, 32, 4, 2, 1)
+        self.norm, self.two = nn.BatchNorm2d(32), nn.ConvTranspose2d(32, 16, 4, 2, 1, groups=groups)
+        self.last = nn.Conv2d(16, 3, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.first(x)).view(-1, self.one.in_channels, 4, 4)
+        return self.last(torch.relu(self.two(torch.relu(self.norm(self.one(y))))))

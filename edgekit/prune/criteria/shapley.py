@@ -25,8 +25,8 @@ import torch
 from torch import nn
 
 from edgekit.prune.criteria import Evidence, Scored, rows, training
-from edgekit.prune.graph import Graph, is_depthwise
-from edgekit.prune.groups import Group, Part
+from edgekit.prune.graph import Graph
+from edgekit.prune.groups import Group, Part, is_depthwise
 
 log = logging.getLogger("edgekit")
 

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 from torch.fx import Node
 
-from edgekit.prune.graph import is_depthwise
-from edgekit.prune.groups import Group
+from edgekit.prune.groups import Group, is_depthwise
 from edgekit.prune.latency.micro import Between, Extent, Layer, Micro
 from edgekit.prune.residual_stream import _CHANNELWISE, _LAYERS
 from edgekit.quant.graph_macs import counted, operator

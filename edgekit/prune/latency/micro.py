@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from edgekit.prune.graph import is_depthwise
+from edgekit.prune.groups import is_depthwise
 
 
 @dataclass(frozen=True)

@@ -118,15 +118,19 @@ def values_of(group: Group, scores: torch.Tensor, multiple: int) -> dict[int, fl
     go cost little and the last ones everything.
     """
     step, total = allowed.unit(group, multiple), max(float(scores.sum()), TINY)
-    widths = [group.width] if group.width < multiple else [*range(step, group.width, step), group.width]
+    widths = (
+        [group.width]
+        if group.width < multiple * group.run
+        else [*range(step, group.width, step), group.width]
+    )
     return {width: -((float(scores[least(group, width, scores)].sum()) / total) ** 2) for width in widths}
 
 
 def widths_to_measure(micro: Micro, group: Group, multiple: int) -> list[int]:
     """Returns the widths to measure; the whole width alone for a group that is too narrow to be narrowed."""
-    if group.width < multiple:
+    if group.width < multiple * group.run:
         return [group.width]
-    return to_measure(micro.width, allowed.unit(group, multiple), group.blocks)
+    return to_measure(micro.width, allowed.unit(group, multiple), group.blocks * group.run)
 
 
 def seconds_for(table: WidthTable, speedup: float, budget: Budget) -> float:
