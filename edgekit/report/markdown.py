@@ -5,7 +5,7 @@ import re
 from edgekit.records import Report
 from edgekit.report import text as words
 from edgekit.report import tried
-from edgekit.report.table import HEADINGS, Row, footnotes, refusals, rows
+from edgekit.report.table import HEADINGS, Row, notes, refusals, rows
 
 
 def text(report: Report) -> str:
@@ -26,11 +26,9 @@ def text(report: Report) -> str:
     refused = [f"- {_escaped(line)}" for line in said]
     if refused:
         parts.append("Refused recipes:\n\n" + "\n".join(refused))
-    notes = [
-        f"- {_escaped(note)}" for note in (*footnotes(table), *(f"* {doubt}" for doubt in report.doubts))
-    ]
-    if notes:
-        parts.append("Notes:\n\n" + "\n".join(notes))
+    below = [f"- {_escaped(note)}" for note in notes(report, table)]
+    if below:
+        parts.append("Notes:\n\n" + "\n".join(below))
     return "\n\n".join(parts) + "\n"
 
 

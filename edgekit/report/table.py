@@ -167,6 +167,25 @@ def footnotes(table: tuple[Row, ...]) -> tuple[str, ...]:
     return (*reasons, *doubts)
 
 
+def notes(report: Report, table: tuple[Row, ...]) -> tuple[str, ...]:
+    """The footnotes of the table, what was doubted of recipes that were refused, and what of the task."""
+    doubted: dict[str, dict[str, list[str]]] = {}
+    for target in report.targets:
+        own = shown(target)
+        for attempt in target.attempts:
+            if attempt is own or attempt.decision.accepted or attempt.candidate is None:
+                continue
+            for doubt in attempt.candidate.doubts:
+                if own is None or own.candidate is None or doubt not in own.candidate.doubts:
+                    doubted.setdefault(doubt, {}).setdefault(target.target, []).append(attempt.recipe.name)
+    refused = [
+        f"* {target}: {', '.join(recipes)}: {doubt}"
+        for doubt, places in doubted.items()
+        for target, recipes in places.items()
+    ]
+    return (*footnotes(table), *refused, *(f"* {doubt}" for doubt in report.doubts))
+
+
 def _recipe(attempt: Attempt | None) -> Cell:
     if attempt is None:
         return Cell(value="none", state="missing")

@@ -12,7 +12,7 @@ from edgekit.records import Report
 from edgekit.report import text as words
 from edgekit.report import tried
 from edgekit.report.cells import Cell
-from edgekit.report.table import HEADINGS, Row, footnotes, refusals, rows
+from edgekit.report.table import HEADINGS, Row, notes, refusals, rows
 
 _STYLES = {"measured": "", "elsewhere": "dim", "missing": "dim"}
 _VERDICTS = {"accepted": "bold green", "refused": "bold red"}
@@ -32,10 +32,8 @@ def render(report: Report) -> RenderableType:
     refused = [
         Text(f"refused  {item.target}  {', '.join(item.recipes)}: {item.why}") for item in refusals(report)
     ]
-    notes = [
-        Text(note, style="dim") for note in (*footnotes(table), *(f"* {doubt}" for doubt in report.doubts))
-    ]
-    for section in (refused, notes):
+    below = [Text(note, style="dim") for note in notes(report, table)]
+    for section in (refused, below):
         if section:
             parts += [Text(""), *section]
     return Group(*parts)

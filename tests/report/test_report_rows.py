@@ -6,7 +6,7 @@ import pytest
 from edgekit.records import Attempt, Decision, Recipe, Report
 from edgekit.report import text
 from edgekit.report.cells import latency_cell
-from edgekit.report.table import footnotes, refusals, rows
+from edgekit.report.table import footnotes, notes, refusals, rows
 
 REPLACE = msgspec.structs.replace
 
@@ -74,6 +74,17 @@ def test_footnotes_hold_reasons_and_doubts(report: Report) -> None:
         "* x86-server: CPU time / float and Peak memory: 2 of 30 rounds ran beside another job",
         "* tflite-int8: Metric and Agreement: scored on 400 of 500 samples",
     )
+
+
+def test_what_is_doubted_of_a_refused_recipe_is_told(report: Report) -> None:
+    target = report.targets[0]
+    refused = next(attempt for attempt in target.attempts if not attempt.decision.accepted)
+    assert refused.candidate is not None
+    odd = REPLACE(refused, candidate=REPLACE(refused.candidate, doubts=("calibration met NaN",)))
+    attempts = tuple(odd if attempt is refused else attempt for attempt in target.attempts)
+    changed = REPLACE(report, targets=(REPLACE(target, attempts=attempts), *report.targets[1:]))
+    added = set(notes(changed, rows(changed))) - set(notes(report, rows(report)))
+    assert added == {"* x86-server: ptq(minmax): calibration met NaN"}
 
 
 def test_a_figure_of_another_machine_is_never_plain(report: Report) -> None:
