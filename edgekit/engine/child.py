@@ -21,7 +21,7 @@ from typing import Any, get_type_hints
 
 import msgspec
 
-from edgekit.engine import families
+from edgekit.engine import families, task_modules
 from edgekit.engine.environment import PRIVATE, environment
 from edgekit.errors import ChildCrash, DiskFull, EdgekitError, TaskError, UserError
 
@@ -185,6 +185,7 @@ def _leave(answer: dict[str, Any], result_path: Path) -> None:
     os._exit(0)  # native libraries crash in their exit handlers; everything is written
 
 
+task_modules.find_in_workers(__name__)
 if __name__ == "__main__":
     die_with(int(sys.argv[3]))
     families.load_if_hiding(sys.argv[4])

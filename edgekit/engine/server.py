@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from edgekit.engine import child, families
+from edgekit.engine import child, families, task_modules
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 MESSAGE_BYTES = 256
@@ -223,5 +223,6 @@ def main(number: str, parent: str) -> NoReturn:
     Server(socket.socket(fileno=int(number))).serve()
 
 
+task_modules.find_in_workers(__name__)
 if __name__ == "__main__":
     main(*sys.argv[1:3])

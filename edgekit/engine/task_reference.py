@@ -13,12 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from edgekit.engine import task_modules
 from edgekit.engine.user_code import run_user_code
 from edgekit.errors import TaskError
 from edgekit.task import Task
 
 SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-FILE_MODULE = "edgekit_task_"  # what the modules of task files are called
 
 
 def load_task(reference: str, settings: Mapping[str, str] | None = None) -> Task:
@@ -143,12 +143,11 @@ def _load_file(path: Path) -> ModuleType:
     folder = str(path.resolve().parent)
     if folder not in sys.path:  # as `python file.py` would: the file may import its neighbours
         sys.path.insert(0, folder)
-    name = f"{FILE_MODULE}{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
+    spec = task_modules.spec_of(path.resolve())
     if spec is None or spec.loader is None:
         raise TaskError(f"task file {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[spec.name] = module
     run_user_code(lambda: spec.loader.exec_module(module), str(path))  # type: ignore[union-attr]
     return module
 

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from edgekit.engine.task_reference import FILE_MODULE, load_task
+from edgekit.engine.task_modules import FILE_MODULE
+from edgekit.engine.task_reference import load_task
 from edgekit.errors import TaskError
 from edgekit.records import Record
 from edgekit.task import Task

@@ -17,6 +17,7 @@ from edgekit.quant.functional import functionalize
 from edgekit.quant.program import calls, origin
 from edgekit.quant.rewriting import call, shaped
 from edgekit.quant.rules import is_zero_pad
+from edgekit.quant.single_precision import to_single
 
 ATEN = torch.ops.aten
 
@@ -118,6 +119,7 @@ def fold_pads(graph_module: GraphModule) -> None:
 
 PASSES: list[Callable[[GraphModule], None]] = [
     functionalize,
+    to_single,
     *plain_forms.PASSES,
     fold_constants,
     explicit_padding,

@@ -10,7 +10,7 @@ from torch.fx import GraphModule
 
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, EdgekitError, TaskError
-from edgekit.quant import prepare, prepare_keras, proven
+from edgekit.quant import prepare, prepare_keras, proven, single_precision
 from edgekit.quant.free_arguments import mark
 from edgekit.records import FreeAxes
 from edgekit.task import MODEL_NAMES, Checkpoint, Task
@@ -154,17 +154,27 @@ def export_with_doubts(
         if free is not None:
             mark(graph, free.arguments)
         undone: tuple[str, ...] = ()
+        doubts = single_precision.said(single_precision.doubles(graph))
         if keras.has_layers(model):
             keras.note_origins(graph)
             undone = prepare_keras.prepared(graph, before)
         undone += prepare.prepared(graph, before)
         if undone:  # by no pass, it may be
             before.demand(graph, "torch.export")
-        return torch.export.export(graph, examples), undone
+        return _without_checks(torch.export.export(graph, examples)), (*undone, *doubts)
     except (ConversionError, TaskError):
         raise
     except Exception as error:
         raise untraced.explain(error) from error
+
+
+def _without_checks(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:
+    """Drops checks of types, which the shapes and types of a program's inputs have settled."""
+    for node in list(exported.graph.nodes):
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            exported.graph.erase_node(node)
+    exported.graph_module.recompile()
+    return exported
 
 
 def count_weights(exported: torch.export.ExportedProgram) -> int:

@@ -1,5 +1,6 @@
 """Preparing a graph changes its operators and never its numbers."""
 
+import numpy as np
 import pytest
 import torch
 from quant_nets import NETS, build, quant, targets
@@ -12,6 +13,7 @@ from edgekit.quant import proven
 from edgekit.quant.fold import observed
 from edgekit.quant.prepare import prepare_graph
 from edgekit.quant.quantizer import ProfileQuantizer
+from edgekit.trace.model import export_with_doubts
 
 
 class Apply(nn.Module):
@@ -225,3 +227,32 @@ def test_same_padding_becomes_numbers(kernel: int, pads: list[str]) -> None:
 
 def test_valid_padding_becomes_numbers() -> None:
     assert targets(prepared(nn.Conv1d(2, 3, 3, padding="valid"), torch.randn(1, 2, 8))) == ["conv1d.default"]
+
+
+class Doubles(nn.Module):
+    """A buffer of 64 bits and a number of numpy's (coremltools#1689)."""
+
+    def __init__(self, out: bool) -> None:
+        super().__init__()
+        self.out = out
+        self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6], dtype=torch.float64).view(1, 3, 1, 1))
+        self.layer = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = ((x - self.mean) / np.float64(0.25)) + torch.linspace(0, 1, 8, dtype=torch.float64)
+        return y if self.out else self.layer(y.float())
+
+
+def test_doubles_on_the_way_are_computed_in_float32_and_said() -> None:
+    model, x = Doubles(out=False).eval(), torch.randn(1, 3, 8, 8)
+    program, doubts = export_with_doubts(model, (x,))
+    values = [node.meta["val"].dtype for node in program.graph.nodes if "val" in node.meta]
+    assert torch.float64 not in values
+    assert doubts == ("the model itself (Doubles) computes in float64, made so by mean: exported in float32",)
+    torch.testing.assert_close(program.module()(x), model(x), rtol=1e-4, atol=1e-5)
+    assert not any("_assert" in str(node.target) for node in program.graph.nodes)
+
+
+def test_doubles_that_go_out_stay() -> None:
+    program, doubts = export_with_doubts(Doubles(out=True).eval(), (torch.randn(1, 3, 8, 8),))
+    assert not doubts and program.module()(torch.randn(1, 3, 8, 8)).dtype == torch.float64
