@@ -79,9 +79,9 @@ def _is_like(value: Any, parameter: torch.Tensor) -> bool:
     return isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape == parameter.shape
 
 
-def signature(model: nn.Module) -> dict[str, list[int]]:
-    """Returns what tells one model from another: the names and shapes of its tensors."""
-    return {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+def signature(state: Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    """Returns what tells one model from another: the names and shapes of its tensors, which must be whole."""
+    return {name: list(tensor.shape) for name, tensor in state.items()}
 
 
 def save(state: State, path: Path) -> None:
@@ -151,7 +151,7 @@ def read_progress(place: Path, model: nn.Module, belongs: Mapping[str, Any]) -> 
         kept, tensors = progress["belongs"], progress["tensors"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"checkpoint {place} cannot be read ({error}); remove it to start again") from error
-    _same_model(place, tensors, signature(model))
+    _same_model(place, tensors, signature(model.state_dict()))
     other = [
         f"{key}={kept.get(key)!r}, now {belongs[key]!r}" for key in belongs if kept.get(key) != belongs[key]
     ]

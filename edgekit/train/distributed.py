@@ -4,7 +4,7 @@
 |---|---|---|---|
 | ddp | a copy in every process | copies | what fits one device; a single process is the same thing |
 | fsdp | sharded, gathered layer by layer | sharded | models that do not fit (`fully_shard`, FSDP2) |
-| zero2, zero3 | DeepSpeed: copies, sharded | sharded, offloaded with `offload` | one small GPU |
+| zero2, zero3 | DeepSpeed (`edgekit.train.zero`): copies, sharded | sharded, offloaded with `offload` | one small GPU |
 
 FSDP2 is applied here and not by accelerate's plugin, which 1.15 ignores on CPUs: this way the same lines are
 tested on a laptop and run on GPUs. Zhao et al. 2023 (arXiv:2304.11277); Rajbhandari et al. 2020, "ZeRO"
@@ -14,13 +14,11 @@ A process that dies takes the others with it: gloo and NCCL fail in its neighbou
 a sentence, and torchrun ends those that are left.
 """
 
-import importlib.util
 import logging
 import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -29,7 +27,8 @@ from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.fx import GraphModule
 
-from edgekit.errors import MissingRuntime, UserError, WorkerLost
+from edgekit.errors import UserError, WorkerLost
+from edgekit.train import zero
 from edgekit.train.settings import Options
 
 log = logging.getLogger("edgekit")
@@ -58,22 +57,24 @@ def start(options: Options, changes: bool = False) -> Accelerator:
         MissingRuntime: The strategy needs DeepSpeed, which is not installed.
         UserError: The precision or the strategy is not possible here.
     """
-    zero = options.strategy in ("zero2", "zero3")
-    if zero and importlib.util.find_spec("deepspeed") is None:
-        raise MissingRuntime(
-            f"deepspeed is not installed, but strategy {options.strategy} needs it: pip install 'edgekit[zero]'"
-        )
+    sharded = options.strategy in zero.STRATEGIES
+    if sharded:
+        zero.check(options)
     cpu = options.device == "cpu" or not torch.cuda.is_available()
     if cpu and options.precision == "float16":
         raise UserError(
             "training option precision is float16, which CPUs do not train in; use bfloat16 or float32"
         )
+    if sharded and cpu:
+        PartialState(
+            cpu=True
+        )  # told of DeepSpeed, accelerate looks for GPUs and takes itself for the only process
     AcceleratorState._reset_state()  # else a second training in the same process keeps the precision of the first
     accelerator = Accelerator(
-        cpu=cpu and not zero,
-        mixed_precision=_PRECISION[options.precision],
+        cpu=cpu and not sharded,
+        mixed_precision="no" if sharded else _PRECISION[options.precision],
         gradient_accumulation_steps=options.accumulate,
-        deepspeed_plugin=_plugin(options) if zero else None,
+        deepspeed_plugin=zero.plugin(options) if sharded else None,
         step_scheduler_with_optimizer=False,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)] if changes else None,
     )
@@ -82,32 +83,6 @@ def start(options: Options, changes: bool = False) -> Accelerator:
             "training option strategy is fsdp, but this is one process: start several with torchrun, or use ddp"
         )
     return accelerator
-
-
-def zero_config(options: Options) -> dict[str, Any]:
-    """Returns DeepSpeed's configuration. The micro batch is nominal: batches come as the task makes them."""
-    stage = 2 if options.strategy == "zero2" else 3
-    zero: dict[str, Any] = {"stage": stage, "overlap_comm": True, "contiguous_gradients": True}
-    if options.offload:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
-        if stage == 3:
-            zero["offload_param"] = {"device": "cpu", "pin_memory": torch.cuda.is_available()}
-    return {
-        "zero_optimization": zero,
-        "train_micro_batch_size_per_gpu": 1,
-        "gradient_accumulation_steps": options.accumulate,
-        "gradient_clipping": options.largest_norm,
-        "bf16": {"enabled": options.precision == "bfloat16"},
-        "fp16": {"enabled": options.precision == "float16"},
-        "zero_allow_untested_optimizer": True,
-        "zero_force_ds_cpu_optimizer": False,
-    }
-
-
-def _plugin(options: Options) -> Any:
-    from accelerate import DeepSpeedPlugin
-
-    return DeepSpeedPlugin(hf_ds_config=zero_config(options))
 
 
 def spread(model: nn.Module, accelerator: Accelerator, options: Options) -> None:
@@ -175,13 +150,12 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 @contextmanager
 def gathered(model: nn.Module) -> Iterator[None]:
     """Makes parameters that ZeRO-3 has sharded whole in every process; what is written meanwhile is kept."""
-    shared = [p for p in model.parameters() if hasattr(p, "ds_id")]
-    if not shared:
+    if not zero.is_sharded(model):
         yield
         return
     import deepspeed
 
-    with deepspeed.zero.GatheredParameters(shared, modifier_rank=0):
+    with deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0):
         yield
 
 

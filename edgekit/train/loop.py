@@ -38,7 +38,7 @@ def fit(
     """Trains a module in place.
 
     With `validate` or patience the best weights are the result, else the last ones. With strategy fsdp the
-    model stays sharded: `checkpoint.state_of` gathers it. DeepSpeed's strategies write no checkpoints.
+    model stays sharded: `checkpoint.state_of` gathers it.
 
     Args:
         model: The module.

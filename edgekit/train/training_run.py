@@ -14,7 +14,7 @@ from torch import nn
 
 from edgekit.errors import Diverged
 from edgekit.task import Training
-from edgekit.train import checkpoint, data, distributed, first_batch, schedule
+from edgekit.train import checkpoint, data, distributed, first_batch, schedule, zero
 from edgekit.train.data import Batch
 from edgekit.train.history import Check, History, Trained
 from edgekit.train.objective import TaskLoss
@@ -123,7 +123,12 @@ class Run:
         """What must be the same for a checkpoint to be resumed."""
         ignored = {"strategy", "offload", "device"}
         options = {k: v for k, v in msgspec.to_builtins(self.options).items() if k not in ignored}
-        return {**options, **self.belongs}
+        return {**options, "optimizer parts": self._parts(), **self.belongs}
+
+    def _parts(self) -> str:
+        """How the optimizer's state is taken apart in a checkpoint: "whole" fits any strategy and number of processes."""
+        name = self.options.strategy
+        return f"{self.accelerator.num_processes} of {name}" if name in zero.STRATEGIES else "whole"
 
     # -- the loop
 
@@ -192,7 +197,7 @@ class Run:
         return value
 
     def _write(self) -> None:
-        if self.folder is None or self.options.strategy in ("zero2", "zero3"):
+        if self.folder is None:
             return
         parts = self.held.parts()  # every process takes part in gathering them
         if not self.accelerator.is_main_process:
@@ -206,7 +211,7 @@ class Run:
             "index": self.stream.index,
             "scaler": scaler.state_dict() if scaler is not None else None,
             "belongs": self._belongs(),
-            "tensors": checkpoint.signature(self.plain),
+            "tensors": checkpoint.signature(parts[0]),
         }
         checkpoint.write(self.folder, self.steps, progress, *parts, self.history.best_state)
 

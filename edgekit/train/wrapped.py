@@ -7,7 +7,7 @@ from typing import Any
 from accelerate import Accelerator
 from torch import nn
 
-from edgekit.train import checkpoint, distributed, schedule
+from edgekit.train import checkpoint, distributed, schedule, zero
 from edgekit.train.settings import Options
 from edgekit.train.weight_average import Average
 
@@ -24,6 +24,7 @@ class Wrapped:
 
     def __init__(self, plain: nn.Module, options: Options, peak: float, accelerator: Accelerator) -> None:
         self._plain, self._accelerator = plain, accelerator
+        self._zero = options.strategy in zero.STRATEGIES
         distributed.spread(plain, accelerator, options)
         optimizer = schedule.optimizer_of(plain, options, peak)
         if options.strategy == "fsdp":
@@ -45,7 +46,8 @@ class Wrapped:
     def restore(self, place: Path, progress: dict[str, Any]) -> None:
         """Puts a checkpoint's weights, optimizer, average and loss scale back."""
         checkpoint.put(self._plain, checkpoint.read(place, checkpoint.MODEL) or {})
-        checkpoint.put_optimizer(self.optimizer.optimizer, checkpoint.read_optimizer(place))
+        put = zero.put if self._zero else checkpoint.put_optimizer
+        put(self.optimizer.optimizer, checkpoint.read_optimizer(place))
         average = checkpoint.read(place, checkpoint.AVERAGE)
         if self.average is not None and average is not None:
             self.average.updates = progress["steps"]
@@ -57,14 +59,21 @@ class Wrapped:
     def parts(self) -> tuple[checkpoint.State, Any, checkpoint.State | None]:
         """Gathers whole tensors for a checkpoint: the weights, the optimizer's, and the average, if there is one."""
         state = checkpoint.state_of(self._plain)
-        optimizer = checkpoint.optimizer_state(self.optimizer.optimizer)
+        optimizer = self._optimizer_state()
         if self.average is None:
             return state, optimizer, None
         return state, optimizer, {n: distributed.whole(t) for n, t in self.average.tensors.items()}
 
+    def _optimizer_state(self) -> dict[str, Any]:
+        if self._zero:
+            return zero.state_of(self.optimizer.optimizer, self._accelerator.num_processes)
+        return checkpoint.optimizer_state(self.optimizer.optimizer)
+
     def unwrap(self) -> None:
-        """Takes off what accelerate wrapped the module in, and leaves it in eval mode."""
-        self._accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        """Takes off what accelerate wrapped the module in, and leaves it in eval mode.
+
+        Its own `unwrap_model` would import DeepSpeed wherever that is installed: 2 s and 200 MB.
+        """
         self._accelerator.free_memory()
         for mark in ("_is_accelerate_prepared", "_original_forward", "forward"):
             vars(self._plain).pop(mark, None)

@@ -1,9 +1,7 @@
 """Several processes for real, gloo on this machine's CPU: the same losses as one, killed workers, shared-out weights."""
 
-import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,11 +16,10 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 from train_nets import net
 
-from edgekit.errors import MissingRuntime, UserError
+from edgekit.errors import UserError
 from edgekit.quant import program as programs
 from edgekit.train import __main__ as entry
 from edgekit.train import distributed
-from edgekit.train.settings import Options
 
 pytestmark = pytest.mark.long
 
@@ -251,46 +248,3 @@ def test_two_processes_learn_of_a_teacher_as_one_does(
 )
 def test_teachers_that_are_refused(tmp_path: Path, taught: tuple[str, ...], message: str) -> None:
     assert message in refusal(command(tmp_path / "out", 1, taught=taught))
-
-
-# -- DeepSpeed
-
-
-def test_zero_by_configuration() -> None:
-    two = distributed.zero_config(Options(strategy="zero2", offload=True, accumulate=4, precision="bfloat16"))
-    assert two["zero_optimization"]["stage"] == 2
-    assert two["zero_optimization"]["offload_optimizer"]["device"] == "cpu"
-    assert "offload_param" not in two["zero_optimization"]
-    assert (two["gradient_accumulation_steps"], two["gradient_clipping"]) == (4, 1.0)
-    assert (two["bf16"]["enabled"], two["fp16"]["enabled"]) == (True, False)
-    three = distributed.zero_config(Options(strategy="zero3", offload=True))
-    assert (
-        three["zero_optimization"]["stage"] == 3
-        and three["zero_optimization"]["offload_param"]["device"] == "cpu"
-    )
-    assert "offload_optimizer" not in distributed.zero_config(Options(strategy="zero3"))["zero_optimization"]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("deepspeed") is not None, reason="deepspeed is installed")
-def test_zero_without_deepspeed() -> None:
-    with pytest.raises(MissingRuntime, match=r"strategy zero2 needs it: pip install 'edgekit\[zero\]'"):
-        distributed.start(Options(strategy="zero2"))
-
-
-def why_no_deepspeed() -> str:
-    if importlib.util.find_spec("deepspeed") is None:
-        return "deepspeed is not installed: pip install 'edgekit[zero]'"
-    missing = [tool for tool in ("g++", "ninja") if shutil.which(tool) is None]
-    return (
-        f"deepspeed builds its kernels when it first runs, and {', '.join(missing)} is missing"
-        if missing
-        else ""
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(bool(why_no_deepspeed()), reason=why_no_deepspeed())
-@pytest.mark.parametrize("strategy", ["zero2", "zero3"])
-def test_zero_with_offload(tmp_path: Path, strategy: str) -> None:
-    text = run(command(tmp_path / "out", 2, (f"strategy={strategy}", "offload=true", "images=64")))
-    assert "4 steps" in text
