@@ -46,6 +46,7 @@ HEAD = (
     "metric",
     "drop",
     "size",
+    "gzip",
     "CPU / float",
     "MACs",
     "parameters",
@@ -58,7 +59,7 @@ HEAD = (
 class Row(Record):
     """One recipe with one seed. metric: of the artifact in its runtime, or of the program in torch; None where it failed.
 
-    size_ratio, cpu_ratio: of the artifact to the float file. figures: of all steps, "prune: parameters".
+    size_ratio, gzip_ratio, cpu_ratio: of the artifact to the float file, as they are and after gzip -6. figures: of all steps, "prune: parameters".
     """
 
     recipe: str
@@ -67,6 +68,8 @@ class Row(Record):
     float_metric: float
     size_bytes: int | None = None
     size_ratio: float | None = None
+    gzip_ratio: float | None = None
+    compressed_bytes: dict[str, int] = {}
     cpu_ratio: float | None = None
     figures: dict[str, float] = {}
     seconds: float = 0.0
@@ -142,6 +145,8 @@ class Bench:
             float_metric=verdict.float_metric,
             size_bytes=artifact.size_bytes,
             size_ratio=artifact.size_bytes / baseline.size_bytes,
+            gzip_ratio=artifact.compressed_bytes["gzip"] / baseline.compressed_bytes["gzip"],
+            compressed_bytes=artifact.compressed_bytes,
             cpu_ratio=measured.cpu_ratio if measured is not None else None,
             figures=figures,
             seconds=seconds_of(figures),
@@ -236,6 +241,7 @@ def cells(rows: Sequence[Row]) -> list[str]:
         spread(metrics, 2),
         spread(drops, 2),
         spread([row.size_ratio for row in done], 3),
+        spread([row.gzip_ratio for row in done], 3),
         spread([row.cpu_ratio for row in done], 3),
         spread([row.figures.get("prune: MACs kept") for row in done], 3),
         spread([row.figures.get("prune: parameters") for row in done], 0),
