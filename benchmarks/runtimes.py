@@ -5,8 +5,8 @@
 
 Each net is exported for `x86-server` and `tflite-int8` by one recipe (`ptq`), so that its accuracy is that of a shipped file and
 `export` itself names the fastest runtime. Then the runner times every float and int8 file in every runtime that reads it, on one
-thread, in turns with the float ONNX file in ONNX Runtime: one baseline for all. The weights of MobileNet-v2 and ResNet-18 are
-random (nothing is downloaded), and their accuracy is the share of answers that stay; Lite0's are its own, and photos score it.
+thread, in turns with the float ONNX file in ONNX Runtime: one baseline for all. Nothing is downloaded: MobileNet-v2 and
+ResNet-18 are seeded and fitted to their own images (`examples/torchvision_model.py`), whose copies score them; photos score Lite0.
 
 Ratios are of CPU time. A figure of a machine without VNNI says nothing of one with it: the ISA stands in the file.
 """

@@ -15,7 +15,7 @@ from edgekit_runner.golden import archive
 from edgekit_runner.stats.deviation import snr_db as snr_db
 
 from edgekit.arrays import save_arrays, to_layout, to_model
-from edgekit.errors import UserError
+from edgekit.errors import UserError, VerificationError
 from edgekit.records import Artifact, Record, Traced
 
 # Kernels of other CPUs round differently: a golden output may move by this share of its largest magnitude.
@@ -90,6 +90,27 @@ def golden_atol(golden: Path, precision: str) -> float:
     """Returns the tolerance of a golden pair in the unit of its outputs."""
     largest = max(float(np.abs(output).max()) for output in read(golden).outputs)
     return TOLERANCE_RATIO[precision] * largest + 1e-6
+
+
+def raise_unless_same(golden: Path, other: Path, precision: str) -> None:
+    """Holds what one file answered elsewhere to its golden pair, as a device or `verify` will.
+
+    Args:
+        golden: The pair that is kept.
+        other: The same inputs, answered by another runtime.
+        precision: That of the file.
+
+    Raises:
+        VerificationError: An output differs by more than the tolerance.
+    """
+    kept, found = read(golden), read(other)
+    pairs = zip(kept.outputs, found.outputs, strict=True)
+    worst = float(np.max([np.abs(a.astype(np.float64) - b).max() for a, b in pairs]))  # keeps a NaN
+    allowed = golden_atol(golden, precision)
+    if not worst <= allowed:
+        raise VerificationError(
+            f"its answer differs from the golden one by {worst:.4g}; allowed is {allowed:.4g}"
+        )
 
 
 def read(path: Path) -> archive.Golden:

@@ -21,6 +21,7 @@ from edgekit.errors import (
     TrainingError,
     VerificationError,
 )
+from edgekit.golden import raise_unless_same
 from edgekit.ladder import gate, measuring, runtime_choice
 from edgekit.ladder.build import ArtifactBuilder
 from edgekit.ladder.comparable import by_content, has_no_reference, is_all_integers
@@ -41,14 +42,7 @@ from edgekit.records import (
 )
 
 # What one recipe may fail with while the ladder continues; anything else is for the user to fix and ends the run.
-ATTEMPT_ERRORS = (
-    ConversionError,
-    NotApplicable,
-    VerificationError,
-    ChildCrash,
-    TrainingError,
-    BudgetError,
-)
+ATTEMPT_ERRORS = (ConversionError, NotApplicable, VerificationError, ChildCrash, TrainingError, BudgetError)
 
 
 class AttemptRunner:
@@ -121,6 +115,8 @@ class AttemptRunner:
         verdict = self._prove(artifact, runtime, version)
         if runtime == self._target.runtime:
             self._verdict = verdict
+        elif self._verdict and self._verdict.golden and verdict.golden:
+            raise_unless_same(Path(self._verdict.golden), Path(verdict.golden), artifact.precision)
         measurement = self._measure(artifact, baseline, str(verdict.golden), runtime, version)
         if runtime == self._target.runtime:
             measurement = with_emulated(self._context, artifact, baseline, str(verdict.golden), measurement)

@@ -1,9 +1,12 @@
 """What ends an attempt, and what ends the run."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from edgekit import requirements
 from edgekit.errors import (
     ChildCrash,
     ConversionError,
@@ -13,6 +16,7 @@ from edgekit.errors import (
     TrainingError,
     UserError,
 )
+from edgekit.golden import write_golden
 from edgekit.ladder.attempt import AttemptRunner
 from edgekit.ladder.build import ArtifactBuilder
 from edgekit.records import Recipe
@@ -47,3 +51,33 @@ def test_what_a_network_does_not_offer_is_a_refused_attempt(
 def test_what_the_user_typed_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError):
         runner(UserError("macs is 7"), monkeypatch).run()
+
+
+@pytest.mark.parametrize(
+    ("moved", "said"), [(0.5, "differs from the golden one by 0.5; allowed is 0.05"), (0.01, "judged")]
+)
+def test_a_runtime_that_would_fail_the_golden_pair_is_not_named(
+    moved: float, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The metric may hardly move where the answers do: `verify` and a device hold the file to its golden pair."""
+    pairs = {"onnxruntime": (tmp_path / "a.npz", 0.0), "openvino": (tmp_path / "b.npz", moved)}
+    x = np.ones((1, 2), np.float32)
+    for path, more in pairs.values():
+        write_golden(path, [x], [x + np.float32(more)], "NCHW")
+
+    attempt = runner(ConversionError(""), monkeypatch)
+    attempt._target = SimpleNamespace(runtime="onnxruntime")  # type: ignore[assignment]
+    attempt._verdict = SimpleNamespace(golden=str(pairs["onnxruntime"][0]))  # type: ignore[assignment]
+    monkeypatch.setattr(requirements, "lacking", lambda _: ())
+    monkeypatch.setattr(requirements, "runtime_version", lambda _: "2026.4")
+    monkeypatch.setattr(
+        attempt, "_prove", lambda _artifact, runtime, _version: SimpleNamespace(golden=str(pairs[runtime][0]))
+    )
+
+    def measure(*_: object) -> None:
+        raise ConversionError("judged")
+
+    monkeypatch.setattr(attempt, "_measure", measure)
+    artifact = SimpleNamespace(precision="int8")
+    trial = attempt._try_in("openvino", artifact, artifact)  # type: ignore[arg-type]
+    assert not trial.accepted and said in trial.reason
