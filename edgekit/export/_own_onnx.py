@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 from edgekit_runner import __version__
-from edgekit_runner.artifact import describe
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -22,6 +21,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from edgekit.errors import ConversionError
 from edgekit.export import _onnx_dynamic as dynamic
 from edgekit.export import _onnx_passes as passes
+from edgekit.export import _written
 from edgekit.quant import onnx_graph
 from edgekit.quant import program as programs
 from edgekit.quant.free_axes import named
@@ -63,17 +63,13 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     onnx.checker.check_model(model)
     programs.write(out, model.SerializeToString(deterministic=True))
     inputs, outputs = named(*_specs(model, interface), free)
-    info = describe(out, "onnx")
-    return Artifact(
-        path=str(out),
-        format="onnx",
-        precision=precision,
-        size_bytes=info.size_bytes,
-        sha256=info.sha256,
-        inputs=inputs,
-        outputs=outputs,
-        layout="as the model",
-        toolchain={name: version(name) for name in ("onnx", "onnxruntime")},
+    return _written.artifact(
+        out,
+        "onnx",
+        precision,
+        (inputs, outputs),
+        "as the model",
+        {name: version(name) for name in ("onnx", "onnxruntime")},
         free=() if free is None else free.axes,
     )
 

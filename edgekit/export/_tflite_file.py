@@ -1,6 +1,5 @@
 """A finished TFLite file, whoever wrote it, as an artifact: read without any delegate."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +9,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from edgekit_runner.backends.litert import interface
 
 from edgekit.errors import ConversionError
+from edgekit.export import _written
 from edgekit.records import Artifact, Precision, TensorSpec
 
 
@@ -33,19 +33,8 @@ def artifact(
         ConversionError: TFLite cannot load the file.
     """
     inputs, outputs = _interfaces(out)
-    content = out.read_bytes()
-    return Artifact(
-        path=str(out),
-        format="tflite",
-        precision=precision,
-        size_bytes=len(content),
-        sha256=hashlib.sha256(content).hexdigest(),
-        inputs=inputs,
-        outputs=outputs,
-        layout=layout,
-        toolchain=toolchain,
-        doubts=() if float_interfaces else _doubts(precision, inputs + outputs),
-    )
+    doubts = () if float_interfaces else _doubts(precision, inputs + outputs)
+    return _written.artifact(out, "tflite", precision, (inputs, outputs), layout, toolchain, doubts=doubts)
 
 
 def ordered(found: Artifact, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Artifact:

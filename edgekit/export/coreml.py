@@ -25,9 +25,9 @@ import torchvision  # noqa: F401  before coremltools, which loads tensorflow: el
 # isort: split
 import coremltools as ct
 from edgekit_runner import __version__
-from edgekit_runner.artifact import describe
 
 from edgekit.errors import ConversionError
+from edgekit.export import _written
 from edgekit.export._coreml_bytes import normalize
 from edgekit.export._coreml_ops import conversion_error, decompose, register_missing, wide_inputs
 from edgekit.export._coreml_passes import without_failing_passes
@@ -72,17 +72,13 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     model = compact(converted, candidate, ios)
     model.user_defined_metadata.update({"edgekit.version": __version__, "edgekit.precision": precision})
     _save(model, out)
-    info = describe(out, "coreml")
-    return Artifact(
-        path=str(out),
-        format="coreml",
-        precision=precision,
-        size_bytes=info.size_bytes,
-        sha256=info.sha256,
-        inputs=inputs,
-        outputs=outputs,
-        layout=programs.layout(program),
-        toolchain={name: version(name) for name in PACKAGES},
+    return _written.artifact(
+        out,
+        "coreml",
+        precision,
+        (inputs, outputs),
+        programs.layout(program),
+        {name: version(name) for name in PACKAGES},
         free=free,
         doubts=(*doubts, *_unlimited(candidate.free, free), *_infinite_constants(model)),
     )

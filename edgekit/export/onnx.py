@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 import onnx
 import torch
 from edgekit_runner import __version__
-from edgekit_runner.artifact import describe
 
 from edgekit.export import _onnx_biases as biases
 from edgekit.export import _onnx_dynamic as dynamic
 from edgekit.export import _onnx_integers as integers
 from edgekit.export import _onnx_passes as passes
 from edgekit.export import _onnx_tables as tables
+from edgekit.export import _written
 from edgekit.export._free import loosened
 from edgekit.export._onnx_errors import conversion_error
 from edgekit.quant import program as programs
@@ -90,17 +90,13 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision, **lengths})
     onnx.checker.check_model(model, full_check=True)
     programs.write(out, model.SerializeToString(deterministic=True))
-    info = describe(out, "onnx")
-    return Artifact(
-        path=str(out),
-        format="onnx",
-        precision=precision,
-        size_bytes=info.size_bytes,
-        sha256=info.sha256,
-        inputs=inputs,
-        outputs=outputs,
-        layout=programs.layout(program),
-        toolchain={name: version(name) for name in PACKAGES},
+    return _written.artifact(
+        out,
+        "onnx",
+        precision,
+        (inputs, outputs),
+        programs.layout(program),
+        {name: version(name) for name in PACKAGES},
         free=() if loose is None or candidate.free is None else candidate.free.axes,
         doubts=doubts,
     )

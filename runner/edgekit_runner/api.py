@@ -148,4 +148,9 @@ def _run(kind: Any, data: Mapping[str, Any], listener: Listener = quiet) -> Any:
     if data.get("kind", kind) != kind:
         raise UserError(f"this call runs kind {kind!r}, the spec says {data['kind']!r}; leave the key out.")
     spec = specs.from_dict({"schema_version": specs.SCHEMA_VERSION, **data, "kind": kind})
-    return specs.load_kind(kind).run(spec, listener)
+    several = getattr(specs.load_kind(kind), "run", None)
+    if several:
+        return several(spec, listener)
+    from edgekit_runner import spawn
+
+    return spawn.run(spec)

@@ -83,7 +83,7 @@ def run(spec: Spec, listener: Listener = quiet) -> Record:
     record = combine(parts, spec, stopped_by)
     if spec.profile:
         listener("profile")
-        _add_profile(record, check.run(check.of(spec, profile=True)))
+        _add_profile(record, spawn.run(check.of(spec, profile=True)))
     return record
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, TextIO
 
 from edgekit_runner import spec as specs
-from edgekit_runner.record import Listener, OneArtifact, Table, quiet
+from edgekit_runner.record import OneArtifact, Table
 from edgekit_runner.value_rules import Flag
 
 
@@ -33,14 +33,6 @@ def of(spec: specs.Spec, profile: bool = False, **changes: Any) -> Spec:
     """
     shared = {name: getattr(spec, name) for name in specs.rules(specs.Spec)}
     return Spec(profile=profile, **{**shared, **changes})
-
-
-def run(spec: Spec, listener: Listener = quiet) -> Record:
-    """Proves and weighs the artifact in one fresh process (about `warmup_s` seconds)."""
-    from edgekit_runner import spawn
-
-    record: Record = spawn.run(spec)
-    return record
 
 
 def work(spec: Spec, record: Record, parent: TextIO) -> None:

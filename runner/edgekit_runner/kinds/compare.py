@@ -102,9 +102,11 @@ def run(spec: Spec, listener: Listener = quiet) -> Record:
     Returns:
         The record of all processes. When either does not pass, nothing is timed, and its reason is in the record.
     """
+    from edgekit_runner import spawn
+
     weights: dict[str, Any] = {}
     for whose, single in (("artifact", spec.artifact_alone()), ("baseline", spec.baseline_alone())):
-        checked = check.run(single)
+        checked = spawn.run(single)
         if checked["status"] != "ok":
             return _refused(spec, whose, checked)
         weights[f"{whose}_memory"] = checked["memory"]

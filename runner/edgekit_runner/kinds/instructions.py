@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, TextIO
 from edgekit_runner import spec as specs
 from edgekit_runner.errors import RunnerError
 from edgekit_runner.host.instruction_counter import MOST_MARKS_COUNT, InstructionCounter
-from edgekit_runner.record import Listener, OneArtifact, Table, quiet
+from edgekit_runner.record import OneArtifact, Table
 from edgekit_runner.value_rules import Rule
 
 
@@ -29,14 +29,6 @@ class Record(OneArtifact):
     """The proof, and the instructions of each inference."""
 
     instructions: Table | None
-
-
-def run(spec: Spec, listener: Listener = quiet) -> Record:
-    """Counts in one fresh process."""
-    from edgekit_runner import spawn
-
-    record: Record = spawn.run(spec)
-    return record
 
 
 def work(spec: Spec, record: Record, parent: TextIO) -> None:

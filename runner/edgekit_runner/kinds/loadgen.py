@@ -23,7 +23,7 @@ from edgekit_runner.errors import MissingRuntime, UserError
 from edgekit_runner.kinds import _loadgen_log
 from edgekit_runner.kinds._timing import median_s, thirds
 from edgekit_runner.protocol import Lasting, Preset
-from edgekit_runner.record import Listener, OneArtifact, Table, quiet
+from edgekit_runner.record import OneArtifact, Table
 from edgekit_runner.stats import doubts
 from edgekit_runner.stats.validity import ValiditySection, judge
 from edgekit_runner.value_rules import Count, Rule
@@ -55,14 +55,6 @@ class Record(OneArtifact):
     """What LoadGen says, and the median of the inference alone."""
 
     loadgen: Table | None
-
-
-def run(spec: Spec, listener: Listener = quiet) -> Record:
-    """Lets LoadGen run one scenario, in one fresh process."""
-    from edgekit_runner import spawn
-
-    record: Record = spawn.run(spec)
-    return record
 
 
 def work(spec: Spec, record: Record, parent: TextIO) -> None:

@@ -16,7 +16,7 @@ from edgekit_runner.backends import Session
 from edgekit_runner.host import sensors
 from edgekit_runner.kinds import _timing
 from edgekit_runner.protocol import Lasting
-from edgekit_runner.record import Listener, OneArtifact, Table, quiet
+from edgekit_runner.record import OneArtifact, Table
 from edgekit_runner.stats import doubts, quantiles, throttle
 from edgekit_runner.stats.window import Window
 
@@ -37,14 +37,6 @@ class Record(OneArtifact):
 
     sustained: Table | None
     energy: Table | None
-
-
-def run(spec: Spec, listener: Listener = quiet) -> Record:
-    """Proves one artifact and watches its latency, in one fresh process."""
-    from edgekit_runner import spawn
-
-    record: Record = spawn.run(spec)
-    return record
 
 
 def work(spec: Spec, record: Record, parent: TextIO) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, NotRequired, TextIO, TypedDict
 from edgekit_runner.artifact import ArtifactSection
 from edgekit_runner.errors import UserError
 from edgekit_runner.protocol import Timed
-from edgekit_runner.record import Head, Listener, RuntimeSection, quiet
+from edgekit_runner.record import Head, RuntimeSection
 from edgekit_runner.stats import quantiles
 from edgekit_runner.stats.validity import ValiditySection, judge
 from edgekit_runner.value_rules import Count, Rule
@@ -56,14 +56,6 @@ class Record(Head):
     runtime: RuntimeSection | None
     validity: ValiditySection | None
     turns: list[Turn] | None
-
-
-def run(spec: Spec, listener: Listener = quiet) -> Record:
-    """Times all artifacts in one fresh process."""
-    from edgekit_runner import spawn
-
-    record: Record = spawn.run(spec)
-    return record
 
 
 def work(spec: Spec, record: Record, parent: TextIO) -> None:
