@@ -48,6 +48,11 @@ PACKAGES = ("torch", "torchao", "coremltools")
 _TYPES = {
     "float32": np.float32, "int32": np.int32, "int64": np.int32, "bool": np.bool_, "uint8": np.int32, "int8": np.int32,
 }  # fmt: skip
+# words of its language: coremltools would give inputs and outputs of these names others, and say nothing
+_RESERVED = frozenset(
+    "any bool program func tensor list dict tuple true false string bf16 fp16 fp32 fp64 int8 int16 int32 int64 uint8 uint16 uint32 "
+    "uint64 state".split()
+)
 
 
 def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
@@ -98,7 +103,7 @@ def _arithmetic(precision: Precision, floats: frozenset[str]) -> Any:
 def _named(
     program: torch.export.ExportedProgram, candidate: Candidate
 ) -> tuple[list[TensorSpec], list[TensorSpec]]:
-    """Returns inputs and outputs by the user's names, in letters, digits and underscores: Core ML allows no others."""
+    """Returns inputs and outputs by the user's names, in letters, digits and underscores, and no word of Core ML's language."""
     taken = set[str]()
     sides = []
     for specs in programs.named(program, candidate.interface):
@@ -109,6 +114,7 @@ def _named(
 def _identifier(name: str, taken: set[str]) -> str:
     plain = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in name)
     plain = f"_{plain}" if plain[:1].isdigit() else plain
+    plain = f"{plain}_" if plain in _RESERVED else plain
     while plain in taken:
         plain += "_1"
     taken.add(plain)

@@ -1,5 +1,6 @@
 """The same function in operators that every converter has.
 
+a cast to the same type           nothing
 add, sub, rsub with alpha         a product, then add or sub: coremltools drops alpha, litert-torch has no such argument
 & | ^ of truth values           logical_and, logical_or, not_equal
 rms_norm without eps            with the eps that torch takes then, which coremltools demands
@@ -36,6 +37,7 @@ _FILLED = {
     "ones_like.default": 1, "zeros_like.default": 0, "new_ones.default": 1, "new_zeros.default": 0,
     "full_like.default": None, "new_full.default": None,
 }  # fmt: skip
+_CASTS = known("to.dtype", "to.dtype_layout", "to.device", "type_as.default")
 _NEAREST = {1: ATEN.upsample_nearest1d.vec, 2: ATEN.upsample_nearest2d.vec, 3: ATEN.upsample_nearest3d.vec}
 _EXACT = {
     1: ATEN._upsample_nearest_exact1d.vec,
@@ -45,7 +47,14 @@ _EXACT = {
 
 
 def alpha_to_product(graph_module: GraphModule) -> None:
-    """Rewrites add(x, y, alpha=a) as add(x, y * a), sub likewise, and rsub(x, y) of tensors as sub(y, x)."""
+    """Rewrites add(x, y, alpha=a) as add(x, y * a), sub likewise, rsub(x, y) of tensors as sub(y, x), of a number as rsub(x * a, y)."""
+    for node in calls(graph_module, ATEN.rsub.Scalar):
+        alpha = node.args[2] if len(node.args) > 2 else node.kwargs.get("alpha", 1)
+        if alpha != 1:
+            with graph_module.graph.inserting_before(node):
+                scaled = call(graph_module, node.args[0], ATEN.mul.Tensor, (node.args[0], alpha))
+            node.args = (scaled, node.args[1])
+        node.kwargs = {}
     for node in calls(graph_module, ATEN.rsub.Tensor):
         node.target, node.args = ATEN.sub.Tensor, (node.args[1], node.args[0], *node.args[2:])
     for node in calls(graph_module, ATEN.add.Tensor, ATEN.sub.Tensor):
@@ -186,7 +195,18 @@ def adaptive_to_max_pool(graph_module: GraphModule) -> None:
         graph_module.graph.erase_node(node)
 
 
+def casts_to_nothing(graph_module: GraphModule) -> None:
+    """Drops what converts a tensor to the type that it has, which would keep an output from being integers."""
+    for node in calls(graph_module, *_CASTS):
+        source = node.args[0]
+        copied = node.kwargs.get("copy") or (len(node.args) > 3 and node.args[3])
+        passed = source.op == "placeholder" and any(user.op == "output" for user in node.users)
+        if source.meta["val"].dtype == node.meta["val"].dtype and not copied and not passed:
+            replace(node, source)
+
+
 PASSES: list[Callable[[GraphModule], None]] = [
+    casts_to_nothing,
     alpha_to_product,
     bits_to_logic,
     eps_of_rms,

@@ -109,7 +109,8 @@ def test_sizes_fall_with_the_precision(found: dict[str, Any]) -> None:
 
 def test_alias_and_recurrent_cells_convert(folder: Path, found: dict[str, Any]) -> None:
     assert found["alias"] == "ok" and found["lstm"] == "ok"
-    for name in ("alias", "lstm"):
+    assert found["word_input"] == "state_", "a word of Core ML's language, which would be renamed silently"
+    for name in ("alias", "word", "lstm"):
         data = np.load(folder / f"{name}.npz")
         got = Interpreter(package(folder, name), precision="float32").run(
             {found[f"{name}_input"]: data["input"]}
@@ -157,6 +158,10 @@ def child(folder: Path) -> dict[str, Any]:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.ops.aten.alias(x) * 2.0
 
+    class Word(nn.Module):
+        def forward(self, state: torch.Tensor) -> torch.Tensor:
+            return state * 2.0
+
     class Cell(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -181,7 +186,9 @@ def child(folder: Path) -> dict[str, Any]:
         if precision == "float16":
             for _ in range(2):  # the second replaces the first
                 found["again"] = coreml.export(case, target(17), folder / "again" / "m.mlpackage").sha256
-    for name, model, x in (("alias", Alias(), torch.randn(2, 3)), ("lstm", Cell(), torch.randn(1, 3, 4))):
+    nets = (("alias", Alias(), (2, 3)), ("word", Word(), (2, 3)), ("lstm", Cell(), (1, 3, 4)))
+    for name, model, shape in nets:
+        x = torch.randn(shape)
         artifact = coreml.export(
             prepare(folder, "float32", model, x, name), target(None), folder / f"{name}.mlpackage"
         )

@@ -22,8 +22,10 @@ class Of(nn.Module):
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
+        (lambda x: x.abs().float().to(torch.float32), ["abs.default"]),
         (lambda x: torch.add(x, x.abs(), alpha=0.5), ["abs.default", "mul.Tensor", "add.Tensor"]),
         (lambda x: torch.sub(x, 3, alpha=2), ["sub.Tensor"]),
+        (lambda x: torch.rsub(x, 1.5, alpha=2), ["mul.Tensor", "rsub.Scalar"]),
         (lambda x: torch.rsub(x, x.abs(), alpha=2), ["abs.default", "mul.Tensor", "sub.Tensor"]),
         (lambda x: ((x > 0) & (x < 1)).float(),
          ["gt.Scalar", "lt.Scalar", "logical_and.default", "to.dtype"]),
