@@ -49,10 +49,10 @@ _TYPES = {
     "float32": np.float32, "int32": np.int32, "int64": np.int32, "bool": np.bool_, "uint8": np.int32, "int8": np.int32,
 }  # fmt: skip
 # words of its language: coremltools would give inputs and outputs of these names others, and say nothing
-_RESERVED = frozenset(
-    "any bool program func tensor list dict tuple true false string bf16 fp16 fp32 fp64 int8 int16 int32 int64 uint8 uint16 uint32 "
-    "uint64 state".split()
-)
+_RESERVED = {
+    "any", "bool", "program", "func", "tensor", "list", "dict", "tuple", "true", "false", "string", "bf16", "fp16", "fp32", "fp64", "int8",
+    "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "state",
+}  # fmt: skip
 
 
 def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
