@@ -1,4 +1,4 @@
-"""The one layout rule that litert-torch lacks: a constant pad inside an NHWC region.
+"""What litert-torch's layout pass lacks: a rule for a constant pad inside an NHWC region, and a memory for shapes.
 
 PyTorch graphs are NCHW, TFLite kernels are NHWC. litert-torch cuts the graph into NCHW and NHWC regions (a
 minimum cut; each cut edge costs a TRANSPOSE), and an operator may join an NHWC region only if a rewriter for
@@ -15,13 +15,21 @@ becomes CONV_2D or DEPTHWISE_CONV_2D with padding=SAME if the pad is what Tensor
 EfficientNet-Lite0, int8, symmetric pads already folded: 10 TRANSPOSE and 5 PAD become none, with the same
 outputs to the bit and 0.82 of the time. No custom asymmetric convolution, no editing of the flatbuffer and no
 zero rows in the kernel (those cost multiplications) are needed.
+
+Where the pass puts a transpose behind a dequantize, it forgets the shape of that; a second reader in an NHWC region (grid_sample
+reads its input four times) then fails as "non-NHWC compatible". The shape is given back.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
 
 import torch
 from litert_torch._convert.fx_passes.optimize_layout_transposes_pass.layout_rewrite import rewriters
+from litert_torch._convert.fx_passes.optimize_layout_transposes_pass.pass_body import (
+    OptimizeLayoutTransposesPass,
+)
 
 PAD = torch.ops.aten.constant_pad_nd.default
 
@@ -51,3 +59,19 @@ def pads_join_nhwc() -> Iterator[None]:
         yield
     finally:
         del rewriters[PAD]
+
+
+@contextmanager
+def shapes_stay_known() -> Iterator[None]:
+    """Lets the layout pass keep what it knows of a dequantize that it puts a transpose behind, while one conversion lasts."""
+    insert = OptimizeLayoutTransposesPass.insert_t_q_dq
+
+    def kept(self: Any, graph: Any, input_dq: torch.fx.Node, *rest: Any, **named: Any) -> Any:
+        meta = dict(input_dq.meta)
+        try:
+            return insert(self, graph, input_dq, *rest, **named)
+        finally:
+            input_dq.meta = meta
+
+    with patch.object(OptimizeLayoutTransposesPass, "insert_t_q_dq", kept):
+        yield

@@ -44,7 +44,7 @@ from edgekit.export._tflite_flatten import flatten_channels_last
 from edgekit.export._tflite_forms import for_litert
 from edgekit.export._tflite_grids import keep_grids
 from edgekit.export._tflite_integers import for_integers, quantize
-from edgekit.export._tflite_layout import pads_join_nhwc
+from edgekit.export._tflite_layout import pads_join_nhwc, shapes_stay_known
 from edgekit.export._tflite_names import rename
 from edgekit.export._tflite_normalize import l2_normalization
 from edgekit.quant import program as programs
@@ -130,7 +130,7 @@ def _lower(
             args=[i for i, (shape, _) in enumerate(_inputs(program)) if len(shape) == 4],
             outputs=[i for i, rank in enumerate(_output_ranks(program)) if rank == 4],
         )
-    with _explained(program), pads_join_nhwc():
+    with _explained(program), pads_join_nhwc(), shapes_stay_known():
         return litert_torch.convert(module, tuple(examples), quant_config=_quant_config(precision))
 
 
