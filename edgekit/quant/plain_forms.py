@@ -52,8 +52,8 @@ def alpha_to_product(graph_module: GraphModule) -> None:
         alpha = node.args[2] if len(node.args) > 2 else node.kwargs.get("alpha", 1)
         if alpha != 1:
             with graph_module.graph.inserting_before(node):
-                scaled = call(graph_module, node.args[0], ATEN.mul.Tensor, (node.args[0], alpha))
-            node.args = (scaled, node.args[1])
+                product = call(graph_module, node.args[0], ATEN.mul.Tensor, (node.args[0], alpha))
+            node.args = (product, node.args[1])
         node.kwargs = {}
     for node in calls(graph_module, ATEN.rsub.Tensor):
         node.target, node.args = ATEN.sub.Tensor, (node.args[1], node.args[0], *node.args[2:])

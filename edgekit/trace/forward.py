@@ -10,6 +10,10 @@ from edgekit.errors import ConversionError, TaskError
 from edgekit.quant.first_states import Guard
 from edgekit.trace.sources import keras
 
+_CASTS = (
+    ". Weights are float32 for an export: leave casts to half precision (.half(), .bfloat16()) out of forward"
+)
+
 
 def shapes_of(examples: Sequence[torch.Tensor]) -> str:
     """Returns the shapes and types of example inputs, as messages name them."""
@@ -29,6 +33,7 @@ def called(model: torch.nn.Module, examples: Sequence[torch.Tensor]) -> Iterator
     except (ConversionError, TaskError):
         raise
     except Exception as error:
+        half = any(kind in str(error) for kind in ("Half", "BFloat16"))
         raise TaskError(
-            f"the model's forward, called with example_inputs ({shapes_of(examples)}), raised {describe(error)}"
+            f"the model's forward, called with example_inputs ({shapes_of(examples)}), raised {describe(error)}{_CASTS if half else ''}"
         ) from error

@@ -18,7 +18,15 @@ from edgekit.trace import untraced
 from edgekit.trace.flat import FlatTask, flattened
 from edgekit.trace.forward import called, shapes_of
 from edgekit.trace.leaves import example_tensor
-from edgekit.trace.sources import keras, keras_policy, model_names, state, torch_file, weights_file
+from edgekit.trace.sources import (
+    keras,
+    keras_policy,
+    model_names,
+    other_precisions,
+    state,
+    torch_file,
+    weights_file,
+)
 
 
 def model_of(task: Task) -> torch.nn.Module:
@@ -34,7 +42,7 @@ def model_of(task: Task) -> torch.nn.Module:
     keras_policy.compute_in_float32(model)
     if not isinstance(model, GraphModule):  # an exported program is in inference mode, and says so by raising
         model = model.eval()
-    model = model.float()
+    model = other_precisions.in_float32(model)
     return flattened(model, task.interface) if isinstance(task, FlatTask) else model
 
 

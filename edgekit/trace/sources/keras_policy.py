@@ -11,7 +11,7 @@ import torch
 from edgekit.trace.sources import keras
 
 _HALF = ("float16", "bfloat16")
-_DOUBT = "edgekit_policy"  # what is said of a module
+DOUBT = "edgekit_policy"  # what is said of a module
 
 
 def compute_in_float32(model: torch.nn.Module) -> None:
@@ -33,10 +33,10 @@ def compute_in_float32(model: torch.nn.Module) -> None:
         f"the Keras policy {named} is for training and is not exported: variables and arithmetic are float32, and so is "
         "what Metric and Agreement compare with"
     )
-    setattr(model, _DOUBT, said)
+    setattr(model, DOUBT, said)
 
 
 def doubts(model: torch.nn.Module) -> tuple[str, ...]:
     """Returns what `compute_in_float32` has to say of a model: the policies that it replaced."""
-    said = getattr(model, _DOUBT, "")
+    said = getattr(model, DOUBT, "")
     return (said,) if said else ()
