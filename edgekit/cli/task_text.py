@@ -7,6 +7,7 @@ from edgekit.errors import UserError
 from edgekit.task import MODEL_NAMES
 
 SUFFIXES = (".pt2", ".pt", ".pth", ".keras", ".onnx")
+SAY_THEMSELVES = (".pt2", ".onnx")
 IMAGE = "1,3,224,224"
 DTYPES = ("float32", "float16", "float64", "uint8", "int8", "int32", "int64", "bool")
 
@@ -65,6 +66,10 @@ def task_text(model: str, inputs: tuple[str, ...], file: str) -> str:
     _check_model(model)
     if not inputs and model.partition(":")[0] in ("timm", "torchvision"):
         inputs = (IMAGE,)
+    if not inputs and Path(model).suffix in SAY_THEMSELVES:
+        from edgekit.engine.file_inputs import takes
+
+        inputs = tuple(f"{','.join(map(str, each.shape))}:{each.dtype}" for each in takes(Path(model)))
     if not inputs:
         raise UserError(
             f"say what {model} takes for one sample: --input 1,3,224,224 for an image, --input 1,128:int64 for text; once for each input"
@@ -101,12 +106,14 @@ def _check_model(model: str) -> None:
 def _example(text: str) -> str:
     shape, _, dtype = text.partition(":")
     try:
-        sizes = [int(part) for part in shape.split(",")]
+        sizes = (
+            [int(part) for part in shape.split(",")] if shape or not dtype else []
+        )  # ":float32" is a number
     except ValueError:
-        sizes = []
-    if not sizes or min(sizes) < 1 or (dtype or "float32") not in DTYPES:
+        sizes = [0]
+    if min(sizes, default=1) < 1 or (dtype or "float32") not in DTYPES:
         raise UserError(
             f"--input {text!r} is no shape such as 1,3,224,224 or 1,128:int64; allowed types: {', '.join(DTYPES)}"
         )
-    kind = f", dtype=torch.{dtype}" if dtype else ""
-    return f"torch.zeros({', '.join(map(str, sizes))}{kind})"
+    kind = f", dtype=torch.{dtype}" if dtype not in ("", "float32") else ""
+    return f"torch.zeros({', '.join(map(str, sizes)) or '()'}{kind})"

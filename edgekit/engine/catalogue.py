@@ -88,6 +88,7 @@ INSPECT = Stage(
     spec=specs.TraceSpec,
     result=specs.Inspected,
 )
+TAKES = Stage(name="takes", function="edgekit.trace.takes:takes", spec=specs.FileSpec, result=specs.Takes)
 CHECK = Stage(name="check", function="edgekit.techniques._stage:check", spec=specs.Steps, result=specs.Steps)
 # trainings are among them
 COMPRESS = Stage(
@@ -201,5 +202,5 @@ PLAN_TIME = Stage(
 )
 
 STAGES = (
-    TRACE, LOOK, INSPECT, CHECK, COMPRESS, SAVED_MODEL, EXPORT, INTERFACE, PROVE, RECHECK, LINT_SAVED, ANSWER, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
+    TRACE, LOOK, INSPECT, TAKES, CHECK, COMPRESS, SAVED_MODEL, EXPORT, INTERFACE, PROVE, RECHECK, LINT_SAVED, ANSWER, BLAME, MEASURE, LAYER_TIMES, WIDTH_FILES, WIDTH_TABLE, PLAN_TIME,
 )  # fmt: skip

@@ -32,6 +32,18 @@ class TraceSpec(Record):
     cache: str = ""
 
 
+class FileSpec(Record):
+    """A model's file."""
+
+    path: str
+
+
+class Takes(Record):
+    """What a model's file says that it takes, one sample of each input."""
+
+    inputs: tuple[TensorSpec, ...]
+
+
 class Inspected(Record):
     """What edgekit.trace.inspection:inspect found of a model.
 

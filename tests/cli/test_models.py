@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
+import torch
 from commands import SMALL, edgekit, in_process  # noqa: F401  a fixture
 
 from edgekit.cli.task_text import task_text
@@ -82,6 +84,36 @@ def test_inspect_a_model_by_name() -> None:
     said = edgekit("inspect", NET, "--input", "1,3,64,64").stdout
     assert "mobilenet_v3_small: 2,542,856 parameters" in said
     assert "input input_0: float32 [1, 3, 64, 64]" in said and "x86-server: would try ptq(mse)" in said
+
+
+def onnx_file(place: Path, shape: list[int | str]) -> Path:
+    nodes = [onnx.helper.make_node("Relu", ["ids"], ["out"])]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name in ("ids", "out")
+    ]
+    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    place.write_bytes(model.SerializeToString())
+    return place
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_file_says_itself_what_it_takes(tmp_path: Path) -> None:
+    said = edgekit("inspect", onnx_file(tmp_path / "own.onnx", ["N", 3, 8])).stdout
+    assert "input ids: float32 [1, 3, 8]" in said
+    program = tmp_path / "own.pt2"
+    torch.export.save(torch.export.export(torch.nn.Linear(4, 2), (torch.zeros(1, 4),)), program)
+    assert "float32 [1, 4]" in edgekit("inspect", program).stdout
+
+
+@pytest.mark.usefixtures("in_process")
+def test_lengths_that_a_file_leaves_free_are_asked_for(tmp_path: Path) -> None:
+    done = edgekit("inspect", onnx_file(tmp_path / "own.onnx", ["N", 3, "length"]))
+    assert done.exit_code == 2 and "leaves axes of ids free" in done.stderr
+    assert "ids [N, 3, length] float32" in done.stderr
+    (tmp_path / "own.onnx").write_bytes(b"no file")
+    done = edgekit("inspect", tmp_path / "own.onnx")
+    assert done.exit_code == 2 and "own.onnx" in done.stderr and "--input" not in done.stderr
 
 
 @pytest.mark.parametrize(
