@@ -1,10 +1,11 @@
-"""Sequence models in int8: an LSTM and a small transformer on texts, in ONNX Runtime and in LiteRT.
+"""Sequence models in int8: an LSTM, a wide GRU and a small transformer on texts, in ONNX Runtime and in LiteRT.
 
     python benchmarks/text_int8.py --csv ag_news.csv --json text.json
+    python benchmarks/text_int8.py --csv ag_news.csv --json dynamic.json --recipe dynamic --target x86-server
     python benchmarks/text_int8.py --csv ag_news.csv --json text.json --resume --only transformer
 
 For each net and runtime two files beside the float file of the same runtime: what edgekit ships, the first recipe of the ladder
-that its gate accepts, and what the runtime's own dynamic quantizer makes of the float file when it is called bare
+that its gate accepts (or --recipe, whatever its time), and what the runtime's own dynamic quantizer makes of the float file when it is called bare
 (`quantize_dynamic`, `dynamic_wi8_afp32`). Both are scored by the task's metric on the texts held out and timed by the runner
 against the float file, and against each other. The nets of `examples/text.py` are trained first, with one seed.
 
@@ -33,16 +34,17 @@ from edgekit.engine.specs import TraceSpec
 from edgekit.engine.stages import Stages
 from edgekit.engine.task_source import TaskSource
 from edgekit.engine.verify_specs import ProveSpec
-from edgekit.errors import EdgekitError, UserError, VerificationError
+from edgekit.errors import EdgekitError, VerificationError
 from edgekit.golden import golden_atol
 from edgekit.ladder.context import RunRequest
+from edgekit.ladder.recipe_parser import with_recipes
 from edgekit.ladder.walk import walk
 from edgekit.profile.reading import load_target
 from edgekit.records import Artifact, Measurement, Record, Verdict
 from edgekit.target import Target
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "text.py"
-NETS = ("lstm", "transformer")
+NETS = ("lstm", "gru", "transformer")
 TARGETS = ("x86-server", "tflite-int8")
 MAX_DROP = 0.005
 HEAD = ("net", "runtime", "file", "accuracy", "drop in points", "size / float", "CPU / float", "CPU / bare")
@@ -54,6 +56,7 @@ class Settings(Record):
     csv: str
     isa: str
     seed: int
+    recipe: str = ""
 
 
 class Row(Record):
@@ -123,12 +126,15 @@ class Flow:
             say(f"{self._net} {event.target}: {event.stage} {event.message}")
 
     def rows(self, name: str) -> list[Row]:
-        target = load_target(name)
+        target, limits = load_target(name), {"max_drop": MAX_DROP}
+        if self._settings.recipe:
+            target = with_recipes(target, [self._settings.recipe])
+            limits["min_speedup"] = 0.0
         isa = self._settings.isa if self._settings.isa in target.isa.levels else target.default_isa
         request = RunRequest(
             source=self._source, traced=self._traced, host_isa=local_isa(), seed=self._settings.seed
         )
-        found = walk(target, isa, {"max_drop": MAX_DROP}, request, self._stages)
+        found = walk(target, isa, limits, request, self._stages)
         shipped, baseline = found.chosen, found.baseline
         if baseline is None:
             raise VerificationError(f"{self._net} on {name}: no float file to compare with; {found.summary}")
@@ -247,6 +253,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--only", default=",".join(NETS), help=f"nets, separated by commas (default {','.join(NETS)})"
     )
+    parser.add_argument("--target", default=",".join(TARGETS), help=f"profiles (default {','.join(TARGETS)})")
+    parser.add_argument("--recipe", default="", help="this one in place of the ladder, e.g. dynamic")
     parser.add_argument("--json", type=Path, help="the results, row by row")
     parser.add_argument("--resume", action="store_true", help="keep the rows of --json")
     asked = parser.parse_args(argv)  # fmt: skip
@@ -258,13 +266,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    nets = [name.strip() for name in asked.only.split(",")]
-    for name in nets:
-        if name not in NETS:
-            raise UserError(f"--only names {name!r}; allowed: {', '.join(NETS)}")
+    nets = result_file.names("nets", asked.only, NETS)
+    targets = result_file.names("targets", asked.target, TARGETS)
     csv = str(Path(asked.csv).resolve()) if asked.csv else ""
     isa = local_isa() if asked.isa == "host" else asked.isa
-    settings = Settings(csv=csv, isa=isa, seed=asked.seed)
+    settings = Settings(csv=csv, isa=isa, seed=asked.seed, recipe=asked.recipe)
     results = Results(settings=settings, machine=machine_facts())
     kept = result_file.read(asked.json, asked.resume, Results)
     if kept is not None:
@@ -272,16 +278,16 @@ def _run(asked: argparse.Namespace) -> int:
         results = msgspec.structs.replace(results, rows=kept.rows)
     with tempfile.TemporaryDirectory(prefix="text-int8-") as work:
         for net in nets:
-            results = _net(net, results, Path(work) / net, asked.json)
+            results = _net(net, targets, results, Path(work) / net, asked.json)
     print("\n".join(table(results)))
     return int(any(row.metric is None for row in results.rows))
 
 
-def _net(net: str, results: Results, work: Path, path: Path | None) -> Results:
-    """Both runtimes of one net, those that the results do not have yet."""
-    runtimes = {name: load_target(name).runtime for name in TARGETS}
+def _net(net: str, targets: list[str], results: Results, work: Path, path: Path | None) -> Results:
+    """The runtimes of one net, those that the results do not have yet."""
+    runtimes = {name: load_target(name).runtime for name in targets}
     done = {row.runtime for row in results.rows if row.net == net}
-    left = [name for name in TARGETS if runtimes[name] not in done]
+    left = [name for name in targets if runtimes[name] not in done]
     if not left:
         say(f"{net}: kept")
         return results

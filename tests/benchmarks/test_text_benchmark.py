@@ -66,5 +66,5 @@ def test_rows_that_are_there_are_not_run_again(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_an_unknown_net(capsys: pytest.CaptureFixture[str]) -> None:
-    assert text_int8.main(["--only", "gru"]) == 2
-    assert "--only names 'gru'; allowed: lstm, transformer" in capsys.readouterr().err
+    assert text_int8.main(["--only", "rnn"]) == 2
+    assert "unknown nets rnn; allowed are lstm, gru, transformer" in capsys.readouterr().err

@@ -24,7 +24,7 @@ def news(folder: Path, rows: int = 36) -> Path:
     return path
 
 
-@pytest.mark.parametrize("net", ["lstm", "transformer"])
+@pytest.mark.parametrize("net", ["lstm", pytest.param("gru", marks=pytest.mark.slow), "transformer"])
 def test_a_net_learns_the_made_texts(net: str) -> None:
     task = ek.load_task(f"{EXAMPLE}:{net}")
     torch.manual_seed(0)
