@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,6 +24,23 @@ class TaskLoss:
     def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any) -> torch.Tensor:
         """Returns the loss of one batch, a scalar."""
         return torch.as_tensor(self.loss(model(*inputs), labels)).reshape(())
+
+
+class InPrecision:
+    """A loss in the arithmetic of the training: by accelerate's autocast, where it asks for half precision.
+
+    Args:
+        objective: The loss.
+        accelerator: What knows the precision.
+    """
+
+    def __init__(self, objective: Callable[..., torch.Tensor], accelerator: Accelerator) -> None:
+        self._objective, self._accelerator = objective, accelerator
+
+    def __call__(self, model: nn.Module, inputs: tuple[torch.Tensor, ...], labels: Any) -> torch.Tensor:
+        """Returns the loss of one batch, a scalar."""
+        with self._accelerator.autocast():
+            return self._objective(model, inputs, labels)
 
 
 class Distillation:

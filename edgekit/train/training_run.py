@@ -17,7 +17,7 @@ from edgekit.task import Training
 from edgekit.train import checkpoint, data, distributed, first_batch, schedule, zero
 from edgekit.train.data import Batch
 from edgekit.train.history import Check, History, Trained
-from edgekit.train.objective import TaskLoss
+from edgekit.train.objective import InPrecision, TaskLoss
 from edgekit.train.settings import Options
 from edgekit.train.update import NotFinite, Update
 from edgekit.train.wrapped import Wrapped
@@ -48,7 +48,9 @@ class Run:
         accelerator: Accelerator,
     ) -> None:
         self.options, self.training, self.folder, self.accelerator = options, training, folder, accelerator
-        self.objective = objective or TaskLoss(training.loss)
+        given = objective or TaskLoss(training.loss)
+        self.teachers = getattr(given, "teachers", ())
+        self.objective = InPrecision(given, accelerator)
         self.validate, self.on_step, self.belongs = validate, on_step, belongs
         self.plain = model
         self.steps = self.images = self.micro = self.resumed_at = 0
@@ -70,8 +72,7 @@ class Run:
 
     def prepare(self) -> None:
         """Checks the data, finds the rate, wraps the model, and resumes at a checkpoint if there is one."""
-        teachers = getattr(self.objective, "teachers", ())
-        distributed.spread_teachers(teachers, self.accelerator, self.options)
+        distributed.spread_teachers(self.teachers, self.accelerator, self.options)
         place = checkpoint.latest(self.folder)
         progress = checkpoint.read_progress(place, self.plain, self._belongs()) if place else None
         if progress:

@@ -66,8 +66,7 @@ class Update:
         data.seed_step(self._options.seed, number, place.process_index)
         batch = batch.to(place.device)
         with place.accumulate(self._model):
-            with place.autocast():
-                loss = self._objective(self._model, batch.inputs, batch.labels)
+            loss = self._objective(self._model, batch.inputs, batch.labels)
             value = distributed.mean(float(loss.detach()) * batch.share, place)
             if not math.isfinite(value):
                 raise NotFinite(f"the loss became {value}")
