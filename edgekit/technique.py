@@ -44,6 +44,9 @@ class Technique:
         mends: What other options of it can still mend where one attempt broke a limit.
         layer_times: Whether the cost of each layer in integers and in float is measured for it, where the target's machine
             is here.
+        trains: Whether it trains, always.
+        timed_as: Of one that trains, what makes a file as fast without: another technique, or "" for none in its place; None where
+            nothing does.
         timed_scope: The value of its option `scope` for which widths of layers are timed on the target.
         always_listed: Whether a plan says why it is left out, where no ladder of the profile names it.
     """
@@ -64,6 +67,8 @@ class Technique:
     makes_zeros: bool = False
     mends: Mends = "anything"
     layer_times: bool = False
+    trains: bool = False
+    timed_as: str | None = None
     timed_scope: str = ""
     always_listed: bool = False
 
@@ -71,12 +76,12 @@ class Technique:
 _ROWS = (
     # float programs of float programs
     Technique(name="prune", scores=True, shared=True, of_modules=True, mends="cost", timed_scope="latency"),
-    Technique(name="distill", scores=True, shared=True, needs=("training",)),
+    Technique(name="distill", scores=True, shared=True, needs=("training",), trains=True, timed_as=""),
     Technique(name="sparsify", scores=True, shared=True, makes_zeros=True),
-    Technique(name="lottery", scores=True, shared=True, needs=("training",), makes_zeros=True),
+    Technique(name="lottery", scores=True, shared=True, needs=("training",), makes_zeros=True, trains=True),
     Technique(name="palettize", scores=True, shared=True, mends="size"),
     Technique(name="weight_only", scores=True, shared=True, mends="size"),
-    Technique(name="binarize", scores=True, shared=True, needs=("training",)),
+    Technique(name="binarize", scores=True, shared=True, needs=("training",), trains=True),
     Technique(name="lowrank", scores=True, shared=True),
     # integers
     Technique(
@@ -108,6 +113,8 @@ _ROWS = (
         scores=True,
         keeps_weights=True,
         between_operators=True,
+        trains=True,
+        timed_as="ptq",
         always_listed=True,
     ),
     Technique(

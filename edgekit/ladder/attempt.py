@@ -22,7 +22,7 @@ from edgekit.errors import (
     VerificationError,
 )
 from edgekit.golden import raise_unless_same
-from edgekit.ladder import gate, measuring, runtime_choice
+from edgekit.ladder import before_training, gate, measuring, runtime_choice
 from edgekit.ladder.build import ArtifactBuilder
 from edgekit.ladder.comparable import by_content, has_no_reference, is_all_integers
 from edgekit.ladder.context import RecipeContext
@@ -60,9 +60,8 @@ class AttemptRunner:
     def __init__(self, context: RecipeContext, earlier: Sequence[Attempt]) -> None:
         self._context, self._target, self._request = context, context.target, context.request
         self._blamed = any(a.blame is not None for a in earlier)
-        self._builder = ArtifactBuilder(
-            context, next((a.artifact for a in earlier if is_all_integers(a)), None)
-        )
+        integers = next((a.artifact for a in earlier if is_all_integers(a)), None)
+        self._builder = ArtifactBuilder(context, integers)
         self._candidate: Candidate | None = None
         self._artifact: Artifact | None = None
         self._verdict: Verdict | None = None
@@ -95,17 +94,23 @@ class AttemptRunner:
             stages=tuple(self._context.times),
         )
 
+    def _measured_of(self, context: RecipeContext) -> Measurement | None:
+        other = AttemptRunner(context, ())
+        other._judge()
+        return other._measurement
+
     def _judge(self) -> Decision:
         try:
             self.baseline = self._builder.float_artifact()
         except ConversionError:
             self.is_untranslatable = True
             raise
+        if refused := before_training.refusal(self._context, self._measured_of, ATTEMPT_ERRORS):
+            return refused
         self._candidate = self._builder.candidate()
         self._artifact = self._builder.artifact(self._candidate)
-        self._verdict, self._measurement, decision = self._run_in(
-            self._target.runtime, self._artifact, self.baseline
-        )
+        found = self._run_in(self._target.runtime, self._artifact, self.baseline)
+        self._verdict, self._measurement, decision = found
         return decision
 
     def _run_in(

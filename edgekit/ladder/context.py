@@ -53,6 +53,12 @@ class RecipeContext:
         self.request, self.stages = request, stages
         self.times: list[StageTime] = []
 
+    def of(self, recipe: Recipe) -> "RecipeContext":
+        """Returns the place of another recipe, whose stages are told as this one's."""
+        other = RecipeContext(self.target, self.plan, recipe, self.request, self.stages)
+        other.times = self.times
+        return other
+
     def run(
         self,
         stage: Stage[S, R],

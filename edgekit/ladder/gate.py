@@ -65,7 +65,7 @@ def decide(
         *_gain(artifact, baseline, measurement),
         *(Failure(why, shortfall) for why, shortfall in emulation_gate.broken(measurement)),
     ]
-    speed_failures, not_measured = _speed(budget, measurement)
+    speed_failures, not_measured = speed(budget, measurement)
     failures += speed_failures
     return Decision(
         accepted=not failures,
@@ -174,7 +174,7 @@ def _gain(artifact: Artifact, baseline: Artifact, m: Measurement) -> list[Failur
     return [Failure(why, _above(LITTLE_GAIN, most, size))]
 
 
-def _speed(budget: Budget, m: Measurement) -> tuple[list[Failure], list[str]]:
+def speed(budget: Budget, m: Measurement) -> tuple[list[Failure], list[str]]:
     """Returns the limits that are broken, and those that could not be judged."""
     figures: dict[str, float | None] = {"speed against float": m.cpu_ratio}
     if budget.max_latency_s is not None:
