@@ -3,7 +3,7 @@
 import hashlib
 import math
 import statistics
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -21,14 +21,13 @@ from edgekit.device import phone as phones
 from edgekit.device.phone import Phone
 from edgekit.device.remote import last_line
 from edgekit.device.run import stage
-from edgekit.engine.user_cache import private_folder
+from edgekit.engine import kept_texts
 from edgekit.errors import DeviceError, UserError
 from edgekit.native import Output, Unknown
 from edgekit.records import Record
 from edgekit.records.foreign import visible
 
 SCHEMA_VERSION = 1
-KEPT = "native-outputs"
 QUOTED = 160
 DRIFT_RATIO = 0.05
 NO_PROOF = "its answers were not checked: the program feeds inputs of its own"
@@ -165,13 +164,14 @@ def _run(device: Device, module: ModuleType, command: list[str], timeout_s: floa
 
 
 def _told(name: str, done: Completed, why: str) -> str:
-    """A sentence that quotes an output, which is kept whole."""
+    """A sentence that quotes an output, which is kept whole where there is a cache."""
     text = f"{done.stdout}\n{done.stderr}"
-    place = private_folder(KEPT) / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.txt"
-    with suppress(OSError):
-        place.write_text(text, encoding="utf-8")
+    try:
+        kept = f"is kept in {kept_texts.keep(text)}"
+    except (OSError, UserError) as error:
+        kept = f"cannot be kept: {error}"
     quoted = visible(" ".join(text.split())[:QUOTED])
-    return f"the output of {name} is not understood: it has {why}; it begins with {quoted!r} and is kept in {place}"
+    return f"the output of {name} is not understood: it has {why}; it begins with {quoted!r} and {kept}"
 
 
 def _judged(record: NativeRecord, outputs: list[Output], before: Phone, after: Phone) -> NativeRecord:

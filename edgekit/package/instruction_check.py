@@ -3,16 +3,15 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
-
 from edgekit.errors import UserError
 from edgekit.package.budget_file import TargetLimits
 from edgekit.package.budget_row import Row, at_most, row
-from edgekit.records.foreign import read_json
 from edgekit.records.instructions import SCHEMA_VERSION, InstructionCount, Instructions
 from edgekit.records.manifest import Manifest
+from edgekit.records.record_file import Words, read_record
 
 MAKES = "`edgekit verify DIR --arm --counts FILE` writes them"
+WORDS = Words("instruction counts", MAKES, f"count again: {MAKES}")
 NO_TIME = "emulated, no time"
 MAX_MORE = 0.03  # of the baseline's: ONNX Runtime's counts differ by one or two percent from run to run
 
@@ -51,19 +50,7 @@ def rows(name: str, manifest: Manifest, limits: TargetLimits, beside: Path) -> I
 
 def read(path: Path) -> Instructions:
     """Reads counts. Raises UserError where they cannot be read, or are not what edgekit writes."""
-    try:
-        data = read_json(path)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; {MAKES}") from error
-    given = data.get("schema_version") if isinstance(data, dict) else None
-    if given != SCHEMA_VERSION:
-        raise UserError(
-            f"{path} has schema_version {given!r}; this edgekit reads {SCHEMA_VERSION}; count again: {MAKES}"
-        )
-    try:
-        return msgspec.convert(data, Instructions)
-    except ValueError as error:  # half a character in a text is none of its validation errors
-        raise UserError(f"{path} does not hold instruction counts: {error}; {MAKES}") from error
+    return read_record(path, Instructions, SCHEMA_VERSION, WORDS)
 
 
 def _check_artifact(count: InstructionCount, manifest: Manifest, path: Path) -> None:

@@ -4,10 +4,8 @@ Canonical (sorted keys), hashes and units in the names. Paths are relative to th
 the folder can be copied anywhere.
 """
 
-import json
 from pathlib import Path
 
-import msgspec
 from edgekit_runner.artifact import sha256
 from edgekit_runner.host.environment import local_isa
 from edgekit_runner.host.isa import int8_saturates
@@ -15,20 +13,20 @@ from edgekit_runner.host.isa import int8_saturates
 from edgekit.errors import UserError, VerificationError
 from edgekit.formats import check_format, check_runtime
 from edgekit.records import Artifact, TensorSpec
-from edgekit.records.foreign import read_json, visible
+from edgekit.records.foreign import visible
 from edgekit.records.manifest import Input, Manifest, Output
+from edgekit.records.record_file import Words, canonical, read_record
 
 SCHEMA_VERSION = 2
 NAME = "manifest.json"
+WORDS = Words("a manifest", "give a target's folder that `edgekit export` wrote", "export again")
 GOLDEN = "golden.npz"
 STREAM = "stream.npz"  # several steps of a model with a state
 
 
 def write(manifest: Manifest, folder: Path) -> None:
     """Writes canonical text, so that two exports of the same thing are identical. Raises ValueError for NaN and infinity."""
-    plain = msgspec.to_builtins(manifest)
-    text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    (folder / NAME).write_text(text, encoding="utf-8")
+    (folder / NAME).write_text(canonical(manifest), encoding="utf-8")
 
 
 def read(folder: Path) -> Manifest:
@@ -38,24 +36,13 @@ def read(folder: Path) -> Manifest:
         UserError: There is none, it is not JSON, of another schema version, or not what a manifest holds.
     """
     path = folder / NAME
+    manifest = read_record(path, Manifest, SCHEMA_VERSION, WORDS)
     try:
-        data = read_json(path)
-    except OSError as error:
-        raise UserError(
-            f"{folder} holds no readable {NAME}; give a target's folder that `edgekit export` wrote"
-        ) from error
-    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
-        given = data.get("schema_version") if isinstance(data, dict) else None
-        raise UserError(
-            f"{path} has schema_version {given!r}; this edgekit reads {SCHEMA_VERSION}; export again with this edgekit"
-        )
-    try:
-        manifest = msgspec.convert(data, Manifest)
         check_runtime(manifest.target.runtime)
         for file in manifest.artifacts:
             check_format(file.format)
-    except (msgspec.ValidationError, ValueError) as error:
-        raise UserError(f"{path} is incomplete: {error}; export again") from error
+    except ValueError as error:
+        raise UserError(f"{path} does not hold {WORDS.holds}: {error}; {WORDS.again}") from error
     return manifest
 
 

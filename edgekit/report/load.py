@@ -1,6 +1,5 @@
 """`report.json`: the record on disk, in canonical form and without unknown fields."""
 
-import json
 import math
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import msgspec
 from edgekit.errors import UserError
 from edgekit.records import SCHEMA_VERSION, Report
 from edgekit.records.foreign import read_json, visible, visible_data
+from edgekit.records.record_file import canonical
 from edgekit.report.files import write_whole
 
 NAME = "report.json"
@@ -72,7 +72,7 @@ def dump(report: Report, path: Path) -> None:
         raise ValueError(
             f"{bad} is not a finite number; a record states what is missing with None and a reason"
         )
-    write_whole(path, json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_whole(path, canonical(report))
 
 
 def _not_finite(value: object, where: str) -> str | None:

@@ -497,7 +497,7 @@ def test_manifest_of_another_version(exported: Path) -> None:
 
 def test_manifest_that_lacks_a_field(exported: Path) -> None:
     path = edit_manifest(exported, artifacts=[])
-    assert f"{path} is incomplete" in sentence(edgekit("verify", exported))
+    assert f"{path} does not hold a manifest" in sentence(edgekit("verify", exported))
 
 
 def test_manifest_that_is_no_json(exported: Path) -> None:

@@ -16,6 +16,7 @@ from runner_models import write_tflite
 
 from edgekit.bench import native_programs
 from edgekit.cli.main import main
+from edgekit.engine import kept_texts
 from edgekit.errors import UserError
 
 PHONE = "adb:0123456789ABCDEF"
@@ -113,8 +114,16 @@ def test_an_unknown_output_is_kept_quoted_and_refused(phone: Path, model: Path, 
     record = bench(model, program(tmp_path, text))
     assert record.status == "refused" and record.p50_s is None
     assert "'benchmark_model 9.0 latency: 3 ms" in record.reason and "\x1b" not in record.reason
-    (kept,) = (tmp_path / "cache" / "edgekit" / native_programs.KEPT).iterdir()
+    (kept,) = (tmp_path / "cache" / "edgekit" / kept_texts.OUTPUTS).iterdir()
     assert str(kept) in record.reason and kept.read_text().startswith(text)
+
+
+def test_without_a_cache_it_is_told_all_the_same(
+    phone: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    record = bench(model, program(tmp_path, "benchmark_model 9.0\n"))
+    assert record.status == "refused" and "cannot be kept: " in record.reason
 
 
 def test_a_clock_that_jumped_is_refused(phone: Path, model: Path, tmp_path: Path) -> None:

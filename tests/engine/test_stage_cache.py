@@ -11,7 +11,7 @@ import pytest
 from child_functions import Answer, Order
 from commands import edgekit
 
-from edgekit.engine import identity
+from edgekit.engine import identity, kept_texts
 from edgekit.engine.catalogue import COMPRESS, EXPORT, PROVE, Stage
 from edgekit.engine.child import RESULT
 from edgekit.engine.events import Event
@@ -21,7 +21,7 @@ from edgekit.engine.specs import CompressSpec, Context, ExportSpec
 from edgekit.engine.stage_cache import STAGES, StageCache
 from edgekit.engine.stages import Stages
 from edgekit.engine.task_source import TaskSource
-from edgekit.engine.user_cache import cache_folder
+from edgekit.engine.user_cache import cache_folder, private_folder
 from edgekit.errors import UserError
 from edgekit.ladder.build import FLOAT
 from edgekit.profile.reading import load_target
@@ -205,3 +205,21 @@ def test_list_and_clear(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert [entry["stage"] for entry in listed["entries"]] == ["export int8 onnx"]
     assert edgekit("cache", "clear").stdout.startswith("removed 1 stages, ")
     assert edgekit("cache", "list").stdout.startswith("0 stages, ")
+
+
+def test_what_else_is_kept_is_listed_and_what_runs_left_is_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = kept_texts.keep("x" * 1000)
+    fetched = private_folder("beside") / "onnxruntime" / "file"
+    fetched.parent.mkdir()
+    fetched.write_bytes(bytes(2000))
+    listed = json.loads(edgekit("cache", "list", "--json").stdout)["others"]
+    assert listed == [
+        {"name": "beside", "size_bytes": 2000, "is_cleared": False},
+        {"name": kept_texts.OUTPUTS, "size_bytes": 1000, "is_cleared": True},
+    ]
+    assert "MB in " + str(fetched.parents[1]) + "; clear leaves it\n" in edgekit("cache", "list").stdout
+    assert json.loads(edgekit("cache", "clear", "--json").stdout)["freed_bytes"] == 1000
+    assert fetched.exists() and not kept.parent.exists()

@@ -274,7 +274,7 @@ def test_an_altered_file_is_named(dist: Path, path: str) -> None:
         (lambda d: _edit(d, lambda b: b["files"][0].update(path="../x")), "points outside its folder: ../x"),
         (lambda d: _edit(d, lambda b: b["files"][0].update(path="/etc/passwd")), "points outside its folder"),
         (lambda d: _edit(d, lambda b: b.update(schema_version=9)), "has schema_version 9"),
-        (lambda d: _edit(d, lambda b: b.pop("files")), "is incomplete"),
+        (lambda d: _edit(d, lambda b: b.pop("files")), "does not hold a bundle: "),
         (
             lambda d: (d / "bundle.json").write_text("[" * 100_000),
             "bundle.json is nested more than 64 levels",
@@ -314,7 +314,7 @@ def _edit(dist: Path, change: Any) -> None:
         ({"--for": "web,flutter"}, "--for 'flutter' is unknown; allowed: android, ios, react-native, web"),
         ({"--for": "ios"}, "--for ios: none of the targets is a Core ML package"),
         ({"--sign": "nowhere.pem"}, "nowhere.pem cannot be read"),
-        ({"--previous": "nowhere"}, "nowhere holds no readable bundle.json"),
+        ({"--previous": "nowhere"}, "nowhere/bundle.json: No such file or directory; give a folder that"),
     ],
 )
 def test_what_is_refused_in_one_sentence(

@@ -249,7 +249,7 @@ def test_another_schema(folder: Path, edit: Any, version: Any) -> None:
     with pytest.raises(UserError) as caught:
         manifest_file.artifact_of(folder)
     assert str(caught.value) == (
-        f"{folder / manifest_file.NAME} has schema_version {version!r}; this edgekit reads 2; export again with this edgekit"
+        f"{folder / manifest_file.NAME} has schema_version {version!r}; this edgekit reads 2; export again"
     )
 
 
@@ -288,7 +288,7 @@ def test_a_manifest_that_was_damaged(
     edit(damage)
     with pytest.raises(UserError) as caught:
         manifest_file.artifact_of(folder)
-    assert str(caught.value).startswith(f"{folder / manifest_file.NAME} is incomplete: ")
+    assert str(caught.value).startswith(f"{folder / manifest_file.NAME} does not hold a manifest: ")
     assert str(caught.value).endswith("; export again")
 
 
@@ -312,7 +312,7 @@ def test_no_manifest_at_all(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         manifest_file.read(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} holds no readable manifest.json; give a target's folder that `edgekit export` wrote"
+        f"cannot read {tmp_path / 'manifest.json'}: No such file or directory; give a target's folder that `edgekit export` wrote"
     )
 
 

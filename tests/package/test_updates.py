@@ -108,7 +108,7 @@ REFUSED = {
     "twice": (("1.1.0", "again"), "ours", 2, "a version is given twice: 1.1.0, 1.1.0"),
     "suffix": (("1.1.0", "rc"), "ours", 2, "updates have versions as 1.2.0, without a suffix"),
     "other key": (("1.0.0", "1.1.0"), "theirs", 1, "is not the signature of index.json by this key"),
-    "no bundle": (("export-1.0.0",), "ours", 2, "holds no readable bundle.json"),
+    "no bundle": (("export-1.0.0",), "ours", 2, "bundle.json: No such file or directory; give a folder that"),
 }
 
 
@@ -147,7 +147,7 @@ DAMAGED: dict[str, tuple[Callable[[Path], Any], str]] = {
     "expired": (lambda d: _signed(d, lambda index: index.update(expires_s=1)), "has expired"),
     "tomorrow": (lambda d: _signed(d, lambda index: index.update(issued_s=2**39, expires_s=2**40)), "is of tomorrow"),
     "leaves": (lambda d: _signed(d, lambda index: _first(index).update(path="../x")), "points outside its folder"),
-    "no hash": (lambda d: _signed(d, lambda index: _first(index).update(sha256="../x")), "is incomplete"),
+    "no hash": (lambda d: _signed(d, lambda index: _first(index).update(sha256="../x")), "does not hold an index of updates: "),
     "version": (lambda d: _signed(d, lambda index: index.update(schema_version=9)), "has schema_version 9"),
 }  # fmt: skip
 

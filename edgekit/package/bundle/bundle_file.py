@@ -8,14 +8,16 @@ import msgspec
 from edgekit.package.bundle import listed, measured_file, signing
 from edgekit.records.bundle import Bundle
 from edgekit.records.manifest import Manifest
+from edgekit.records.record_file import Words, canonical, read_record
 
 SCHEMA_VERSION = 1
 NAME = "bundle.json"
+WORDS = Words("a bundle", "give a folder that `edgekit package` wrote", "package again")
 
 
 def write(bundle: Bundle, folder: Path) -> None:
     """Writes canonical text."""
-    listed.write_list(bundle, folder / NAME)
+    (folder / NAME).write_text(canonical(bundle), encoding="utf-8")
 
 
 def is_bundle(folder: Path) -> bool:
@@ -29,7 +31,7 @@ def read(folder: Path) -> Bundle:
     Raises:
         UserError: There is none, it is not JSON, of another schema version, or not what a bundle holds.
     """
-    return listed.read_list(folder / NAME, Bundle, SCHEMA_VERSION, "package")
+    return read_record(folder / NAME, Bundle, SCHEMA_VERSION, WORDS)
 
 
 def check_bundle(folder: Path, key: Path | None = None) -> Bundle:

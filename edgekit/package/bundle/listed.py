@@ -1,56 +1,14 @@
-"""Files that a signed list names: how the list is written and read, and how a folder is held to it."""
+"""Files that a signed list names: how a folder is held to the list."""
 
 import hashlib
-import json
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
-import msgspec
-
-from edgekit.errors import UserError, VerificationError
-from edgekit.records import Record
+from edgekit.errors import VerificationError
 from edgekit.records.bundle import BundleFile
-from edgekit.records.foreign import read_json, visible
+from edgekit.records.foreign import visible
 
 CHUNK_BYTES = 1 << 20
-R = TypeVar("R", bound=Record)
-
-
-def write_list(record: Record, path: Path) -> None:
-    """Writes canonical text: sorted keys, no NaN."""
-    plain = msgspec.to_builtins(record)
-    text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    path.write_text(text, encoding="utf-8")
-
-
-def read_list(path: Path, kind: type[R], schema_version: int, verb: str) -> R:
-    """Reads a list that a stranger may have written.
-
-    Args:
-        path: The file.
-        kind: Its record.
-        schema_version: The one that this edgekit reads.
-        verb: Of edgekit, that makes it.
-
-    Raises:
-        UserError: There is none, it is not JSON, of another schema version, or not what such a file holds.
-    """
-    try:
-        data = read_json(path)
-    except OSError as error:
-        raise UserError(
-            f"{path.parent} holds no readable {path.name}; give a folder that `edgekit {verb}` wrote"
-        ) from error
-    given = data.get("schema_version") if isinstance(data, dict) else None
-    if given != schema_version:
-        raise UserError(
-            f"{path} has schema_version {given!r}; this edgekit reads {schema_version}; {verb} again with this edgekit"
-        )
-    try:
-        return msgspec.convert(data, kind)
-    except ValueError as error:  # half a character in a text is none of its validation errors
-        raise UserError(f"{path} is incomplete: {error}; {verb} again") from error
 
 
 def files_of(root: Path) -> tuple[BundleFile, ...]:

@@ -13,9 +13,11 @@ from edgekit.errors import VerificationError
 from edgekit.package.bundle import listed
 from edgekit.records.bundle import Measured, MeasuredTarget
 from edgekit.records.manifest import Manifest
+from edgekit.records.record_file import Words, canonical, read_record
 
 SCHEMA_VERSION = 1
 NAME = "measured.json"
+WORDS = Words("what was measured of a bundle", "give a folder that `edgekit package` wrote", "package again")
 
 
 def split(manifest: Manifest) -> tuple[Manifest, MeasuredTarget]:
@@ -38,7 +40,7 @@ def write(targets: Mapping[str, MeasuredTarget], folder: Path, bundle: Path) -> 
     found = Measured(
         schema_version=SCHEMA_VERSION, bundle_sha256=listed.sha256_of(bundle), targets=dict(targets)
     )
-    listed.write_list(found, folder / NAME)
+    (folder / NAME).write_text(canonical(found), encoding="utf-8")
     return folder / NAME
 
 
@@ -51,7 +53,7 @@ def read(folder: Path, bundle: Path) -> Mapping[str, MeasuredTarget]:
     """
     if not (folder / NAME).exists():
         return {}
-    found = listed.read_list(folder / NAME, Measured, SCHEMA_VERSION, "package")
+    found = read_record(folder / NAME, Measured, SCHEMA_VERSION, WORDS)
     if found.bundle_sha256 != listed.sha256_of(bundle):
         raise VerificationError(
             f"{folder / NAME} belongs to another {bundle.name}; package again, or delete it"

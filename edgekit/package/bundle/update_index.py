@@ -21,6 +21,7 @@ from edgekit.engine.workspace import replacement
 from edgekit.errors import UserError, VerificationError
 from edgekit.package.bundle import bundle_file, listed, signing
 from edgekit.records.bundle import Bundle, BundleTarget
+from edgekit.records.record_file import Words, canonical, read_record
 from edgekit.records.updates import UpdateIndex, UpdateTarget, UpdateVersion
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 NAME = "index.json"
+WORDS = Words("an index of updates", "give a folder that `edgekit index` wrote", "index again")
 FILES = "files"
 DAY_S = 86_400
 CLOCK_S = 600  # how far two clocks may be apart
@@ -54,7 +56,7 @@ def publish(bundles: Sequence[Path], key: Path, days: int, out: Path) -> UpdateI
         (partial / FILES).mkdir()
         for folder, version in zip(bundles, taken, strict=True):
             _copy_files(folder, version, partial / FILES)
-        listed.write_list(made, partial / NAME)
+        (partial / NAME).write_text(canonical(made), encoding="utf-8")
         signing.sign(partial / NAME, signer)
     return made
 
@@ -98,7 +100,7 @@ def read(folder: Path) -> UpdateIndex:
     Raises:
         UserError: There is none, it is not JSON, of another schema version, or not what an index holds.
     """
-    return listed.read_list(folder / NAME, UpdateIndex, SCHEMA_VERSION, "index")
+    return read_record(folder / NAME, UpdateIndex, SCHEMA_VERSION, WORDS)
 
 
 def check_index(folder: Path, key: Path | None) -> UpdateIndex:
