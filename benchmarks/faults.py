@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from fault import EDGEKIT, ROWS, Bench, Outcome, files, machine_line, outcomes, said, table
+from fault import EDGEKIT, ROWS, Bench, Outcome, files, heed_ctrl_c, machine_line, outcomes, said, table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(argv)
+    heed_ctrl_c()
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         place = Path(folder)
         out = asked.out or exported(asked.task, asked.target, place / "out")

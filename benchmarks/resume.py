@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgekit_runner.artifact import sha256
-from fault import EDGEKIT, Outcome, forked, life, machine_line, said, table
+from fault import EDGEKIT, Outcome, forked, heed_ctrl_c, life, machine_line, said, table
 
 LIVES = ("without a former output", "over a former output", "with a cache", "in a mounted folder")
 KILLS_A_LIFE = 25
@@ -43,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="Start a fresh interpreter each time, which costs 10 s; others are forked.",
     )
     asked = parser.parse_args(argv)
+    heed_ctrl_c()
     forked.adopt()
     chance = random.Random(asked.seed)
     export = ["export", asked.task, *(f"--target={name}" for name in asked.target), "--min-speedup", "0"]

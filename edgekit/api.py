@@ -1,6 +1,5 @@
 """Deploys one task to several targets: trace once, walk each target's ladder side by side, place the results."""
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from edgekit_runner import __version__ as __version__
 from edgekit_runner.host.environment import local_isa
 
 from edgekit import requirements
+from edgekit.device.scratch import Scratch
 from edgekit.engine import fingerprint, process
 from edgekit.engine.catalogue import CHECK, INSPECT, LOOK
 from edgekit.engine.events import Event, EventLog
@@ -180,8 +180,8 @@ def check_recipes(profiles: Iterable[Target]) -> None:
         check_names(step)
     if not any(step.options for step in steps):
         return
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        process.run(CHECK, Steps(steps=tuple(steps)), Path(folder))
+    with Scratch() as folder:
+        process.run(CHECK, Steps(steps=tuple(steps)), folder)
 
 
 def look(task: str, settings: dict[str, str]) -> TaskFacts:
@@ -191,17 +191,17 @@ def look(task: str, settings: dict[str, str]) -> TaskFacts:
     """
     check_reference(task, settings)
     source = TaskSource(name=task, reference=task, settings=settings)
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        spec = TraceSpec(source=source, work=folder)
-        return process.run(LOOK, spec, Path(folder))[0]
+    with Scratch() as folder:
+        spec = TraceSpec(source=source, work=str(folder))
+        return process.run(LOOK, spec, folder)[0]
 
 
 def inspect(task: str, settings: dict[str, str]) -> Inspected:
     """Returns what the model of a task is; it is built and traced in a child process, and nothing is scored."""
     check_reference(task, settings)
     source = TaskSource(name=task, reference=task, settings=settings)
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        return process.run(INSPECT, TraceSpec(source=source, work=folder), Path(folder))[0]
+    with Scratch() as folder:
+        return process.run(INSPECT, TraceSpec(source=source, work=str(folder)), folder)[0]
 
 
 def _trace(

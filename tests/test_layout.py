@@ -50,3 +50,9 @@ def test_no_module_has_the_name_of_a_public_function() -> None:
     import edgekit
 
     assert {path.stem for path in PACKAGE.glob("*.py")} & set(edgekit.__all__) == set()
+
+
+def test_what_a_verb_writes_for_a_while_is_found_again_where_it_is_killed() -> None:
+    """A stage has a temporary folder of its own in the work folder; a verb's own process has `Scratch`."""
+    verbs = [PACKAGE / "api.py", *(path for name in ("cli", "package", "bench", "device") for path in (PACKAGE / name).rglob("*.py"))]  # fmt: skip
+    assert [path.name for path in verbs if "TemporaryDirectory" in path.read_text(encoding="utf-8")] == []

@@ -7,6 +7,7 @@ time, with the reason.
 import importlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import uuid
@@ -63,7 +64,21 @@ class Bench(NamedTuple):
         return ["export", self.task, "-t", "arm-mobile", "--recipe", "float32", "-q"]
 
 
-ROWS = ("damage", "texts", "tasks", "disk", "mounts", "memory", "clock", "users", "network")
+ROWS = (
+    "damage",
+    "texts",
+    "tasks",
+    "disk",
+    "mounts",
+    "memory",
+    "clock",
+    "users",
+    "network",
+    "sources",
+    "verbs",
+    "stops",
+    "no_files",
+)
 
 
 def outcomes(row: str, bench: Bench) -> Iterator[Outcome]:
@@ -96,6 +111,11 @@ def machine_line() -> str:
     return (
         f"{host['cpu_model']}, {host['cpu_usable_count']} CPUs, {host['isa']}, {host['os']}, {host['python']}"
     )
+
+
+def heed_ctrl_c() -> None:
+    """Lets Ctrl-C reach what is started from here: a background job of a shell ignores it, and so would every child."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def marked(**more: str) -> dict[str, str]:

@@ -73,7 +73,7 @@ def clear(as_json: bool) -> None:
     gone, others = kept.shrink(0), [folder for folder in _others(kept) if folder.is_cleared]
     for folder in others:
         shutil.rmtree(kept.root.parent / folder.name, ignore_errors=True)
-    freed = sum(each.size_bytes for each in (*gone, *others))
+    freed = sum(entry.size_bytes for entry in gone) + sum(folder.size_bytes for folder in others)
     if as_json:
         print_json({"removed": len(gone), "freed_bytes": freed})
         return

@@ -1,6 +1,5 @@
 """The verbs for a model that is new here: `inspect` says what it is, `new` writes a task file for it."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ import click
 from edgekit.cli.options import json_option, read_settings
 from edgekit.cli.printing import print_json, put
 from edgekit.cli.task_text import is_model, task_text
+from edgekit.device.scratch import Scratch
 from edgekit.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def inspect(model: str, inputs: tuple[str, ...], settings: tuple[str, ...], as_j
     from edgekit.profile.reading import load_target, target_names
 
     if is_model(model):
-        with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-            place = Path(folder) / "task.py"
+        with Scratch() as folder:
+            place = folder / "task.py"
             place.write_text(task_text(str(model), inputs, place.name), encoding="utf-8")
             found = api.inspect(f"{place}:task", {})
     else:

@@ -4,12 +4,12 @@ A program that runs beside sees the standard library, that folder and what it is
 another platform are installed the same way, for an emulator to run.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekit.device.scratch import Scratch
 from edgekit.engine.user_cache import private_folder
 from edgekit.errors import MissingRuntime
 
@@ -33,13 +33,13 @@ def cached(packages: Sequence[str], platform: str = HERE, options: Sequence[str]
     name = "+".join([platform, *sorted(packages)])
     place = private_folder(FOLDER) / name.replace("==", "-")
     if not place.is_dir():
-        partial = place.with_name(f"{place.name}.{os.getpid()}.part")
-        install(packages, partial, options)
-        try:
-            partial.rename(place)
-        except OSError:  # another run was faster
-            if not place.is_dir():
-                raise
+        with Scratch(place.parent) as partial:
+            install(packages, partial, options)
+            try:
+                partial.rename(place)
+            except OSError:  # another run was faster
+                if not place.is_dir():
+                    raise
     return place
 
 

@@ -1,6 +1,5 @@
 """Exported folders on emulated ARM CPUs: each target that ARM machines serve answers there as here, and its instructions are counted."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from edgekit_runner.golden import archive
 from edgekit.arm import proof
 from edgekit.arm.cpus import CPUS, cpu_of
 from edgekit.arm.userland import RUNTIMES
+from edgekit.device.scratch import Scratch
 from edgekit.engine import process
 from edgekit.engine.catalogue import ANSWER
 from edgekit.engine.verify_specs import AnswerSpec, EmulateSpec
@@ -75,12 +75,12 @@ def _prove_one(folder: Path, asked: Asked, note: Callable[[str], None]) -> ArmPr
     if data.target.runtime not in RUNTIMES or not data.target.isa.startswith("arm"):
         why = f"it runs in {data.target.runtime} on {data.target.isa}; emulated are {', '.join(RUNTIMES)} on ARM"
         return ArmProof(target=folder.name, left_out=why)
-    with tempfile.TemporaryDirectory() as work:
+    with Scratch() as work:
         spec = EmulateSpec(
             artifact=artifact,
             runtime=data.target.runtime,
             runtime_version=runtime_version(data.target.runtime),
-            golden=_golden(folder, artifact, data, asked.inputs, Path(work)),
+            golden=_golden(folder, artifact, data, asked.inputs, work),
             golden_atol=data.golden.atol,
             target=folder.name,
             cpus=asked.cpus or tuple(cpu.name for cpu in CPUS),

@@ -1,7 +1,6 @@
 """Exported ONNX files as a minimal build of ONNX Runtime takes them: model.ort and its operators, proven against the golden pair."""
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from edgekit_runner import api
 
 from edgekit.arm import guest, userland
 from edgekit.arm.cpus import CPUS
+from edgekit.device.scratch import Scratch
 from edgekit.engine import process
 from edgekit.engine.catalogue import ORT
 from edgekit.engine.output import check_place, is_free
@@ -92,9 +92,9 @@ def _convert_one(
     check_whole(folder)
     artifact, data = manifest_file.artifact_of(folder)
     partial.mkdir()
-    with tempfile.TemporaryDirectory() as work:
-        spec = OrtSpec(path=artifact.path, folder=work, runtime_version=runtime_version(RUNTIME))
-        made, _ = process.run(ORT, spec, Path(work) / "stage", label=f"ort {folder.name}")
+    with Scratch() as work:
+        spec = OrtSpec(path=artifact.path, folder=str(work), runtime_version=runtime_version(RUNTIME))
+        made, _ = process.run(ORT, spec, work / "stage", label=f"ort {folder.name}")
         files = [Path(shutil.copy2(source, partial)) for source in (made.path, made.operators)]
     errors = _proven(files[0], folder, data, arm, note)
     return OrtProof(

@@ -6,7 +6,6 @@ the runner, which needs the standard library, numpy and one runtime.
 
 import json
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from edgekit_runner.errors import UserError as RunnerUserError
 from edgekit_runner.spec import SCHEMA_VERSION
 
 from edgekit.device import zipapp
+from edgekit.device.scratch import Scratch
 from edgekit.engine import beside, process
 from edgekit.engine.catalogue import LINT_SAVED
 from edgekit.engine.verify_specs import SavedGraphSpec
@@ -142,8 +142,8 @@ def _prove_one(folder: Path, package: str, version: str) -> VersionProof:
     row = VersionProof(target=folder.name, package=package, version=version, passed=False)
     try:
         old = beside.cached(_wheels(runtime, package, version))
-        with tempfile.TemporaryDirectory() as work:
-            return _in_version(row, (old, Path(work)), runtime, artifact, folder, data)
+        with Scratch() as work:
+            return _in_version(row, (old, work), runtime, artifact, folder, data)
     except (MissingRuntime, RunnerUserError, subprocess.TimeoutExpired) as error:
         return _refused(row, str(error))
 

@@ -1,8 +1,8 @@
 """Re-proves exported folders: nothing altered, and the artifact still answers its golden pair and is what it is called."""
 
-import tempfile
 from pathlib import Path
 
+from edgekit.device.scratch import Scratch
 from edgekit.engine import process
 from edgekit.engine.catalogue import RECHECK
 from edgekit.engine.verify_specs import Recheck, RecheckSpec
@@ -49,8 +49,8 @@ def _recheck_one(folder: Path) -> Recheck:
         golden_atol=data.golden.atol,
         exact=manifest_file.is_exact_here(data),
     )
-    with tempfile.TemporaryDirectory() as work:
-        found, _ = process.run(RECHECK, spec, Path(work), label=f"verify {folder.name}")
+    with Scratch() as work:
+        found, _ = process.run(RECHECK, spec, work, label=f"verify {folder.name}")
     if found.findings:  # what the gate refuses at export is refused here
         raise VerificationError(
             f"{artifact.path} is not the {artifact.precision} file that its manifest says: {'; '.join(found.findings)}; export again"

@@ -20,7 +20,7 @@ from edgekit.errors import ConversionError, EdgekitError, MissingRuntime, TaskEr
 from edgekit.records import Traced
 from edgekit.task import Checkpoint, Dim, Task
 from edgekit.trace import model as tracing
-from edgekit.trace.sources import model_names, torch_file
+from edgekit.trace.sources import model_names, torch_file, weights_file
 from edgekit.trace.stage import trace
 
 pytestmark = pytest.mark.long
@@ -199,6 +199,43 @@ def test_no_script_writes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     torch.jit.script(Writes()).save(str(tmp_path / "net.pt"))
     assert "net.pt calls 'save', which reads or writes files" in refused(str(tmp_path / "net.pt"))
     assert not (tmp_path / "was-run").exists()
+
+
+def added(path: Path, name: str, data: bytes) -> None:
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, data)
+
+
+def test_no_script_hides_code_behind_another_member(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two members with one name Python reads the last and torch the first; to torch capitals are the same as small letters."""
+    monkeypatch.chdir(tmp_path)
+    torch.jit.script(Writes()).save("net.pt")
+    with zipfile.ZipFile("net.pt") as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith("test_sources.py"))
+        found = {each: archive.read(each) for each in archive.namelist()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        added(Path("net.pt"), name, found[name].replace(b"torch.save", b"torch.relu"))
+    assert "net.pt calls 'save'" in refused("net.pt")
+    with zipfile.ZipFile("capitals.pt", "w") as archive:
+        for each, data in found.items():
+            archive.writestr(each.replace("/code/", "/CODE/"), data)
+    assert "capitals.pt calls 'save'" in refused("capitals.pt")
+    assert not Path("was-run").exists()
+
+
+def test_no_small_archive_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_file, "ALWAYS_BYTES", 0)
+    monkeypatch.setattr(torch_file, "MOST_CODE_BYTES", 1 << 20)
+    torch.save(net().state_dict(), tmp_path / "net.pth")
+    torch.jit.script(net()).save(str(tmp_path / "net.pt"))
+    added(tmp_path / "net.pth", "net/data/99", bytes(4 << 20))
+    added(tmp_path / "net.pt", "net/code/more.py", bytes(2 << 20))
+    assert "would take 4 MiB unpacked" in refused(Checkpoint(tmp_path / "net.pth", Net))
+    assert "holds 2 MiB of code; edgekit reads 1 MiB at most" in refused(str(tmp_path / "net.pt"))
+    with zipfile.ZipFile(tmp_path / "net.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", bytes(4 << 20))
+    assert "would take 4 MiB unpacked" in refused(str(tmp_path / "net.keras"))
 
 
 def test_files_that_are_no_model(tmp_path: Path) -> None:

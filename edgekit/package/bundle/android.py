@@ -7,10 +7,10 @@ holds classes. A build that takes it by version gets the runtime with it, from t
 import hashlib
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekit.device.scratch import Scratch
 from edgekit.errors import MissingRuntime, UserError
 from edgekit.package.bundle.aligned_zip import zipped
 from edgekit.package.bundle.member import Member
@@ -155,13 +155,12 @@ def _aar(content: dict[str, bytes], sources: Path, package: str, member: Member)
 
 def _classes(sources: Path) -> dict[str, bytes]:
     stubs = TEMPLATES / "stubs"
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as place:
+    with Scratch() as root:
         java = sorted(map(str, sources.rglob("*.java")))
-        command = ["javac", *JAVAC, "-implicit:none", "-sourcepath", str(stubs), "-d", place, *java]
+        command = ["javac", *JAVAC, "-implicit:none", "-sourcepath", str(stubs), "-d", str(root), *java]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"the generated Java does not compile:\n{done.stderr[-4000:]}")
-        root = Path(place)
         return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*.class"))}
 
 

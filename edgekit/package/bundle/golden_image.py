@@ -1,13 +1,12 @@
 """The golden image: a photo that becomes nearly the golden input, and what the artifact answers to it in its runtime."""
 
 import math
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
 from edgekit.arrays import save_arrays
+from edgekit.device.scratch import Scratch
 from edgekit.engine import process
 from edgekit.engine.catalogue import ANSWER
 from edgekit.engine.verify_specs import AnswerSpec
@@ -62,8 +61,8 @@ def answers_of(
     Raises:
         UserError: The answer is not finite.
     """
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as work:
-        inputs, outputs = Path(work) / "inputs.npz", Path(work) / "outputs.npz"
+    with Scratch() as work:
+        inputs, outputs = work / "inputs.npz", work / "outputs.npz"
         save_arrays(inputs, arrays)
         spec = AnswerSpec(
             artifact=artifact,
@@ -72,7 +71,7 @@ def answers_of(
             outputs=str(outputs),
             exact=manifest_file.is_exact_here(manifest),
         )
-        process.run(ANSWER, spec, Path(work), label=f"golden image of {manifest.target.name}")
+        process.run(ANSWER, spec, work, label=f"golden image of {manifest.target.name}")
         with np.load(outputs, allow_pickle=False) as found:
             answers = {key: found[key] for key in found.files}
     if not all(math.isfinite(float(array.sum())) for array in answers.values()):

@@ -5,7 +5,6 @@ to the golden tolerance.
 """
 
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from edgekit_runner.artifact import sha256
 
 from edgekit.arrays import save_arrays
+from edgekit.device.scratch import Scratch
 from edgekit.engine import process
 from edgekit.engine.catalogue import INTERFACE
 from edgekit.engine.specs import InterfaceSpec
@@ -91,8 +91,8 @@ def changed(place: Path, artifact: Artifact, manifest: Manifest, wishes: Wishes)
         raise UserError(
             f"--classifier: {manifest.target.name} has {len(labels)} labels, which must be there and differ; give Preprocessing(labels=...)"
         )
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as work:
-        old = msgspec.structs.replace(artifact, path=str(Path(work) / Path(artifact.path).name))
+    with Scratch() as work:
+        old = msgspec.structs.replace(artifact, path=str(work / Path(artifact.path).name))
         copy = shutil.copytree if Path(artifact.path).is_dir() else shutil.copyfile
         copy(artifact.path, old.path)
         spec = InterfaceSpec(
@@ -102,7 +102,7 @@ def changed(place: Path, artifact: Artifact, manifest: Manifest, wishes: Wishes)
             numbers=wishes.numbers,
         )
         new, _ = process.run(
-            INTERFACE, spec, Path(work) / "stage", label=f"app interface of {manifest.target.name}"
+            INTERFACE, spec, work / "stage", label=f"app interface of {manifest.target.name}"
         )
         made = _manifest_of(new, manifest, wishes)
         before, after = (

@@ -8,12 +8,12 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgekit.device.scratch import Scratch
 from edgekit.errors import MissingRuntime, UserError
 from edgekit.package.bundle import bundle_file
 from edgekit.package.bundle.android import JAVAC
@@ -78,8 +78,7 @@ def build(bundle: Path, runtime: Path | None, out: Path) -> PhoneApk:
         )
     dexer, framework = _dexer(), _framework()
     check_tools()
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as name:
-        work = Path(name)
+    with Scratch() as work:
         _unpack(sources.aar, aar, work)
         _compile(sources, content.name, work)
         _dex(dexer, framework, work)

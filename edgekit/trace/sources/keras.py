@@ -22,6 +22,7 @@ from torch.fx.traceback import annotate, preserve_node_meta
 
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, MissingRuntime, TaskError
+from edgekit.trace.sources.weights_file import check_unpacked
 
 SUFFIX = ".keras"
 _KEY = "keras_layer"
@@ -95,7 +96,7 @@ def check_file(path: Path) -> None:
     """Checks that a file can be a Keras 3 model.
 
     Raises:
-        TaskError: `path` is not a zip archive with the suffix of Keras 3.
+        TaskError: `path` is not a zip archive with the suffix of Keras 3, or one that would fill the memory.
     """
     if not path.is_file():
         raise TaskError(f"the Keras model {path} does not exist")
@@ -106,6 +107,7 @@ def check_file(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(2) != b"PK":
             raise TaskError(f"{path.name} is no {SUFFIX} file; save the model with model.save('{path.name}')")
+    check_unpacked(path)
 
 
 def import_keras() -> Any:

@@ -8,7 +8,6 @@ import inspect
 import logging
 import re
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from edgekit.trace.sources import weights_file
 ONE_SAMPLE = "edgekit_one_sample"  # an attribute of modules that take nothing but the batch of the example
 SUFFIXES = (".pt2", ".pt", ".pth", ".ts", ".torchscript", ".jit")
 MOST_CODE_BYTES = 64 << 20
+_CODE = "/code/"
 _WRITES = re.compile(rf"\.\s*({'|'.join(program_file.TOUCHES_FILES)})\b")
 NEEDS_BUILDER = "holds weights and no model; give both: model=ek.Checkpoint(path, build), build being a function that returns the module"
 
@@ -52,10 +52,7 @@ def load(path: Path, examples: Sequence[Any]) -> nn.Module:
 
 
 def _is_script(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
+    return any(_CODE in each.filename.lower() for each in weights_file.members(path))
 
 
 def _check_script(path: Path) -> None:
@@ -64,17 +61,32 @@ def _check_script(path: Path) -> None:
     Raises:
         TaskError: It does.
     """
-    with zipfile.ZipFile(path) as archive:
-        code = [
-            archive.read(name).decode("utf-8", "replace") for name in archive.namelist() if "/code/" in name
-        ]
-    for text in (each for whole in code for each in (whole, re.sub("#.*", "", whole))):
+    for text in (each for whole in _code(path) for each in (whole, re.sub("#.*", "", whole))):
         call = _WRITES.search(text)
         if call:
             raise TaskError(
                 f"{path.name} calls {call[1]!r}, which reads or writes files; edgekit runs scripts that compute: give the module "
                 "that it was made of"
             )
+
+
+def _code(path: Path) -> list[str]:
+    """Returns all code of a script, found as torch finds it: two members may have one name, or differ by capitals alone.
+
+    Raises:
+        TaskError: It is damaged, or has more code than any module.
+    """
+    size_bytes = sum(each.file_size for each in weights_file.members(path) if _CODE in each.filename.lower())
+    if size_bytes > MOST_CODE_BYTES:
+        raise TaskError(
+            f"{path.name} holds {size_bytes >> 20} MiB of code; edgekit reads {MOST_CODE_BYTES >> 20} MiB at most"
+        )
+
+    def records(name: str) -> list[bytes]:
+        reader = torch._C.PyTorchFileReader(name)
+        return [reader.get_record(each) for each in reader.get_all_records() if _CODE in f"/{each.lower()}"]
+
+    return [code.decode("utf-8", "replace") for code in weights_file.read_by_torch(path, records)]
 
 
 def of_program(program: torch.export.ExportedProgram) -> nn.Module:

@@ -1,6 +1,7 @@
 """Weights in files of PyTorch or safetensors, and the module that a builder makes for them; nothing in a file is run."""
 
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,33 @@ from edgekit.errors import TaskError
 from edgekit.quant import program_file
 from edgekit.task import Checkpoint
 
+ALWAYS_BYTES, MOST_TIMES = (
+    256 << 20,
+    20,
+)  # an archive may take so much unpacked, and so many times its own size
+
+
+def members(path: Path) -> list[zipfile.ZipInfo]:
+    """What an archive holds; nothing where it is none, or a damaged one, as its reader will say."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return []
+
+
+def check_unpacked(path: Path) -> None:
+    """Checks that an archive does not hold many times its own size: a small file could fill the memory, and numbers hardly shrink.
+
+    Raises:
+        TaskError: It does.
+    """
+    size_bytes = sum(each.file_size for each in members(path))
+    if size_bytes > ALWAYS_BYTES + MOST_TIMES * path.stat().st_size:
+        raise TaskError(
+            f"{path.name} would take {size_bytes >> 20} MiB unpacked, many times its own size; save it uncompressed"
+        )
+
 
 def read_by_torch(path: Path, reader: Any) -> Any:
     """Returns what a reader of torch's makes of a file.
@@ -20,6 +48,7 @@ def read_by_torch(path: Path, reader: Any) -> Any:
     Raises:
         TaskError: It could run code, is damaged, or is of a newer version.
     """
+    check_unpacked(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -47,6 +76,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
         return read_by_torch(path, load_file)  # type: ignore[no-any-return]
+    check_unpacked(path)
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
