@@ -5,6 +5,7 @@
 WORKERS ?= 2
 SEED ?= $(shell date +%s)
 KILLS ?= 30
+DISKS ?= 24
 QUICK := not (arm or bundles or data or long or slow)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,7 +48,7 @@ test-bundles: env
 FAULTS := tests/task_files/small.py:task -t x86-server -t arm-mobile -t tflite-int8 -t coreml-fp16 --seed $(SEED)
 test-faults: env
 	$(BIN)/python benchmarks/resume.py $(FAULTS) --kills $(KILLS) & kills=$$!; \
-	$(BIN)/python benchmarks/faults.py $(FAULTS); found=$$?; wait $$kills && exit $$found
+	$(BIN)/python benchmarks/faults.py $(FAULTS) --jobs 2 --disks $(DISKS); found=$$?; wait $$kills && exit $$found
 
 lint: env
 	$(BIN)/lint-imports --no-logo

@@ -7,11 +7,13 @@ some. Kills are counted by benchmarks/resume.py. Exit code 1 where something did
 """
 
 import argparse
+import multiprocessing
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from fault import EDGEKIT, ROWS, Bench, Outcome, files, heed_ctrl_c, machine_line, outcomes, said, table
@@ -24,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=ROWS)
     parser.add_argument("--damaged", type=int, default=600)
     parser.add_argument("--texts", type=int, default=2000, help="of each kind")
-    parser.add_argument("--exports", type=int, default=6, help="onto full disks, and under limits of memory")
+    parser.add_argument("--exports", type=int, default=6, help="under limits of memory")
+    parser.add_argument("--disks", type=int, default=80, help="that run full, of different sizes, at most")
+    parser.add_argument("--jobs", type=int, default=1, help="Rows at once.")
     parser.add_argument(
         "--out", type=Path, help="A whole export of the task, in place of one that is made now."
     )
@@ -35,19 +39,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = Path(folder)
         out = asked.out or exported(asked.task, asked.target, place / "out")
         print(f"seed {asked.seed}; {machine_line()}; the export holds {len(files(out))} files\n", flush=True)
-        found: list[Outcome] = []
-        for row in asked.only or ROWS:
-            (place / row).mkdir()
-            chance = random.Random(f"{asked.seed} {row}")  # the same, whichever other rows are asked for
-            bench = Bench(
-                place / row, out, asked.task, tuple(asked.target), chance, asked.damaged, asked.texts, asked.exports
-            )  # fmt: skip
-            started = time.perf_counter()
-            for each in outcomes(row, bench):
-                found.append(each)
-                print(f"{row}, {time.perf_counter() - started:.0f} s: {each}", file=sys.stderr, flush=True)
+        found = [each for row in rows_of(asked, out, place) for each in row]
     print(table(found))
     return int(any(each.failures for each in found))
+
+
+def rows_of(asked: argparse.Namespace, out: Path, place: Path) -> Iterator[list[Outcome]]:
+    """The outcomes of each row, some rows at once, each in a process of its own."""
+    rows, spawned = asked.only or ROWS, multiprocessing.get_context("spawn")
+    if asked.jobs == 1:
+        yield from (row_of(asked, out, place, row) for row in rows)
+        return
+    with ProcessPoolExecutor(asked.jobs, spawned, heed_ctrl_c, max_tasks_per_child=1) as pool:
+        started = [pool.submit(row_of, asked, out, place, row) for row in rows]
+        yield from (each.result() for each in started)
+
+
+def row_of(asked: argparse.Namespace, out: Path, place: Path, row: str) -> list[Outcome]:
+    """The outcomes of one row."""
+    (place / row).mkdir()
+    chance = random.Random(f"{asked.seed} {row}")  # the same, whichever other rows are asked for
+    bench = Bench(
+        place / row, out, asked.task, tuple(asked.target), chance, asked.damaged, asked.texts, asked.exports, asked.disks
+    )  # fmt: skip
+    started, found = time.perf_counter(), []
+    for each in outcomes(row, bench):
+        found.append(each)
+        print(f"{row}, {time.perf_counter() - started:.0f} s: {each}", file=sys.stderr, flush=True)
+    return found
 
 
 def exported(task: str, targets: Sequence[str], out: Path) -> Path:

@@ -47,7 +47,8 @@ class Bench(NamedTuple):
         chance: Everything random comes from here.
         damaged: How many files are damaged.
         texts: How many texts of each kind are mutated.
-        exports: How many exports are made for each row that needs some.
+        exports: How many exports are made under limits of memory.
+        disks: How many disks run full, at most.
     """
 
     place: Path
@@ -58,6 +59,7 @@ class Bench(NamedTuple):
     damaged: int
     texts: int
     exports: int
+    disks: int
 
     def light(self) -> list[str]:
         """The arguments of the quickest export of this task: one float file, nothing measured."""

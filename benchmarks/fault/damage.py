@@ -4,6 +4,7 @@ One file at a time is altered by a bit, cut, emptied of all but its length, made
 """
 
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -31,18 +32,19 @@ DAMAGE: dict[str, Change] = {
 
 def outcomes(bench: Bench) -> Iterator[Outcome]:
     """Every file in turn, each time with another kind of damage."""
-    chance, failures = bench.chance, []
-    places = [path for path in files(bench.out) if path.stat().st_size]
+    chance, failures, out = bench.chance, [], bench.place / "out"
+    shutil.copytree(bench.out, out, symlinks=True)  # others look at the export meanwhile
+    places = [path for path in files(out) if path.stat().st_size]
     for index in range(bench.damaged):
         file, kind = places[index % len(places)], chance.choice([*DAMAGE, "gone"])
         whole = file.read_bytes()
         file.unlink() if kind == "gone" else file.write_bytes(DAMAGE[kind](chance, whole))
-        fault = _fault(bench.out, file)
+        fault = _fault(out, file)
         file.write_bytes(whole)
         if fault:
-            failures.append(f"{kind} of {file.relative_to(bench.out)}: {fault}")
+            failures.append(f"{kind} of {file.relative_to(out)}: {fault}")
     yield Outcome(f"damage to {len(places)} files of an export, named by `verify`", bench.damaged, failures)
-    if CliRunner().invoke(edgekit, ["verify", str(bench.out)]).exit_code:
+    if CliRunner().invoke(edgekit, ["verify", str(out)]).exit_code:
         raise SystemExit("the export is not whole after it was mended: this benchmark is at fault")
 
 

@@ -4,6 +4,7 @@ An export needs so many pages of disk; it is made again on disks of each size be
 The folder for temporary files and the cache get such disks, too: without a cache an export goes on.
 """
 
+import math
 import os
 import resource
 import shutil
@@ -16,7 +17,6 @@ from pathlib import Path
 from fault import EDGEKIT, Bench, Outcome, fault_of, marked, said, served, skipped
 
 PAGE_BYTES = 4096  # tmpfs gives no less
-MOST_DISKS = 80
 
 
 def cannot_mount() -> str:
@@ -69,7 +69,9 @@ def _outputs(bench: Bench) -> Outcome:
     failures = []
     with served.servers(bench.place / "tmp"):
         peak_bytes = _peak_bytes(bench)
-        sizes = range(PAGE_BYTES, peak_bytes, max(1, peak_bytes // PAGE_BYTES // MOST_DISKS) * PAGE_BYTES)
+        step = max(1, math.ceil(peak_bytes / PAGE_BYTES / bench.disks))
+        first = bench.chance.randint(1, step)  # another seed tries other sizes
+        sizes = range(first * PAGE_BYTES, peak_bytes, step * PAGE_BYTES)
         for size_bytes in sizes:
             with disk(bench.place / f"output{size_bytes}", size_bytes) as small:
                 done = served.edgekit([*bench.light(), "--no-cache", "-o", small / "out"])

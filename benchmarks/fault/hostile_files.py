@@ -4,7 +4,9 @@ import base64
 import json
 import os
 import pickle
+import re
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,8 @@ def _script(text: str) -> Maker:
         import torch
 
         source = f"def forward(self, x: Tensor) -> Tensor:\n    {text.format(place=place)}\n    return x\n"
-        module = torch.jit.ScriptModule()
+        name = f"Net{zlib.crc32(source.encode())}"  # torch keeps one class of a name
+        module = type(name, (torch.jit.ScriptModule,), {"__module__": "net"})()
         module.define(source)
         module.save(str(place / "net.pt"))
         return place / "net.pt"
@@ -84,14 +87,17 @@ def _script(text: str) -> Maker:
     return make
 
 
-def _twice(place: Path) -> Path:
-    """A script with a member of the same name, which does nothing, behind the one that torch reads."""
+def _hidden(place: Path) -> Path:
+    """A script with a member that differs by capitals alone from the one that torch reads."""
     file = _script("torch.save(x, '{place}/was-run')")(place)
     with zipfile.ZipFile(file) as archive:
-        code = next(name for name in archive.namelist() if name.endswith(".py"))
-        text = archive.read(code)
-    with zipfile.ZipFile(file, "a") as archive:
-        archive.writestr(code, text.replace(b"torch.save", b"torch.relu"))
+        found = {name: archive.read(name) for name in archive.namelist() if "debug_pkl" not in name}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in found.items():
+            if b"torch.save" in data:
+                archive.writestr(name.replace("/code/", "/CODE/"), data)
+                data = re.sub(rb"torch\.save\(.*\)", b"torch.relu(x)", data)
+            archive.writestr(name, data)
     return file
 
 
@@ -104,21 +110,21 @@ def _tensors(header: bytes, length: int | None = None) -> Maker:
     return make
 
 
+ESCAPES = "\\033[2J" * 500  # as a script writes them
 BYTES: dict[str, Maker] = {
     **{f"{name} of 40 GB of zeros": _sparse(name, 40 << 30) for name in ("net.onnx", "net.pt2", "net.pt", "net.keras")},
     **{f"{name} that is /dev/zero": _linked_file(name, "/dev/zero") for name in ("net.onnx", "net.pt2", "net.pth", "net.keras")},
     **{f"{name} that is a pipe": _pipe(name) for name in ("net.onnx", "net.pt2", "net.pt", "net.keras")},
     **{f"{name} that is a pickle": _pickled(name) for name in ("net.pt", "net.pth", "net.pt2", "net.keras", "net.onnx")},
     **{f"{name} that is an archive with a pickle": _archive(name, f"net/{member}") for name, member in (("net.pt", "data.pkl"), ("net.pt", "constants.pkl"), ("net.pt2", "data/weights/model.pt"), ("net.keras", "config.json"))},
-    **{f"{name} that unpacks to 8 GB": _archive(name, f"net/{member}", 8 << 30) for name, member in (("net.pt", "code/net.py"), ("net.pth", "data/0"), ("net.keras", "model.weights.h5"))},
+    **{f"{name} that unpacks to 1 GB": _archive(name, f"net/{member}", 1 << 30) for name, member in (("net.pt", "code/net.py"), ("net.pth", "data/0"), ("net.keras", "model.weights.h5"))},
     "a script that writes": _script("torch.save(x, '{place}/was-run')"),
     "a script that writes behind a comment": _script("y = torch.relu(x)\n    torch . save (x, '{place}/was-run') # save"),
     "a script that reads": _script("x = torch.from_file('{place}/../secret', False, 8)"),
     "a script that asks for 10^15 numbers": _script("x = torch.zeros([1048576, 1048576, 1024])"),
-    "a script that prints": _script("print('\\x1b[2J' * 1000)"),
-    "a script that raises": _script("raise RuntimeError('\\x1b[2J' * 100000)"),
-    "a script that calls itself": _script("x = self.forward(x)"),
-    "a script hidden behind another": _twice,
+    "a script that prints": _script(f"print('{ESCAPES}')"),
+    "a script that raises": _script(f"raise RuntimeError('{ESCAPES}')"),
+    "a script hidden behind another": _hidden,
     "weights with a header of 2^62 bytes": _tensors(b"{}", 1 << 62),
     "weights with a header that is nested": _tensors(b'{"a":' * 50_000),
 }  # fmt: skip

@@ -177,7 +177,7 @@ GRAPHS: dict[str, Change] = {
     "a tiling to 10^15 numbers": _all(_stored("s", [1, 1 << 20, 1 << 20, 1 << 10]), _node("Tile", ["s"])),
     "a padding by 10^15": _all(_stored("s", [0, 0, 0, 0, 0, 0, 1 << 25, 1 << 25]), _node("Pad", ["s"])),
     "branches in 12 branches": _nested(12),
-    "branches in 90 branches": _nested(90),
+    "branches in 22 branches": _nested(22),
     "a function that calls itself": _recursive,
     "50,000 nodes": _many,
     "a node that reads itself": lambda model, _: model.graph.node[0].input.__setitem__(0, "y"),

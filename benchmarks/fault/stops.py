@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ def _told_to_stop(bench: Bench, asked: dict[str, list[str]]) -> Outcome:
             tried += 1
             if fault:
                 failures.append(f"{verb}, {how.name}: {fault}")
+                print(failures[-1], file=sys.stderr, flush=True)
             shutil.rmtree(place, ignore_errors=True)
     return Outcome("verbs that are told to stop, or killed, at any time", tried, failures)
 

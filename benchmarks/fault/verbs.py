@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,7 @@ def _readers_that_leave(asked: dict[str, list[str]]) -> Outcome:
             tried += 1
             if any(word in done.stderr for word in ("Traceback", "Exception ignored", "Broken")):
                 failures.append(f"{verb} {json}: {done.stderr[-300:]!r}")
+                print(failures[-1], file=sys.stderr, flush=True)
     return Outcome("verbs whose reader leaves", tried, failures)
 
 
@@ -112,6 +114,7 @@ def _homes(bench: Bench, asked: dict[str, list[str]]) -> Outcome:
                 fault = fault_of(done, CODES) or odd(done)
                 if fault:
                     failures.append(f"{arguments[0]} with {what}: {fault}")
+                    print(failures[-1], file=sys.stderr, flush=True)
     return Outcome("verbs with odd homes, caches and temporary folders", tried, failures)
 
 
@@ -173,8 +176,10 @@ def _names(bench: Bench) -> Outcome:
                 fault = fault_of(done, CODES) or odd(done) or _not_fine(step, done)
                 if fault:
                     failures.append(f"{step[0]} in {name[:40]!r}: {fault}")
+                    print(failures[-1], file=sys.stderr, flush=True)
             if list(place.parent.rglob("was-run")) or Path("was-run").exists():
                 failures.append(f"a name was run: {name!r}")
+                print(failures[-1], file=sys.stderr, flush=True)
             shutil.rmtree(place.parent, ignore_errors=True)
     return Outcome("verbs with files and folders of any name", len(NAMES) * len(steps), failures)
 

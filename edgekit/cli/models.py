@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edgekit.engine.specs import Inspected
     from edgekit.records import Plan, TensorSpec
 
+LONGEST_NAME = 200  # that is shown whole; a file of a stranger may have any
+
 input_option = click.option(
     "--input",
     "inputs",
@@ -92,7 +94,8 @@ def _model_lines(found: "Inspected") -> Iterator[str]:
 
 
 def _tensor(what: str, spec: "TensorSpec") -> str:
-    return f"{what} {spec.name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"
+    name = spec.name if len(spec.name) <= LONGEST_NAME else f"{spec.name[:LONGEST_NAME]}..."
+    return f"{what} {name}: {spec.dtype} [{', '.join(map(str, spec.shape))}]"
 
 
 def _plan_lines(plans: "list[Plan]") -> Iterator[str]:

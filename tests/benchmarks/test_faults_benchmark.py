@@ -1,5 +1,6 @@
 """The benchmark of faults: its hostile tasks are what they say, and what it looks for is found."""
 
+import os
 import random
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import fault
-from fault import damage, hostile, network, texts, users
+from fault import damage, hostile, network, no_files, sources, texts, users, verbs
 
 
 def test_every_hostile_task_is_a_program_but_the_two_that_are_none() -> None:
@@ -75,3 +76,28 @@ def test_a_folder_that_others_cannot_enter_is_found(tmp_path: Path) -> None:
     (tmp_path / "home").chmod(0o700)
     hidden = users._hidden(inside)
     assert hidden is not None and (tmp_path / "home").is_relative_to(hidden)
+
+
+def test_every_hostile_model_is_made(tmp_path: Path) -> None:
+    large = ("unpacks to", "of a device")
+    found = {name: make for name, make in sources.makers() if not any(each in name for each in large)}
+    assert len(found) >= 90
+    for number, make in enumerate(found.values()):
+        place = tmp_path / str(number) / "place"
+        place.mkdir(parents=True)
+        (place.parent / "secret").write_bytes(b"x" * 1000)
+        assert os.path.lexists(make(place))
+        assert not (place / "was-run").exists()
+
+
+def test_every_spoiled_file_is_none(tmp_path: Path) -> None:
+    for number, spoil in enumerate(no_files.SPOILED.values()):
+        file = tmp_path / str(number)
+        file.write_text("{}")
+        spoil(random.Random(0), file)
+        assert not file.is_file() or file.is_symlink() or file.read_bytes()[:9] != b"{}"
+
+
+def test_another_output_of_the_same_command(tmp_path: Path) -> None:
+    assert verbs.afresh(["report", "a", "-o", "b"], tmp_path) == ["report", "a", "-o", str(tmp_path / "out")]
+    assert verbs.afresh(["verify", "a"], tmp_path) == ["verify", "a"]

@@ -71,7 +71,7 @@ def _check_script(path: Path) -> None:
 
 
 def _code(path: Path) -> list[str]:
-    """Returns all code of a script, found as torch finds it: two members may have one name, or differ by capitals alone.
+    """Returns all code of a script, found as torch finds it: to it capitals are the same as small letters.
 
     Raises:
         TaskError: It is damaged, or has more code than any module.
