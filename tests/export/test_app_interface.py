@@ -1,7 +1,6 @@
 """A finished file changed for an app: Core ML that takes an image and names its answer, TFLite with other numbers at its doors."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("interface")
-    own_process.found_by(__file__, place)
+    own_process.found_by(__file__, place, "coreml")
     return place
 
 
@@ -198,8 +197,3 @@ def _int8_file(path: Path) -> Artifact:
         path=str(path), format="tflite", precision="int8", size_bytes=path.stat().st_size, sha256="0" * 64,
         inputs=(sides[0][1],), outputs=(sides[1][1],), layout="as the model", toolchain={},
     )  # fmt: skip
-
-
-if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    (place / "found.json").write_text(json.dumps(child(place)))

@@ -1,7 +1,6 @@
 """The Core ML exporter, proven by executing the package with edgekit's own interpreter. Conversion runs in a child."""
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +24,7 @@ PRECISIONS = ("float32", "float16", "int8")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("coreml")
-    own_process.found_by(__file__, place)
+    own_process.found_by(__file__, place, "coreml")
     return place
 
 
@@ -245,8 +244,3 @@ def prepare(folder: Path, precision: str, model: Any, x: Any, name: str = "") ->
         output = programs.load(case.program).module()(x)
     np.savez(folder / f"{name}.npz", input=x.numpy(), output=output.numpy())
     return case
-
-
-if __name__ == "__main__":
-    place = Path(sys.argv[1])
-    (place / "found.json").write_text(json.dumps(child(place)))

@@ -1,12 +1,9 @@
 """The TFLite exporter on tiny networks: layout, precision, arithmetic, errors.
 
-torch, litert and tensorflow stay out of the test process: this file, run as a program, builds and converts all
+torch, litert and tensorflow stay out of the test process: `child` here builds and converts all
 networks in one child and writes what it found as JSON.
 """
 
-import json
-import os
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -27,7 +24,7 @@ PRECISIONS = ("float32", "float16", "int8")
 # ------------------------------------------------------------------------------------------------ the tests
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return own_process.found_by(__file__, tmp_path_factory.mktemp("tflite"))
+    return own_process.found_by(__file__, tmp_path_factory.mktemp("tflite"), "tflite")
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -323,10 +320,3 @@ def operators(path: str) -> Counter[str]:
         f"{op['op_name']}:{dtype[op['inputs'][0]]}->{dtype[op['outputs'][0]]}"
         for op in interpreter._get_ops_details()
     )
-
-
-if __name__ == "__main__":
-    work = Path(sys.argv[1])
-    (work / "found.json").write_text(json.dumps(child(work)))
-    sys.stderr.flush()
-    os._exit(0)  # native libraries crash in their exit handlers

@@ -1,11 +1,9 @@
 """Dynamic quantization of TFLite files: hybrid layers, float borders, no convolution touched, the same bytes.
 
-As in test_tflite.py the converter stays out of the test process: this file, run as a program, makes all files in one
+As in test_tflite.py the converter stays out of the test process: `child` here makes all files in one
 child and writes what it found as JSON.
 """
 
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ NETS = ("LSTM", "GRU", "attention", "convolution")
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return own_process.found_by(__file__, tmp_path_factory.mktemp("dynamic"))
+    return own_process.found_by(__file__, tmp_path_factory.mktemp("dynamic"), "tflite")
 
 
 @pytest.mark.parametrize("net", NETS)
@@ -102,10 +100,3 @@ def convert(name: str, folder: Path) -> dict[str, Any]:
         "float_size_bytes": tflite.export(full, target, folder / "float.tflite").size_bytes,
         "same_bytes": tflite.export(made, target, folder / "b.tflite").sha256 == artifact.sha256,
     }
-
-
-if __name__ == "__main__":
-    work = Path(sys.argv[1])
-    (work / "found.json").write_text(json.dumps(child(work)))
-    sys.stderr.flush()
-    os._exit(0)  # native libraries crash in their exit handlers

@@ -3,9 +3,6 @@
 As in test_tflite.py all networks are built and converted in one child process.
 """
 
-import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ FLOAT = "float32"
 # ------------------------------------------------------------------------------------------------ the tests
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return own_process.found_by(__file__, tmp_path_factory.mktemp("grids"))
+    return own_process.found_by(__file__, tmp_path_factory.mktemp("grids"), "tflite")
 
 
 @pytest.mark.parametrize("net", ["squeezed", "joined", "kept", "normalized", "clamped", "decoder"])
@@ -282,10 +279,3 @@ def quantize(model: Any, batches: list[Any]) -> Any:
         for batch in batches:
             prepared(batch)
     return convert_pt2e(prepared, fold_quantize=False)
-
-
-if __name__ == "__main__":
-    work = Path(sys.argv[1])
-    (work / "found.json").write_text(json.dumps(child(work)))
-    sys.stderr.flush()
-    os._exit(0)  # native libraries crash in their exit handlers
