@@ -24,6 +24,7 @@ import torchvision  # noqa: F401  before coremltools, which loads tensorflow: el
 
 # isort: split
 import coremltools as ct
+from coremltools.converters.mil.mil.scope import ScopeSource
 from edgekit_runner import __version__
 
 from edgekit.errors import ConversionError
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".mlpackage"
 DEFAULT_IOS = 17
+_FLOAT32 = 1  # the debug handle of what stays float32
 PACKAGES = ("torch", "torchao", "coremltools")
 # there is no input of 8 bits: whole numbers come as int32
 _TYPES = {
@@ -71,9 +73,9 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     free = () if loose is None or candidate.free is None else limited(candidate.free, inputs)
     if free:
         inputs, outputs = named(inputs, outputs, candidate.free)
-    computing = _arithmetic(precision, frozenset(layer.name for layer in candidate.float_layers))
+    floats = frozenset(layer.name for layer in candidate.float_layers)
     ios = target.deployment.min_ios or DEFAULT_IOS
-    converted = _convert(loose or program, inputs, outputs, free, computing, ios)
+    converted = _convert(loose or program, inputs, outputs, free, precision, floats, ios)
     model = compact(converted, candidate, ios)
     model.user_defined_metadata.update({"edgekit.version": __version__, "edgekit.precision": precision})
     _save(model, out)
@@ -90,14 +92,21 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
 
 
 def _arithmetic(precision: Precision, floats: frozenset[str]) -> Any:
-    """What coremltools computes in: float16, except where an operator, named after its node, stays float32."""
+    """What coremltools computes in: float16, except what is made of the nodes that `_keep` marks."""
     if precision == "float32":
         return ct.precision.FLOAT32
     if precision == "int8" or not floats:
         return ct.precision.FLOAT16
     return ct.transform.FP16ComputePrecision(
-        op_selector=lambda op: not any(output.name in floats for output in op.outputs)
+        op_selector=lambda op: op.scopes.get(ScopeSource.EXIR_DEBUG_HANDLE) != [_FLOAT32]
     )
+
+
+def _keep(program: torch.export.ExportedProgram, floats: frozenset[str]) -> None:
+    """Marks what stays float32; names would not do: coremltools calls a clamp clip_0, and a division is a product."""
+    for node in program.graph.nodes:
+        if node.name in floats:
+            node.meta["debug_handle"] = _FLOAT32
 
 
 def _named(
@@ -133,7 +142,8 @@ def _convert(
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
     free: tuple[FreeAxis, ...],
-    computing: Any,
+    precision: Precision,
+    floats: frozenset[str],
     ios: int,
 ) -> Any:
     register_missing()
@@ -143,13 +153,14 @@ def _convert(
                 f"the input {spec.name} has no axes, and Core ML takes none without; let forward take it as [1]"
             )
     program = wide_inputs(decompose(program))
+    _keep(program, floats)
     log = logging.getLogger("coremltools")
     level = log.level
     log.setLevel(logging.ERROR)
     asked = {
         "inputs": _types(inputs, free),
         "outputs": [ct.TensorType(name=s.name, dtype=_TYPES[s.dtype]) for s in outputs],
-        "compute_precision": computing,
+        "compute_precision": _arithmetic(precision, floats),
         "minimum_deployment_target": _ios(ios),
     }
     try:

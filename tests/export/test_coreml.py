@@ -117,6 +117,17 @@ def test_alias_and_recurrent_cells_convert(folder: Path, found: dict[str, Any]) 
         np.testing.assert_allclose(got["output_0"], data["output"], atol=1e-4)
 
 
+def test_what_is_kept_in_float32_is_found_whatever_coremltools_calls_it(
+    folder: Path, found: dict[str, Any]
+) -> None:
+    counts = op_counts(package(folder, "mask"))
+    assert {name for name, dtype in counts if dtype == "float32"} >= {"mul", "clip", "add", "softmax"}
+    assert counts["sub", "float16"] == 1
+    data = np.load(folder / "mask.npz")
+    got = Interpreter(package(folder, "mask"), precision="float16").run({"keep": data["input"]})["output_0"]
+    np.testing.assert_allclose(got, data["output"], atol=1e-3)
+
+
 def test_a_constant_above_the_range_of_float16_is_no_infinity(folder: Path, found: dict[str, Any]) -> None:
     data = np.load(folder / "large.npz")
     got = Interpreter(package(folder, "large"), precision="float16").run({"input": data["input"]})["output_0"]
@@ -140,6 +151,7 @@ def child(folder: Path) -> dict[str, Any]:
     from torch import nn
 
     from edgekit.export import coreml
+    from edgekit.records import FloatLayer
 
     class Net(nn.Module):
         def __init__(self) -> None:
@@ -160,6 +172,13 @@ def child(folder: Path) -> dict[str, Any]:
     class Word(nn.Module):
         def forward(self, state: torch.Tensor) -> torch.Tensor:
             return state * 2.0
+
+    class Mask(nn.Module):
+        """A masked row: -3e38, which coremltools clips by an operator of another name."""
+
+        def forward(self, keep: torch.Tensor) -> torch.Tensor:
+            lowest = ((1 - keep) * -3e38).clamp(min=-3e38)
+            return torch.softmax(keep + lowest, -1)
 
     class Cell(nn.Module):
         def __init__(self) -> None:
@@ -192,6 +211,12 @@ def child(folder: Path) -> dict[str, Any]:
             prepare(folder, "float32", model, x, name), target(None), folder / f"{name}.mlpackage"
         )
         found[name], found[f"{name}_input"] = "ok", artifact.inputs[0].name
+    case = prepare(folder, "float16", Mask(), torch.tensor([[1.0, 0, 1], [0, 0, 0]]), "mask")
+    kept = tuple(
+        FloatLayer(name=name, origin=name, macs_ratio=None, reason="large")
+        for name in ("mul", "clamp", "add", "softmax")
+    )
+    coreml.export(msgspec.structs.replace(case, float_layers=kept), target(None), folder / "mask.mlpackage")
     large = nn.Sequential(nn.Linear(4, 4))
     with torch.no_grad():
         large[0].weight.fill_(1e5)
