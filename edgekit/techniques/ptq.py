@@ -29,7 +29,7 @@ from msgspec import Meta
 from torch.fx import GraphModule
 
 from edgekit.errors import UserError
-from edgekit.quant import bias, proven
+from edgekit.quant import bias, not_numbers, proven
 from edgekit.quant import program as programs
 from edgekit.quant.calibrate import a_few, calibrate
 from edgekit.quant.calibration_graph import observers, observing
@@ -190,6 +190,12 @@ def _ignored(model: GraphModule) -> tuple[str, ...]:
     )
 
 
+def _masked(model: GraphModule, samples: list[tuple[torch.Tensor, ...]]) -> tuple[str, ...]:
+    """Says where numbers that are none never reach a range: they are masked before one."""
+    word = not_numbers.said(model, samples)
+    return (word,) if word else ()
+
+
 def _tries_equalizing(candidate: Candidate, options: Options) -> bool:
     """It costs a second calibration.
 
@@ -219,7 +225,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "calibration runs": (found.runs, "count"),
         **trial.figures,
     }
-    odd = _ignored(trial.model)
+    odd = _ignored(trial.model) or _masked(trial.model, a_few(task.calibration or (), found.like))
     done = written(candidate, converted(trial.model), found.like, Path(context.work), "ptq", options.skip)
     done = msgspec.structs.replace(done, doubts=(*done.doubts, *odd))
     if trial.figures.get(MOVED, (0, ""))[0] and is_sparse(candidate):

@@ -80,6 +80,14 @@ def test_numbers_that_are_none_are_left_out_of_the_ranges_and_said(tmp_path: Pat
     assert doubt.startswith("calibration met NaN or infinite numbers in what")
 
 
+def test_numbers_that_are_none_are_said_where_no_range_meets_them(tmp_path: Path) -> None:
+    done = step(traced_of("padded_rows", tmp_path), "arm-mobile", tmp_path, "ptq", estimator="minmax")
+    (doubt,) = done.doubts
+    assert doubt.startswith(
+        "calibration met NaN in what aten.softmax of the model itself (PaddedRows) gives (sample 1)"
+    )
+
+
 def test_places_stay_whole_numbers(tmp_path: Path) -> None:
     artifact, _ = made(traced_of("best", tmp_path), "arm-mobile", "int8", tmp_path)
     assert [spec.dtype for spec in artifact.outputs] == ["float32", "int64", "int64"]
