@@ -12,7 +12,7 @@ import re
 import torch
 
 from edgekit.errors import ConversionError
-from edgekit.quant.program import callers
+from edgekit.quant.program import callers, origin
 
 log = logging.getLogger("edgekit")
 ADVICE = "Replace this operator in the model, or choose a target of another runtime"
@@ -24,6 +24,7 @@ _MLIR_OPERATION = re.compile(
     r"'((?:tfl|stablehlo|mhlo|chlo|func|tf)\.[\w.]+)' op|failed to legalize operation '([\w.]+)'|\b(tf\.\w+)(?= |\()"
 )
 _MLIR_SOURCE = re.compile(r"([^\s<>:]+\.py):(\d+):\d+: error")
+_ARGUMENT = re.compile(r"\(\) got an unexpected keyword argument '(\w+)'")
 _MLIR_HALF = re.compile(r"[x<](b?f16)>")
 _NO_KERNEL = re.compile(
     r"Didn't find op for builtin opcode '(\w+)'|Node number \d+ \((\w+)\) failed to prepare"
@@ -66,6 +67,10 @@ def unloadable(text: str, program: torch.export.ExportedProgram) -> ConversionEr
 def _reason(error: Exception, text: str) -> str:
     """Gives the first line of a message, unless it quotes the converter's own program."""
     first = _first_line(text) or type(error).__name__
+    if first.startswith("Lowering not found"):
+        return "it has no form of it"
+    if found := _ARGUMENT.search(first):
+        return f"not with the argument {found[1]}"
     if (
         "legalize" in text
         or "%" in first
@@ -107,7 +112,8 @@ def _origin(text: str, operator: str, program: torch.export.ExportedProgram) -> 
         return ""
     node = min(nodes, key=lambda node: node.name != name)
     source = _source(node)
-    return _module(node) + (f", called at {source[0]}:{source[1]}" if source else "")
+    place = origin(node)
+    return (f" from {place}" if place else "") + (f", called at {source[0]}:{source[1]}" if source else "")
 
 
 def _calls(program: torch.export.ExportedProgram, operator: str) -> list[torch.fx.Node]:
@@ -126,12 +132,3 @@ def _source(node: torch.fx.Node) -> tuple[str, str] | None:
     """File and line of the innermost frame that made this node."""
     frames: list[tuple[str, str]] = _SOURCE.findall(node.meta.get("stack_trace") or "")
     return frames[-1] if frames else None
-
-
-def _module(node: torch.fx.Node) -> str:
-    stack = list((node.meta.get("nn_module_stack") or {}).values())
-    if not stack:
-        return ""
-    path, kind = stack[-1][0], stack[-1][1]
-    kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
-    return f" from {path or 'the model itself'} ({kind})"

@@ -41,3 +41,14 @@ def test_an_empty_message_is_a_sentence() -> None:
 def test_a_missing_kernel_is_said_in_torchs_word_with_the_module() -> None:
     said = str(unloadable(SORT, PROGRAM))
     assert said.startswith("TFLite has no kernel for sort from 0 (Sorted), written as STABLEHLO_SORT.")
+
+
+def test_what_it_has_no_form_of_is_told_without_its_own_words() -> None:
+    program = traced(nn.Sequential(nn.Linear(4, 4)), torch.zeros(1, 4))
+    said = str(explain(RuntimeError("Lowering not found: aten.linear.default"), program))
+    assert said.startswith("litert-torch cannot express aten.linear.default from 0 (Linear), called at ")
+    assert ": it has no form of it. Replace" in said
+    error = TypeError(
+        "_aten_sub_tensor() got an unexpected keyword argument 'alpha'\ntarget=torch.ops.aten.sub.Tensor"
+    )
+    assert "aten.sub.Tensor: not with the argument alpha." in str(explain(error, program))
