@@ -86,6 +86,8 @@ def _proof(result: "Recheck") -> str:
     said = ["checksums match", golden]
     if result.float_snr_db is not None:
         said.append(f"{result.float_snr_db:.1f} dB to the float model's answer")
+    if result.elsewhere:
+        said.append(result.elsewhere)
     return "; precision lint: ".join([", ".join(said), *result.notes])
 
 

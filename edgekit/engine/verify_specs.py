@@ -70,6 +70,7 @@ class Recheck(Record):
         notes: What it found that breaks no promise: which work runs in another precision.
         float_snr_db: The least that an output keeps to the float model's answer, in dB; None without an error or without
             that answer.
+        elsewhere: What it answers in the runtime that its manifest calls the fastest, where that is another one.
     """
 
     max_abs_error: float
@@ -77,6 +78,7 @@ class Recheck(Record):
     findings: tuple[str, ...]
     float_snr_db: float | None = None
     notes: tuple[str, ...] = ()
+    elsewhere: str = ""
 
 
 class EmulateSpec(Record):

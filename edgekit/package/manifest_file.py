@@ -38,12 +38,20 @@ def read(folder: Path) -> Manifest:
     path = folder / NAME
     manifest = read_record(path, Manifest, SCHEMA_VERSION, WORDS)
     try:
-        check_runtime(manifest.target.runtime)
+        for name in _runtimes(manifest):
+            check_runtime(name)
         for file in manifest.artifacts:
             check_format(file.format)
     except ValueError as error:
         raise UserError(f"{path} does not hold {WORDS.holds}: {error}; {WORDS.again}") from error
     return manifest
+
+
+def _runtimes(manifest: Manifest) -> list[str]:
+    """Every runtime that a manifest names."""
+    choice = manifest.runtimes
+    more = [choice.fastest, *(trial.runtime for trial in choice.trials)] if choice else []
+    return [manifest.target.runtime, *more]
 
 
 def artifact_of(folder: Path) -> tuple[Artifact, Manifest]:
