@@ -38,8 +38,11 @@ def _executed(attempt: Attempt) -> tuple[Artifact, Verdict]:
 
 
 def nearest(attempts: Sequence[Attempt]) -> int | None:
-    """Returns the index of the refused attempt that misses its limits by the least; broken promises come last."""
-    refused = [i for i, attempt in enumerate(attempts) if attempt.decision.shortfalls]
+    """Returns the index of the refused attempt that misses its limits by the least; broken promises come last.
+
+    An attempt that was refused before its training has no file that could be looked at.
+    """
+    refused = [i for i, a in enumerate(attempts) if a.decision.shortfalls and a.artifact is not None]
     return min(refused, key=lambda i: _distance(attempts[i]), default=None)
 
 

@@ -96,3 +96,19 @@ def test_options_are_checked_before_any_work(tmp_path: Path, recipe: str, messag
         ek.deploy(f"{COARSE}:task", TARGETS, tmp_path / "out", recipes=[recipe], on_event=events.append)
     assert events == []
     assert not (tmp_path / "out").exists()
+
+
+def test_what_would_be_too_slow_is_not_trained(tmp_path: Path) -> None:
+    events: list[Event] = []
+    report = ek.deploy(
+        f"{COARSE}:task",
+        ["x86-server"],
+        tmp_path / "out",
+        budget={**BUDGET, "min_speedup": 50.0},
+        recipes=["prune(macs=0.6, recalibrate=256) > distill(images=3200) > qat(images=3200)"],
+        on_event=events.append,
+    )
+    (attempt,) = report.targets[0].attempts
+    done = [event.stage for event in events if event.state == "done"]
+    assert attempt.decision.reasons[0].startswith("not trained, which changes no time: too slow")
+    assert attempt.artifact is None and "prune" in done and "distill" not in done

@@ -75,6 +75,9 @@ def test_a_broken_promise_is_the_last_to_be_named() -> None:
 
 def test_nothing_was_near_where_nothing_was_executed() -> None:
     assert nearest(FAILED) is None
+    early = tried("b", 900, 3.0, 0)
+    assert early.decision.shortfalls, "refused for its time"
+    assert nearest(msgspec.structs.replace(early, artifact=None, verdict=None)) is None
 
 
 @pytest.mark.parametrize(
