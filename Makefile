@@ -31,9 +31,10 @@ $(STAMP): pyproject.toml constraints.txt runner/pyproject.toml
 demo: env
 	$(BIN)/edgekit demo -o out/demo
 
-# loadfile: tests of one file share their module's fixtures, so no net is exported twice; a failure is shown at once
+# loadfile: tests of one file share their module's fixtures, so no net is exported twice; long files come first, as tests/conftest.py
+# orders them; a failure is shown at once
 test: env
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --instafail $(if $(FAST),-m '$(QUICK)') $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --instafail $(if $(FAST),-m '$(QUICK)') $(ARGS)
 
 # files of both runtimes on emulated ARM CPUs; the emulator and its packages are set up on first use, in .cache/
 test-arm: env

@@ -18,6 +18,12 @@ import torchvision  # noqa: F401  a converter imported before it crashes the pro
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the files that take long first, so that no process is left with one of them while the others have ended."""
+    long = {item.path for item in items if item.get_closest_marker("long")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tests of one run share finished stages, those of all its processes; none reads or leaves any in the user's cache."""
