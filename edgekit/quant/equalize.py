@@ -29,6 +29,8 @@ SETTLED = 1e-3  # the largest relative change of a sweep that ends it
 #: a nearly dead channel must not swell its neighbours: scales stay within [1 / LIMIT, LIMIT]
 LIMIT = 1e4
 
+_LAYERS = rules.MAC | rules.TRANSPOSED
+
 #: f(s x) = s f(x) for s > 0, number by number
 _ELEMENTWISE = {
     ATEN.relu.default, ATEN.leaky_relu.default, ATEN.dropout.default, ATEN.clone.default, ATEN.contiguous.default,
@@ -94,7 +96,7 @@ def find_pairs(graph_module: GraphModule) -> tuple[list[tuple[Node, Node]], dict
     Returns:
         The pairs, and the number of other layers by reason; a layer that ends the model is in neither.
     """
-    layers = [node for node in calls(graph_module) if node.target in rules.MAC and _constant(node.args[1])]
+    layers = [node for node in calls(graph_module) if node.target in _LAYERS and _constant(node.args[1])]
     stored = Counter(str(value.target) for layer in layers for value in layer.args[1:3] if _constant(value))
     pairs, left_out = [], Counter[str]()
     for first in layers:
@@ -112,9 +114,9 @@ def find_pairs(graph_module: GraphModule) -> tuple[list[tuple[Node, Node]], dict
 
 def _next(first: Node) -> Node | str:
     """Returns the one layer that reads the channels of `first`, or why they cannot be scaled; "" at the model's end."""
-    node, channels = first, _shape(first.args[1])[0]
+    node, channels = first, _written(first)
     is_last_axis = first.target is ATEN.linear.default and len(_shape(first)) != 2
-    if first.target is not ATEN.linear.default and len(_shape(first)) != rules.conv_rank(first) + 2:
+    if first.target is not ATEN.linear.default and len(_shape(first)) != len(_shape(first.args[1])):
         return "no batch dimension"
     while True:
         user = rules.only_user(node)
@@ -122,7 +124,7 @@ def _next(first: Node) -> Node | str:
             return "several readers" if node.users else ""
         if user.op == "output":
             return ""
-        if user.target in rules.MAC and user.args[0] is node and _constant(user.args[1]):
+        if user.target in _LAYERS and user.args[0] is node and _constant(user.args[1]):
             return user if _reads(user, channels, is_last_axis) else "other channels"
         if not (user.target in _ELEMENTWISE or (not is_last_axis and _keeps_channels(user, node))):
             return str(user.target).split(".")[-2] if "." in str(user.target) else str(user.target)
@@ -145,27 +147,59 @@ def _reads(second: Node, channels: int, is_last_axis: bool) -> bool:
     weight = _shape(second.args[1])
     if second.target is ATEN.linear.default:
         return weight[1] % channels == 0 and (is_last_axis or len(_shape(second)) == 2)
-    return not is_last_axis and channels == weight[1] * _groups(second)
+    return not is_last_axis and channels == (
+        weight[0] if second.target in rules.TRANSPOSED else weight[1] * _groups(second)
+    )
+
+
+def _written(layer: Node) -> int:
+    """How many channels a layer writes; the weight of a transposed one is [in, out / groups, ...]."""
+    weight = _shape(layer.args[1])
+    return weight[1] * _groups(layer) if layer.target in rules.TRANSPOSED else weight[0]
+
+
+def _by_group(layer: Node, weight: torch.Tensor, reads: int) -> torch.Tensor:
+    """The weight as [groups, written / groups, read / groups, rest], in memory of its own.
+
+    Args:
+        layer: The layer.
+        weight: Its weight.
+        reads: How many channels it reads; several features of a linear layer may be one.
+    """
+    groups, written = _groups(layer), _written(layer)
+    if layer.target in rules.TRANSPOSED:
+        return weight.reshape(groups, reads // groups, written // groups, -1).transpose(1, 2).contiguous()
+    return weight.reshape(groups, written // groups, reads // groups, -1).clone()
+
+
+def _stored(layer: Node, by_group: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """The weight in the shape that the layer has it in."""
+    return (by_group.transpose(1, 2) if layer.target in rules.TRANSPOSED else by_group).reshape(shape)
 
 
 def _balance(graph_module: GraphModule, first: Node, second: Node) -> float:
     """Scales the channels between two layers; returns the largest relative change."""
     path1, path2 = str(first.args[1].target), str(second.args[1].target)
-    writes, reads = tensors.read(graph_module, path1), tensors.read(graph_module, path2)
-    channels, groups = writes.shape[0], _groups(second)
-    by_group = reads.reshape(
-        groups, reads.shape[0] // groups, channels // groups, -1
-    )  # [g, O / g, C / g, rest]
-    range1 = writes.abs().flatten(1).amax(1)
-    range2 = by_group.abs().amax((1, 3)).flatten()
+    before1, before2 = (tensors.read(graph_module, path) for path in (path1, path2))
+    writes = _by_group(first, before1, _read_by(first))
+    reads = _by_group(second, before2, _written(first))
+    range1, range2 = writes.abs().amax((2, 3)).flatten(), reads.abs().amax((1, 3)).flatten()
     scale = (range1 / range2).sqrt().clamp(1 / LIMIT, LIMIT)
     scale = torch.where((range1 > 0) & (range2 > 0), scale, torch.ones_like(scale))
-    tensors.write(graph_module, path1, writes / scale.view(-1, *[1] * (writes.dim() - 1)))
-    tensors.write(graph_module, path2, (by_group * scale.view(groups, 1, -1, 1)).reshape(reads.shape))
+    tensors.write(
+        graph_module, path1, _stored(first, writes / scale.view(*writes.shape[:2], 1, 1), before1.shape)
+    )
+    by_reader = scale.view(reads.shape[0], 1, reads.shape[2], 1)
+    tensors.write(graph_module, path2, _stored(second, reads * by_reader, before2.shape))
     if len(first.args) > 2 and first.args[2] is not None:
         bias = str(first.args[2].target)
         tensors.write(graph_module, bias, tensors.read(graph_module, bias) / scale)
     return float((scale - 1).abs().max())
+
+
+def _read_by(layer: Node) -> int:
+    weight = _shape(layer.args[1])
+    return weight[0] if layer.target in rules.TRANSPOSED else weight[1] * _groups(layer)
 
 
 def _groups(layer: Node) -> int:

@@ -27,8 +27,7 @@ from edgekit.quant.program import calls, origin
 from edgekit.quant.views import is_mutable
 
 ATEN = rules.ATEN
-_TRANSPOSED = rules.known("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
-_LAYERS = rules.MAC | _TRANSPOSED | rules.known("conv1d.padding", "conv2d.padding", "conv3d.padding")
+_LAYERS = rules.MAC | rules.TRANSPOSED | rules.known("conv1d.padding", "conv2d.padding", "conv3d.padding")
 
 
 def fold_batch_norms(graph_module: GraphModule, before: proven.Reference | None = None) -> None:
@@ -126,7 +125,7 @@ def _folds(norm: Node) -> bool:
     known = all(value is None or _is_stored(value) for value in stored)
     flat = layer.target is not ATEN.linear.default or layer.args[0].meta["val"].dim() == 2
     has_statistics = all(map(_is_stored, norm.args[3:5]))
-    grouped = layer.target in _TRANSPOSED and len(layer.args) > 6 and layer.args[6] != 1
+    grouped = layer.target in rules.TRANSPOSED and len(layer.args) > 6 and layer.args[6] != 1
     return known and flat and has_statistics and not norm.args[5] and not grouped
 
 

@@ -6,8 +6,6 @@ from edgekit.quant import rules
 from edgekit.quant.boundaries import DEQUANTIZE, QUANTIZE
 from edgekit.quant.program import calls
 
-_TRANSPOSED = rules.known("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
-
 
 def count_layers(model: GraphModule, full: bool = False) -> tuple[int, list[Node]]:
     """Counts the layers, which multiply and add, of a converted graph.
@@ -24,7 +22,9 @@ def count_layers(model: GraphModule, full: bool = False) -> tuple[int, list[Node
     others = [node for node in calls(model) if node.target in rules.FLOAT_MAC]
     quantized = [node for node in macs if "dequantize" in str(getattr(node.args[1], "target", ""))]
     quantized += [
-        node for node in others if (full or node.target not in _TRANSPOSED) and _is_between_integers(node)
+        node
+        for node in others
+        if (full or node.target not in rules.TRANSPOSED) and _is_between_integers(node)
     ]
     return len(quantized), [node for node in macs + others if node not in quantized]
 

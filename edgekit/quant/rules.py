@@ -20,6 +20,7 @@ def known(*names: str) -> set[Any]:
 
 #: multiply and accumulate with a constant weight: where int8 pays
 MAC = known("conv1d.default", "conv2d.default", "conv3d.default", "linear.default")
+TRANSPOSED = known("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
 #: the same work that this quantizer leaves float; counted, so that a report can say so
 FLOAT_MAC = known(
     "conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input", "matmul.default", "bmm.default",

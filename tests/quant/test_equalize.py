@@ -92,6 +92,23 @@ def test_outputs_stay_and_both_ranges_of_each_channel_become_equal(name: str) ->
     )  # the user's own stay
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_layers_are_equalized_by_their_own_axes(groups: int) -> None:
+    """Channels a thousandfold apart (onnxruntime#19694); the weight is [in, out / groups, ...]."""
+    torch.manual_seed(0)
+    first, second = nn.ConvTranspose2d(8, 12, 3, 2), nn.ConvTranspose2d(12, 6, 4, 2, groups=groups)
+    with torch.no_grad():
+        first.weight.mul_(torch.logspace(-2, 1, 12).view(1, -1, 1, 1))
+    model, x = nn.Sequential(conv(4, 8), nn.ReLU(), first, nn.ReLU(), second).eval(), torch.randn(IMAGE)
+    graph = traced(model, x).module()
+    done = equalize(graph)
+    assert len(done.pairs) == 2 and not done.left_out
+    torch.testing.assert_close(graph(x), model(x), rtol=1e-4, atol=1e-5)
+    nodes = {node.name: node for node in graph.graph.nodes}
+    weights = [tensors.read(graph, nodes[name].args[1].target).abs() for name in done.pairs[1]]
+    torch.testing.assert_close(weights[0].amax((0, 2, 3)), weights[1].amax((1, 2, 3)), rtol=0.01, atol=0)
+
+
 @pytest.mark.parametrize(
     ("layers", "reason"),
     [
