@@ -1,14 +1,20 @@
 """Where a model makes NaN of finite inputs: a softmax over a row that is masked everywhere. The answer may be right all the same."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.quant import rules
 from edgekit.quant.calibrate import Batch
-from edgekit.quant.program import operator_of, origin
+from edgekit.quant.program import calls, operator_of, origin
 from edgekit.quant.simulate import Simulation
+
+_MAKERS = rules.known(
+    "softmax.int", "_softmax.default", "log_softmax.int", "log.default", "sqrt.default", "rsqrt.default", "div.Tensor", "pow.Tensor_Tensor",
+    "pow.Tensor_Scalar", "acos.default", "asin.default", "scaled_dot_product_attention.default",
+)  # fmt: skip
 
 
 class _Watch(Simulation):
@@ -29,11 +35,20 @@ class _Watch(Simulation):
 
 
 @torch.no_grad()
-def said(prepared: GraphModule, samples: Iterable[Batch]) -> str:
-    """Returns a sentence about the first calibration sample inside which something is no number; "" where there is none."""
+def said(prepared: GraphModule, samples: Callable[[], Iterable[Batch]]) -> str:
+    """Says where NaN is made inside a model first.
+
+    Args:
+        prepared: The prepared graph.
+        samples: Calibration samples; read only where an operator is there that may make NaN of numbers.
+
+    Returns:
+        A sentence about the first sample inside which something is no number; "" where there is none.
+    """
+    if not any(node.target in _MAKERS for node in calls(prepared)):
+        return ""
     watch = _Watch(prepared)
-    watch.garbage_collect_values = False
-    for number, sample in enumerate(samples):
+    for number, sample in enumerate(samples()):
         watch.run(*sample)
         if watch.made:
             node = watch.made[0]

@@ -19,6 +19,7 @@ the number of batches. It can lose accuracy in depthwise networks with wide chan
 
 import hashlib
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -31,7 +32,7 @@ from torch.fx import GraphModule
 from edgekit.errors import UserError
 from edgekit.quant import bias, not_numbers, proven
 from edgekit.quant import program as programs
-from edgekit.quant.calibrate import a_few, calibrate
+from edgekit.quant.calibrate import Batch, a_few, calibrate
 from edgekit.quant.calibration_graph import observers, observing
 from edgekit.quant.equalize import Equalized, equalize
 from edgekit.quant.fold import observed
@@ -190,7 +191,7 @@ def _ignored(model: GraphModule) -> tuple[str, ...]:
     )
 
 
-def _masked(model: GraphModule, samples: list[tuple[torch.Tensor, ...]]) -> tuple[str, ...]:
+def _masked(model: GraphModule, samples: Callable[[], list[Batch]]) -> tuple[str, ...]:
     """Says where numbers that are none never reach a range: they are masked before one."""
     word = not_numbers.said(model, samples)
     return (word,) if word else ()
@@ -225,7 +226,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
         "calibration runs": (found.runs, "count"),
         **trial.figures,
     }
-    odd = _ignored(trial.model) or _masked(trial.model, a_few(task.calibration or (), found.like))
+    odd = _ignored(trial.model) or _masked(trial.model, partial(a_few, task.calibration or (), found.like))
     done = written(candidate, converted(trial.model), found.like, Path(context.work), "ptq", options.skip)
     done = msgspec.structs.replace(done, doubts=(*done.doubts, *odd))
     if trial.figures.get(MOVED, (0, ""))[0] and is_sparse(candidate):
