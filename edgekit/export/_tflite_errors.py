@@ -12,7 +12,7 @@ import re
 import torch
 
 from edgekit.errors import ConversionError
-from edgekit.quant.program import callers, origin
+from edgekit.quant.program import callers, calls, operator_of, origin
 
 log = logging.getLogger("edgekit")
 ADVICE = "Replace this operator in the model, or choose a target of another runtime"
@@ -43,8 +43,10 @@ def explain(error: Exception, program: torch.export.ExportedProgram) -> Conversi
     log.info("litert-torch failed: %s", text)
     operator = _operator(text)
     if operator is None:
+        what = _called_there(text, program) or "the model"
+        verb = "convert" if what == "the model" else "express"
         return ConversionError(
-            f"litert-torch cannot convert the model{_line(text)}: {_reason(error, text)}. {ADVICE}"
+            f"litert-torch cannot {verb} {what}{_line(text)}: {_reason(error, text)}. {ADVICE}"
         )
     where = _origin(text, operator, program) or _line(text)
     return ConversionError(f"litert-torch cannot express {operator}{where}: {_reason(error, text)}. {ADVICE}")
@@ -94,6 +96,16 @@ def _first_line(text: str) -> str:
 def _line(text: str) -> str:
     found = _MLIR_SOURCE.search(text)
     return f", called at {found[1]}:{found[2]}" if found else ""
+
+
+def _called_there(text: str, program: torch.export.ExportedProgram) -> str:
+    """Says which operators the source line calls that the converter names without one."""
+    found = _MLIR_SOURCE.search(text)
+    if not found:
+        return ""
+    nodes = [node for node in calls(program.graph_module) if _source(node) == (found[1], found[2])]
+    names = list(dict.fromkeys(operator_of(node).split(".")[1] for node in nodes))
+    return f"{' or '.join(names)} from {origin(nodes[0])}" if names else ""
 
 
 def _operator(text: str) -> str | None:

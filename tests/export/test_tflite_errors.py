@@ -1,5 +1,7 @@
 """What litert-torch says when it fails, in one sentence, without the program that it prints."""
 
+import re
+
 import torch
 from quant_nets import traced
 from torch import nn
@@ -52,3 +54,17 @@ def test_what_it_has_no_form_of_is_told_without_its_own_words() -> None:
         "_aten_sub_tensor() got an unexpected keyword argument 'alpha'\ntarget=torch.ops.aten.sub.Tensor"
     )
     assert "aten.sub.Tensor: not with the argument alpha." in str(explain(error, program))
+
+
+def test_a_source_line_alone_is_told_with_the_operators_that_it_calls() -> None:
+    class Best(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.sort(-1)[0].cumsum(-1)
+
+    program = traced(Best(), torch.zeros(1, 4))
+    (node,) = (node for node in program.graph.nodes if "cumsum" in str(node.target))
+    line = re.findall(r"line (\d+), in forward", node.meta["stack_trace"])[-1]
+    said = str(explain(RuntimeError(f"{__file__}:{line}:0: error: failed to legalize"), program))
+    assert said.startswith(
+        f"litert-torch cannot express sort or cumsum from the model itself (Best), called at {__file__}:{line}: "
+    )
