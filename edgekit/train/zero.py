@@ -6,6 +6,7 @@ numbers are kept, and put into the state of a new optimizer. Weights stay float3
 """
 
 import importlib.util
+import os
 from typing import Any
 
 import torch
@@ -38,6 +39,11 @@ def check(options: Options) -> None:
     if options.ema and options.strategy == "zero3":
         raise UserError(
             "training option ema averages whole weights, which strategy zero3 has nowhere; leave ema out, or use zero2 or fsdp"
+        )
+    if "LOCAL_RANK" not in os.environ:
+        raise UserError(
+            f"training option strategy is {options.strategy}, but no launcher started this process: start it with torchrun "
+            "--nproc-per-node N, for one process too, or use ddp"
         )
 
 

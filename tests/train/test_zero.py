@@ -44,6 +44,7 @@ def test_without_deepspeed() -> None:
     [
         (Options(strategy="zero2", precision="float16"), "float16, which strategy zero2 does not train in"),
         (Options(strategy="zero3", ema=0.9), "leave ema out, or use zero2 or fsdp"),
+        (Options(strategy="zero3"), "no launcher started this process: start it with torchrun"),
     ],
 )
 def test_what_does_not_go_with_it(options: Options, message: str) -> None:
