@@ -8,6 +8,7 @@ some. Kills are counted by benchmarks/resume.py. Exit code 1 where something did
 
 import argparse
 import multiprocessing
+import os
 import random
 import sys
 import tempfile
@@ -62,10 +63,11 @@ def row_of(asked: argparse.Namespace, out: Path, place: Path, row: str) -> list[
     bench = Bench(
         place / row, out, asked.task, tuple(asked.target), chance, asked.damaged, asked.texts, asked.exports, asked.disks
     )  # fmt: skip
-    started, found = time.perf_counter(), []
+    started, cpu_s, found = time.perf_counter(), sum(os.times()[:4]), []
     for each in outcomes(row, bench):
         found.append(each)
-        print(f"{row}, {time.perf_counter() - started:.0f} s: {each}", file=sys.stderr, flush=True)
+        took = f"{time.perf_counter() - started:.0f} s, {sum(os.times()[:4]) - cpu_s:.0f} s of them CPU"
+        print(f"{row}, {took}: {each}", file=sys.stderr, flush=True)
     return found
 
 

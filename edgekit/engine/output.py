@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgekit.errors import DiskFull, UserError
+from edgekit.records import foreign
 
 MARK = "report.json"
 WORK = "edgekit-work"
@@ -90,8 +91,8 @@ def absolute(path: Path) -> Path:
 def _is_ours(mark: Path) -> bool:
     """Whether `mark` is a report of ours: other tools write a report.json too, and theirs must not be replaced."""
     try:
-        return b'"edgekit_version"' in mark.read_bytes()
-    except OSError:
+        return b'"edgekit_version"' in foreign.read_bytes(mark, foreign.MOST_BYTES)
+    except (OSError, UserError):  # a pipe that another put there would hold edgekit for ever
         return False
 
 

@@ -36,7 +36,7 @@ def check_reference(reference: str, settings: Mapping[str, str]) -> None:
         raise TaskError(f"task file {place} does not exist")
     try:
         statements = list(_statements(ast.parse(Path(place).read_bytes()).body))
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # nested too deeply, too
         return  # the process that runs it shows the line
     if _binds_unseen(statements):
         return

@@ -310,6 +310,22 @@ def test_killed_while_the_former_one_is_removed_the_new_one_stays(
     assert tree(out) == {"new": "new", MARK: OURS}
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such pipes")
+@pytest.mark.parametrize("planted", ["pipe", "device", "folder"])
+def test_a_report_that_is_no_file_is_not_ours(tmp_path: Path, planted: str) -> None:
+    """A pipe that another user put there would hold edgekit for ever, and a device would fill the memory."""
+    mark = tmp_path / "out" / MARK
+    mark.parent.mkdir()
+    make = {
+        "pipe": lambda: os.mkfifo(mark),
+        "device": lambda: mark.symlink_to("/dev/zero"),
+        "folder": mark.mkdir,
+    }
+    make[planted]()
+    with pytest.raises(UserError, match="was not written by edgekit"):
+        check_output(tmp_path / "out")
+
+
 @pytest.mark.parametrize("moved", [MARK, "x86"])
 def test_an_output_whose_entries_were_half_moved_may_be_written(tmp_path: Path, moved: str) -> None:
     """The run that was killed would else never be resumed: without its report a folder is somebody else's."""

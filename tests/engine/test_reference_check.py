@@ -74,6 +74,12 @@ def test_name_that_may_come_from_elsewhere_is_left_to_the_run(place: Path, line:
     check_reference(f"{place}:late", {})
 
 
+@pytest.mark.parametrize("text", ["x = " + "-" * 200_000 + "1", "x = " + "+".join("1" * 20_000)])
+def test_a_file_that_is_nested_too_deeply_is_left_to_the_run(tmp_path: Path, text: str) -> None:
+    (tmp_path / "deep.py").write_text(text)
+    check_reference(f"{tmp_path / 'deep.py'}:task", {})
+
+
 def test_file_with_a_mistake_is_left_to_the_run(place: Path) -> None:
     place.write_text("def task(:\n")
     check_reference(f"{place}:task", {})
