@@ -4,7 +4,7 @@ import msgspec
 
 from edgekit.errors import TargetError
 from edgekit.formats import check_format, check_runtime
-from edgekit.records import Budget, Kind, Precision, Quant, Record, Scalar
+from edgekit.records import Budget, Kind, Precision, Quant, Record, Scalar, convert
 from edgekit.technique import TECHNIQUES, Need, needs_of
 
 
@@ -170,7 +170,7 @@ class Target(Record):
             )
         if self.quant is None:
             return None
-        return msgspec.convert({**msgspec.to_builtins(self.quant), **self.isa.levels[isa]}, Quant)
+        return convert({**msgspec.to_builtins(self.quant), **self.isa.levels[isa]}, Quant)
 
     def admits(self, arch: str, isa: str) -> bool:
         """Whether a machine of that architecture and instruction-set level is one of this target's machines."""

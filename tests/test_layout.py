@@ -56,3 +56,10 @@ def test_what_a_verb_writes_for_a_while_is_found_again_where_it_is_killed() -> N
     """A stage has a temporary folder of its own in the work folder; a verb's own process has `Scratch`."""
     verbs = [PACKAGE / "api.py", *(path for name in ("cli", "package", "bench", "device") for path in (PACKAGE / name).rglob("*.py"))]  # fmt: skip
     assert [path.name for path in verbs if "TemporaryDirectory" in path.read_text(encoding="utf-8")] == []
+
+
+def test_plain_data_becomes_a_record_in_one_place() -> None:
+    """msgspec's own `convert` crashes the process where two threads make the first record of a kind."""
+    base = PACKAGE / "records" / "_base.py"
+    calls = [path for path in PACKAGE.rglob("*.py") if "msgspec.convert(" in path.read_text(encoding="utf-8")]
+    assert calls == [base]

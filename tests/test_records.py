@@ -2,6 +2,9 @@
 
 import inspect
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
@@ -155,3 +158,39 @@ def test_raise_for_budget_names_every_target_without_an_artifact() -> None:
 
 def test_printing_a_report_is_one_line_a_target() -> None:
     assert str(report(target("a", True), target("b", False))) == "a: a because\nb: b because"
+
+
+THREADS = """
+import sys, threading
+import msgspec
+from edgekit.records import convert
+
+sys.setswitchinterval(1e-6)
+for number in range(60):
+    kinds = []
+    for depth in range(8):
+        inner = tuple[kinds[-1], ...] if kinds else tuple[int, ...]
+        kinds.append(msgspec.defstruct(f"K{number}_{depth}", [(f"f{field}", inner if field == 0 else float) for field in range(20)]))
+    value = {f"f{field}": [] if field == 0 else 1.5 for field in range(20)}
+    start = threading.Barrier(4)
+    def make():
+        start.wait()
+        convert({**value, "f0": [value]}, kinds[-1])
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+
+
+def test_threads_that_make_the_first_record_of_a_kind_do_not_crash() -> None:
+    """Targets that are searched side by side do; msgspec shows a kind to others before it has worked it out."""
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    done = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

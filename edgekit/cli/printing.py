@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from edgekit.errors import UserError
+from edgekit.records import convert
 from edgekit.records.foreign import visible, visible_data
 
 
@@ -92,7 +93,7 @@ def print_table(report: Any) -> None:
 
     console = Console()
     if console.is_terminal:
-        shown = msgspec.convert(visible_data(msgspec.to_builtins(report)), type(report))
+        shown = convert(visible_data(msgspec.to_builtins(report)), type(report))
         console.print(terminal.render(shown))
     else:
         put(terminal.text(report, width=120))

@@ -5,12 +5,10 @@ import signal
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
-
 from edgekit import errors
 from edgekit.engine.child import DISK_FULL, LOG, RESULT, content, is_full
 from edgekit.errors import ChildCrash, DiskFull
-from edgekit.records import Record, StageTime
+from edgekit.records import Record, StageTime, convert
 
 R = TypeVar("R", bound=Record)
 LAST_BYTES = 1 << 16  # of a log, in which its last words stand
@@ -32,7 +30,7 @@ def reuse(label: str, result: type[R], folder: Path) -> tuple[R, StageTime] | No
         answer = json.loads((folder / RESULT).read_bytes())
         if answer["files"] != content(folder):
             return None
-        return msgspec.convert(answer["result"], result), _time(label, answer, answer["wall_s"], reused=True)
+        return convert(answer["result"], result), _time(label, answer, answer["wall_s"], reused=True)
     except (OSError, *NO_RESULT):
         return None
 
@@ -62,7 +60,7 @@ def collect(label: str, code: int, folder: Path, result: type[R], wall_s: float)
     try:
         answer = json.loads((folder / RESULT).read_bytes())
         if "error" not in answer:
-            return msgspec.convert(answer["result"], result), _time(label, answer, wall_s)
+            return convert(answer["result"], result), _time(label, answer, wall_s)
         kind, message = errors.by_name(answer["error"]["kind"]), str(answer["error"]["message"])
     except NO_RESULT as odd:  # the task's code wrote it, or a disk lost it
         kind, message = ChildCrash, f"what it left is no result ({type(odd).__name__}: {odd})"

@@ -24,6 +24,7 @@ import msgspec
 from edgekit.engine import families, task_modules
 from edgekit.engine.environment import PRIVATE, environment
 from edgekit.errors import ChildCrash, DiskFull, EdgekitError, TaskError, UserError
+from edgekit.records import convert
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_ROOM_BYTES = 1 << 20  # native writers abort on a full disk: a failure with less than this left is one
@@ -67,7 +68,7 @@ def call(spec_path: Path) -> dict[str, Any]:
     job = json.loads(spec_path.read_bytes())
     module, _, name = job["function"].partition(":")
     function = getattr(importlib.import_module(module), name)
-    spec = msgspec.convert(job["spec"], get_type_hints(function)["spec"])
+    spec = convert(job["spec"], get_type_hints(function)["spec"])
     return {"result": msgspec.to_builtins(function(spec))}
 
 

@@ -34,6 +34,7 @@ def check_reference(reference: str, settings: Mapping[str, str]) -> None:
         return
     if not Path(place).is_file():
         raise TaskError(f"task file {place} does not exist")
+    _check_text(place)
     try:
         statements = list(_statements(ast.parse(Path(place).read_bytes()).body))
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # nested too deeply, too
@@ -44,6 +45,15 @@ def check_reference(reference: str, settings: Mapping[str, str]) -> None:
     if name not in names:
         raise no_attribute(place, name, names)
     _check_settings(reference, name, statements, settings)
+
+
+def _check_text(place: str) -> None:
+    """Torch notes for each operator where in the task file it stands, and takes no path that is not UTF-8."""
+    path = str(Path(place).absolute())
+    if path.encode("utf-8", "replace").decode("utf-8") != path:
+        raise TaskError(
+            f"the path of the task file, {path}, is not UTF-8, and torch cannot read it; rename the folder or the file"
+        )
 
 
 def _statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:

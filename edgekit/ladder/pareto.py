@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from edgekit.ladder.selection import deciding_ratio
-from edgekit.records import Artifact, Attempt, ParetoPoint
+from edgekit.records import Artifact, Attempt, ParetoPoint, convert
 
 AXES = {"size_bytes": "size", "cpu_ratio": "CPU time", "drop": "metric"}
 
@@ -43,7 +43,7 @@ def _point(index: int, attempt: Attempt) -> ParetoPoint | None:
         "drop": None if attempt.verdict is None else attempt.verdict.drop,
     }
     missing = tuple(name for axis, name in AXES.items() if figures[axis] is None)
-    return msgspec.convert(
+    return convert(
         {"name": attempt.recipe.name, "attempt": index, "on_front": False, "missing": missing, **figures},
         ParetoPoint,
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from edgekit.errors import UserError
-from edgekit.records import Budget, Kind, Macs, Plan, Recipe, Scalar, Skipped, Step, TaskFacts
+from edgekit.records import Budget, Kind, Macs, Plan, Recipe, Scalar, Skipped, Step, TaskFacts, convert
 from edgekit.target import LadderStep, Rung, Target
 from edgekit.task import Task
 from edgekit.technique import TECHNIQUES, Technique, of
@@ -86,7 +86,7 @@ def budget_for(target: Target, budget: Budget | Mapping[str, float | str] | None
     if isinstance(budget, Budget):
         return budget
     try:
-        return msgspec.convert({**msgspec.to_builtins(target.budget), **(budget or {})}, Budget)
+        return convert({**msgspec.to_builtins(target.budget), **(budget or {})}, Budget)
     except msgspec.ValidationError as error:
         raise UserError(f"budget: {error}; allowed: {', '.join(Budget.__struct_fields__)}") from error
 

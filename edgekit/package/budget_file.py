@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from edgekit.errors import UserError
-from edgekit.records import Record
+from edgekit.records import Record, convert
 from edgekit.records.foreign import read_toml
 
 Limit = Annotated[float, Meta(gt=0)]
@@ -109,7 +109,7 @@ def read(path: Path) -> BudgetFile:
     for place, (table, kind) in tables.items():
         _check_keys(path, place, table, kind)
     try:
-        return msgspec.convert(data, BudgetFile)
+        return convert(data, BudgetFile)
     except (msgspec.ValidationError, ValueError) as error:
         raise UserError(f"{path}: {error}") from error
 

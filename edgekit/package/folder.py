@@ -19,7 +19,7 @@ from edgekit.engine.output import copy_content
 from edgekit.golden import golden_atol
 from edgekit.package import manifest_content, manifest_file, sums
 from edgekit.package.anonymous import Anonymous
-from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced
+from edgekit.records import Artifact, Attempt, Candidate, Report, TargetReport, Traced, convert
 from edgekit.target import Target
 
 MOST_LOG_BYTES = 1 << 20  # of one stage's log; the task's code may print anything
@@ -134,7 +134,7 @@ def finish(report: Report, out: Path, anonymous: Anonymous) -> None:
     """
     from edgekit.report import html, load
 
-    report = msgspec.convert(anonymous.data(msgspec.to_builtins(report)), Report)
+    report = convert(anonymous.data(msgspec.to_builtins(report)), Report)
     load.dump(report, out / load.NAME)
     html.write(report, out / "report.html")
     for single in report.targets:

@@ -12,7 +12,7 @@ import msgspec
 
 from edgekit.errors import TargetError, UserError
 from edgekit.profile.rungs import drop_what_the_table_says, expand
-from edgekit.records import Record
+from edgekit.records import Record, convert
 from edgekit.records.foreign import read_toml
 from edgekit.target import Target
 from edgekit.technique import TECHNIQUES, check_chain
@@ -55,7 +55,7 @@ def load_target(name_or_path: str) -> Target:
     drop_what_the_table_says(data, path)
     _check_keys(data, Target, "", path, hidden=frozenset({"name"}))
     try:
-        target = msgspec.convert({"name": path.stem, **data}, Target)
+        target = convert({"name": path.stem, **data}, Target)
     except msgspec.ValidationError as error:
         raise TargetError(f"{path}: {error}") from error
     _check_techniques(target, path)

@@ -5,7 +5,7 @@ error. They cross process borders as JSON. Units are in the names: `_s` seconds,
 quotients, `_db` decibels. Paths are strings, so that a record stays JSON.
 """
 
-from edgekit.records._base import Record
+from edgekit.records._base import Record, convert
 from edgekit.records._options import Settings
 from edgekit.records.artifacts import (
     Artifact,
@@ -117,4 +117,5 @@ __all__ = [
     "WidthRow",
     "WidthTable",
     "Work",
+    "convert",
 ]

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import inspect
 
 from edgekit.errors import UserError
-from edgekit.records._base import Record
+from edgekit.records._base import Record, convert
 from edgekit.records.inputs import Scalar
 
 _BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
@@ -149,7 +149,7 @@ def _checked(kind: type[Settings], name: str, given: Any, strict: bool) -> Any:
         float(given) if isinstance(given, float) else given
     )  # numpy's float64 is a float too, but not to msgspec
     try:
-        value = msgspec.convert(plain, _declared(kind)[name].hint, strict=strict)
+        value = convert(plain, _declared(kind)[name].hint, strict=strict)
     except msgspec.ValidationError:
         raise UserError(_refusal(kind, name, given)) from None
     if isinstance(value, float) and not math.isfinite(value):

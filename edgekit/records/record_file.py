@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from edgekit.errors import UserError
-from edgekit.records._base import Record
+from edgekit.records._base import Record, convert
 from edgekit.records.foreign import read_json
 
 R = TypeVar("R", bound=Record)
@@ -55,6 +55,6 @@ def read_record(path: Path, kind: type[R], schema_version: int, words: Words) ->
             f"{path} has schema_version {given!r}; this edgekit reads {schema_version}; {words.again}"
         )
     try:
-        return msgspec.convert(data, kind)
+        return convert(data, kind)
     except ValueError as error:  # half a character in a text is none of its validation errors
         raise UserError(f"{path} does not hold {words.holds}: {error}; {words.again}") from error

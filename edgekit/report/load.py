@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from edgekit.errors import UserError
-from edgekit.records import SCHEMA_VERSION, Report
+from edgekit.records import SCHEMA_VERSION, Report, convert
 from edgekit.records.foreign import read_json, visible, visible_data
 from edgekit.records.record_file import canonical
 from edgekit.report.files import write_whole
@@ -39,7 +39,7 @@ def read(path: Path) -> Report:
         ) from error
     _check_version(file, data)
     try:
-        return msgspec.convert(visible_data(data), Report)
+        return convert(visible_data(data), Report)
     except (msgspec.ValidationError, ValueError) as error:
         raise UserError(
             f"{file} is not a report of schema version {SCHEMA_VERSION}: {error}; export again"
@@ -48,7 +48,7 @@ def read(path: Path) -> Report:
 
 def _check_version(file: Path, data: object) -> None:
     try:
-        head = msgspec.convert(data, _Head)
+        head = convert(data, _Head)
     except ValueError as error:  # half a character in a text is none of its validation errors
         raise UserError(
             f"{file} is not an edgekit report: {error}; give a {NAME} of `edgekit export`"

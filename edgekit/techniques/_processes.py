@@ -23,7 +23,7 @@ from edgekit import errors
 from edgekit.engine import child
 from edgekit.engine.specs import CompressSpec
 from edgekit.errors import ChildCrash
-from edgekit.records import Candidate, Settings
+from edgekit.records import Candidate, Settings, convert
 
 SPEC, RESULT = "spec.json", "result.json"
 
@@ -58,7 +58,7 @@ def together(function: str, spec: CompressSpec, count: int) -> Candidate:
             raise errors.by_name(said["kind"])(said["message"])
         if not (folder / RESULT).is_file():
             raise ChildCrash(f"the {count} processes of the training ended with exit code {done.returncode}")
-        return msgspec.convert(json.loads((folder / RESULT).read_bytes()), Candidate)
+        return convert(json.loads((folder / RESULT).read_bytes()), Candidate)
 
 
 def _launch(parent: str, count: str, folder: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from edgekit.records import Record
+from edgekit.records import Record, convert
 from edgekit.train.checkpoint import State
 
 
@@ -124,8 +124,8 @@ class History:
         """Restores what `kept` returned."""
         for name in self._KEPT:
             setattr(self, name, kept[name])
-        self.checks = [msgspec.convert(row, Check) for row in kept["checks"]]
-        self.best = msgspec.convert(kept["best"], Check | None)
+        self.checks = [convert(row, Check) for row in kept["checks"]]
+        self.best = None if kept["best"] is None else convert(kept["best"], Check)
         self.best_state = best_state
 
 

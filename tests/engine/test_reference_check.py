@@ -1,5 +1,6 @@
 """A mistyped reference is answered from the text of the file, in the words that running it would end with."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_name_that_may_come_from_elsewhere_is_left_to_the_run(place: Path, line:
 def test_a_file_that_is_nested_too_deeply_is_left_to_the_run(tmp_path: Path, text: str) -> None:
     (tmp_path / "deep.py").write_text(text)
     check_reference(f"{tmp_path / 'deep.py'}:task", {})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_a_path_that_is_no_text_is_refused_before_the_work(tmp_path: Path) -> None:
+    folder = tmp_path / "\udcff"
+    folder.mkdir()
+    (folder / "task.py").write_text("task = 1")
+    with pytest.raises(TaskError, match="is not UTF-8, and torch cannot read it"):
+        check_reference(f"{folder / 'task.py'}:task", {})
 
 
 def test_file_with_a_mistake_is_left_to_the_run(place: Path) -> None:

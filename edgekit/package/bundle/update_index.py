@@ -20,6 +20,7 @@ from edgekit.engine.output import is_free
 from edgekit.engine.workspace import replacement
 from edgekit.errors import UserError, VerificationError
 from edgekit.package.bundle import bundle_file, listed, signing
+from edgekit.records import convert
 from edgekit.records.bundle import Bundle, BundleTarget
 from edgekit.records.record_file import Words, canonical, read_record
 from edgekit.records.updates import UpdateIndex, UpdateTarget, UpdateVersion
@@ -157,7 +158,7 @@ def _versions(taken: Sequence[Bundle], folders: Sequence[Path]) -> tuple[UpdateV
         given = ", ".join(bundle.version for bundle in taken)
         raise UserError(f"a version is given twice: {given}; one version has one content")
     try:
-        found = [msgspec.convert(msgspec.to_builtins(_version(b)), UpdateVersion) for b in taken]
+        found = [convert(msgspec.to_builtins(_version(b)), UpdateVersion) for b in taken]
     except msgspec.ValidationError:
         given = ", ".join(bundle.version for bundle in taken)
         raise UserError(
