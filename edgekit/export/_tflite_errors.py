@@ -29,11 +29,13 @@ _MLIR_HALF = re.compile(r"[x<](b?f16)>")
 _NO_KERNEL = re.compile(
     r"Didn't find op for builtin opcode '(\w+)'|Node number \d+ \((\w+)\) failed to prepare"
 )
-#: what torch calls the operators that TFLite's converter writes without a kernel for them
+#: what torch calls the operators that TFLite's converter writes without a kernel for them, or fails to write
 _TORCH_NAMES = {
     "STABLEHLO_SORT": ("sort", "topk", "argsort", "msort"),
     "STABLEHLO_SCATTER": ("index_put", "scatter", "scatter_add", "col2im", "index_add"),
     "STABLEHLO_IOTA": ("arange", "eye", "linspace"),
+    "tf.Conv3D": ("conv3d",),
+    "tf.Conv3DBackpropInputV2": ("conv_transpose3d",),
 }
 
 
@@ -48,8 +50,17 @@ def explain(error: Exception, program: torch.export.ExportedProgram) -> Conversi
         return ConversionError(
             f"litert-torch cannot {verb} {what}{_line(text)}: {_reason(error, text)}. {ADVICE}"
         )
-    where = _origin(text, operator, program) or _line(text)
-    return ConversionError(f"litert-torch cannot express {operator}{where}: {_reason(error, text)}. {ADVICE}")
+    named = _in_torchs_words(operator, program)
+    where = "" if named else _origin(text, operator, program) or _line(text)
+    return ConversionError(
+        f"litert-torch cannot express {named or operator}{where}: {_reason(error, text)}. {ADVICE}"
+    )
+
+
+def _in_torchs_words(operator: str, program: torch.export.ExportedProgram) -> str:
+    """Returns the operator that a model calls, with the module, for one of the converter's; "" where that is not known."""
+    name = next((name for name in _TORCH_NAMES.get(operator, ()) if callers(program, name)), "")
+    return f"{name}{callers(program, name)}, written as {operator}" if name else ""
 
 
 def unloadable(text: str, program: torch.export.ExportedProgram) -> ConversionError:
@@ -61,9 +72,9 @@ def unloadable(text: str, program: torch.export.ExportedProgram) -> ConversionEr
             f"the converter wrote a file that TFLite cannot load: {_first_line(text)}. {ADVICE}"
         )
     kernel = found[1] or found[2]
-    names = [name for name in _TORCH_NAMES.get(kernel, ()) if callers(program, name)]
-    what = f"{names[0]}{callers(program, names[0])}, written as {kernel}" if names else kernel
-    return ConversionError(f"TFLite has no kernel for {what}. {ADVICE}")
+    return ConversionError(
+        f"TFLite has no kernel for {_in_torchs_words(kernel, program) or kernel}. {ADVICE}"
+    )
 
 
 def _reason(error: Exception, text: str) -> str:

@@ -68,3 +68,11 @@ def test_a_source_line_alone_is_told_with_the_operators_that_it_calls() -> None:
     assert said.startswith(
         f"litert-torch cannot express sort or cumsum from the model itself (Best), called at {__file__}:{line}: "
     )
+
+
+def test_an_operator_of_tensorflow_is_told_in_torchs_words() -> None:
+    program = traced(nn.Sequential(nn.Conv3d(1, 2, 3)), torch.zeros(1, 1, 4, 4, 4))
+    said = str(
+        explain(RuntimeError("error: 'tf.Conv3D' op is neither a custom op nor a flex op\nlegalize"), program)
+    )
+    assert "cannot express conv3d from 0 (Conv3d), written as tf.Conv3D: TFLite has no operator" in said
