@@ -100,7 +100,7 @@ def nets() -> list[Net]:
 
 
 def run(net: Net, targets: tuple[str, ...], out: Path, limit_s: float = LIMIT_S) -> list[Cell]:
-    """Exports one net for some targets at once; what takes longer than the limit is stopped."""
+    """Exports one net for some targets at once; what takes longer than the limit is stopped, and counts as not run."""
     place = out / "exports" / net.name.replace(" ", "-")
     budget = DECIBELS if net.name == "super_resolution" else BUDGET[net.weights]
     command = [sys.executable, "-m", "edgekit", "export", net.reference, "-o", str(place), "--json"]
@@ -114,7 +114,8 @@ def run(net: Net, targets: tuple[str, ...], out: Path, limit_s: float = LIMIT_S)
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
         answer, said = done.stdout, done.stderr
     except subprocess.TimeoutExpired:
-        answer, said = "", f"stopped after {limit_s:.0f} s"
+        print(f"{net.name}: stopped after {limit_s:.0f} s", flush=True)
+        return []
     seconds = time.perf_counter() - start
     try:
         reports = json.loads(answer)["targets"]

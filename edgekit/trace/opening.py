@@ -12,7 +12,7 @@ from edgekit.errors import MissingRuntime
 from edgekit.quant import first_states, graph_macs, program
 from edgekit.records import FreeAxes, Interface, TaskFacts, TensorSpec
 from edgekit.task import Task, is_folder
-from edgekit.trace import axes, structure
+from edgekit.trace import axes, randomness, structure
 from edgekit.trace.door import look as look_at
 from edgekit.trace.flat import flat_task, flattened
 from edgekit.trace.model import checked, count_weights, examples_of, export_with_doubts, model_of
@@ -76,6 +76,7 @@ def _subject(
     model: torch.nn.Module, examples: tuple[torch.Tensor, ...], free: FreeAxes | None, work: Path
 ) -> Subject:
     exported, undone = export_with_doubts(model, examples, free)
+    randomness.refuse(exported)
     program.save(exported, work / "program.pt2")
     keras_file, doubts = keras.keep(model, work / "model.keras")
     return Subject(

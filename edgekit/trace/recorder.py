@@ -128,7 +128,7 @@ class Recorder:
         """Returns the first samples, [N, ...] each, as input_i and output_i.
 
         Raises:
-            TaskError: The metric never called predict.
+            TaskError: The metric never called predict, or an output has another shape for each sample.
         """
         if not self._samples and self._asked:
             raise TaskError(
@@ -139,7 +139,7 @@ class Recorder:
         inputs, outputs = zip(*self._samples, strict=True)
         named = {"input": zip(*inputs, strict=True), "output": zip(*outputs, strict=True)}
         return {
-            f"{side}_{i}": np.concatenate(column)
+            f"{side}_{i}": _joined(side, i, column)
             for side, columns in named.items()
             for i, column in enumerate(columns)
         }
@@ -151,6 +151,18 @@ class Recorder:
         return (
             f"parity leaves out {self._skipped} of {self.samples} samples: outputs above {KEEP_BYTES >> 20} MiB",
         )
+
+
+def _joined(side: str, number: int, column: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the samples of one input or output as one array."""
+    shapes = list(dict.fromkeys(array.shape[1:] for array in column))
+    if len(shapes) > 1:
+        raise TaskError(
+            f"{side} {number} of the model is as long as the values in its inputs make it, {list(shapes[0])} and {list(shapes[1])} for one "
+            "sample each: a file for a device has outputs of one shape. Leave what picks out of the model (nms, nonzero, masked_select, "
+            "unique) and do it behind predict, or keep a fixed number with topk"
+        )
+    return np.concatenate(column)
 
 
 def _size(arrays: list[np.ndarray]) -> int:
