@@ -4,6 +4,7 @@ Such a file goes to the targets of ONNX by its own graph: no program of torch is
 whose weights lie beside it is read with them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from edgekit.errors import ConversionError, TaskError
 if TYPE_CHECKING:
     import onnxruntime  # starts a thread where it is imported: servers, which fork, have this module and not that one
 
+_UNKNOWN = re.compile(r"(\S+?)(?:\(-?\d+\))? is not a registered function/op")
+_FRAME = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 PER_CHANNEL_OPSET = 13  # the first whose QuantizeLinear has an axis
 TYPES = {
     onnx.TensorProto.FLOAT: "float32",
@@ -40,13 +43,17 @@ def read(path: Path) -> onnx.ModelProto:
         model = onnx.load(path)
         newest = onnx.defs.onnx_opset_version()
         opset = opset_of(model)
-        if opset <= newest:
+        if opset <= newest and model.ir_version <= onnx.IR_VERSION:
             onnx.checker.check_model(model)
     except Exception as error:  # protobuf, missing weights beside the file, the checker
         raise TaskError(f"{path.name} is no ONNX file, or it is damaged: {_first(error)}") from error
     if opset > newest:
         raise TaskError(
             f"{path.name} is of opset {opset}; onnx {onnx.__version__} knows up to {newest}: export it with an older one"
+        )
+    if model.ir_version > onnx.IR_VERSION:
+        raise TaskError(
+            f"{path.name} is of IR version {model.ir_version}; onnx {onnx.__version__} knows up to {onnx.IR_VERSION}: write it with an older one"
         )
     _store_constants(model)
     return model
@@ -125,8 +132,16 @@ def session(model: onnx.ModelProto, path: Path | None = None) -> "onnxruntime.In
         )
     except Exception as error:
         raise TaskError(
-            f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {_first(error)}"
+            f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {_said(error)}"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """The message without ONNX Runtime's own frame; an operator that it does not know by its name."""
+    unknown = _UNKNOWN.search(str(error))
+    if unknown:
+        return f"it does not know the operator {unknown[1]}; export the model without it, or give the module that it was made of"
+    return _FRAME.sub("", _first(error))
 
 
 def operators(model: onnx.ModelProto) -> tuple[str, ...]:
