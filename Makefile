@@ -4,8 +4,9 @@
 
 WORKERS ?= 2
 SEED ?= $(shell date +%s)
-KILLS ?= 30
-DISKS ?= 24
+KILLS ?= 20
+DISKS ?= 16
+EXPORTS ?= 3
 QUICK := not (arm or bundles or data or long or slow)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -49,7 +50,7 @@ test-bundles: env
 FAULTS := tests/task_files/small.py:task -t x86-server -t arm-mobile -t tflite-int8 -t coreml-fp16 --seed $(SEED)
 test-faults: env
 	$(BIN)/python benchmarks/resume.py $(FAULTS) --kills $(KILLS) & kills=$$!; \
-	$(BIN)/python benchmarks/faults.py $(FAULTS) --jobs 2 --disks $(DISKS); found=$$?; wait $$kills && exit $$found
+	$(BIN)/python benchmarks/faults.py $(FAULTS) --jobs 2 --disks $(DISKS) --exports $(EXPORTS); found=$$?; wait $$kills && exit $$found
 
 lint: env
 	$(BIN)/lint-imports --no-logo

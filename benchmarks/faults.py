@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", choices=ROWS)
     parser.add_argument("--damaged", type=int, default=600)
     parser.add_argument("--texts", type=int, default=2000, help="of each kind")
-    parser.add_argument("--exports", type=int, default=6, help="under limits of memory")
+    parser.add_argument("--exports", type=int, default=6, help="under each limit, and verbs in each place")
     parser.add_argument("--disks", type=int, default=80, help="that run full, of different sizes, at most")
     parser.add_argument("--jobs", type=int, default=1, help="Rows at once.")
     parser.add_argument(

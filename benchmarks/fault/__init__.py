@@ -47,7 +47,7 @@ class Bench(NamedTuple):
         chance: Everything random comes from here.
         damaged: How many files are damaged.
         texts: How many texts of each kind are mutated.
-        exports: How many exports are made under limits of memory.
+        exports: How many exports are made under limits of memory, and how many verbs are run in each odd place.
         disks: How many disks run full, at most.
     """
 

@@ -29,7 +29,7 @@ def _told_to_stop(bench: Bench, asked: dict[str, list[str]]) -> Outcome:
     """At a random time each; nothing runs on, nothing is left but what the next start removes."""
     failures, tried = [], 0
     for verb, arguments in asked.items():
-        for how in STOPS:
+        for how in bench.chance.sample(STOPS, 1 if bench.exports < 6 else len(STOPS)):
             place = bench.place / f"stop{tried}"
             (place / "tmp").mkdir(parents=True)
             command = afresh(arguments, place)

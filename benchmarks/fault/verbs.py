@@ -14,6 +14,7 @@ from fault.network import verbs
 
 VERBS = "verbs"  # the folder of what they need
 CODES = (0, 1, 2, 3, 4)
+AT_HOME = ("verify", "bench", "package", "cache", "inspect", "doctor", "compare-models")
 HEAVY = ("demo", "export")
 
 
@@ -104,7 +105,8 @@ def _homes(bench: Bench, asked: dict[str, list[str]]) -> Outcome:
             changed["a temporary folder that is read-only"] = {"TMPDIR": str(home)}
         tried = 0
         for what, variables in changed.items():
-            for arguments in (bench.light(), *(asked[v] for v in ("verify", "bench", "package", "cache", "inspect", "doctor", "compare-models"))):  # fmt: skip
+            arguments_of = (bench.light(), *(asked[verb] for verb in AT_HOME))
+            for arguments in bench.chance.sample(arguments_of, min(bench.exports, len(arguments_of))):
                 fresh = afresh(
                     [*arguments, "-o", "x"] if arguments[0] == "export" else arguments,
                     bench.place / f"home{tried}",
@@ -143,7 +145,8 @@ def _names(bench: Bench) -> Outcome:
     task, _, function = bench.task.partition(":")
     named = ("--name", "net", "--version", "1.0.0", "--license", "MIT", "--for", "web", "--sign", str(key))
     with served.servers(bench.place / "tmp"):
-        for number, name in enumerate(NAMES):
+        names = bench.chance.sample(NAMES, min(3 * bench.exports, len(NAMES)))
+        for number, name in enumerate(names):
             place = bench.place / f"names{number}" / name
             place.mkdir(parents=True)
             shutil.copyfile(task, place / "task.py")
@@ -181,7 +184,7 @@ def _names(bench: Bench) -> Outcome:
                 failures.append(f"a name was run: {name!r}")
                 print(failures[-1], file=sys.stderr, flush=True)
             shutil.rmtree(place.parent, ignore_errors=True)
-    return Outcome("verbs with files and folders of any name", len(NAMES) * len(steps), failures)
+    return Outcome("verbs with files and folders of any name", len(names) * len(steps), failures)
 
 
 def _not_fine(done: "subprocess.CompletedProcess[str]", is_text: bool) -> str:

@@ -92,7 +92,8 @@ def last_words(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - LAST_BYTES))
         lines = file.read(LAST_BYTES).decode("utf-8", "replace").splitlines()
-    told = (" ".join(line.split()) for line in lines if " edgekit environment: " not in line)
+    said_nothing = (" edgekit environment: ", "Traceback (most recent call")
+    told = (" ".join(line.split()) for line in lines if not any(text in line for text in said_nothing))
     said = " | ".join([each for each in told if each][-3:])
     return f"its log ends: {said[-400:]}" if said else "its log is empty"
 

@@ -176,6 +176,8 @@ def test_last_words_are_short(tmp_path: Path) -> None:
     (tmp_path / "log.txt").write_bytes(b"x" * 100_000 + b"\n" + b"\xff\xfe y\n" * 9)
     assert len(answer.last_words(tmp_path / "log.txt")) < 500
     assert answer.last_words(tmp_path / "gone.txt") == "it had not begun"
+    (tmp_path / "cut.txt").write_text("loading\nTraceback (most recent call las")  # by ulimit -f
+    assert answer.last_words(tmp_path / "cut.txt") == "its log ends: loading"
 
 
 def test_the_limit_of_a_stage_begins_with_it_and_not_with_what_its_server_imports(
