@@ -59,6 +59,8 @@ def _stopped(arguments: list[str], how: signal.Signals, after_s: float, place: P
         time.sleep(0.1)
     if left:
         return f"left running: {left}"
+    if process.returncode == -how and "in main" not in stderr:
+        stderr = ""  # Python itself was being started: its words, not edgekit's
     if "Traceback" in stderr or process.returncode not in (*CODES, 130, -how):
         return f"exit code {process.returncode}, {stderr[-300:]!r}"
     beside = {path.name for path in place.iterdir()} - {"tmp", "cache", "out", ".out.edgekit-work"}
