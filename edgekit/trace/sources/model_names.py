@@ -142,10 +142,14 @@ def _folder(folder: Path) -> nn.Module:
         raise MissingRuntime.of("transformers", f"the model hf:{folder}") from error
     named = held.get("architectures")
     name = str(named[0]) if isinstance(named, list) and named else ""
+    if not name:
+        raise TaskError(
+            f"{config} names no class of the model (architectures): save the whole model with save_pretrained, or build it in a task file"
+        )
     kind = getattr(transformers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)):
         raise TaskError(
-            f"transformers {transformers.__version__} has no model {name[:80] or 'for it'!r}, which {config} asks for"
+            f"transformers {transformers.__version__} has no model {name[:80]!r}, which {config} asks for"
         )
     try:
         with _offline():
