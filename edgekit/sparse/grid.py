@@ -8,6 +8,11 @@ import torch
 
 CLIPS = 21  # scales that are tried, from SMALLEST_CLIP of the largest value to all of it
 SMALLEST_CLIP = 0.6
+MOVED = 0.2  # of a level: float16 moves one of 127 by 0.06, and the largest, which tells the scale, by as much again
+FINEST = (
+    2.0**-24
+)  # the smallest step of float16: weights of channels that are nearly dead lie between its numbers
+DEAD = 16 * FINEST  # what no scale in float16 reaches is zero
 
 
 def highest(bits: int) -> int:
@@ -30,6 +35,7 @@ def rounded(weight: torch.Tensor, bits: int, block: int) -> torch.Tensor:
     """
     rows = _rows(weight, block)
     top, last = rows.abs().amax(1, keepdim=True), highest(bits)
+    rows = rows.masked_fill(top < DEAD, 0.0)
     best, least = rows, torch.full_like(top, float("inf"))
     for clip in torch.linspace(SMALLEST_CLIP, 1.0, CLIPS):
         scale = torch.where(top > 0, top * clip / last, torch.ones_like(top))
@@ -45,8 +51,9 @@ def is_on(weight: torch.Tensor, bits: int, block: int) -> bool:
         return False
     rows, last = _rows(weight, block), highest(bits)
     top = rows.abs().amax(1, keepdim=True)
-    levels = rows / torch.where(top > 0, top / last, torch.ones_like(top))
-    return bool(((levels - levels.round()).abs() < 0.1).all())  # float16 moves a level of 127 by 0.06
+    scale = torch.where(top > 0, top / last, torch.ones_like(top))
+    away = (rows - (rows / scale).round() * scale).abs()
+    return bool(((away < MOVED * scale) | (away <= FINEST)).all())
 
 
 def _rows(weight: torch.Tensor, block: int) -> torch.Tensor:

@@ -156,6 +156,16 @@ def test_levels_are_found_again_in_float16(bits: int, block: int) -> None:
     assert not grid.is_on(weight[:, :20], bits, 32), "no whole blocks"
 
 
+def test_channels_that_are_nearly_dead_and_levels_moved_by_float16_are_still_on_the_grid() -> None:
+    weight = torch.randn(64, 256, generator=torch.Generator().manual_seed(0))
+    weight[:4] *= torch.tensor([1e-5, 1e-6, 1e-7, 1e-8]).view(-1, 1)
+    weight[5] = 1.0 + 2.0**-11  # rounded down, and with it the scale
+    weight[5, 1:] *= 116.06 / 127
+    new = grid.rounded(weight, 8, 0)
+    assert grid.is_on(new.half().float(), 8, 0) and not grid.is_on(weight, 8, 0)
+    assert not new[3].any() and new[0].any()
+
+
 def test_channels_that_are_no_whole_blocks_take_8_bits() -> None:
     weight = torch.randn(16, 20, 3, 3, generator=torch.Generator().manual_seed(0))
     new = weight_only.Options(bits=4, block=32).on_grid(weight)
