@@ -109,6 +109,6 @@ def test_what_would_be_too_slow_is_not_trained(tmp_path: Path) -> None:
         on_event=events.append,
     )
     (attempt,) = report.targets[0].attempts
-    done = [event.stage for event in events if event.state == "done"]
+    seen = {event.stage for event in events}  # the pruning may be another test's, and is reused then
     assert attempt.decision.reasons[0].startswith("not trained, which changes no time: too slow")
-    assert attempt.artifact is None and "prune" in done and "distill" not in done
+    assert attempt.artifact is None and "prune" in seen and not {"distill", "qat"} & seen
