@@ -97,6 +97,7 @@ def test_a_stopped_run_goes_on_with_the_rows_that_are_not_done(
     assert asked == ["nncf-openvino"], "a peer that was missing is tried again"
 
 
+@pytest.mark.slow
 def test_rows_of_another_float_model_are_not_kept(
     first: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,12 +127,14 @@ def check_figures(row: Result, results: Results) -> None:
     assert timing.cpu_ratio > 0
 
 
+@pytest.mark.slow
 def test_edgekit_walks_its_own_stages_and_names_the_recipe(first: Run) -> None:
     row = kept(first[0]).rows[0]
     assert [stage.stage for stage in row.stages[0]] == ["calibrate", "export"]
     assert "ptq(mse), planned for avx2: uint8 activations, 7-bit per_channel weights" in row.summary
 
 
+@pytest.mark.slow
 def test_a_file_is_never_mixed_with_other_settings(first: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--json", str(first[0])) == 2
     assert "exists; give --resume to add to it" in capsys.readouterr().err
@@ -177,6 +180,7 @@ def test_every_row_has_a_peer_and_every_peer_its_stages() -> None:
     assert peers.choose("") == list(peers.rows())
 
 
+@pytest.mark.slow
 def test_the_results_survive_json(first: Run) -> None:
     place = first[0]
     assert json.loads(place.read_bytes()) == json.loads(json.dumps(msgspec.to_builtins(kept(place))))

@@ -36,6 +36,7 @@ def read(path: Path) -> Results:
     return msgspec.json.decode(path.read_bytes(), type=Results)
 
 
+@pytest.mark.slow
 def test_every_section_measures_and_says_that_one_trial_proves_nothing(first: tuple[Path, int]) -> None:
     place, code = first
     results = read(place)
@@ -48,6 +49,7 @@ def test_every_section_measures_and_says_that_one_trial_proves_nothing(first: tu
     assert code == int(any(row.verdict == "FAIL" for row in claims))
 
 
+@pytest.mark.slow
 def test_the_figures_are_measured(first: tuple[Path, int]) -> None:
     found = {(t.section, t.kind): t.figures for t in read(first[0]).trials}
     assert found["busy", "busy"]["verdict"] == "disturbed"
@@ -62,6 +64,7 @@ def test_the_figures_are_measured(first: tuple[Path, int]) -> None:
     assert found["light", "tflite"]["worker_rss_bytes"] > found["light", "tflite"]["control_rss_bytes"] > 20e6
 
 
+@pytest.mark.slow
 def test_a_resumed_run_measures_only_what_is_missing(
     first: tuple[Path, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +82,7 @@ def test_a_resumed_run_measures_only_what_is_missing(
     assert len(after.trials) == len(before.trials) and not any(t.reason for t in after.trials)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wrong", "code"), [(2, 0), (3, 1)])
 def test_the_exit_code_follows_the_claims(
     first: tuple[Path, int], tmp_path: Path, wrong: int, code: int, capsys: pytest.CaptureFixture[str]
@@ -113,6 +117,7 @@ def test_a_trial_that_cannot_be_made_fails(
     assert "trials that could not be made" in out and "itself 1: the runtime crashed" in out
 
 
+@pytest.mark.slow
 def test_trials_of_another_runner_or_of_a_changed_one_are_refused(
     first: tuple[Path, int],
     tmp_path: Path,
@@ -270,6 +275,7 @@ def test_the_peer_is_quoted_and_a_message_under_load_is_seen() -> None:
     assert "messages under load only: 1" in row.figure and "new: WARNING: load average #" in row.quotes
 
 
+@pytest.mark.slow
 def test_the_json_holds_the_output_of_the_peer_word_for_word(first: tuple[Path, int]) -> None:
     trials = json.loads(first[0].read_text())["trials"]
     (busy_run,) = [t["figures"] for t in trials if t["kind"] == "litert busy"]

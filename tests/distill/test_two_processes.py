@@ -28,7 +28,8 @@ def losses(mode: str, strategy: str) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("mode", ["offline", pytest.param("online", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["offline", "online"])
 def test_shared_out_it_learns_as_with_copies(mode: str) -> None:
     first = losses(mode, "fsdp")
     assert first == pytest.approx(losses(mode, "ddp"), rel=1e-3) and first[-1] < 0.8 * first[0]

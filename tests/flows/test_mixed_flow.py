@@ -53,6 +53,7 @@ def test_an_outlier_channel(name: str, tmp_path: Path) -> None:
     assert "Layers that stay float" in page and "Layer blame" in page
 
 
+@pytest.mark.slow
 def test_layer_times_are_measured_where_the_target_admits_this_machine(tmp_path: Path) -> None:
     found = walked("outlier", shortened("x86-server", tmp_path), tmp_path / "out")
     assert "time layers" in [stage.stage for stage in found.attempts[1].stages]

@@ -51,7 +51,8 @@ def walked(task: str, target: str, out: Path) -> TargetReport:
     return found
 
 
-@pytest.mark.parametrize("name", ["x86-server", pytest.param("tflite-int8", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["x86-server", "tflite-int8"])
 def test_training_wins_back_what_calibrating_lost(name: str, tmp_path: Path) -> None:
     found = walked("task", two_bits(name, tmp_path), tmp_path / "out")
     first, chosen = found.attempts[0], found.chosen

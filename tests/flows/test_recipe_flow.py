@@ -98,6 +98,7 @@ def test_options_are_checked_before_any_work(tmp_path: Path, recipe: str, messag
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_what_would_be_too_slow_is_not_trained(tmp_path: Path) -> None:
     events: list[Event] = []
     report = ek.deploy(

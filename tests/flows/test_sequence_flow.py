@@ -20,6 +20,7 @@ def lstm(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
     return ek.deploy(f"{SEQUENCES}:lstm", targets, out, budget=BUDGET), out
 
 
+@pytest.mark.slow
 def test_an_lstm_is_quantized_dynamically_on_every_integer_target(lstm: tuple[Report, Path]) -> None:
     for found in lstm[0].targets:
         (attempt,) = found.attempts
@@ -29,12 +30,14 @@ def test_an_lstm_is_quantized_dynamically_on_every_integer_target(lstm: tuple[Re
         assert {s.technique for s in found.plan.skipped} >= {"ptq(mse)", "mixed(mse)"}
 
 
+@pytest.mark.slow
 def test_what_runs_in_integers(lstm: tuple[Report, Path]) -> None:
     ops = {found.target: _ops(found) for found in lstm[0].targets}
     assert ops["x86-server"]["DynamicQuantizeLSTM:uint8"] == 1
     assert ops["tflite-int8"]["FULLY_CONNECTED:hybrid"] > 8
 
 
+@pytest.mark.slow
 def test_seven_bit_weights_cannot_saturate_and_eight_are_for_arm(lstm: tuple[Report, Path]) -> None:
     found = {t.target: t.attempts[0].verdict for t in lstm[0].targets}
     x86, arm = found["x86-server"], found["arm-mobile"]
@@ -43,6 +46,7 @@ def test_seven_bit_weights_cannot_saturate_and_eight_are_for_arm(lstm: tuple[Rep
     assert not arm.saturation.can_saturate
 
 
+@pytest.mark.slow
 def test_the_report_names_it(lstm: tuple[Report, Path]) -> None:
     page = (lstm[1] / "report.html").read_text()
     assert "ranged at run time" in page
