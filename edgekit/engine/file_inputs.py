@@ -1,8 +1,8 @@
 """What a model's file takes, as it says itself: asked in a child process, before there is a task."""
 
-import tempfile
 from pathlib import Path
 
+from edgekit.device.scratch import Scratch
 from edgekit.engine import process
 from edgekit.engine.catalogue import TAKES
 from edgekit.engine.specs import FileSpec
@@ -15,5 +15,5 @@ def takes(path: Path) -> tuple[TensorSpec, ...]:
     Raises:
         TaskError: The file cannot be read, or leaves more free than the number of samples.
     """
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
-        return process.run(TAKES, FileSpec(path=str(path.resolve())), Path(folder))[0].inputs
+    with Scratch() as folder:
+        return process.run(TAKES, FileSpec(path=str(path.resolve())), folder)[0].inputs

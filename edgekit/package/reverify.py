@@ -60,7 +60,10 @@ def _elsewhere(runtime: str, folder: Path, artifact: Artifact, data: Manifest) -
     lacking = requirements.lacking(runtime)
     if lacking:
         return f"not checked in {runtime}, where it is the fastest: not installed; pip install {' '.join(lacking)}"
-    found = _recheck_in(runtime, folder, artifact, data)
+    try:
+        found = _recheck_in(runtime, folder, artifact, data)
+    except VerificationError as error:
+        raise VerificationError(f"in {runtime}, which its manifest calls the fastest: {error}") from error
     return f"in {runtime}, where it is the fastest, off by {found.max_abs_error:.4g}"
 
 

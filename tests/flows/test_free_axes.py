@@ -9,13 +9,12 @@ import pytest
 import torch
 import torchvision  # noqa: F401  before any converter
 from edgekit_runner.backends import find
+from reported_stages import finished
 
-from edgekit.engine.specs import CompressSpec, Context, ExportSpec, TraceSpec
+from edgekit.engine.specs import CompressSpec, Context, TraceSpec
 from edgekit.engine.task_reference import load_task
 from edgekit.engine.task_source import TaskSource
-from edgekit.engine.verify_specs import ProveSpec
 from edgekit.errors import ConversionError, TaskError, VerificationError
-from edgekit.export._stage import export
 from edgekit.ladder.build import free_axes
 from edgekit.profile.reading import load_target
 from edgekit.records import Artifact, Candidate, LengthProof, Recipe, Step, TensorSpec, Traced, Verdict
@@ -25,7 +24,6 @@ from edgekit.techniques._stage import compress
 from edgekit.trace import axes
 from edgekit.trace.stage import trace
 from edgekit.verify import lengths
-from edgekit.verify.prove import prove
 
 pytestmark = pytest.mark.long
 
@@ -49,12 +47,7 @@ def made(
         context = Context(work=str(work), target=target, traced=traced)
         step = Step(technique=technique)
         candidate = compress(CompressSpec(candidate=candidate, step=step, source=source, context=context))
-    artifact = export(ExportSpec(candidate=candidate, target=target, folder=str(work)))
-    spec = ProveSpec(
-        artifact=artifact, traced=traced, source=source, runtime=target.runtime, isa="any", host_isa="any",
-        golden=str(work / "golden.npz"),
-    )  # fmt: skip
-    return artifact, prove(spec)
+    return finished((source, traced), target, candidate, work)
 
 
 @pytest.fixture(scope="module")

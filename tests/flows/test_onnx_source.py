@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 from commands import edgekit, in_process  # noqa: F401  a fixture
+from reported_stages import finished
 
 from edgekit.engine.specs import CompressSpec, Context, ExportSpec, TraceSpec
 from edgekit.engine.task_source import TaskSource
@@ -54,12 +55,7 @@ def made(given: tuple[TaskSource, Traced], name: str, precision: str, work: Path
         context = Context(work=str(work), target=target, traced=traced)
         step = Step(technique="ptq", options={"estimator": "mse"})
         candidate = compress(CompressSpec(candidate=candidate, step=step, source=source, context=context))
-    artifact = export(ExportSpec(candidate=candidate, target=target, folder=str(work)))
-    spec = ProveSpec(
-        artifact=artifact, traced=traced, source=source, runtime=target.runtime, isa="any", host_isa="any",
-        golden=str(work / "golden.npz"),
-    )  # fmt: skip
-    return artifact, prove(spec)
+    return finished(given, target, candidate, work)
 
 
 def test_what_it_is(given: tuple[TaskSource, Traced]) -> None:
