@@ -9,10 +9,10 @@ signatures.
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgekit.device.scratch import Scratch
 from edgekit.errors import MissingRuntime
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -33,8 +33,7 @@ def unpack(packages: Sequence[str], place: Path, suite: str, arch: str = "amd64"
         MissingRuntime: They cannot be had here.
     """
     check_tools()
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix="debian-") as name:
-        work = Path(name)
+    with Scratch(place.parent) as work:
         unpacked = work / "unpacked"
         unpacked.mkdir()
         for archive in _download(packages, work, suite, arch):

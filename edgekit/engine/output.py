@@ -65,9 +65,11 @@ def check_place(out: Path) -> None:
 
 
 def _check_name(out: Path) -> None:
-    """Asks the system about the longest path that will be made."""
+    """Asks the system about the longest path that will be made, and whether frameworks can write there."""
     place = absolute(out)
     try:
+        if not foreign.is_utf8(str(place)):
+            raise ValueError("it is not UTF-8, and torch takes no such path")
         with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
             os.lstat(work_place(place) / LONGEST_INSIDE)
     except (OSError, ValueError) as error:

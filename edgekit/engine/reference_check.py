@@ -11,6 +11,7 @@ from typing import Any
 
 from edgekit.engine.task_reference import convert_settings, no_attribute, no_settings, split_reference
 from edgekit.errors import TaskError
+from edgekit.records import foreign
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 BLOCKS = ("body", "orelse", "finalbody", "handlers")
@@ -50,7 +51,7 @@ def check_reference(reference: str, settings: Mapping[str, str]) -> None:
 def _check_text(place: str) -> None:
     """Torch notes for each operator where in the task file it stands, and takes no path that is not UTF-8."""
     path = str(Path(place).absolute())
-    if path.encode("utf-8", "replace").decode("utf-8") != path:
+    if not foreign.is_utf8(path):
         raise TaskError(
             f"the path of the task file, {path}, is not UTF-8, and torch cannot read it; rename the folder or the file"
         )

@@ -96,6 +96,11 @@ def _is_deeper(value: Any, left: int) -> bool:
     return any(isinstance(each, dict | list) for each in level)
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a text can be written as UTF-8; half a character cannot, as which Python reads a path's bytes that are none."""
+    return text.encode("utf-8", "replace").decode("utf-8") == text
+
+
 def visible(text: str) -> str:
     """Shows control characters as such: a terminal obeys them, and text of a stranger must not command it.
 

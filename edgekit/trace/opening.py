@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 
 from edgekit.engine import fingerprint, parts
-from edgekit.errors import MissingRuntime
+from edgekit.errors import MissingRuntime, TaskError
 from edgekit.quant import first_states, graph_macs, program
 from edgekit.records import FreeAxes, Interface, TaskFacts, TensorSpec
 from edgekit.task import Task, is_folder
@@ -27,7 +28,11 @@ def opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, 
 
     Returns:
         The task as the flat program needs it, the model, and the example inputs.
+
+    Raises:
+        EdgekitError: Something is wrong with the task or its model.
     """
+    _refuse_half_characters(given.name, given.preprocessing)
     if is_folder(given.model):
         examples = examples_of(given)
         return given, _saved_model(Path(given.model), examples), examples
@@ -36,6 +41,7 @@ def opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, 
         return flat_task(given, subject.interface), subject, examples
     model = model_of(given)
     interface, examples = look_at(given, model)
+    _refuse_half_characters(interface)
     task = flat_task(given, interface)
     if interface is not None:
         model = flattened(model, interface)
@@ -59,6 +65,17 @@ def opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, 
         ),
         examples,
     )
+
+
+def _refuse_half_characters(*named: Any) -> None:
+    """Raises TaskError where a name cannot be written into a file: half of a pair of surrogates is no character in UTF-8."""
+    try:
+        msgspec.json.encode(named)
+    except UnicodeEncodeError as error:
+        raise TaskError(
+            f"{error.object[:40]!a} is a name in the task or in what its model takes and returns, and holds half a character "
+            "(an unpaired surrogate), which no file can hold; give text that UTF-8 can encode"
+        ) from None
 
 
 def facts_of(task: Task, subject: Subject) -> TaskFacts:

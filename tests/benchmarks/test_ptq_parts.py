@@ -60,11 +60,11 @@ def job(tmp_path: Path) -> Job:
 
 
 def test_only_the_call_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = 96 << 20
+    size = 256 << 20  # what other threads of a long test process give back meanwhile (28 MB were seen) hardly shows
     kept: list[Any] = []
 
     def calibrate(_: Job) -> Any:
-        kept.append(np.ones(2 * size, np.uint8))  # what is loaded before does not count
+        kept.append(np.ones(size, np.uint8))  # what is loaded before does not count
 
         def call() -> str:
             np.ones(size, np.uint8)
@@ -78,9 +78,9 @@ def test_only_the_call_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run = _stage.run(job(tmp_path))
     assert run.note == "a note"
     assert run.extra_peak_bytes is not None
-    assert 0.9 * size < run.extra_peak_bytes < 1.6 * size
+    assert 0.8 * size < run.extra_peak_bytes < 1.4 * size
     assert run.rss_before_bytes is not None
-    assert run.rss_before_bytes > 2 * size
+    assert run.rss_before_bytes > size
 
 
 def stage(name: str, wall_s: float, extra: int | None) -> StageRun:

@@ -385,7 +385,7 @@ def test_a_folder_whose_parent_may_not_be_written_keeps_its_place(
     check_output(tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["n" * 300, "n" * 250, "a\0b", "/".join(["n" * 200] * 22)])
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 250, "a\0b", "o\udcff", "/".join(["n" * 200] * 22)])
 def test_a_name_that_no_folder_can_have_is_one_sentence(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=r"cannot be the name of a folder: .*; give another -o") as caught:
         check_output(tmp_path / name)

@@ -13,9 +13,10 @@ from torch import nn
 from edgekit.engine.specs import TraceSpec
 from edgekit.engine.task_source import TaskSource
 from edgekit.errors import TaskError
-from edgekit.records import Interface, Traced
+from edgekit.records import Interface, Preprocessing, Traced
 from edgekit.task import Task
 from edgekit.trace import door, flat, structure
+from edgekit.trace.opening import opened
 from edgekit.trace.stage import trace
 
 DOORS = Path(__file__).parents[1] / "task_files" / "doors.py"
@@ -34,9 +35,13 @@ class Net(nn.Module):
         return self.answer(x)
 
 
+def task(**given: Any) -> Task:
+    plain = {"name": "t", "model": nn.Identity(), "example_inputs": (X,), "metric": lambda p: 1.0}
+    return Task(**{**plain, **given})
+
+
 def look(answer: Any, example: Any = (X,), **more: Any) -> Interface | None:
-    task = Task(name="t", model=nn.Identity(), example_inputs=example, metric=lambda p: 1.0, **more)
-    return door.look(task, Net(answer))[0]
+    return door.look(task(example_inputs=example, **more), Net(answer))[0]
 
 
 def traced(function: str, work: Path) -> Traced:
@@ -45,6 +50,20 @@ def traced(function: str, work: Path) -> Traced:
 
 
 # ------------------------------------------------------------------------------------------------ names
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        task(name="x\ud800"),
+        task(preprocessing=Preprocessing(labels=("cat", "do\udcffg"))),
+        task(model=Net(lambda x: {"logits\ud800": x})),
+    ],
+    ids=["task", "label", "output"],
+)
+def test_a_name_with_half_a_character_is_refused(given: Task, tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match=r"holds half a character .* give text that UTF-8 can encode"):
+        opened(given, tmp_path)
 
 
 @pytest.mark.parametrize(
