@@ -3,8 +3,9 @@
     python benchmarks/runtimes.py --photos photos.tar --json runtimes.json -o out/
     python benchmarks/runtimes.py --net resnet18 --json runtimes.json -o out/ --resume
 
-Each net is exported for `x86-server` and `tflite-int8` by one recipe (`ptq`), so that its accuracy is that of a shipped file and
-`export` itself names the fastest runtime. Then the runner times every float and int8 file in every runtime that reads it, on one
+Each net is exported for `x86-server` and `tflite-int8` by one recipe (`ptq`), or the best of several (`--recipe ptq --recipe mixed`:
+`mixed` leaves in float what was measured slower in integers), so that its accuracy is that of a shipped file and `export` itself
+names the fastest runtime. Then the runner times every float and int8 file in every runtime that reads it, on one
 thread, in turns with the float ONNX file in ONNX Runtime: one baseline for all. Nothing is downloaded: MobileNet-v2 and
 ResNet-18 are seeded and fitted to their own images (`examples/torchvision_model.py`), whose copies score them; photos score Lite0.
 
@@ -28,6 +29,7 @@ from edgekit.records import Record, Report
 TASK = Path(__file__).with_name("runtimes_task.py")
 NETS = ("lite0", "mobilenet_v2", "resnet18")
 TARGETS = {"x86-server": ("onnxruntime", "openvino"), "tflite-int8": ("litert",)}
+RECIPES = ("ptq",)
 HEAD = (
     "net",
     "file",
@@ -47,6 +49,7 @@ class Settings(Record):
     isa: str
     rounds: int
     size: int
+    recipes: tuple[str, ...]
 
 
 class Row(Record):
@@ -75,7 +78,12 @@ class Results(Record):
 
 def main() -> int:
     arguments = _arguments()
-    settings = Settings(isa=local_isa(), rounds=arguments.rounds, size=arguments.size)
+    settings = Settings(
+        isa=local_isa(),
+        rounds=arguments.rounds,
+        size=arguments.size,
+        recipes=tuple(arguments.recipe or RECIPES),
+    )
     kept = result_file.read(arguments.json, arguments.resume, Results)
     if kept is not None:
         result_file.refuse_others(arguments.json, kept.settings, settings)
@@ -94,11 +102,15 @@ def measure(net: str, arguments: argparse.Namespace) -> Iterator[Row]:
     out = arguments.out / net
     given = {"net": net, "photos": arguments.photos, "size": str(arguments.size)}
     budget = {"max_drop": arguments.max_drop, "min_speedup": 0.0}
-    report = deploy(f"{TASK}:task", TARGETS, out, settings=given, recipes=["ptq"], budget=budget)
+    targets = arguments.target or TARGETS
+    recipes = arguments.recipe or RECIPES
+    report = deploy(
+        f"{TASK}:task", targets, out, settings=given, recipes=recipes, explore=len(recipes) > 1, budget=budget
+    )
     floats = {
         path.suffix: path for path in (out / "baselines").iterdir() if path.suffix in (".onnx", ".tflite")
     }
-    for target, runtimes in TARGETS.items():
+    for target in targets:
         folder = out / target
         if not (folder / "manifest.json").exists():
             print(f"{net}: {target} was refused: {report}", file=sys.stderr)
@@ -106,7 +118,7 @@ def measure(net: str, arguments: argparse.Namespace) -> Iterator[Row]:
         int8, data = manifest_file.artifact_of(folder)
         named = data.runtimes.fastest if data.runtimes else data.target.runtime
         golden = {"golden": str(folder / data.golden.path), "golden_atol": data.golden.atol}
-        for runtime in runtimes:
+        for runtime in TARGETS[target]:
             for precision, path, proof in (
                 ("float32", floats[Path(int8.path).suffix], {}),
                 ("int8", Path(int8.path), golden),
@@ -164,6 +176,10 @@ def _arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--net", action="append", choices=NETS, help="only this one; several")
+    parser.add_argument("--target", action="append", choices=TARGETS, help="only this one; several")
+    parser.add_argument(
+        "--recipe", action="append", help="of the int8 files (default: ptq); the best of several"
+    )
     parser.add_argument("--photos", default="", help="a folder or tar of photos, for lite0")
     parser.add_argument("--size", type=int, default=224, help="side of the images of torchvision's nets")
     parser.add_argument("--rounds", type=int, default=48, help="rounds of each comparison")

@@ -163,9 +163,9 @@ class Stages:
         self._stop.set()
 
     def logs(self, target: str) -> list[tuple[str, Path]]:
-        """Returns (file name, log) of what was done for `target` and for all targets, in order."""
+        """Returns (file name, log) of what was done for all targets, then for `target`, in order."""
         with self._lock:
-            folders = [folder for owner, folder in self._used if owner in ("", target)]
+            folders = [folder for asked in ("", target) for owner, folder in self._used if owner == asked]
         found = enumerate(dict.fromkeys(folders), 1)
         return [(f"{i:02d}-{f.name.rpartition('-')[0] or f.name}.txt", f / LOG) for i, f in found]
 

@@ -1,6 +1,7 @@
 """One recipe for one target: built, exported, proven, measured and judged, as far as it gets."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -100,18 +101,28 @@ class AttemptRunner:
         return other._measurement
 
     def _judge(self) -> Decision:
+        with ThreadPoolExecutor(1) as beside:
+            made = beside.submit(self._builder.float_artifact)
+            if before_training.trains(self._context.recipe):  # not in vain, where the float model has no file
+                self._take_baseline(made)
+                if refused := before_training.refusal(self._context, self._measured_of, ATTEMPT_ERRORS):
+                    return refused
+            try:
+                self._candidate = self._builder.candidate()
+            finally:
+                baseline = self._take_baseline(made)
+        self._artifact = self._builder.artifact(self._candidate)
+        found = self._run_in(self._target.runtime, self._artifact, baseline)
+        self._verdict, self._measurement, decision = found
+        return decision
+
+    def _take_baseline(self, made: "Future[Artifact]") -> Artifact:
         try:
-            self.baseline = self._builder.float_artifact()
+            self.baseline = made.result()
         except ConversionError:
             self.is_untranslatable = True
             raise
-        if refused := before_training.refusal(self._context, self._measured_of, ATTEMPT_ERRORS):
-            return refused
-        self._candidate = self._builder.candidate()
-        self._artifact = self._builder.artifact(self._candidate)
-        found = self._run_in(self._target.runtime, self._artifact, self.baseline)
-        self._verdict, self._measurement, decision = found
-        return decision
+        return self.baseline
 
     def _run_in(
         self, runtime: str, artifact: Artifact, baseline: Artifact, version: str = ""

@@ -56,10 +56,15 @@ def in_vain(budget: Budget, measurement: Measurement) -> Decision | None:
     )
 
 
+def trains(recipe: Recipe) -> bool:
+    """Whether a step of it trains, which takes minutes."""
+    return any(technique.of(step).trains for step in recipe.steps)
+
+
 def untrained(recipe: Recipe) -> Recipe | None:
     """Returns the recipe whose file is as fast, without its training; None where there is none, or nothing to save."""
     trained = [step for step in recipe.steps if technique.of(step).trains]
-    if not trained or not any(technique.of(step).mends == "cost" for step in recipe.steps):
+    if not trains(recipe) or not any(technique.of(step).mends == "cost" for step in recipe.steps):
         return None
     if any(step.options.get(REPLACES) or technique.of(step).timed_as is None for step in trained):
         return None

@@ -1,6 +1,7 @@
 """What ends an attempt, and what ends the run."""
 
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ from edgekit.errors import (
 from edgekit.golden import write_golden
 from edgekit.ladder.attempt import AttemptRunner
 from edgekit.ladder.build import ArtifactBuilder
-from edgekit.records import Recipe
+from edgekit.records import Recipe, Step
 
 
 def runner(error: EdgekitError, monkeypatch: pytest.MonkeyPatch) -> AttemptRunner:
@@ -51,6 +52,40 @@ def test_what_a_network_does_not_offer_is_a_refused_attempt(
 def test_what_the_user_typed_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError):
         runner(UserError("macs is 7"), monkeypatch).run()
+
+
+def test_the_float_file_is_made_beside_the_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt, meet = runner(ConversionError(""), monkeypatch), Barrier(2)
+
+    def candidate(_: ArtifactBuilder) -> None:
+        meet.wait(10)
+        raise NotApplicable("both were at work")
+
+    monkeypatch.setattr(ArtifactBuilder, "candidate", candidate)
+    monkeypatch.setattr(ArtifactBuilder, "float_artifact", lambda _: meet.wait(10))
+    assert attempt.run().error == "both were at work"
+
+
+@pytest.mark.parametrize(("steps", "called"), [(("qat",), 0), (("ptq",), 1)])
+def test_a_float_model_that_does_not_convert_is_told_first(
+    steps: tuple[str, ...], called: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is trained for it."""
+    attempt, calls = runner(ConversionError(""), monkeypatch), []
+    recipe = Recipe(name="r", precision="int8", steps=tuple(Step(technique=name) for name in steps))
+    attempt._context.recipe = recipe
+
+    def candidate(_: ArtifactBuilder) -> None:
+        calls.append(1)
+        raise NotApplicable("of the candidate")
+
+    def untranslatable(_: ArtifactBuilder) -> None:
+        raise ConversionError("no such operator")
+
+    monkeypatch.setattr(ArtifactBuilder, "candidate", candidate)
+    monkeypatch.setattr(ArtifactBuilder, "float_artifact", untranslatable)
+    assert attempt.run().error == "no such operator"
+    assert attempt.is_untranslatable and len(calls) == called
 
 
 @pytest.mark.parametrize(
