@@ -24,6 +24,15 @@ def write(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
     setattr(owner, name, torch.nn.Parameter(value, requires_grad=False) if is_parameter else value)
 
 
+def to_parameter(module: torch.nn.Module, path: str) -> None:
+    """Makes a buffer or a plain tensor of floats a parameter."""
+    *parents, name = path.split(".")
+    owner = module.get_submodule(".".join(parents))
+    value = getattr(owner, name)
+    delattr(owner, name)
+    owner.register_parameter(name, torch.nn.Parameter(value.detach()))
+
+
 def drop_unread(module: GraphModule) -> None:
     """Removes stored tensors that no node reads any more, which an export would otherwise store."""
     read_paths = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}

@@ -17,7 +17,7 @@ from torch import nn
 
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, TaskError
-from edgekit.quant import batching, first_states, program_file
+from edgekit.quant import batching, first_states, program_file, stored, tensors
 from edgekit.trace.sources import weights_file
 
 ONE_SAMPLE = "edgekit_one_sample"  # an attribute of modules that take nothing but the batch of the example
@@ -164,10 +164,21 @@ def of_script(script: Any, examples: Sequence[Any]) -> nn.Module:
     finally:
         log.setLevel(level)
     names = [argument.name for argument in script.forward.schema.arguments[1:]]
-    module = _Script(of_program(program), names)
+    module = _Script(_with_parameters(of_program(program), script), names)
     setattr(module, ONE_SAMPLE, getattr(module.script, ONE_SAMPLE, False))
     _same(script, module, given)
     return module
+
+
+def _with_parameters(module: Any, script: Any) -> nn.Module:
+    """Makes parameters of what the converter holds as buffers, those of a script from a file, or as constants, those of a frozen one."""
+    names = dict(script.named_parameters())
+    for node in [node for node in module.graph.nodes if node.op == "get_attr"]:
+        path, role = str(node.target), (stored.operand(node) or ("", ""))[1]
+        ours = path in names if names else role in ("weight", "bias")
+        if ours and not isinstance(tensors.held(module, path), nn.Parameter):
+            tensors.to_parameter(module, path)
+    return module  # type: ignore[no-any-return]
 
 
 def _two(tensor: torch.Tensor) -> torch.Tensor:

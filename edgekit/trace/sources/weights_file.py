@@ -1,5 +1,6 @@
 """Weights in files of PyTorch or safetensors, and the module that a builder makes for them; nothing in a file is run."""
 
+import json
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -59,9 +60,19 @@ def read_by_torch(path: Path, reader: Any) -> Any:
             f"{torch.__version__} writes, and runs nothing else in a file; give the module that it was made of"
         ) from error
     except Exception as error:  # zip, JSON, versions and operators that this torch does not have
+        if _is_torn(error):
+            raise TaskError(
+                f"{path.name} is damaged, or no file that torch wrote: it is not read to its end; save the model again"
+            ) from error
         raise TaskError(
             f"{path.name} cannot be read by torch {torch.__version__}, it is damaged or of a newer version: {describe(error)}"
         ) from error
+
+
+def _is_torn(error: Exception) -> bool:
+    """Whether the archive, or the text in it, ends or breaks where torch would not have ended it."""
+    torn = (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, EOFError)
+    return isinstance(error, torn) or "PytorchStreamReader" in str(error)
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
