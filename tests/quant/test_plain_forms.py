@@ -45,6 +45,10 @@ class Of(nn.Module):
         (lambda x: F.adaptive_max_pool2d(x, (3, 2)), ["max_pool2d.default"]),
         (lambda x: F.one_hot(x.argmax(1), 4).float(),
          ["argmax.default", "unsqueeze.default", "eq.Tensor", "to.dtype", "to.dtype"]),
+        (lambda x: F.fold(x.reshape(1, 16, 12), (6, 8), 2, stride=2),
+         ["reshape.default", "reshape.default", "permute.default", "reshape.default"]),
+        (lambda x: F.fold(x.reshape(1, 48, 4), (5, 6), (2, 3), dilation=(2, 1), padding=(1, 0), stride=(3, 2)),
+         ["reshape.default", "reshape.default", "conv_transpose2d.input"]),
     ],
 )  # fmt: skip
 def test_what_becomes_of_an_operator(function, expected: list[str]) -> None:
