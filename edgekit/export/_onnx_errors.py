@@ -1,12 +1,18 @@
 """Turns an exporter's exception into one sentence: which operator, from which torch module."""
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import onnx
 from torch.export import ExportedProgram
 
 from edgekit.errors import ConversionError
 from edgekit.quant.program import callers
 
+log = logging.getLogger("edgekit")
+_ONNX_OPERATOR = re.compile(r"op_type:(\w+)|OpType: (\w+)|Op registered for (\w+)")
 _OPERATOR = re.compile(
     r"No ONNX function found for <OpOverload\(op='([\w.:]+)', overload='(\w+)'\)>|target=torch\.ops\.([\w.]+)"
 )
@@ -30,6 +36,21 @@ def conversion_error(program: ExportedProgram, error: Exception) -> ConversionEr
         f"ONNX has no translation of {operator}{callers(program, operator)}; "
         "replace it in the model, or choose a target of another format"
     )
+
+
+@contextmanager
+def valid_onnx() -> Iterator[None]:
+    """Puts what ONNX's own checks raise of a file that torch.onnx wrote into one sentence."""
+    try:
+        yield
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        log.info("the file is not valid: %s", error)
+        found = _ONNX_OPERATOR.search(str(error))
+        operator = next(filter(None, found.groups())) if found else "an operator"
+        raise ConversionError(
+            f"torch.onnx writes {operator} of this model against the rules of ONNX; replace what becomes of it in the model, or choose "
+            "a target of another format"
+        ) from error
 
 
 def _operator(text: str) -> str | None:

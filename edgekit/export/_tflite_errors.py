@@ -82,6 +82,8 @@ def _reason(error: Exception, text: str) -> str:
     first = _first_line(text) or type(error).__name__
     if first.startswith("Lowering not found"):
         return "it has no form of it"
+    if "boolean indices must be concrete" in first or "NonConcreteBooleanIndexError" in text:
+        return "its result is as long as values say, and TFLite files have fixed sizes; a product with the mask has one"
     if found := _ARGUMENT.search(first):
         return f"not with the argument {found[1]}"
     if (

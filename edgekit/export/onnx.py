@@ -22,14 +22,16 @@ import onnx
 import torch
 from edgekit_runner import __version__
 
+from edgekit.errors import ConversionError
 from edgekit.export import _onnx_biases as biases
 from edgekit.export import _onnx_dynamic as dynamic
 from edgekit.export import _onnx_integers as integers
 from edgekit.export import _onnx_passes as passes
 from edgekit.export import _onnx_tables as tables
 from edgekit.export import _written
+from edgekit.export._complex import without_complex
 from edgekit.export._free import loosened
-from edgekit.export._onnx_errors import conversion_error
+from edgekit.export._onnx_errors import conversion_error, valid_onnx
 from edgekit.quant import program as programs
 from edgekit.quant.free_axes import named
 from edgekit.records import Artifact, Candidate, FreeAxes, Precision, TensorSpec
@@ -67,28 +69,41 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     Raises:
         ConversionError: An operator has no translation; the sentence names it and the module it came from.
     """
-    precision = candidate.recipe.precision
     program = programs.load(candidate.program)
+    folded = programs.fold_weights(program) if programs.is_quantized(program) else program
+    try:
+        return _written_of(folded, candidate, out)
+    except ConversionError:
+        real = without_complex(
+            folded, "ONNX"
+        )  # torch.onnx knows some operators on complex numbers, and writes some wrongly
+        if real is folded:
+            raise
+        return _written_of(real, candidate, out)
+
+
+def _written_of(program: torch.export.ExportedProgram, candidate: Candidate, out: Path) -> Artifact:
+    precision = candidate.recipe.precision
     dynamic_quant = candidate.quant if candidate.scheme == "dynamic" else None
     inputs, outputs = programs.named(program, candidate.interface)
-    folded = programs.fold_weights(program) if programs.is_quantized(program) else program
-    loose, doubts = loosened(folded, candidate.free)
+    loose, doubts = loosened(program, candidate.free)
     if loose is not None:
         inputs, outputs = named(inputs, outputs, candidate.free)
     names = [spec.name for spec in inputs], [spec.name for spec in outputs]
-    model = _convert(folded if loose is None else loose, *names)
+    model = _convert(program if loose is None else loose, *names)
     if loose is not None:
         _name_axes(model, inputs, outputs)
-    for rewrite in PASSES["float32" if dynamic_quant else precision]:
-        rewrite(model)
-    if dynamic_quant:
-        tables.store_tables(model)
-        dynamic.quantize(model, dynamic_quant)
-        passes.strip(model)
-    model.ir_version = IR_VERSION
     lengths = {} if loose is None else {LENGTHS: _lengths(candidate.free)}
-    passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision, **lengths})
-    onnx.checker.check_model(model, full_check=True)
+    with valid_onnx():
+        for rewrite in PASSES["float32" if dynamic_quant else precision]:
+            rewrite(model)
+        if dynamic_quant:
+            tables.store_tables(model)
+            dynamic.quantize(model, dynamic_quant)
+            passes.strip(model)
+        model.ir_version = IR_VERSION
+        passes.stamp(model, {"edgekit.version": __version__, "edgekit.precision": precision, **lengths})
+        onnx.checker.check_model(model, full_check=True)
     programs.write(out, model.SerializeToString(deterministic=True))
     return _written.artifact(
         out,

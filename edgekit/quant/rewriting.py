@@ -44,7 +44,9 @@ def constant(graph_module: GraphModule, before: Node, value: torch.Tensor | floa
     graph_module.register_buffer(f"_constant_{number}", tensor.detach().clone())
     with graph_module.graph.inserting_before(before):
         node = graph_module.graph.get_attr(f"_constant_{number}")
-    node.meta["val"] = like.fake_mode.from_tensor(tensor) if hasattr(like, "fake_mode") else tensor
+    node.meta["val"] = (
+        like.fake_mode.from_tensor(tensor, static_shapes=True) if hasattr(like, "fake_mode") else tensor
+    )
     return node
 
 

@@ -76,3 +76,10 @@ def test_an_operator_of_tensorflow_is_told_in_torchs_words() -> None:
         explain(RuntimeError("error: 'tf.Conv3D' op is neither a custom op nor a flex op\nlegalize"), program)
     )
     assert "cannot express conv3d from 0 (Conv3d), written as tf.Conv3D: TFLite has no operator" in said
+
+
+def test_a_mask_as_an_index_is_told_as_such() -> None:
+    program = traced(nn.Sequential(nn.Linear(4, 4)), torch.zeros(1, 4))
+    text = "Array boolean indices must be concrete; got bool[1,10]\nSee https://docs.jax.dev\ntarget=torch.ops.aten.index.Tensor"
+    said = str(explain(IndexError(text), program))
+    assert "aten.index.Tensor: its result is as long as values say, and TFLite files have fixed sizes" in said
