@@ -86,8 +86,21 @@ def reference(run: Run, examples: Sample) -> Reference:
 
 
 def of_graph(graph_module: GraphModule) -> Reference:
-    """Asks a graph about noise in the shape of its inputs."""
-    return reference(graph_module, inputs_of(graph_module))
+    """Asks a graph about noise in the shape of its inputs; whole numbers are zeros, or ones where 0 is no length or index of it.
+
+    Raises:
+        ConversionError: It takes neither.
+    """
+    zeros = inputs_of(graph_module)
+    for given in (zeros, tuple(x if x.is_floating_point() else torch.ones_like(x) for x in zeros)):
+        try:
+            return reference(graph_module, given)
+        except Exception as error:  # whatever an operator raises for values that it does not expect
+            log.info("zeros, or ones, are no input of the model: %s", error)
+    raise ConversionError(
+        "no rewrite of the model can be proven: it raises for whole numbers of 0 and of 1 alike. Let forward clamp its indices and lengths "
+        "to those that it has"
+    )
 
 
 def sample_of(examples: Sequence[torch.Tensor]) -> Sample:

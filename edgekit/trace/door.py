@@ -95,6 +95,7 @@ def _with_results(
             f"the model's forward returned no tensor; an artifact has at least one output. {PICK}"
         )
     names = ("output_0",) if tree.kind == "tensor" else tuple(found.names)
+    _check_real(names, found.leaves)
     unknown = [name for name in task.batch_axes if name not in (*interface.inputs, *names)]
     if unknown:
         raise TaskError(
@@ -115,6 +116,20 @@ def _with_results(
     return msgspec.structs.replace(
         interface, outputs=names, output_axes=axes, result=tree, state=dict(task.state)
     )
+
+
+def _check_real(names: Sequence[str], leaves: Sequence[torch.Tensor]) -> None:
+    """Checks that the answer is in real numbers.
+
+    Raises:
+        TaskError: An output is complex.
+    """
+    name = next((name for name, leaf in zip(names, leaves, strict=True) if leaf.is_complex()), None)
+    if name is not None:
+        raise TaskError(
+            f"the model's forward returned complex numbers as {name}, and no artifact has them; return torch.view_as_real(...) of them, "
+            "or the real and the imaginary part"
+        )
 
 
 def _check_state(

@@ -14,7 +14,7 @@ from edgekit.quant import prepare, prepare_keras, proven, single_precision
 from edgekit.quant.free_arguments import mark
 from edgekit.records import FreeAxes
 from edgekit.task import MODEL_NAMES, Checkpoint, Task
-from edgekit.trace import untraced
+from edgekit.trace import fixed_sizes, untraced
 from edgekit.trace.flat import FlatTask, flattened
 from edgekit.trace.forward import called, shapes_of
 from edgekit.trace.leaves import example_tensor
@@ -169,7 +169,9 @@ def export_with_doubts(
         undone += prepare.prepared(graph, before)
         if undone:  # by no pass, it may be
             before.demand(graph, "torch.export")
-        return _without_checks(torch.export.export(graph, examples)), (*undone, *doubts)
+        exported = _without_checks(torch.export.export(graph, examples))
+        fixed_sizes.check(exported)
+        return exported, (*undone, *doubts)
     except (ConversionError, TaskError):
         raise
     except Exception as error:

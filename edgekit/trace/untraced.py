@@ -33,6 +33,7 @@ class Cause(NamedTuple):
 
 BRANCH = "torch.where(condition, a, b), which computes both, or torch.cond with a function for each"
 CAUSES = (
+    Cause(r"failed to unpack the object.*FakeTensor", "", "a size that is a tensor's value, as in a packed sequence", "a fixed size; of a packed sequence the layer on the padded batch, and picks of its last step by gather with the lengths"),
     Cause(r"numpy|fake tensor|FakeTensor", r"\.numpy\(|np\.|numpy", "numpy computes on a tensor", "the function of torch of the same name"),
     Cause(r"data-dependent|DataDependent|_local_scalar_dense|unbacked", r"^\s*(if|elif)\b", "an `if` that depends on a tensor's values", BRANCH),
     Cause(r"data-dependent|DataDependent|_local_scalar_dense|unbacked", r"^\s*while\b", "a `while` that depends on a tensor's values", "a fixed number of steps, with torch.where to keep what is done"),

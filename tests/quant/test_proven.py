@@ -108,3 +108,21 @@ def test_noise_stands_in_for_zeros_and_gives_way_where_the_model_has_no_answer_t
 def test_random_numbers_are_the_same_each_time() -> None:
     before = proven.Reference(lambda x: x + torch.randn(1, 4), (torch.zeros(1, 4),))
     assert before.difference(lambda x: x + torch.randn(1, 4)) == ""
+
+
+class Last(nn.Module):
+    """The last step of a padded sequence: a length of 0 is none."""
+
+    def __init__(self, longest: int) -> None:
+        super().__init__()
+        self.longest = longest
+
+    def forward(self, x: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+        return x.gather(1, length[:, None] - 2 + self.longest)
+
+
+def test_a_graph_that_takes_no_zeros_is_asked_about_ones() -> None:
+    example = torch.zeros(1, 5), torch.ones(1, dtype=torch.int64)
+    assert int(proven.of_graph(graph_of(Last(1), *example)).sample[1]) == 1
+    with pytest.raises(ConversionError, match="it raises for whole numbers of 0 and of 1 alike"):
+        proven.of_graph(graph_of(Last(9), *example))

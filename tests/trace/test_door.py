@@ -153,6 +153,7 @@ def test_a_state_that_does_not_fit(state: dict[str, str], sentence: str) -> None
         (lambda x: {"a": x, "b": object()}, "the model's forward returned a object at ['b']; allowed are tensors, None"),
         (lambda x: object(), "the model's forward returned a object; it must return tensors"),
         (lambda x: {"a": None}, "the model's forward returned no tensor"),
+        (lambda x: (x, torch.complex(x, x)), "the model's forward returned complex numbers as output_1, and no artifact has them"),
         (lambda x: (x, 0.5), "the model's forward returned a float at [1]"),
     ],
 )  # fmt: skip
