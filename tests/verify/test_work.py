@@ -61,3 +61,20 @@ def test_the_graph_that_onnx_runtime_runs(kind: str, tmp_path: Path) -> None:
     found = onnxruntime.read(str(tmp_path / "m.onnx"))
     assert sum(op.macs for op in found.operators) == macs
     assert {op.dtype for op in found.operators if op.macs} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "shapes", "macs"),
+    [
+        ("QGemm", {"a": (10, 16), "b": (16, 48)}, 10 * 16 * 48),
+        ("QGemm", {"a": (10, 16), "b": (48, 16)}, 10 * 16 * 48),  # stored transposed
+        ("QLinearMatMul", {"a": (2, 10, 8), "b": (2, 8, 10)}, 2 * 10 * 8 * 10),
+        ("QLinearMatMul", {"b": (8, 10)}, 0),
+    ],
+)
+def test_a_product_whose_result_nothing_tells(
+    kind: str, shapes: dict[str, tuple[int, ...]], macs: int
+) -> None:
+    names = ["a", "a_scale", "a_zero", "b", "b_scale", "b_zero"]
+    turned = {"transB": 1} if shapes["b"] == (48, 16) else {}
+    assert onnxruntime._macs(helper.make_node(kind, names, ["y"], **turned), shapes) == macs

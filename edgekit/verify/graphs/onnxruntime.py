@@ -145,7 +145,15 @@ def _transposed(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
 
 
 def _product(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
-    return product(inputs[0], output) if output and inputs[0] else 0
+    """Counts by the result or, where inference ended at a kernel of ONNX Runtime's own (QGemm), by the operands."""
+    left, right = inputs[0], inputs[3 if node.op_type in ("QGemm", "QLinearMatMul") else 1]
+    if left and output:
+        return product(left, output)
+    if not left or len(right) < 2:
+        return 0
+    turned = any(a.name == "transB" and a.i for a in node.attribute)
+    batches = max(prod(left[:-2]), prod(right[:-2]))
+    return batches * prod(left[-2:]) * right[-2 if turned else -1]
 
 
 def _recurrent(inputs: Inputs, output: Shape, node: onnx.NodeProto) -> int:
