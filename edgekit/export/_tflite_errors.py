@@ -52,6 +52,8 @@ def explain(error: Exception, program: torch.export.ExportedProgram) -> Conversi
         )
     named = _in_torchs_words(operator, program)
     where = "" if named else _origin(text, operator, program) or _line(text)
+    if not named and (there := _called_there(text, program)):
+        named = f"{there}, written as {operator}"
     return ConversionError(
         f"litert-torch cannot express {named or operator}{where}: {_reason(error, text)}. {ADVICE}"
     )

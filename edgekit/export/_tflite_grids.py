@@ -1,6 +1,6 @@
 """Operators that join tensors, and the grids of what they join: written so that litert-torch keeps them.
 
-TFLite's CONCATENATION, MAXIMUM, MINIMUM and SELECT (where, masked_fill) want every operand on the grid of the result. litert-torch, where
+TFLite's CONCATENATION, MAXIMUM, MINIMUM and SELECT (where, masked_fill, writes into a part) want every operand on the grid of the result. litert-torch, where
 it meets dequantize -> concatenation, makes integers of it on the grid of any one operand, whether the program rounds the
 result or not: a box of 640 pixels is stored on the grid of a sigmoid, as 0.996. Nor does it keep a rounding
 dequantize(a) -> quantize(b) -> dequantize(b) before such an operator. An operator in between stops both:
@@ -28,7 +28,7 @@ QUANTIZE = QUANT.quantize_per_tensor.default
 DEQUANTIZE = QUANT.dequantize_per_tensor.default
 JOINS = {
     ATEN.cat.default, ATEN.maximum.default, ATEN.minimum.default, ATEN.where.self, ATEN.where.ScalarSelf,
-    ATEN.masked_fill.Scalar, ATEN.masked_fill.Tensor,
+    ATEN.masked_fill.Scalar, ATEN.masked_fill.Tensor, ATEN.slice_scatter.default, ATEN.select_scatter.default,
 }  # fmt: skip
 ONE = (1 / 127, 0, -127, 127, torch.int8)  # the grid on which 127 is one
 RECURRENT = {ATEN.lstm.input, ATEN.gru.input, ATEN.rnn_tanh.input, ATEN.rnn_relu.input}

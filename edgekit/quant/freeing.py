@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from edgekit.errors import ConversionError
-from edgekit.quant import batching, first_states
+from edgekit.quant import batching, first_states, proven
 from edgekit.quant.free_arguments import SHAPE, matched
 from edgekit.quant.free_axes import dims_of, fixed_sentence, stretched, tracing_lengths
 from edgekit.quant.size_texts import computed, identifier
@@ -35,7 +35,7 @@ def freed(program: ExportedProgram, free: FreeAxes) -> ExportedProgram:
         ConversionError: An operator fixes a length.
     """
     module = batching.copied(program.module())
-    like = _inputs(module)
+    like = proven.of_graph(module).sample  # which it takes, whatever its whole numbers are
     sizes = _size_nodes(module, free)
     pairs = matched(module, free.arguments)
     for node, argument in pairs:
@@ -58,11 +58,6 @@ def freed(program: ExportedProgram, free: FreeAxes) -> ExportedProgram:
     except Exception as error:  # torch raises many kinds: constraints, guards, shapes
         log.info("axes stay fixed: %s", error)
         raise ConversionError(fixed_sentence(error, free)) from error
-
-
-def _inputs(module: GraphModule) -> tuple[torch.Tensor, ...]:
-    values = [node.meta["val"] for node in module.graph.nodes if node.op == "placeholder"]
-    return tuple(torch.zeros([int(d) for d in v.shape], dtype=v.dtype) for v in values)
 
 
 def _size_nodes(module: GraphModule, free: FreeAxes) -> dict[str, Node]:

@@ -75,32 +75,37 @@ class Reference:
 def reference(run: Run, examples: Sample) -> Reference:
     """Asks a model about noise in place of the floats of `examples`.
 
-    The examples themselves are used where noise gives no numbers.
-    """
-    try:
-        found = Reference(run, sample_of(examples))
-    except Exception as error:  # whatever the user's forward raises for values that it does not expect
-        log.info("noise is no input of the model, its example is taken: %s", error)
-        return Reference(run, examples)
-    return found if all(map(_is_finite, found.outputs)) else Reference(run, examples)
-
-
-def of_graph(graph_module: GraphModule) -> Reference:
-    """Asks a graph about noise in the shape of its inputs; whole numbers are zeros, or ones where 0 is no length or index of it.
+    The examples themselves are used where noise gives no numbers; ones in place of their whole numbers where these are no lengths or
+    indices of it, as the zeros of `inputs_of` may not be.
 
     Raises:
-        ConversionError: It takes neither.
+        ConversionError: It raises for all of them.
     """
-    zeros = inputs_of(graph_module)
-    for given in (zeros, tuple(x if x.is_floating_point() else torch.ones_like(x) for x in zeros)):
-        try:
-            return reference(graph_module, given)
-        except Exception as error:  # whatever an operator raises for values that it does not expect
-            log.info("zeros, or ones, are no input of the model: %s", error)
+    noisy = _asked(run, sample_of(examples))
+    if noisy is not None and all(map(_is_finite, noisy.outputs)):
+        return noisy
+    ones = tuple(x if x.is_floating_point() else torch.ones_like(x) for x in examples)
+    for given in (examples, sample_of(ones), ones):
+        found = _asked(run, given)
+        if found is not None:
+            return found
     raise ConversionError(
         "no rewrite of the model can be proven: it raises for whole numbers of 0 and of 1 alike. Let forward clamp its indices and lengths "
         "to those that it has"
     )
+
+
+def _asked(run: Run, sample: Sample) -> Reference | None:
+    try:
+        return Reference(run, sample)
+    except Exception as error:  # whatever the user's forward raises for values that it does not expect
+        log.info("the model does not take this sample: %s", error)
+        return None
+
+
+def of_graph(graph_module: GraphModule) -> Reference:
+    """Asks a graph about noise in the shape of its inputs."""
+    return reference(graph_module, inputs_of(graph_module))
 
 
 def sample_of(examples: Sequence[torch.Tensor]) -> Sample:

@@ -64,10 +64,13 @@ def test_a_source_line_alone_is_told_with_the_operators_that_it_calls() -> None:
     program = traced(Best(), torch.zeros(1, 4))
     (node,) = (node for node in program.graph.nodes if "cumsum" in str(node.target))
     line = re.findall(r"line (\d+), in forward", node.meta["stack_trace"])[-1]
+    what = "litert-torch cannot express sort or cumsum from the model itself (Best)"
     said = str(explain(RuntimeError(f"{__file__}:{line}:0: error: failed to legalize"), program))
-    assert said.startswith(
-        f"litert-torch cannot express sort or cumsum from the model itself (Best), called at {__file__}:{line}: "
+    assert said.startswith(f"{what}, called at {__file__}:{line}: ")
+    said = str(
+        explain(RuntimeError(f"{__file__}:{line}:0: error: 'tfl.equal' op failed to legalize"), program)
     )
+    assert said.startswith(f"{what}, written as tfl.equal, called at {__file__}:{line}: ")
 
 
 def test_an_operator_of_tensorflow_is_told_in_torchs_words() -> None:

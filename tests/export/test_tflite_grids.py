@@ -29,7 +29,19 @@ def test_input_and_output_are_integers_and_so_is_all_between(found: dict[str, An
 
 
 @pytest.mark.parametrize(
-    "net", ["squeezed", "joined", "kept", "normalized", "clamped", "boxes", "stretched", "masked", "decoder"]
+    "net",
+    [
+        "squeezed",
+        "joined",
+        "kept",
+        "normalized",
+        "clamped",
+        "boxes",
+        "stretched",
+        "masked",
+        "decoder",
+        "written",
+    ],
 )
 def test_the_file_answers_as_the_program_does(found: dict[str, Any], net: str) -> None:
     assert found[net]["steps"] <= 2.01
@@ -188,6 +200,21 @@ def networks() -> dict[str, tuple[Any, tuple[int, ...]]]:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.sin(F.pad(self.a(x).relu(), (1, 1, 0, 2), value=-1.0))
 
+    class Written(nn.Module):
+        """Parts of a feature map written in place, some with larger numbers."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.a(x)
+            y[:, 2:5, 1:-1] = y[:, 2:5, 1:-1] * 4
+            y[:, ::2, 0] = 0.5
+            z = y.clone()
+            z[..., 0] += 1
+            return self.b(z)
+
     decoder = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1),
         nn.ReLU(),
@@ -196,6 +223,7 @@ def networks() -> dict[str, tuple[Any, tuple[int, ...]]]:
         nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=4),
     )
     return {
+        "written": (Written(), (3, 8, 8)),
         "masked": (Masked(), (9, 9)),
         "padded": (Padded(), (3, 6, 6)),
         "state": (State(), (5, 6)),
