@@ -77,6 +77,7 @@ _ROWS = (
     # float programs of float programs
     Technique(name="prune", scores=True, shared=True, of_modules=True, mends="cost", timed_scope="latency"),
     Technique(name="distill", scores=True, shared=True, needs=("training",), trains=True, timed_as=""),
+    Technique(name="pretrain", scores=True, shared=True, needs=("training",), trains=True, timed_as=""),
     Technique(name="sparsify", scores=True, shared=True, makes_zeros=True),
     Technique(name="lottery", scores=True, shared=True, needs=("training",), makes_zeros=True, trains=True),
     Technique(name="palettize", scores=True, shared=True, mends="size"),

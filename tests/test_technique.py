@@ -36,7 +36,7 @@ def test_a_row_makes_sense(name: str) -> None:
     assert row.precision == "float32" or row.gives != "float program"
 
 
-@pytest.mark.parametrize("name", ["lottery", "binarize", "distill", "qat"])
+@pytest.mark.parametrize("name", ["lottery", "binarize", "distill", "pretrain", "qat"])
 def test_what_trains_needs_training_data(name: str) -> None:
     assert "training" in parse(name).needs
 

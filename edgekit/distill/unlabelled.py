@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from edgekit.errors import TaskError
+from edgekit.train.data import check_again
 
 
 class Interleaved:
@@ -21,12 +22,8 @@ class Interleaved:
     """
 
     def __init__(self, labelled: Iterable[Any], unlabelled: Iterable[Any], count: int) -> None:
-        for name, given in (("batches", labelled), ("unlabelled", unlabelled)):
-            if isinstance(given, Iterator):
-                raise TaskError(
-                    f"the task's training {name} are a one-shot iterator; give something that can be iterated again: "
-                    "a list, a DataLoader, or an object with __iter__"
-                )
+        check_again(labelled, "batches")
+        check_again(unlabelled, "unlabelled")
         self.labelled, self.unlabelled, self.count = labelled, unlabelled, count
 
     def __iter__(self) -> Iterator[Any]:

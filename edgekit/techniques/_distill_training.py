@@ -10,7 +10,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
 from edgekit.distill.distiller import Method
-from edgekit.distill.taps import graph_of
+from edgekit.distill.taps import Tapped, graph_of
 from edgekit.distill.unlabelled import Interleaved
 from edgekit.errors import UserError
 from edgekit.quant.trainable import give_back
@@ -99,11 +99,19 @@ def train_student(
         on_step=method.on_step,
         folder=folder,
     )
-    graph = program.module()
-    student = method.model.student.to("cpu").eval()
-    with _teachers.written_back(lambda *inputs: student(*inputs)[0], graph):
-        give_back(graph_of(student.graph), graph)
-    return Distilled(graph, trained)
+    return Distilled(written(method.model.student, program), trained)
+
+
+def written(student: Tapped, program: ExportedProgram) -> GraphModule:
+    """Writes the weights of a trained student into a graph of the program that it was made from.
+
+    Raises:
+        ConversionError: The graph computes something else than the trained student.
+    """
+    graph, trained = program.module(), student.to("cpu").eval()
+    with _teachers.written_back(lambda *inputs: trained(*inputs)[0], graph):
+        give_back(graph_of(trained.graph), graph)
+    return graph
 
 
 def hits(method: Method) -> int:

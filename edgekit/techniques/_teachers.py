@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec import Meta
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
     from edgekit.task import Task
 
 BEFORE = "before"
+Student = Annotated[
+    str,
+    Meta(
+        description="empty = the program of the steps before; else file.py:function of a module that replaces it"
+    ),
+]
 
 
 def teachers(text: str, candidate: Candidate, task: "Task", context: "Context") -> dict[str, ExportedProgram]:
@@ -65,13 +72,16 @@ def read(reference: str, task: "Task") -> ExportedProgram:
     return program_of(dataclasses.replace(task, model=build(reference)))
 
 
-def student(candidate: Candidate, task: "Task", reference: str) -> tuple[Candidate, ExportedProgram]:
-    """Loads what a distillation trains.
+def student(
+    candidate: Candidate, task: "Task", reference: str, technique: str
+) -> tuple[Candidate, ExportedProgram]:
+    """Loads what a distillation or a pre-training trains.
 
     Args:
         candidate: The model after the steps before.
         task: The task.
         reference: A student that replaces the candidate's own program; "" for that program itself.
+        technique: What trains it, for the message.
 
     Returns:
         The candidate, which was never pruned if it is replaced, and the program.
@@ -85,7 +95,9 @@ def student(candidate: Candidate, task: "Task", reference: str) -> tuple[Candida
         check_same(f"student {reference!r}", found, "the model", program)
         return msgspec.structs.replace(candidate, pruned="", unpruned="", student=reference), found
     if programs.is_quantized(program):
-        raise UserError("distill trains float programs and this one has integers; put it before ptq or qat")
+        raise UserError(
+            f"{technique} trains float programs and this one has integers; put it before ptq or qat"
+        )
     return candidate, program
 
 

@@ -26,8 +26,9 @@ al. 2020, arXiv:1909.10351) calls them general and task-specific distillation; t
     Step(technique="distill", options={"alpha": 1.0})      # fine-tunes on labels alone
 
 With alpha 0 no label counts, so labelled and unlabelled batches teach alike. Pre-trained distillation (Turc
-et al. 2019, arXiv:1908.08962) is another method: there the student is pre-trained without a teacher first. Do
-that outside, and let `student` name a function that loads its weights.
+et al. 2019, arXiv:1908.08962) puts a stage without a teacher before them: the student reads texts and learns
+which words were taken out, `pretrain(student=...) > distill(alpha=0) > distill(alpha=1)`
+(`edgekit.techniques.pretrain`; benchmarks/pretrained_distillation.py).
 
 A student that was never trained does better with temperature=1 and alpha=0.5 than with the defaults if the
 budget is small (44.6 % against 40.3 %, ResNet-8 on CIFAR-10, 12,800 images, one seed; labels alone 44.1 %),
@@ -85,11 +86,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgekit")
 
-_LOOP = (
-    "images", "learning_rate", "schedule", "original_images", "warmup", "optimizer", "weight_decay", "clip_norm", "accumulate",
-    "ema", "precision",
-)  # fmt: skip
-
 
 class Options(Settings):
     """Who teaches what to whom, and how the student trains; the head of the module explains it."""
@@ -106,12 +102,7 @@ class Options(Settings):
             "file.py:function, separated by commas"
         ),
     ] = ""
-    student: Annotated[
-        str,
-        Meta(
-            description="empty = the program of the steps before; else file.py:function of a module that replaces it"
-        ),
-    ] = ""
+    student: _teachers.Student = ""
     features: Annotated[
         str,
         Meta(
@@ -165,7 +156,7 @@ class Options(Settings):
 
     def loop(self, seed: int) -> loop_options.Options:
         """Returns the options of the training loop."""
-        return loop_options.taken_from(self, seed, _LOOP)
+        return loop_options.taken_from(self, seed, loop_options.ALL)
 
 
 def apply(candidate: Candidate, task: "Task", options: Options, context: "Context") -> Candidate:
@@ -179,7 +170,7 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     """
     given = training_of(task, "distill")
     start, work = time.perf_counter(), Path(context.work)
-    candidate, program = _teachers.student(candidate, task, options.student)
+    candidate, program = _teachers.student(candidate, task, options.student, "distill")
     method = _method(program, candidate, task, options, context)
     training, before = (
         with_unlabelled(given, options.unlabelled if _learns(options) else 0, options.pseudo),

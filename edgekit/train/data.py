@@ -205,6 +205,23 @@ def part(whole: tuple[tuple[torch.Tensor, ...], Any, int], rank: int, processes:
     return Batch(tuple(cut(x) for x in inputs), pytree.tree_map(cut, labels), rows, share)
 
 
+def check_again(batches: Iterable[Any], name: str) -> None:
+    """Checks that batches can be read more than once.
+
+    Args:
+        batches: What the task gave.
+        name: The field of `Training` that they are of.
+
+    Raises:
+        TaskError: They are an iterator.
+    """
+    if isinstance(batches, Iterator):
+        raise TaskError(
+            f"the task's training {name} are a one-shot iterator; give something that can be iterated again: "
+            "a list, a DataLoader, or an object with __iter__"
+        )
+
+
 def first(training: Training, seed: int, count: int) -> list[Batch]:
     """Returns the first batches of the first epoch, whole."""
     return list(islice(Stream(training.batches, seed), count))

@@ -1,6 +1,6 @@
 """One forward pass before the first step: whether the model and the loss can take the task's training data."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 from edgekit.engine.user_code import describe
 from edgekit.errors import TaskError
 from edgekit.task import Training
-from edgekit.train.data import Batch
+from edgekit.train.data import Batch, check_again
 
 
 def check(model: nn.Module, training: Training, batch: Batch) -> None:
@@ -20,11 +20,7 @@ def check(model: nn.Module, training: Training, batch: Batch) -> None:
         TaskError: The model or the loss cannot take the batch; the message says what was given and what is
             expected.
     """
-    if isinstance(training.batches, Iterator):
-        raise TaskError(
-            "the task's training batches are a one-shot iterator; give something that can be iterated again: "
-            "a list, a DataLoader, or an object with __iter__"
-        )
+    check_again(training.batches, "batches")
     was_training = model.training
     try:
         with torch.no_grad():

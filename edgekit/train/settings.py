@@ -15,6 +15,8 @@ from edgekit.records import Record, Settings
 
 #: what techniques that train have in common
 SHARED = ("images", "learning_rate", "accumulate", "ema", "precision")
+#: what those may offer that leave nothing of the loop out
+ALL = (*SHARED, "schedule", "original_images", "warmup", "optimizer", "weight_decay", "clip_norm")
 #: the largest gradient norm, by optimizer: adamw does not mind the size of gradients, sgd starves at 1
 CLIP_NORM = {"adamw": 1.0, "sgd": 5.0}
 
