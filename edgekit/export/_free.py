@@ -13,7 +13,8 @@ def loosened(
     """Frees the axes of a program.
 
     Returns:
-        The program, None where all axes stay fixed; and a sentence that says why, where nobody asked for free ones.
+        The program, None where all axes stay fixed (`settled` is for these); and a sentence that says why, where nobody asked for
+        free ones.
 
     Raises:
         ConversionError: The task asks for an axis that cannot be free.

@@ -37,6 +37,7 @@ from edgekit.export._coreml_weights import compact
 from edgekit.export._free import loosened
 from edgekit.quant import program as programs
 from edgekit.quant.free_axes import limited, named
+from edgekit.quant.freeing import settled
 from edgekit.quant.size_texts import identifier
 from edgekit.records import Artifact, Candidate, FreeAxes, FreeAxis, Precision, TensorSpec
 
@@ -77,7 +78,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         inputs, outputs = named(inputs, outputs, candidate.free)
     floats = frozenset(layer.name for layer in candidate.float_layers)
     ios = target.deployment.min_ios or DEFAULT_IOS
-    converted = _convert(loose or program, inputs, outputs, free, precision, floats, ios)
+    converted = _convert(loose or settled(program), inputs, outputs, free, precision, floats, ios)
     model = compact(converted, candidate, ios)
     model.user_defined_metadata.update({"edgekit.version": __version__, "edgekit.precision": precision})
     _save(model, out)

@@ -34,6 +34,7 @@ from edgekit.export._free import loosened
 from edgekit.export._onnx_errors import conversion_error, valid_onnx
 from edgekit.quant import program as programs
 from edgekit.quant.free_axes import named
+from edgekit.quant.freeing import settled
 from edgekit.records import Artifact, Candidate, FreeAxes, Precision, TensorSpec
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _written_of(program: torch.export.ExportedProgram, candidate: Candidate, out
     if loose is not None:
         inputs, outputs = named(inputs, outputs, candidate.free)
     names = [spec.name for spec in inputs], [spec.name for spec in outputs]
-    model = _convert(program if loose is None else loose, *names)
+    model = _convert(loose or settled(program), *names)
     if loose is not None:
         _name_axes(model, inputs, outputs)
     lengths = {} if loose is None else {LENGTHS: _lengths(candidate.free)}

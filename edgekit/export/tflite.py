@@ -48,6 +48,7 @@ from edgekit.export._tflite_layout import pads_join_nhwc, shapes_stay_known
 from edgekit.export._tflite_names import rename
 from edgekit.export._tflite_normalize import l2_normalization
 from edgekit.quant import program as programs
+from edgekit.quant.freeing import settled
 from edgekit.records import Artifact, Candidate, Precision
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         ConversionError: litert-torch cannot express the program, or TFLite cannot load the result.
     """
     precision = candidate.recipe.precision
-    program = programs.load(candidate.program)
+    program = settled(programs.load(candidate.program))
     channels_last = any(
         len(shape) == 4 for shape, _ in _inputs(program)
     ) and not programs.takes_channels_last(program)

@@ -17,9 +17,10 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from edgekit.errors import ConversionError
-from edgekit.quant import batching, first_states, proven
+from edgekit.quant import batching, constants, first_states, plain_forms, proven
 from edgekit.quant.free_arguments import SHAPE, matched
 from edgekit.quant.free_axes import dims_of, fixed_sentence, stretched, tracing_lengths
+from edgekit.quant.program import export
 from edgekit.quant.size_texts import computed, identifier
 from edgekit.records import FreeAxes
 
@@ -58,6 +59,21 @@ def freed(program: ExportedProgram, free: FreeAxes) -> ExportedProgram:
     except Exception as error:  # torch raises many kinds: constraints, guards, shapes
         log.info("axes stay fixed: %s", error)
         raise ConversionError(fixed_sentence(error, free)) from error
+
+
+def settled(program: ExportedProgram) -> ExportedProgram:
+    """Returns the program with what was left free stored as it is for the lengths of the example: for a file that fixes them."""
+    if not any(_makes(node) for node in program.graph.nodes):
+        return program
+    module = batching.copied(program.module())
+    plain_forms.filled_to_full(module)
+    constants.fold_constants(module)
+    return export(module, program)
+
+
+def _makes(node: Node) -> bool:
+    """Whether it makes a tensor out of numbers, or in the shape of another one."""
+    return node.op == "call_function" and (not node.all_input_nodes or node.target in plain_forms.FILLED)
 
 
 def _size_nodes(module: GraphModule, free: FreeAxes) -> dict[str, Node]:

@@ -33,9 +33,10 @@ _LOGICAL = {
     "__or__": ATEN.logical_or.default, "bitwise_or": ATEN.logical_or.default,
     "__xor__": ATEN.ne.Tensor, "bitwise_xor": ATEN.ne.Tensor,
 }  # fmt: skip
-_FILLED = {
-    "ones_like.default": 1, "zeros_like.default": 0, "new_ones.default": 1, "new_zeros.default": 0,
-    "full_like.default": None, "new_full.default": None,
+#: what fills the shape of another tensor, and with which number; None where it is the last argument
+FILLED: dict[Any, int | None] = {
+    ATEN.ones_like.default: 1, ATEN.zeros_like.default: 0, ATEN.new_ones.default: 1, ATEN.new_zeros.default: 0,
+    ATEN.full_like.default: None, ATEN.new_full.default: None,
 }  # fmt: skip
 _CASTS = known("to.dtype", "to.dtype_layout", "to.device", "type_as.default")
 _NEAREST = {1: ATEN.upsample_nearest1d.vec, 2: ATEN.upsample_nearest2d.vec, 3: ATEN.upsample_nearest3d.vec}
@@ -96,8 +97,8 @@ def eps_of_rms(graph_module: GraphModule) -> None:
 
 def filled_to_full(graph_module: GraphModule) -> None:
     """Rewrites what fills a shape with a number, so that it depends on no input."""
-    for name, value in _FILLED.items():
-        for node in calls(graph_module, *known(name)):
+    for target, value in FILLED.items():
+        for node in calls(graph_module, target):
             tensor = node.meta["val"]
             number = node.args[-1] if value is None else value
             if isinstance(number, Node) or any(not isinstance(size, int) for size in tensor.shape):

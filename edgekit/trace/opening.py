@@ -48,7 +48,7 @@ def opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, 
     outputs, kept = checked(model, examples)
     inputs = _specs("input", examples, (interface.inputs, interface.input_axes) if interface else None)
     free = axes.find(given, inputs, model, examples)
-    subject = _subject(model, examples, free if given.dynamic else None, work)
+    subject = _subject(model, examples, free, work)
     given_names = (interface.outputs, interface.output_axes) if interface else None
     return (
         task,

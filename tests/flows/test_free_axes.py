@@ -17,6 +17,8 @@ from edgekit.engine.task_source import TaskSource
 from edgekit.errors import ConversionError, TaskError, VerificationError
 from edgekit.ladder.build import free_axes
 from edgekit.profile.reading import load_target
+from edgekit.quant.freeing import settled
+from edgekit.quant.program import load
 from edgekit.records import Artifact, Candidate, LengthProof, Recipe, Step, TensorSpec, Traced, Verdict
 from edgekit.target import Target
 from edgekit.task import Dim, Task
@@ -140,14 +142,23 @@ def test_a_state_has_its_samples_where_it_has_them(tmp_path: Path) -> None:
     assert min(db or 0 for proof in verdict.lengths for db in proof.snr_db) > 100
 
 
-def test_a_stored_state_keeps_one_sample_unless_the_task_asks(tmp_path: Path) -> None:
-    for said in ("false", "true"):
-        work = tmp_path / said
-        work.mkdir()
-        source, traced = traced_of("no_state", work, said=said)
-        artifact, verdict = made(source, traced, load_target("x86-server"), work)
-        assert bool(artifact.free) == (said == "true") == bool(verdict.lengths)
-        assert bool(artifact.doubts) != bool(artifact.free)
+@pytest.mark.parametrize(("task", "technique"), [("no_state", ""), ("picked", ""), ("picked", "ptq")])
+def test_what_is_made_for_as_many_samples_as_there_are(task: str, technique: str, tmp_path: Path) -> None:
+    """It is stored where the file fixes their number, and no file takes the first sample's for all."""
+    source, traced = traced_of(task, tmp_path)
+    artifact, verdict = made(source, traced, load_target("x86-server"), tmp_path, technique)
+    assert artifact.free and not artifact.doubts
+    assert min(proof.snr_db[0] or 0 for proof in verdict.lengths) > (25 if technique else 100)
+
+
+def test_a_file_of_one_sample_stores_it(tmp_path: Path) -> None:
+    _, traced = traced_of("picked", tmp_path)
+    program = load(traced.program)
+    stored = settled(program)
+    made = [{str(node.target) for node in each.graph.nodes} for each in (program, stored)]
+    assert "aten.arange.default" in made[0] - made[1] and settled(stored) is stored
+    given = torch.randn(1, 8, 4), torch.ones(1, 8, dtype=torch.int64)
+    assert torch.equal(program.module()(*given), stored.module()(*given))
 
 
 # ------------------------------------------------------------------------------------------------ refused

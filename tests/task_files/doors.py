@@ -244,8 +244,28 @@ def fixed_batch(said: bool = False) -> ek.Task:
     return dataclasses.replace(task, dynamic={"x": {0: "batch"}} if said else None)
 
 
+class Picked(nn.Module):
+    """Each sample is read where its own mask says, picked by numbers as the encoders of transformers 5 do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 5)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        rows, columns = torch.arange(x.shape[0])[:, None], torch.arange(x.shape[1])[None]
+        seen = mask[rows, columns].to(x.dtype).unsqueeze(-1)
+        return (self.layer(x) * seen).sum(1) + torch.zeros(x.shape[0], 5)
+
+
+def picked() -> ek.Task:
+    g = _generator()
+    return _task(
+        Picked, lambda n: (torch.randn(n, 8, 4, generator=g), torch.randint(0, 2, (n, 8), generator=g))
+    )
+
+
 class NoState(nn.Module):
-    """A recurrent layer that begins with zeros, which are stored for the one sample of the example."""
+    """A recurrent layer that begins with zeros of as many samples as it is given."""
 
     def __init__(self) -> None:
         super().__init__()
