@@ -123,14 +123,14 @@ class Killer:
 
 
 def busy_workers(place: Path) -> Iterator[psutil.Process]:
-    """Yields the workers that have a stage: those above a process with an open file in the work folder."""
-    for process in psutil.process_iter():
+    """Yields the workers that have a stage: those with an open file in the work folder, or above a process of a stage that has one."""
+    for process in psutil.Process().children(recursive=True):
         try:
             if not any(file.path.startswith(str(place / ".two")) for file in process.open_files()):
                 continue
-            above = process.parents()
+            above = [process, *process.parents()]
             yield next(each for each in above if OF_A_STAGE not in " ".join(each.cmdline()))
-        except (psutil.Error, StopIteration):
+        except psutil.Error:
             continue
 
 
