@@ -1,5 +1,6 @@
 """Rewrites of a program for litert-torch alone, each proven against the program before it.
 
+torch.cond          both answers, and a choice (`_branches`)
 complex numbers     two real ones (`_complex`): TFLite has none
 output padding      a slice of the whole output: litert-torch writes another function (one axis) or fails (two)
 reflected places    places that are reflected, read without reflection: TFLite does not compare the 8-bit numbers that litert-torch
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from edgekit.export._branches import branches_to_choices
 from edgekit.export._complex import concerned, to_real
 from edgekit.quant import proven
 from edgekit.quant.rewriting import call, calls
@@ -29,6 +31,7 @@ def for_litert(graph_module: GraphModule) -> GraphModule:
     Raises:
         ConversionError: There are complex numbers that cannot be said in real ones.
     """
+    branches_to_choices(graph_module)
     if concerned(graph_module):
         to_real(graph_module, "TFLite")
     if calls(graph_module, ATEN.conv_transpose1d.default, ATEN.conv_transpose2d.input, *_SAMPLERS):

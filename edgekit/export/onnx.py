@@ -31,6 +31,7 @@ from edgekit.export import _onnx_tables as tables
 from edgekit.export import _written
 from edgekit.export._complex import without_complex
 from edgekit.export._free import loosened
+from edgekit.export._onnx_cells import projections_apart
 from edgekit.export._onnx_errors import conversion_error, valid_onnx
 from edgekit.quant import program as programs
 from edgekit.quant.free_axes import named
@@ -71,7 +72,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
         ConversionError: An operator has no translation; the sentence names it and the module it came from.
     """
     program = programs.load(candidate.program)
-    folded = programs.fold_weights(program) if programs.is_quantized(program) else program
+    folded = projections_apart(programs.fold_weights(program) if programs.is_quantized(program) else program)
     try:
         return _written_of(folded, candidate, out)
     except ConversionError:

@@ -31,6 +31,8 @@ class Guard(TorchDispatchMode):  # type: ignore[misc]
         met: Whether the kernel of an LSTM was called.
     """
 
+    supports_higher_order_operators = True  # torch.cond: both functions are run as without the guard
+
     def __init__(self) -> None:
         super().__init__()
         self.met = False

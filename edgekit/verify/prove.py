@@ -7,6 +7,7 @@ from types import ModuleType
 
 import numpy as np
 import torchvision  # noqa: F401  before any other framework: see edgekit.engine.process
+from edgekit_runner import errors
 
 from edgekit.arrays import to_model
 from edgekit.engine.verify_specs import ProveSpec
@@ -32,10 +33,22 @@ def prove(spec: ProveSpec) -> Verdict:
     """Executes the artifact on every sample that the metric asks for.
 
     Raises:
-        VerificationError: The file was altered, answers NaN, or is a float file that does not compute the model's function.
+        VerificationError: The file was altered, cannot be run, answers NaN, or is a float file that does not compute the model's function.
         TaskError: The metric fails, or is not deterministic.
         MissingRuntime: The runtime is not installed.
     """
+    try:
+        return _proven(spec)
+    except errors.MissingRuntime:
+        raise
+    except errors.RunnerError as error:
+        raise VerificationError(
+            f"the {spec.artifact.format} artifact cannot be run: {error}. The converter wrote it so: replace the operator that this names in "
+            "the model, or choose a target of another format"
+        ) from error
+
+
+def _proven(spec: ProveSpec) -> Verdict:
     check_content(spec.artifact)
     backend = load_backend(spec.runtime)
     seed_everything(spec.seed)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -28,14 +29,27 @@ class Denoised(nn.Module):
         return torch.istft(z * z.abs().sigmoid(), 32, 8, window=self.window, length=x.shape[-1])
 
 
+def answers(model: nn.Module, x: torch.Tensor, folder: Path) -> list[np.ndarray]:
+    """What ONNX Runtime answers by the file of a model."""
+    programs.save(traced(model, x), folder / "float.pt2")
+    recipe = Recipe(name="r", precision="float32", steps=())
+    given = Candidate(program=str(folder / "float.pt2"), recipe=recipe)
+    artifact = exporter.export(given, None, folder / "m.onnx")  # type: ignore[arg-type]
+    session = onnxruntime.InferenceSession(artifact.path)
+    return list(session.run(None, {session.get_inputs()[0].name: x.numpy()}))
+
+
 def test_complex_numbers_that_torch_onnx_writes_wrongly_become_real_ones(tmp_path: Path) -> None:
     model, x = Denoised(), torch.randn(1, 200, generator=torch.Generator().manual_seed(0))
-    programs.save(traced(model, x), tmp_path / "float.pt2")
-    recipe = Recipe(name="r", precision="float32", steps=())
-    given = Candidate(program=str(tmp_path / "float.pt2"), recipe=recipe)
-    artifact = exporter.export(given, None, tmp_path / "m.onnx")  # type: ignore[arg-type]
-    (found,) = onnxruntime.InferenceSession(artifact.path).run(None, {"x": x.numpy()})
+    (found,) = answers(model, x, tmp_path)
     torch.testing.assert_close(torch.from_numpy(found), model(x), rtol=1e-3, atol=1e-4)
+
+
+def test_a_projected_lstm_is_taken_apart(tmp_path: Path) -> None:
+    model, x = nn.LSTM(4, 6, proj_size=3, batch_first=True).eval(), torch.randn(1, 5, 4)
+    found = answers(nn.Sequential(model), x, tmp_path)
+    for got, want in zip(found, [model(x)[0], *model(x)[1]], strict=True):
+        torch.testing.assert_close(torch.from_numpy(got), want, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize(

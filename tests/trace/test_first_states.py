@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from edgekit.errors import ConversionError, TaskError
+from edgekit.quant import first_states
 from edgekit.task import Task
 from edgekit.trace.opening import opened
 from edgekit.trace.stage import _call
@@ -67,3 +68,11 @@ def test_a_state_that_is_freed_with_its_input(model: nn.Module, tmp_path: Path) 
     assert subject.free is not None and not subject.free.reason
     answers = _call(subject.call, subject, (torch.zeros(3, 6, 4).numpy(), torch.zeros(3, 1, 8).numpy()))
     assert [a.shape for a in answers] == [(3, 6, 8), (3, 1, 8)]
+
+
+def test_a_condition_is_run_under_the_guard() -> None:
+    def call(x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = torch.cond(x.mean() > 0, lambda t: t * 2, lambda t: t - 1, (x,))
+        return found
+
+    assert first_states.guarded(call)(torch.ones(1, 2)).tolist() == [[2, 2]]

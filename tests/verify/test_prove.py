@@ -64,6 +64,22 @@ def describe(path: Path, precision: Precision = "float32") -> Artifact:
     return described(path, precision, INPUT, OUTPUT)
 
 
+def failing(path: Path) -> Artifact:
+    """A file that opens, and picks a place that its input does not have."""
+    nodes = [
+        helper.make_node("Gather", ["x", "place"], ["a"], axis=3),
+        helper.make_node("Gather", ["a", "sizes"], ["b"], axis=2),
+        helper.make_node("ReduceMean", ["b"], ["c"], keepdims=0, axes=[1, 2, 3]),
+        helper.make_node("Expand", ["c", "shape"], ["y"]),
+    ]
+    given = {"place": np.array([99]), "sizes": np.array([0]), "shape": np.array([1, 10])}
+    sides = [[helper.make_tensor_value_info(s.name, TensorProto.FLOAT, s.shape)] for s in (INPUT, OUTPUT)]
+    initial = [numpy_helper.from_array(value, name) for name, value in given.items()]
+    graph = helper.make_graph(nodes, "failing", *sides, initial)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return describe(path)
+
+
 @pytest.fixture
 def prove_it(traced: Traced, tmp_path: Path) -> Callable[..., Verdict]:
     def call(artifact: Artifact, function: str = "task", exact: bool = False, program: str = "") -> Verdict:
@@ -90,6 +106,13 @@ def changed(weights: Weights, **values: float) -> Weights:
     for name, value in values.items():
         copies[name].flat[0] = value
     return copies
+
+
+def test_a_file_that_its_runtime_cannot_run_is_refused_in_one_sentence(prove_it, tmp_path: Path) -> None:
+    with pytest.raises(
+        VerificationError, match=r"the onnx artifact cannot be run: .*Gather.*The converter wrote it so"
+    ):
+        prove_it(failing(tmp_path / "m.onnx"))
 
 
 def test_a_file_of_a_changed_program_is_held_to_that_program(
