@@ -3,31 +3,15 @@
 import operator
 
 import torch
-from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
-from edgekit.quant import program as programs
-from edgekit.quant import proven
 from edgekit.quant.rewriting import call, calls, replace
 
 COND = torch.ops.higher_order.cond
 
 
-def without_branches(program: ExportedProgram) -> ExportedProgram:
-    """Returns the program with its torch.cond as choices; the same program where it has none."""
-    if not calls(program.graph_module, COND):
-        return program
-    return programs.export(branches_to_choices(program.module()), program)
-
-
-def branches_to_choices(graph_module: GraphModule) -> GraphModule:
-    """Does so in place, proven against the graph before."""
-    if calls(graph_module, COND):
-        proven.rewrite(graph_module, [_choose], proven.of_graph(graph_module))
-    return graph_module
-
-
-def _choose(graph_module: GraphModule) -> None:
+def branches_to_choices(graph_module: GraphModule) -> None:
+    """Rewrites every torch.cond."""
     for node in calls(graph_module, COND):
         condition, first, second, operands = node.args
         with graph_module.graph.inserting_before(node):

@@ -1,7 +1,5 @@
-"""Rewrites of a program for litert-torch alone, each proven against the program before it.
+"""Rewrites of a program for litert-torch, each proven against the program before it: those of `_common_forms`, and two of its own.
 
-torch.cond          both answers, and a choice (`_branches`)
-complex numbers     two real ones (`_complex`): TFLite has none
 output padding      a slice of the whole output: litert-torch writes another function (one axis) or fails (two)
 reflected places    places that are reflected, read without reflection: TFLite does not compare the 8-bit numbers that litert-torch
                     counts reflections in
@@ -12,8 +10,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.export._branches import branches_to_choices
-from edgekit.export._complex import concerned, to_real
+from edgekit.export import _common_forms
 from edgekit.quant import proven
 from edgekit.quant.rewriting import call, calls
 from edgekit.quant.transposed import output_padding_to_slice
@@ -31,9 +28,7 @@ def for_litert(graph_module: GraphModule) -> GraphModule:
     Raises:
         ConversionError: There are complex numbers that cannot be said in real ones.
     """
-    branches_to_choices(graph_module)
-    if concerned(graph_module):
-        to_real(graph_module, "TFLite")
+    _common_forms.rewrite(graph_module, "TFLite")
     if calls(graph_module, ATEN.conv_transpose1d.default, ATEN.conv_transpose2d.input, *_SAMPLERS):
         proven.rewrite(
             graph_module, [output_padding_to_slice, reflections_to_borders], proven.of_graph(graph_module)

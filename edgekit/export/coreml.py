@@ -29,8 +29,7 @@ from edgekit_runner import __version__
 
 from edgekit.errors import ConversionError
 from edgekit.export import _written
-from edgekit.export._branches import without_branches
-from edgekit.export._complex import without_complex
+from edgekit.export._common_forms import rewritten
 from edgekit.export._coreml_bytes import normalize
 from edgekit.export._coreml_ops import conversion_error, decompose, register_missing, wide_inputs
 from edgekit.export._coreml_passes import without_failing_passes
@@ -71,7 +70,7 @@ def export(candidate: Candidate, target: "Target", out: Path) -> Artifact:
     program = programs.load(candidate.program)
     if precision == "int8":
         program = programs.fold_weights(program)
-    program = without_complex(without_branches(program), "Core ML")
+    program = rewritten(program, "Core ML")
     inputs, outputs = (tuple(map(_narrow, group)) for group in _named(program, candidate))
     loose, doubts = loosened(program, candidate.free)
     free = () if loose is None or candidate.free is None else limited(candidate.free, inputs)

@@ -4,7 +4,8 @@ Along one axis a transposed convolution of stride s writes y[s u + r] = sum over
 phases r is a convolution with every s-th tap of the kernel. So one convolution makes all phases as channels, and a pixel
 shuffle puts them beside each other (Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?",
 arXiv:1609.07009). Padding crops the result, output padding crops less. With a kernel that s divides the multiplications
-are the same; else it is filled up with zeros. Groups stay groups, weights keep one scale for each channel and phase.
+are the same; else it is filled up with zeros. With a dilation only stride 1 is rewritten: a convolution with the kernel turned
+round. Groups stay groups, weights keep one scale for each channel and phase.
 
 TFLite has an integer kernel for [N, C, H, W] without groups; there only the output padding is said as a slice.
 """
@@ -76,11 +77,21 @@ def _read(node: Node) -> _Layer:
 
 def _fits(layer: _Layer) -> bool:
     stored = rules.is_constant(layer.weight) and (layer.bias is None or rules.is_constant(layer.bias))
-    return stored and set(layer.dilation) == {1} and len(set(layer.stride)) == 1
+    return stored and len(set(layer.stride)) == 1 and (set(layer.dilation) == {1} or _is_turned(layer))
 
 
 def _is_native(node: Node, layer: _Layer) -> bool:
-    return layer.groups == 1 and _RANK[node.target] == 2 and _crops(layer)
+    return layer.groups == 1 and _RANK[node.target] == 2 and _crops(layer) and set(layer.dilation) == {1}
+
+
+def _is_turned(layer: _Layer) -> bool:
+    """Whether it is a convolution with its kernel turned round: one of stride 1 that pads as far as its kernel reaches, at most."""
+    return set(layer.stride) == {1} and not any(layer.more) and min(_reach(layer)) >= 0
+
+
+def _reach(layer: _Layer) -> list[int]:
+    kernel = layer.weight.meta["val"].shape[2:]
+    return [d * (k - 1) - p for d, k, p in zip(layer.dilation, kernel, layer.padding, strict=True)]
 
 
 def _crops(layer: _Layer) -> bool:
@@ -126,7 +137,18 @@ def _cut(graph_module: GraphModule, node: Node, starts: list[int], sizes: list[i
     return node
 
 
+def _turn(graph_module: GraphModule, node: Node, layer: _Layer) -> None:
+    weight = tensors.read(graph_module, str(layer.weight.target))
+    with graph_module.graph.inserting_before(node):
+        kernel = constant(graph_module, node, _phases(weight, layer.groups, 1, list(weight.shape[2:])))
+        args = (layer.source, kernel, layer.bias, layer.stride, _reach(layer), layer.dilation, layer.groups)
+        replace(node, call(graph_module, node, _CONV[weight.dim() - 2], args))
+
+
 def _rewrite(graph_module: GraphModule, node: Node, layer: _Layer) -> None:
+    if set(layer.dilation) != {1}:
+        _turn(graph_module, node, layer)
+        return
     weight = tensors.read(graph_module, str(layer.weight.target))
     step, rank = layer.stride[0], weight.dim() - 2
     taps = [

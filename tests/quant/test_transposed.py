@@ -69,6 +69,19 @@ def test_output_padding_is_a_slice(rank: int) -> None:
     assert names.index("relu.default") < names.index("slice.Tensor")
 
 
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize(
+    ("padding", "stride", "turned"), [(0, 1, True), (4, 1, True), (5, 1, False), (2, 2, False)]
+)
+def test_a_dilated_kernel_is_turned_round(rank: int, padding: int, stride: int, turned: bool) -> None:
+    model = nn.Sequential(LAYERS[rank](4, 6, 3, stride, padding, 0, 2, dilation=2), nn.ReLU())
+    x = torch.randn(1, 4, *(9, 10)[:rank])
+    graph_module = exported(model, x)
+    transposed_to_convolution(graph_module, native=True)
+    names = checked(graph_module, model, x)
+    assert any("conv_transpose" in name for name in names) != turned
+
+
 def test_a_transposed_layer_is_quantized_as_a_layer() -> None:
     torch.manual_seed(0)
     decoder = nn.ConvTranspose2d(8, 4, 3, 2, 1, 1, bias=False)
