@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from edgekit.quant import plain_lookups, plain_pads, plain_patches
+from edgekit.quant import plain_distances, plain_lookups, plain_pads, plain_patches
 from edgekit.quant.constants import FREE
 from edgekit.quant.rewriting import call, calls, constant, replace, shaped
 from edgekit.quant.rules import known
@@ -219,4 +219,5 @@ PASSES: list[Callable[[GraphModule], None]] = [
     *plain_pads.PASSES,
     *plain_patches.PASSES,
     *plain_lookups.PASSES,
+    *plain_distances.PASSES,
 ]
