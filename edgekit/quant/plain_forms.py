@@ -9,8 +9,7 @@ nearest resizes by a fraction   rows and columns picked by stored numbers, which
 nearest-exact by whole numbers  nearest, which is the same there
 clamp between tensors           minimum and maximum
 one_hot                         a comparison with 0, 1, 2, ...: no check of the index is left
-adaptive_max_pool of whole      max_pool: litert-torch has no other
-  windows
+adaptive_max_pool               max_pool over equal windows, else slices, their largest, and a join
 """
 
 import math
@@ -178,22 +177,41 @@ def one_hot_to_comparison(graph_module: GraphModule) -> None:
 
 
 def adaptive_to_max_pool(graph_module: GraphModule) -> None:
-    """Rewrites an adaptive maximum over equal windows as a max_pool."""
+    """Rewrites an adaptive maximum over equal windows as a max_pool, over others window by window."""
     for node in calls(graph_module, ATEN.adaptive_max_pool2d.default):
         readers = list(node.users)
         sizes = node.args[0].meta["val"].shape[-2:]
         outputs = node.args[1]
-        first = all(reader.target is operator.getitem and reader.args[1] == 0 for reader in readers)
-        if not first or any(n % m for n, m in zip(sizes, outputs, strict=True)):
+        fixed = all(isinstance(size, int) for size in sizes)
+        if not fixed or not all(r.target is operator.getitem and r.args[1] == 0 for r in readers):
             continue
         windows = [n // m for n, m in zip(sizes, outputs, strict=True)]
+        unequal = any(n % m for n, m in zip(sizes, outputs, strict=True))
         for reader in readers:
             with graph_module.graph.inserting_before(reader):
-                replace(
-                    reader,
-                    call(graph_module, reader, ATEN.max_pool2d.default, (node.args[0], windows, windows)),
-                )
+                if unequal:
+                    made = _largest(
+                        graph_module, _largest(graph_module, node.args[0], 2, outputs[0]), 3, outputs[1]
+                    )
+                else:
+                    given = (node.args[0], windows, windows)
+                    made = call(graph_module, reader, ATEN.max_pool2d.default, given)
+                replace(reader, made)
         graph_module.graph.erase_node(node)
+
+
+def _largest(graph_module: GraphModule, value: Node, axis: int, count: int) -> Node:
+    """The largest of each of `count` windows along an axis, which overlap where they do not fit."""
+    shape = list(value.meta["val"].shape)
+    parts = []
+    for number in range(count):
+        start, end = number * shape[axis] // count, -(-(number + 1) * shape[axis] // count)
+        window = call(graph_module, value, ATEN.slice.Tensor, (value, axis, start, end))
+        shaped(window, [*shape[:axis], end - start, *shape[axis + 1 :]])
+        part = call(graph_module, value, ATEN.amax.default, (window, [axis], True))
+        parts.append(shaped(part, [*shape[:axis], 1, *shape[axis + 1 :]]))
+    joined = call(graph_module, value, ATEN.cat.default, (parts, axis))
+    return shaped(joined, [*shape[:axis], count, *shape[axis + 1 :]])
 
 
 def casts_to_nothing(graph_module: GraphModule) -> None:

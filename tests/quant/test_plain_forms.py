@@ -43,6 +43,7 @@ class Of(nn.Module):
         (lambda x: F.pad(x, (-1, 2, 0, -2), value=3.0), ["pad.default"]),
         (lambda x: F.pad(x, (-1, -2)), []),
         (lambda x: F.adaptive_max_pool2d(x, (3, 2)), ["max_pool2d.default"]),
+        (lambda x: F.adaptive_max_pool2d(x, (4, 3)), ["amax.default"] * 4 + ["cat.default"] + ["amax.default"] * 3 + ["cat.default"]),
         (lambda x: F.one_hot(x.argmax(1), 4).float(),
          ["argmax.default", "unsqueeze.default", "eq.Tensor", "to.dtype", "to.dtype"]),
         (lambda x: torch.cdist(x[0], x[0] + 1, p=1),
