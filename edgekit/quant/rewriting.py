@@ -1,5 +1,6 @@
 """What passes over a graph are written with: finding calls, inserting them, storing constants."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,6 +33,17 @@ def replace(old: Node, new: Node) -> None:
     """Lets all readers of `old` read `new`, and erases `old`."""
     old.replace_all_uses_with(new)
     old.graph.erase_node(old)
+
+
+def inlined(graph_module: GraphModule, function: Node, operands: Sequence[Node]) -> list[Node]:
+    """Copies the graph of a function that the graph calls to where the graph stands, and returns what it answers."""
+    inner = graph_module.get_submodule(str(function.target)).graph
+    values = dict(zip((n for n in inner.nodes if n.op == "placeholder"), operands, strict=True))
+    answers: list[Node] = graph_module.graph.graph_copy(inner, values)
+    for node in inner.nodes:
+        if node.op == "get_attr":  # what the function holds itself, such as another function
+            values[node].target = f"{function.target}.{node.target}"
+    return list(answers)
 
 
 def constant(graph_module: GraphModule, before: Node, value: torch.Tensor | float) -> Node:

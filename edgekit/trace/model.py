@@ -10,7 +10,7 @@ from torch.fx import GraphModule
 
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, EdgekitError, TaskError
-from edgekit.quant import prepare, prepare_keras, proven, single_precision
+from edgekit.quant import prepare, prepare_keras, proven, single_precision, wrapped
 from edgekit.quant.free_arguments import mark
 from edgekit.records import FreeAxes
 from edgekit.task import MODEL_NAMES, Checkpoint, Task
@@ -159,6 +159,7 @@ def export_with_doubts(
         with keras.layers_named(model):
             graph = torch.export.export(model, examples).module()
         prepare.check_norms(graph)
+        wrapped.check_autocast(graph)
         if free is not None:
             mark(graph, free.arguments)
         undone: tuple[str, ...] = ()
@@ -171,11 +172,24 @@ def export_with_doubts(
             before.demand(graph, "torch.export")
         exported = _without_checks(torch.export.export(graph, examples))
         fixed_sizes.check(exported)
+        _check_dense(exported)
         return exported, (*undone, *doubts)
     except (ConversionError, TaskError):
         raise
     except Exception as error:
         raise untraced.explain(error) from error
+
+
+def _check_dense(exported: torch.export.ExportedProgram) -> None:
+    stored = {**exported.state_dict, **exported.constants}
+    name = next(
+        (n for n, t in stored.items() if isinstance(t, torch.Tensor) and t.layout is not torch.strided), None
+    )
+    if name is not None:
+        raise TaskError(
+            f"the model holds {name} as a sparse tensor ({str(stored[name].layout).removeprefix('torch.')}), and no artifact has them; "
+            "store to_dense() of it, and multiply with torch.matmul"
+        )
 
 
 def _without_checks(exported: torch.export.ExportedProgram) -> torch.export.ExportedProgram:

@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, TaskError
 from edgekit.trace.model import export
 
 
@@ -113,6 +113,19 @@ def test_an_answer_as_long_as_values_say_is_refused_with_its_operator(most: int 
     ):
         export(Kept(most), (torch.rand(1, 6, 4),))
     export(Kept(most, whole=False), (torch.rand(1, 6, 4),))
+
+
+def test_a_sparse_tensor_is_refused_by_its_name() -> None:
+    class Sparse(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("links", torch.eye(4).to_sparse())
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sparse.mm(self.links, x.t()).t()
+
+    with pytest.raises(TaskError, match=r"the model holds links as a sparse tensor \(sparse_coo\)"):
+        export(Sparse(), (torch.ones(1, 4),))
 
 
 def test_an_error_of_no_known_kind_is_quoted() -> None:
