@@ -223,7 +223,6 @@ def networks() -> dict[str, tuple[Any, tuple[int, ...]]]:
         nn.ConvTranspose2d(8, 8, 4, 2, 1, groups=4),
     )
     return {
-        "written": (Written(), (3, 8, 8)),
         "masked": (Masked(), (9, 9)),
         "padded": (Padded(), (3, 6, 6)),
         "state": (State(), (5, 6)),
@@ -235,6 +234,7 @@ def networks() -> dict[str, tuple[Any, tuple[int, ...]]]:
         "clamped": (Clamped(), (3, 6, 6)),
         "boxes": (Boxes(stretched=False), (3, 8, 8)),
         "stretched": (Boxes(stretched=True), (3, 8, 8)),
+        "written": (Written(), (3, 8, 8)),
     }
 
 
