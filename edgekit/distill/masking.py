@@ -18,7 +18,7 @@ from edgekit.quant import tensors
 from edgekit.task import Training
 from edgekit.train import data
 
-MASKED, OTHER = 0.8, 0.1  # shares of the chosen tokens
+MASKED, OTHER = 0.8, 0.1  # shares of the chosen tokens, in training
 _LEFT = -100  # the target of a token that was not chosen
 
 Labels = tuple[torch.Tensor, torch.Tensor]
@@ -32,12 +32,22 @@ class Corruption:
         share: The share of the real tokens that is chosen.
         padding: The number of padding, which is never chosen; -1 for none.
         mask: The number that stands for a word taken out; where a text itself has it, nothing is known and it is not chosen.
+        masked: The share of the chosen tokens that become the mask.
+        other: The share of them that become another word.
 
     Raises:
         UserError: A number is not one of the embedding's.
     """
 
-    def __init__(self, words: int, share: float, padding: int, mask: int) -> None:
+    def __init__(
+        self,
+        words: int,
+        share: float,
+        padding: int,
+        mask: int,
+        masked: float = MASKED,
+        other: float = OTHER,
+    ) -> None:
         for name, number in (("padding", padding), ("mask_token", mask)):
             if number >= words:
                 raise UserError(
@@ -48,8 +58,8 @@ class Corruption:
                 f"mask_token and padding are both {mask}; padding is left out, so give mask_token another number"
             )
         self.share, self.padding, self.mask = share, padding, mask
-        self.never = sorted({padding, mask} - {-1})
-        self._others = torch.tensor([number for number in range(words) if number not in self.never])
+        self.masked, self.replaced = masked, masked + other
+        self._others = torch.tensor([number for number in range(words) if number not in (padding, mask)])
 
     def __call__(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the tokens [N, L] with some replaced, and which were chosen."""
@@ -57,8 +67,8 @@ class Corruption:
         chosen = real & (torch.rand(tokens.shape) < self.share)
         drawn = torch.rand(tokens.shape)
         other = self._others[torch.randint(len(self._others), tokens.shape)].to(tokens.dtype)
-        kept = torch.where(drawn < MASKED + OTHER, other, tokens)
-        replaced = torch.where(drawn < MASKED, torch.full_like(tokens, self.mask), kept)
+        kept = torch.where(drawn < self.replaced, other, tokens)
+        replaced = torch.where(drawn < self.masked, torch.full_like(tokens, self.mask), kept)
         return torch.where(chosen, replaced, tokens), chosen
 
 
@@ -96,9 +106,14 @@ class MaskedTexts:
             yield (*inputs[:place], masked, *inputs[place + 1 :], chosen), (targets, weight.expand(rows))
 
     def _texts(self, inputs: Sequence[torch.Tensor], number: int) -> torch.Tensor:
-        place, length = self._tokens.number, self._tokens.length
+        place, length, words = self._tokens.number, self._tokens.length, self._tokens.words
         if len(inputs) > place and inputs[place].dim() == 2 and inputs[place].shape[1] == length:
-            return inputs[place]
+            least, most = (int(found) for found in inputs[place].aminmax())
+            if least >= 0 and most < words:
+                return inputs[place]
+            raise TaskError(
+                f"training batch {number} has words {least} to {most}; the embedding of {self._tokens.name} knows 0 to {words - 1}"
+            )
         given = ", ".join(str(list(each.shape)) for each in inputs)
         raise TaskError(
             f"training batch {number} has inputs of {given}; input {place}, {self._tokens.name}, is tokens [N, {length}]"
@@ -128,17 +143,24 @@ class Predictor(nn.Module):
     Args:
         student: The student, tapped at the tensor of tokens.
         tokens: Its embedding.
-        never: Numbers that are no answer.
+        never: The numbers of padding and of the mask; -1 is none.
+        counts: How often each word was seen in some texts. The head starts from these frequencies: a bias moves by the learning rate
+            in a step at most, and would take thousands to find them.
+        seed: The seed of the projection.
     """
 
-    def __init__(self, student: Tapped, tokens: Tokens, never: Sequence[int]) -> None:
+    def __init__(
+        self, student: Tapped, tokens: Tokens, never: Sequence[int], counts: torch.Tensor, seed: int
+    ) -> None:
         super().__init__()
         words, width, channels = tokens.words, tokens.width, student.shapes[0][-1]
         self.student, self._path = student, tokens.table
-        self.bias = nn.Parameter(torch.zeros(words))
-        self.project = nn.Identity() if channels == width else nn.Linear(channels, width, bias=False)
+        self.bias = nn.Parameter(((counts + 1) / (counts + 1.0).mean()).log())
+        with torch.random.fork_rng(devices=()):
+            data.seed_step(seed, 0, 0)
+            self.project = nn.Identity() if channels == width else nn.Linear(channels, width, bias=False)
         barred = torch.zeros(words)
-        barred[list(never)] = -torch.inf
+        barred[[number for number in never if number >= 0]] = -torch.inf
         self.register_buffer("barred", barred)
         self._scale = float(words**0.5 / self._table().detach().norm())
 
@@ -166,8 +188,7 @@ def right(model: nn.Module, batches: Iterable[data.Batch]) -> float:
     return hits / max(1, chosen)
 
 
-def commonest(batches: Iterable[data.Batch]) -> float:
-    """Returns the share of the chosen tokens that naming the commonest one each time gets right."""
+def counted(batches: Iterable[data.Batch], words: int) -> torch.Tensor:
+    """Returns how often each word was chosen."""
     targets = torch.cat([batch.labels[0].flatten() for batch in batches])
-    wanted = targets[targets != _LEFT]
-    return float(wanted.bincount().max() / len(wanted)) if len(wanted) else 0.0
+    return targets[targets != _LEFT].bincount(minlength=words)

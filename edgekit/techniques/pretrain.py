@@ -17,7 +17,9 @@ unlabelled texts and fine-tuned on labels: pre-trained distillation. The three s
 
 The texts are Training(unlabelled=...), where the task has any, else the inputs of its batches. What reads a text from left to right alone
 (an LSTM in one direction) learns to continue it. The class head is not touched, so the metric says nothing yet and is not asked;
-"masked tokens right" is, of texts it trains on with words taken out anew, beside the share that the commonest word would get.
+"masked tokens right" is: of the texts it trains on, with other words taken out than in training and each of them masked; beside it stands
+what naming the commonest word each time would get. The head starts from how often each word comes, so that is where it begins.
+A network learns more than that only from many texts: a hundred thousand chosen words among thousands of different ones are few.
 
 Cost: `images` texts forward and backward. The head multiplies each chosen word with the whole embedding.
 """
@@ -29,9 +31,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
-import torch
 from msgspec import Meta
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from edgekit.distill import masking, taps
 from edgekit.distill import tokens as texts
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("edgekit")
 
+COUNTED = 100  # batches whose words are counted
 JUDGED = 16  # batches that say how many masked tokens are right
 UNPADDED = 0  # what is padding where the embedding knows none
 
@@ -133,15 +136,15 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
     start, work = time.perf_counter(), Path(context.work)
     candidate, program = _teachers.student(candidate, task, options.student, "pretrain")
     reading = _reading(program, given, options, context.seed)
-    judged = _judged(reading, context.seed + 1)  # words other than those of the first epoch
+    counts = masking.counted(reading.judged, len(reading.model.bias))
     figures = {
-        "masked tokens right if the commonest": (masking.commonest(judged), "share"),
-        "masked tokens right before": (masking.right(reading.model.eval(), judged), "share"),
+        "masked tokens right if the commonest": (float(counts.max() / counts.sum()), "share"),
+        "masked tokens right before": (masking.right(reading.model.eval(), reading.judged), "share"),
     }
     trained = fit(
         reading.model, reading.training, options.loop(context.seed), folder=work / CHECKPOINT / "read"
     )
-    after = masking.right(reading.model.to("cpu").eval(), judged)
+    after = masking.right(reading.model.to("cpu").eval(), reading.judged)
     path = work / "program.pt2"
     programs.save(programs.export(written(reading.model.student, program), program), path)
     shutil.rmtree(work / CHECKPOINT, ignore_errors=True)
@@ -155,43 +158,48 @@ def apply(candidate: Candidate, task: "Task", options: Options, context: "Contex
 
 
 class _Reading(NamedTuple):
-    """The student with its head, and the texts with words taken out."""
+    """The student with its head, the texts with words taken out, and some batches of them in which each chosen word is masked."""
 
     model: masking.Predictor
     training: Training
+    judged: list[data.Batch]
 
 
 def _reading(program: ExportedProgram, given: Training, options: Options, seed: int) -> _Reading:
     graph = program.module()
     tokens = texts.find(graph, options.tokens)
     hidden = texts.hidden(graph, tokens, options.hidden)
+    padding, mask = _numbers(tokens, options)
+
+    def masked(share: float, **shares: float) -> Training:
+        corrupt = masking.Corruption(tokens.words, share, padding, mask, **shares)
+        return Training(batches=masking.MaskedTexts(given, tokens, corrupt), loss=masking.loss)
+
+    training = masked(options.mask)
+    counts = masking.counted(data.first(masked(1.0), seed, COUNTED), tokens.words)
+    if not counts.any():
+        raise TaskError(
+            f"the first training texts hold nothing but padding, {padding}, and the mask, {mask}; say which numbers these are: "
+            "padding=..., mask_token=..."
+        )
+    model = masking.Predictor(_student(graph, hidden), tokens, (padding, mask), counts, seed)
+    judged = data.first(masked(options.mask, masked=1.0, other=0.0), seed + 1, JUDGED)
+    first_batch.check(model, training, judged[0])
+    log.info("pre-training: %s is read, %s predicts, padding %d, mask %d", tokens.name, hidden, padding, mask)
+    return _Reading(model, training, judged)
+
+
+def _numbers(tokens: texts.Tokens, options: Options) -> tuple[int, int]:
+    """Returns the numbers of padding and of the mask."""
     known = UNPADDED if tokens.padding is None else tokens.padding
     padding = known if options.padding is None else options.padding
-    mask = padding + 1 if options.mask_token is None else options.mask_token
-    corrupt = masking.Corruption(tokens.words, options.mask, padding, mask)
-    batches = masking.MaskedTexts(given, tokens, corrupt)
+    return padding, padding + 1 if options.mask_token is None else options.mask_token
+
+
+def _student(graph: GraphModule, hidden: str) -> Tapped:
+    """Returns the graph with its hidden tensor; what that does not come from is not trained."""
     student = Tapped(_teachers.learner(graph), (hidden,), "student")
     read = texts.behind(taps.find(graph, hidden, "student"))
     for name, parameter in graph_of(student.graph).named_parameters():
         parameter.requires_grad_(name in read)
-    with torch.random.fork_rng(devices=()):
-        data.seed_step(seed, 0, 0)  # for the head
-        model = masking.Predictor(student, tokens, corrupt.never)
-    log.info("pre-training: %s is read, %s predicts, padding %d, mask %d", tokens.name, hidden, padding, mask)
-    return _Reading(model, Training(batches=batches, loss=masking.loss))
-
-
-def _judged(reading: _Reading, seed: int) -> list[data.Batch]:
-    """Returns some batches that the model can take.
-
-    Raises:
-        TaskError: It cannot, or no word of them is chosen.
-    """
-    found = data.first(reading.training, seed, JUDGED)
-    first_batch.check(reading.model, reading.training, found[0])
-    if not any(bool(batch.inputs[-1].any()) for batch in found):
-        raise TaskError(
-            "the first training texts hold no word that could be masked; give longer texts, or say which number is padding and which "
-            "mask_token"
-        )
-    return found
+    return student

@@ -1,10 +1,11 @@
 """Words taken out of texts: which input holds them, which are chosen, what they become, and the head that names them."""
 
 import copy
+import math
 
 import pytest
 import torch
-from text_nets import EACH, LENGTH, WORDS, Batches, Pair, Reader, Tagger, compact, graph, texts
+from text_nets import LENGTH, WORDS, Batches, Pair, Reader, Tagger, compact, graph, texts
 from torch import nn
 from torch.nn import functional as F
 
@@ -22,7 +23,7 @@ def predictor(net: nn.Module) -> masking.Predictor:
     found = graph(net)
     read = tokens.find(found)
     student = Tapped(trainable(found), (tokens.hidden(found, read),), "student")
-    return masking.Predictor(student, read, (0, 1))
+    return masking.Predictor(student, read, (0, 1), torch.zeros(WORDS), 0)
 
 
 def test_the_input_that_an_embedding_looks_up() -> None:
@@ -85,6 +86,8 @@ def test_chosen_words_become_the_mask_or_another_or_stay() -> None:
     assert (became == 1).float().mean() == pytest.approx(0.8, abs=0.02)
     assert (became == was).float().mean() == pytest.approx(0.1 + 0.1 / (WORDS - 2), abs=0.02)
     assert became.min() == 1 and became.max() == WORDS - 1 and masked.dtype == whole.dtype
+    masked, chosen = masking.Corruption(WORDS, 0.15, 0, 1, masked=1.0, other=0.0)(whole)
+    assert (masked[chosen] == 1).all()
     assert masking.Corruption(WORDS, 0.5, -1, 0)(torch.full((20, 5), 1))[1].any(), "-1 is no padding"
 
 
@@ -179,7 +182,11 @@ def test_a_copy_answers_from_its_own_embedding() -> None:
         assert not other(whole, chosen)[:, 2:].any()
 
 
-def test_what_naming_the_commonest_word_gets_right() -> None:
+def test_the_head_starts_from_how_often_each_word_comes() -> None:
     targets = torch.tensor([[5, 5, -100], [5, 7, -100]])
-    batch = data.Batch((), (targets, torch.ones(2)), 2, 1.0)
-    assert masking.commonest([batch]) == 0.75 and EACH > 1
+    counts = masking.counted([data.Batch((), (targets, torch.ones(2)), 2, 1.0)], WORDS)
+    assert counts[5] == 3 and counts[7] == 1 and counts.sum() == 4 and len(counts) == WORDS
+    found = graph(compact())
+    student = Tapped(trainable(found), ("mix",), "student")
+    bias = masking.Predictor(student, tokens.find(found), (0, -1), counts, 0).bias.detach()
+    assert bias[5] - bias[6] == pytest.approx(math.log(4)) and bias[7] - bias[6] == pytest.approx(math.log(2))

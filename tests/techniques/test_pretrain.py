@@ -154,7 +154,10 @@ def test_what_it_cannot_do(candidate, tmp_path) -> None:
         apply(candidate, tmp_path, task(training=None))
     with pytest.raises(NotApplicable, match="the network has no tokens to predict"):
         apply(of(nn.Linear(4, 2), tmp_path, torch.zeros(1, 4)), tmp_path)
-    for number, message in ((0, "hold no word that could be masked"), (WORDS, "cannot take the inputs")):
+    for number, message in (
+        (0, "hold nothing but padding, 0, and the mask, 1"),
+        (WORDS, "batch 0 has words 26 to 26; the embedding of tokens knows 0 to 25"),
+    ):
         batch = torch.full((4, 10), number)
         training = ek.Training(batches=[], loss=F.cross_entropy, unlabelled=[batch])
         with pytest.raises(TaskError, match=message):
