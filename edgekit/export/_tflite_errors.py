@@ -119,7 +119,10 @@ def _called_there(text: str, program: torch.export.ExportedProgram) -> str:
     if not found:
         return ""
     nodes = [node for node in calls(program.graph_module) if _source(node) == (found[1], found[2])]
-    names = list(dict.fromkeys(operator_of(node).split(".")[1] for node in nodes))
+    named = [
+        each for each in map(operator_of, nodes) if "quantized_decomposed" not in each
+    ]  # the user called none
+    names = list(dict.fromkeys(each.split(".")[1] for each in named))
     return f"{' or '.join(names)} from {origin(nodes[0])}" if names else ""
 
 

@@ -11,6 +11,7 @@ from edgekit.export._tflite_errors import explain, unloadable
 MLIR = """Failed to run converter passes: <eval_with_key>.193:28:0: error: failed to legalize operation 'mhlo.convolution' that
 was explicitly marked illegal: %76 = "mhlo.convolution"(%71, %75) <{batch_group_count = 1 : i64}> : (tensor<1x4x4xf32>)
 /home/me/net.py:12:0: note: see current operation: %75"""
+ROUND = torch.ops.quantized_decomposed.quantize_per_tensor.default  # which no user calls
 SORT = "Didn't find op for builtin opcode 'STABLEHLO_SORT' version '1'. Are you using an old TFLite binary?"
 
 
@@ -59,7 +60,7 @@ def test_what_it_has_no_form_of_is_told_without_its_own_words() -> None:
 def test_a_source_line_alone_is_told_with_the_operators_that_it_calls() -> None:
     class Best(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x.sort(-1)[0].cumsum(-1)
+            return ROUND(x.sort(-1)[0], 1.0, 0, -128, 127, torch.int8).cumsum(-1)
 
     program = traced(Best(), torch.zeros(1, 4))
     (node,) = (node for node in program.graph.nodes if "cumsum" in str(node.target))
