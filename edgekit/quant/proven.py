@@ -18,7 +18,7 @@ from edgekit_runner.stats.deviation import ratio_db
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
-from edgekit.errors import ConversionError
+from edgekit.errors import ConversionError, EdgekitError
 from edgekit.records import Traced
 
 log = logging.getLogger("edgekit")
@@ -82,25 +82,29 @@ def reference(run: Run, examples: Sample) -> Reference:
         ConversionError: It raises for all of them.
     """
     noisy = _asked(run, sample_of(examples))
-    if noisy is not None and all(map(_is_finite, noisy.outputs)):
+    if isinstance(noisy, Reference) and all(map(_is_finite, noisy.outputs)):
         return noisy
     ones = tuple(x if x.is_floating_point() else torch.ones_like(x) for x in examples)
+    raised: Exception | None = None
     for given in (examples, sample_of(ones), ones):
         found = _asked(run, given)
-        if found is not None:
+        if isinstance(found, Reference):
             return found
+        raised = found
+    if isinstance(raised, EdgekitError):
+        raise raised
     raise ConversionError(
         "no rewrite of the model can be proven: it raises for whole numbers of 0 and of 1 alike. Let forward clamp its indices and lengths "
         "to those that it has"
-    )
+    ) from raised
 
 
-def _asked(run: Run, sample: Sample) -> Reference | None:
+def _asked(run: Run, sample: Sample) -> Reference | Exception:
     try:
         return Reference(run, sample)
     except Exception as error:  # whatever the user's forward raises for values that it does not expect
         log.info("the model does not take this sample: %s", error)
-        return None
+        return error
 
 
 def of_graph(graph_module: GraphModule) -> Reference:
