@@ -43,8 +43,8 @@ def prove(spec: ProveSpec) -> Verdict:
         raise
     except errors.RunnerError as error:
         raise VerificationError(
-            f"the {spec.artifact.format} artifact cannot be run: {error}. The converter wrote it so: replace the operator that this names in "
-            "the model, or choose a target of another format"
+            f"{spec.runtime} cannot run the {spec.artifact.format} artifact: {error}; replace the operator that this names in the model, or "
+            "choose another target"
         ) from error
 
 
