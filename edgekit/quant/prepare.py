@@ -11,7 +11,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from edgekit.errors import TaskError
-from edgekit.quant import plain_forms, proven, rules, wrapped
+from edgekit.quant import plain_forms, proven, rules, unwrapped
 from edgekit.quant.constants import fold_constants
 from edgekit.quant.functional import functionalize
 from edgekit.quant.program import calls, origin
@@ -118,7 +118,7 @@ def fold_pads(graph_module: GraphModule) -> None:
 
 
 PASSES: list[Callable[[GraphModule], None]] = [
-    wrapped.unwrap,
+    unwrapped.unwrap,
     functionalize,
     to_single,
     *plain_forms.PASSES,

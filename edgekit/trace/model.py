@@ -10,7 +10,7 @@ from torch.fx import GraphModule
 
 from edgekit.engine.user_code import describe
 from edgekit.errors import ConversionError, EdgekitError, TaskError
-from edgekit.quant import prepare, prepare_keras, proven, single_precision, wrapped
+from edgekit.quant import prepare, prepare_keras, proven, single_precision, unwrapped
 from edgekit.quant.free_arguments import mark
 from edgekit.records import FreeAxes
 from edgekit.task import MODEL_NAMES, Checkpoint, Task
@@ -159,7 +159,7 @@ def export_with_doubts(
         with keras.layers_named(model):
             graph = torch.export.export(model, examples).module()
         prepare.check_norms(graph)
-        wrapped.check_autocast(graph)
+        unwrapped.check_autocast(graph)
         if free is not None:
             mark(graph, free.arguments)
         undone: tuple[str, ...] = ()

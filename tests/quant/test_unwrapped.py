@@ -6,7 +6,7 @@ from quant_nets import targets, traced
 from torch import nn
 
 from edgekit.errors import TaskError
-from edgekit.quant.wrapped import check_autocast
+from edgekit.quant.unwrapped import check_autocast
 
 
 class Wrapped(nn.Module):
