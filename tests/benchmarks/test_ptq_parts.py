@@ -60,7 +60,9 @@ def job(tmp_path: Path) -> Job:
 
 
 def test_only_the_call_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    size = 256 << 20  # what other threads of a long test process give back meanwhile (28 MB were seen) hardly shows
+    size = (
+        256 << 20
+    )  # what other threads of a long test process give back meanwhile (28 MB were seen) hardly shows
     kept: list[Any] = []
 
     def calibrate(_: Job) -> Any:
