@@ -74,17 +74,6 @@ def compact(channels: int = 12, drop: float = 0.1) -> nn.Module:
     return Reader(channels=channels, drop=drop)
 
 
-def taught() -> nn.Module:
-    net, data = compact(), Batches(1600)
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-2)
-    for _ in range(5):
-        for tokens, classes in data:
-            optimizer.zero_grad()
-            F.cross_entropy(net(tokens), classes).backward()
-            optimizer.step()
-    return net.eval()
-
-
 def example() -> tuple[torch.Tensor, ...]:
     return (texts(1, 0)[0],)
 
@@ -127,7 +116,3 @@ def task(**changed: Any) -> ek.Task:
         ),
     }
     return ek.Task(**{**given, **changed})
-
-
-def taught_task() -> ek.Task:
-    return task(model=taught)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from commands import edgekit
 from digits_data import figures
 from text_nets import WORDS, Batches, Pair, Tagger, compact, saved, task
 from torch import nn
@@ -176,22 +175,3 @@ def test_a_recipe_of_three_stages_is_read_before_any_work() -> None:
         check("pretrain(mask=0) > ptq")
     with pytest.raises(UserError, match="pretrain needs a float program; put it before ptq"):
         check("ptq > pretrain")
-
-
-@pytest.mark.slow
-def test_a_recipe_of_three_stages_becomes_a_file(tmp_path) -> None:
-    recipe = f"pretrain(student={NETS}:compact, images=640) > distill(alpha=0, images=640) > distill(alpha=1, images=640) > ptq"
-    limits = ("--max-drop", 1, "--min-speedup", 0)
-    edgekit(
-        "export",
-        f"{NETS}:taught_task",
-        "-t",
-        "x86-server",
-        "-o",
-        tmp_path / "out",
-        "--recipe",
-        recipe,
-        *limits,
-        exit_code=0,
-    )
-    assert list((tmp_path / "out").rglob("model.onnx"))
