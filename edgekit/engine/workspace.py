@@ -29,7 +29,7 @@ from edgekit.engine.output import (
     was_interrupted,
     work_place,
 )
-from edgekit.errors import DiskFull, UserError
+from edgekit.errors import ConversionError, DiskFull, UserError
 
 FINGERPRINT, LOCK, TRACE = "fingerprint.json", "lock", "trace"
 KEPT = "the finished stages are kept: --resume (in Python resume=True) continues"
@@ -40,7 +40,7 @@ Say = Callable[[str], None]
 def work_folder(out: Path, resume: bool, say: Say, keep: bool = False) -> Iterator[Path]:
     """Yields the folder for what stages write, of this run alone.
 
-    After an error it stays if there is something to resume.
+    After an error it stays if there is something to resume; a model that does not convert is another one when it is mended.
 
     Args:
         out: The output folder; the work folder lies beside it.
@@ -59,7 +59,8 @@ def work_folder(out: Path, resume: bool, say: Say, keep: bool = False) -> Iterat
         try:
             yield work
         except BaseException as error:
-            if isinstance(error, DiskFull) or not (keep or any(stages(work))):
+            in_vain = isinstance(error, ConversionError) or not any(stages(work))
+            if isinstance(error, DiskFull) or (in_vain and not keep):
                 shutil.rmtree(work, ignore_errors=True)
             else:
                 error.add_note(KEPT)

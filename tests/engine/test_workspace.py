@@ -13,7 +13,7 @@ import pytest
 
 from edgekit.engine.output import OLD
 from edgekit.engine.workspace import FINGERPRINT, KEPT, LOCK, invalidate_if_changed, work_folder
-from edgekit.errors import DiskFull, UserError
+from edgekit.errors import ConversionError, DiskFull, UserError
 
 PRINT = {"the model's weights": "1", "the seed": "0"}
 
@@ -65,10 +65,11 @@ def test_without_a_finished_stage_nothing_is_kept(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_gets_its_room_back(tmp_path: Path) -> None:
-    with pytest.raises(DiskFull), work_folder(tmp_path / "out", False, print) as work:
+@pytest.mark.parametrize("error", [DiskFull("full"), ConversionError("nothing takes it")])
+def test_what_no_resuming_mends_leaves_nothing(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(type(error)), work_folder(tmp_path / "out", False, print) as work:
         finish(work)
-        raise DiskFull("full")
+        raise error
     assert list(tmp_path.iterdir()) == []
 
 
