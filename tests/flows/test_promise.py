@@ -143,8 +143,12 @@ def test_transposed_convolutions_are_integers(tmp_path: Path) -> None:
 
 
 def spread() -> nn.Module:
-    """Transposed convolutions with holes in their kernels, which have no integer kernel and stay as they are."""
-    layers = (nn.ConvTranspose2d(16, 32, 3, dilation=2), nn.ReLU(), nn.ConvTranspose2d(32, 8, 3, dilation=2))
+    """Transposed convolutions with steps, and holes in their kernels, which have no integer kernel and stay as they are."""
+    layers = (
+        nn.ConvTranspose2d(16, 32, 3, 2, dilation=2),
+        nn.ReLU(),
+        nn.ConvTranspose2d(32, 8, 3, 2, dilation=2),
+    )
     return nn.Sequential(*layers, nn.Tanh())
 
 
