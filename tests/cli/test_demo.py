@@ -175,7 +175,7 @@ def test_verify_one_as_json(out: Path) -> None:
 
 
 def test_bench(out: Path) -> None:
-    result = edgekit("bench", out / "x86-server", "--threads", "1,2", "--json")
+    result = edgekit("bench", out / "x86-server", "--threads", "1,2", "--json", "--protocol", "quick")
     outcomes = json.loads(result.stdout.splitlines()[-1])
     assert [o["error"] for o in outcomes] == [None, None]
     assert [o["record"]["status"] for o in outcomes] == ["ok", "ok"]
@@ -183,7 +183,9 @@ def test_bench(out: Path) -> None:
 
 
 def test_bench_of_a_file(out: Path) -> None:
-    assert "model.tflite" in edgekit("bench", out / "tflite-int8" / "model.tflite").stdout
+    assert (
+        "model.tflite" in edgekit("bench", out / "tflite-int8" / "model.tflite", "--protocol", "quick").stdout
+    )
 
 
 def test_report(out: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.long
 
 COARSE = str(Path(__file__).parents[1] / "task_files" / "coarse.py")
 SMALLER = "prune(macs=0.6, recalibrate=256) > distill(images=3200, learning_rate=0.003)"
-TARGETS = ("x86-server", "arm-mobile", "tflite-int8", "coreml-fp16")
+TARGETS = ("x86-server", "tflite-int8", "coreml-fp16")
 BUDGET = {"max_drop": 0.2, "min_speedup": 0.0}
 
 
@@ -53,10 +53,12 @@ def test_what_knows_no_target_is_done_once(walked: tuple[ek.Report, list[Event],
     ("recipe", "message"),
     [
         ("prune(macs=1.5) > ptq", "macs is 1.5; allowed: above 0, at most 1"),
-        ("prune(ignore=1.weight) > ptq", "1.weight"),
+        pytest.param("prune(ignore=1.weight) > ptq", "1.weight", marks=pytest.mark.slow),
         ("prune(ratio=0.5) > ptq", "allowed options: macs"),
         ("distill(features='0=nothing:hint') > ptq", "nothing"),
-        ("distill(teachers=before) > ptq", "no step before this one pruned"),
+        pytest.param(
+            "distill(teachers=before) > ptq", "no step before this one pruned", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_what_a_recipe_cannot_ask_for(recipe: str, message: str, tmp_path: Path) -> None:

@@ -103,7 +103,9 @@ def test_each_mode_learns_and_hands_on_the_student_alone(candidate, nets, tmp_pa
     assert {figure.step for figure in done.figures} == {"distill"}
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [mode if mode == "offline" else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES]
+)
 def test_a_killed_stage_goes_on(candidate, nets, tmp_path, mode: str) -> None:
     """In every mode, with unlabelled batches and their pseudo-labels, bit for bit; the same seed gives the same."""
     options = {"mode": mode, "images": 1280, "pseudo": 0.5, **MODES[mode]}

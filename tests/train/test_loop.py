@@ -65,7 +65,9 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [3, 11, 25, 39])
+@pytest.mark.parametrize(
+    "at", [pytest.param(3, marks=pytest.mark.slow), 11, pytest.param(25, marks=pytest.mark.slow), 39]
+)
 @pytest.mark.parametrize(
     "changed", [{}, {"ema": 0.9, "accumulate": 2, "optimizer": "sgd"}], ids=["plain", "ema"]
 )

@@ -1,7 +1,8 @@
-"""The packages under test, written once per session by one child process (see mil_build)."""
+"""The packages under test, written once by one child process (see mil_build), whichever of the test processes asks first."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -25,8 +26,16 @@ def _build(out: Path, group: str) -> Path:
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of the small packages. EDGEKIT_MIL_PACKAGES names a folder that already holds them."""
-    kept = os.environ.get("EDGEKIT_MIL_PACKAGES")
-    return Path(kept) if kept else _build(tmp_path_factory.mktemp("mil"), "fast")
+    kept, place = os.environ.get("EDGEKIT_MIL_PACKAGES"), tmp_path_factory.getbasetemp()
+    if kept:
+        return Path(kept)
+    shared = place.parent if "PYTEST_XDIST_WORKER" in os.environ else place
+    with (shared / "mil.lock").open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not lock.tell():  # nobody has written them yet
+            _build(shared / "mil", "fast")
+            lock.write("done")
+    return shared / "mil"
 
 
 @pytest.fixture(scope="session")
