@@ -110,7 +110,7 @@ def deploy(
         stage_timeout_s=stage_timeout_s,
         cluster=cluster,
     ) as here:
-        request, time = _trace(task, options, here, seed, cache)
+        request, time = _trace(task, options, here, seed, cache, any(p.free_batch for p in run.profiles))
         request = msgspec.structs.replace(
             request, explore=explore, devices=known, records="" if records is None else str(records), arm=arm
         )
@@ -192,7 +192,7 @@ def look(task: str, settings: dict[str, str]) -> TaskFacts:
     check_reference(task, settings)
     source = TaskSource(name=task, reference=task, settings=settings)
     with Scratch() as folder:
-        spec = TraceSpec(source=source, work=str(folder))
+        spec = TraceSpec(source=source, work=str(folder), serves=False)
         return process.run(LOOK, spec, folder)[0]
 
 
@@ -205,7 +205,7 @@ def inspect(task: str, settings: dict[str, str]) -> Inspected:
 
 
 def _trace(
-    task: Task | str, settings: dict[str, str], here: Room, seed: int, cache: bool
+    task: Task | str, settings: dict[str, str], here: Room, seed: int, cache: bool, serves: bool
 ) -> tuple[RunRequest, StageTime]:
     if isinstance(task, Task):
         source = pickle_task(task, here.work / "task.pkl")
@@ -213,7 +213,7 @@ def _trace(
         source = TaskSource(name=task, reference=task, settings=settings)
     kept = here.cache if cache else ""
     traced, time = here.stages.trace(
-        lambda folder: TraceSpec(source=source, work=str(folder), seed=seed, cache=kept)
+        lambda folder: TraceSpec(source=source, work=str(folder), seed=seed, cache=kept, serves=serves)
     )
     return RunRequest(source=source, traced=traced, host_isa=local_isa(), seed=seed), time
 

@@ -24,12 +24,14 @@ class TraceSpec(Record):
 
     Attributes:
         cache: The folder of what earlier runs kept; "" is none.
+        serves: Whether some target takes any number of samples where the task does not say; else nobody asks for it.
     """
 
     source: TaskSource
     work: str
     seed: int = 0
     cache: str = ""
+    serves: bool = True
 
 
 class FileSpec(Record):

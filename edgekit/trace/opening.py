@@ -23,8 +23,13 @@ from edgekit.trace.sources.subject import Subject
 Named = tuple[tuple[str, ...], tuple[int | None, ...]]
 
 
-def opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, ...]]:
+def opened(given: Task, work: Path, serves: bool = True) -> tuple[Task, Subject, tuple[torch.Tensor, ...]]:
     """Checks and exports the model; its files go to `work`.
+
+    Args:
+        given: The task.
+        work: The folder.
+        serves: Whether the samples are tried to be free where the task does not say.
 
     Returns:
         The task as the flat program needs it, the model, and the example inputs.
@@ -47,7 +52,8 @@ def opened(given: Task, work: Path) -> tuple[Task, Subject, tuple[torch.Tensor, 
         model = flattened(model, interface)
     outputs, kept = checked(model, examples)
     inputs = _specs("input", examples, (interface.inputs, interface.input_axes) if interface else None)
-    free = axes.find(given, inputs, model, examples)
+    asked = serves or given.dynamic is not None
+    free = axes.find(given, inputs, model, examples) if asked else None
     subject = _subject(model, examples, free, work)
     given_names = (interface.outputs, interface.output_axes) if interface else None
     return (

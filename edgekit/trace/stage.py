@@ -43,7 +43,7 @@ def trace(spec: TraceSpec) -> Traced:
     """
     seed_everything(spec.seed)
     given, work = spec.source.load(), Path(spec.work)
-    task, subject, examples = opened(given, work)
+    task, subject, examples = opened(given, work, spec.serves)
     kept = KeptAnswers.of(spec.cache, subject, work / "answers")
     call = kept.before(subject.call) if kept else subject.call
     recorder = Recorder(lambda *arrays: _call(call, subject, arrays), _row_shapes(subject))
@@ -101,7 +101,7 @@ def look(spec: TraceSpec) -> TaskFacts:
         EdgekitError: Whatever `trace` raises.
     """
     seed_everything(spec.seed)
-    task, subject, _ = opened(spec.source.load(), Path(spec.work))
+    task, subject, _ = opened(spec.source.load(), Path(spec.work), spec.serves)
     return facts_of(task, subject)
 
 

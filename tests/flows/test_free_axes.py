@@ -72,6 +72,13 @@ def test_a_servers_batch_is_free(technique: str, tmp_path: Path) -> None:
     assert find(artifact.path).open(artifact.path, 1, {}).inputs[0].shape[0] == -1
 
 
+def test_no_axis_is_tried_where_no_target_serves_and_the_task_says_none(tmp_path: Path) -> None:
+    for task, free in (("pixels", False), ("encoder", True)):
+        source = TaskSource(name=task, reference=f"{DOORS}:{task}")
+        traced = trace(TraceSpec(source=source, work=str(tmp_path / task), serves=False))
+        assert bool(traced.free) == bool(traced.shapes_file) == free
+
+
 def test_other_targets_keep_one_sample(tmp_path: Path) -> None:
     source, traced = traced_of("pixels", tmp_path)
     artifact, verdict = made(source, traced, load_target("arm-mobile"), tmp_path)
