@@ -25,7 +25,7 @@ VERBS = (
     ("new", "torchvision:mobilenet_v3_small", "-o", "new.py"),
     ("inspect", f"{SMALL}:task"),
     ("plan", f"{SMALL}:task", "-t", "x86-server"),
-    ("export", f"{SMALL}:task", "-t", "x86-server", "-t", "tflite-int8", "--recipe", "ptq", "-o", OUT),
+    ("export", f"{SMALL}:task", "-t", "x86-server", "-t", "tflite-int8", "--recipe", "ptq", "--recipe", "fp16", "-o", OUT),
     ("verify", OUT),
     ("report", OUT, "-o", "page.html"),
     ("explain", OUT),
