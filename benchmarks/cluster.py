@@ -145,13 +145,28 @@ def differences(one: Report, other: Report) -> Iterator[str]:
             files = [attempt.artifact and attempt.artifact.sha256 for attempt in (mine, theirs)]
             if files[0] != files[1]:
                 yield f"{a.target}, {mine.recipe}: the files are {files}"
-            if proof(mine.verdict) != proof(theirs.verdict):
-                yield f"{a.target}, {mine.recipe}: the proofs differ"
+            proofs = [proof(attempt.verdict) for attempt in (mine, theirs)]
+            unlike = [
+                f"{key} {proofs[0].get(key)}, {proofs[1].get(key)}"
+                for key in proofs[0]
+                if proofs[0][key] != proofs[1].get(key)
+            ]
+            if unlike or len(proofs[0]) != len(proofs[1]):
+                yield f"{a.target}, {mine.recipe.name}: the proofs differ in {'; '.join(unlike)}"
 
 
-def proof(verdict: Verdict | None) -> Verdict | None:
-    """The figures of a proof, without the place of its golden pair."""
-    return verdict and msgspec.structs.replace(verdict, golden="")
+def proof(verdict: Verdict | None) -> dict[str, Any]:
+    """The figures of a proof by their places, without that of its golden pair."""
+    found: dict[str, Any] = {}
+    left = [("", msgspec.to_builtins(verdict and msgspec.structs.replace(verdict, golden="")))]
+    while left:
+        place, value = left.pop()
+        if isinstance(value, dict | list | tuple):
+            pairs = value.items() if isinstance(value, dict) else enumerate(value)
+            left += [(f"{place}.{key}".removeprefix("."), each) for key, each in pairs]
+        else:
+            found[place] = value
+    return found
 
 
 if __name__ == "__main__":
