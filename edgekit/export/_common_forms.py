@@ -16,26 +16,24 @@ from edgekit.quant import proven
 from edgekit.quant.rewriting import calls
 
 
-def rewrite(graph_module: GraphModule, format_name: str) -> bool:
+def rewrite(graph_module: GraphModule, format_name: str) -> None:
     """Rewrites a graph in place; a pass that would change what it computes is undone.
-
-    Returns:
-        Whether there was anything to rewrite.
 
     Raises:
         ConversionError: There are complex numbers that cannot be said in real ones.
     """
-    plain = not calls(graph_module, COND, *SMOOTH)
-    if not plain:
+    if calls(graph_module, COND, *SMOOTH):
         passes = [branches_to_choices, smooth_to_products]
         proven.rewrite(graph_module, passes, proven.of_graph(graph_module))
-    if not concerned(graph_module):
-        return not plain
-    to_real(graph_module, format_name)
-    return True
+    if concerned(graph_module):
+        to_real(graph_module, format_name)
 
 
 def rewritten(program: torch.export.ExportedProgram, format_name: str) -> torch.export.ExportedProgram:
-    """Returns the program as `rewrite` leaves its graph; the same program where there was nothing to rewrite."""
+    """Returns the program as `rewrite` leaves its graph; the same program where there is nothing to rewrite."""
+    graph_module = program.graph_module
+    if not calls(graph_module, COND, *SMOOTH) and not concerned(graph_module):
+        return program
     module = program.module()
-    return programs.export(module, program) if rewrite(module, format_name) else program
+    rewrite(module, format_name)
+    return programs.export(module, program)
